@@ -1,0 +1,2 @@
+//! tidegate: the command line.
+fn main() {}

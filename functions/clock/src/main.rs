@@ -1,0 +1,2 @@
+//! The clock Lambda function.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The conductor Lambda function.
+fn main() {}

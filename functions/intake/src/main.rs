@@ -1,0 +1,2 @@
+//! The intake Lambda function.
+fn main() {}

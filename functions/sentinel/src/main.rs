@@ -1,0 +1,2 @@
+//! The sentinel Lambda function.
+fn main() {}

@@ -1,0 +1,1 @@
+//! What every AWS adapter shares: client configuration and the classification of SDK errors.

@@ -1,0 +1,1 @@
+//! The Amazon ECS adapter: observes services and performs deployments.

@@ -1,0 +1,1 @@
+//! The ECR adapter: tags resolved to digests, and whether a digest is still there.

@@ -1,0 +1,1 @@
+//! The ledger: one DynamoDB table holding policies, releases and their history.

@@ -1,0 +1,1 @@
+//! The reconcile loop over the ports, and what every function needs to run it.

@@ -1,0 +1,1 @@
+//! Builders, fakes with fault injection, and the seeded simulator.

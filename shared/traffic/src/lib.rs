@@ -1,0 +1,1 @@
+//! The Elastic Load Balancing adapter: reads listener and rule weights.

@@ -1,0 +1,1 @@
+//! The SQS adapter: wake-ups for releases, delayed to their second.

@@ -1,0 +1,1 @@
+//! Messages and AWS events as they arrive, parsed tolerantly.

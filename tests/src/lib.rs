@@ -1,0 +1,1 @@
+//! Integration tests: scenarios against the sandbox, golden outputs, sample events.
