@@ -3,6 +3,7 @@
 //! The AWS SDK would need one crate for each service and another set of features; the sandbox makes a few dozen calls, mostly
 //! to pass on what it was asked. It signs like any SDK, because ministack runs with authorization on.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -196,34 +197,40 @@ fn text(json: &Value, names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| Some(json.get(name)?.as_str()?.to_owned()))
 }
 
-/// The text of the first element of that local name.
-pub(super) fn element(xml: &str, name: &str) -> Option<String> {
-    elements(xml, name).into_iter().next()
+/// The text of the first element of that name outside any list.
+fn element(xml: &str, name: &str) -> Option<String> {
+    records(xml).pop().and_then(|mut root| root.remove(name))
 }
 
-/// The text of every element of that local name which holds only text, in document order.
-pub(super) fn elements(xml: &str, name: &str) -> Vec<String> {
+/// The leaves of each `<member>` of an answer in the query protocol, in document order of their ends, and last those outside any
+/// member.
+pub(super) fn records(xml: &str) -> Vec<BTreeMap<String, String>> {
     use quick_xml::events::Event;
 
     let mut reader = quick_xml::Reader::from_str(xml);
-    let (mut found, mut current) = (Vec::new(), None::<String>);
+    let (mut done, mut open) = (Vec::new(), vec![BTreeMap::new()]);
+    let mut leaf = None::<String>;
     loop {
         match reader.read_event() {
             Ok(Event::Start(start)) => {
-                current = (AsRef::<str>::as_ref(&start.local_name()) == name).then(String::new);
-            }
-            Ok(Event::Text(text)) => {
-                if let Some(current) = &mut current {
-                    current.push_str(&text.xml10_content());
+                leaf = Some(String::new());
+                if AsRef::<str>::as_ref(&start.local_name()) == "member" {
+                    open.push(BTreeMap::new());
                 }
             }
-            Ok(Event::GeneralRef(reference)) => {
-                if let Some(current) = &mut current {
-                    current.push_str(&entity(&reference));
+            Ok(Event::Text(text)) => leaf.iter_mut().for_each(|leaf| leaf.push_str(&text.xml10_content())),
+            Ok(Event::GeneralRef(name)) => leaf.iter_mut().for_each(|leaf| leaf.push_str(&entity(&name))),
+            Ok(Event::End(end)) => {
+                let name = end.local_name();
+                let name: &str = name.as_ref();
+                if name == "member" && open.len() > 1 {
+                    done.extend(open.pop());
+                } else if let (Some(text), Some(record)) = (leaf.take(), open.last_mut()) {
+                    record.entry(name.to_owned()).or_insert(text);
                 }
+                leaf = None;
             }
-            Ok(Event::End(_)) => found.extend(current.take()),
-            Ok(Event::Eof) | Err(_) => return found,
+            Ok(Event::Eof) | Err(_) => break,
             Ok(
                 Event::Empty(_)
                 | Event::CData(_)
@@ -234,6 +241,8 @@ pub(super) fn elements(xml: &str, name: &str) -> Vec<String> {
             ) => {}
         }
     }
+    done.extend(open.into_iter().rev());
+    done
 }
 
 fn entity(name: &str) -> String {
@@ -274,10 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn finds_elements_in_order() {
-        let xml = "<a xmlns='x'><k>one</k><b><k>two</k></b><k>  </k></a>";
-        assert_eq!(elements(xml, "k"), ["one", "two", "  "]);
-        assert_eq!(element(xml, "missing"), None);
+    fn groups_members() {
+        let xml = "<R xmlns='x'><L><member><K>a</K><V>1</V></member><member><K>b</K><In><member><K>c</K></member></In>\
+                   <V>&quot;2&quot;</V></member></L><Id>r</Id></R>";
+        let found: Vec<_> =
+            records(xml).into_iter().map(|r| r.into_values().collect::<Vec<_>>().join("=")).collect();
+        assert_eq!(found, ["a=1", "c", "b=\"2\"", "r"]);
     }
 
     #[test]

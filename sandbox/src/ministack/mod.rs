@@ -5,10 +5,11 @@
 //! difference it is for.
 
 mod client;
+mod deploy;
 mod process;
 
 pub use client::Client;
-
+pub use deploy::{Deployed, Deployment, deploy};
 pub use process::{Options, Process};
 
 /// What the tests of this module share.
