@@ -1,1 +1,18 @@
-//! The pure heart of Tidegate: policy, plan, release, decide. No clock, no randomness, no AWS.
+//! PURE: the heart of Tidegate as data and functions. No clock, no randomness, no AWS; those are arguments and [`ports`].
+//!
+//! A release is a [`plan::Plan`] of stages with the way back beside it. [`decide::decide`] takes a release and what was seen of
+//! the world and answers the next release, the effects to perform, when to look again, and why. Everything else in the
+//! project exists to feed that function and to carry out its answer.
+
+pub mod admission;
+pub mod decide;
+pub mod effect;
+pub mod history;
+pub mod ids;
+pub mod invariants;
+pub mod observation;
+pub mod plan;
+pub mod policy;
+pub mod ports;
+pub mod preflight;
+pub mod release;

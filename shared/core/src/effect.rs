@@ -1,0 +1,140 @@
+//! The complete list of what Tidegate can do to the world. Every effect is an "ensure …": performing it again, or when it has already
+//! been done, changes nothing.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::{ContainerName, DeploymentArn, HookId, Image, ReleaseId, Target, TaskDefinitionArn};
+
+/// How long after its own commit a performer may still begin an effect. After that it reloads: someone else may have decided
+/// otherwise since, and AWS's calls have no conditions.
+pub const LEASE: SignedDuration = SignedDuration::from_secs(4);
+
+/// How long one AWS call of an effect may take, retries included.
+pub const CALL_LIMIT: SignedDuration = SignedDuration::from_secs(4);
+
+/// How long after the last effect was decided a final state may be declared: the lease and the longest call have surely run
+/// out, so what is observed now is not changed by a stale performer any more.
+pub const SETTLE: SignedDuration = SignedDuration::from_secs(10);
+
+/// How long an effect that shows no result is given before it is performed again.
+pub const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(6);
+
+/// One thing to do to the world.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "snake_case")]
+pub enum Effect {
+    /// Ensure that a revision exists which is `from` with only `container`'s image changed.
+    RegisterTaskDefinition {
+        /// The release, kept as a tag on the revision.
+        release: ReleaseId,
+        /// The revision to start from.
+        from: TaskDefinitionArn,
+        /// The container whose image changes.
+        container: ContainerName,
+        /// The image, pinned.
+        image: Image,
+    },
+    /// Ensure that a deployment of `task_definition` is under way, held by our pause hooks.
+    StartDeployment {
+        /// Where.
+        target: Target,
+        /// What.
+        task_definition: TaskDefinitionArn,
+        /// The whole `deploymentConfiguration`.
+        configuration: Value,
+    },
+    /// Let a deployment that waits at a pause hook go on.
+    ContinueHook {
+        /// The deployment.
+        deployment: DeploymentArn,
+        /// The hook.
+        hook: HookId,
+    },
+    /// Have ECS roll the deployment back: traffic first.
+    StopDeployment {
+        /// The deployment.
+        deployment: DeploymentArn,
+    },
+    /// Start a deployment back to what ran before, when there is no deployment under way that could be rolled back.
+    ReturnTo {
+        /// Where.
+        target: Target,
+        /// What ran before.
+        task_definition: TaskDefinitionArn,
+        /// The whole `deploymentConfiguration`, without hooks of ours.
+        configuration: Value,
+    },
+    /// Ensure that the service's deployment configuration is again what it was before the release.
+    RestoreConfiguration {
+        /// Where.
+        target: Target,
+        /// As it was.
+        configuration: Value,
+    },
+}
+
+impl Effect {
+    /// The effect's name in histories, logs and tests.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RegisterTaskDefinition { .. } => "register_task_definition",
+            Self::StartDeployment { .. } => "start_deployment",
+            Self::ContinueHook { .. } => "continue_hook",
+            Self::StopDeployment { .. } => "stop_deployment",
+            Self::ReturnTo { .. } => "return_to",
+            Self::RestoreConfiguration { .. } => "restore_configuration",
+        }
+    }
+
+    /// Whether the effect can give the candidate more traffic; after a breach none of these is ever decided.
+    pub fn is_forward(&self) -> bool {
+        match self {
+            Self::RegisterTaskDefinition { .. }
+            | Self::StartDeployment { .. }
+            | Self::ContinueHook { .. } => true,
+            Self::StopDeployment { .. } | Self::ReturnTo { .. } | Self::RestoreConfiguration { .. } => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Effect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::RegisterTaskDefinition { from, container, image, .. } => {
+                write!(f, "register {} with {container} = {}", from.family(), image.digest.short())
+            }
+            Self::StartDeployment { task_definition, .. } => {
+                write!(f, "start the deployment of {}", task_definition.short())
+            }
+            Self::ContinueHook { deployment, .. } => write!(f, "let deployment {} go on", deployment.short()),
+            Self::StopDeployment { deployment } => write!(f, "roll deployment {} back", deployment.short()),
+            Self::ReturnTo { task_definition, .. } => write!(f, "deploy {} again", task_definition.short()),
+            Self::RestoreConfiguration { .. } => {
+                f.write_str("put the service's deployment configuration back")
+            }
+        }
+    }
+}
+
+/// Permission to perform: the version an effect was decided at, and until when it may be begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// The release's version after the commit.
+    pub version: u64,
+    /// The commit's time plus [`LEASE`].
+    pub until: Timestamp,
+}
+
+impl Lease {
+    /// The lease a commit at `committed_at` gives.
+    pub fn after(version: u64, committed_at: Timestamp) -> Self {
+        Self { version, until: committed_at.saturating_add(LEASE).unwrap_or(committed_at) }
+    }
+
+    /// Whether an effect may still be begun.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        now < self.until
+    }
+}

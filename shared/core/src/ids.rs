@@ -1,0 +1,307 @@
+//! Names, identifiers and ARNs as types of their own: a tag, a digest, an ARN and a name are never mixed up.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// A value that does not have the form its type asks for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is not a valid {what}: {allowed}")]
+pub struct InvalidId {
+    /// What was expected, e.g. `image digest`.
+    pub what: &'static str,
+    /// What was found.
+    pub found: String,
+    /// What is allowed.
+    pub allowed: &'static str,
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $allowed:literal, $pattern:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern, "description": concat!($what, ": ", $allowed) })
+            }
+        }
+
+        impl $name {
+            /// Checks the form and wraps the value.
+            pub fn new(value: impl Into<String>) -> Result<Self, InvalidId> {
+                let value = value.into();
+                let valid: fn(&str) -> bool = $check;
+                if valid(&value) {
+                    Ok(Self(value))
+                } else {
+                    Err(InvalidId { what: $what, found: value, allowed: $allowed })
+                }
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(value: &str) -> Result<Self, InvalidId> {
+                Self::new(value)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(value: String) -> Result<Self, InvalidId> {
+                Self::new(value)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> String {
+                value.0
+            }
+        }
+    };
+}
+
+fn name_like(value: &str, max: usize, extra: &str) -> bool {
+    !value.is_empty()
+        && value.len() <= max
+        && value.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
+        && value.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+fn is_arn(value: &str, service: &str) -> bool {
+    let mut parts = value.splitn(6, ':');
+    parts.next() == Some("arn")
+        && parts.next().is_some_and(|partition| partition.starts_with("aws"))
+        && parts.next() == Some(service)
+        && parts.nth(2).is_some_and(|resource| !resource.is_empty())
+}
+
+id!(
+    /// The name Tidegate knows a service by: the `service:` of its policy.
+    ServiceName, "service name", "1 to 128 letters, digits, '-' or '_', starting with a letter or digit",
+    r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$", |v| name_like(v, 128, "-_")
+);
+id!(
+    /// A release: a ULID in lower case, so that ids sort by the time of creation.
+    ReleaseId, "release id", "26 lower-case letters and digits (a ULID)",
+    r"^[0-9a-z]{26}$", |v| v.len() == 26 && v.chars().all(|c| c.is_ascii_digit() || c.is_ascii_lowercase())
+);
+id!(
+    /// An AWS account id.
+    AccountId, "AWS account id", "12 digits", r"^[0-9]{12}$", |v| v.len() == 12 && v.chars().all(|c| c.is_ascii_digit())
+);
+id!(
+    /// An AWS region, e.g. `eu-central-1`.
+    Region, "AWS region", "lower-case letters, digits and '-', e.g. eu-central-1",
+    r"^[a-z]{2,}-[a-z0-9-]+$",
+    |v| v.contains('-') && v.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+);
+id!(
+    /// The digest an image is pinned by. Only this ever reaches ECS.
+    Digest, "image digest", "sha256: followed by 64 lower-case hexadecimal digits",
+    r"^sha256:[0-9a-f]{64}$",
+    |v| v.strip_prefix("sha256:").is_some_and(|h| h.len() == 64 && h.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c)))
+);
+id!(
+    /// An image tag. Tags select and inform; they never reach ECS.
+    Tag, "image tag", "1 to 128 letters, digits, '_', '.' or '-', not starting with '.' or '-'",
+    r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$",
+    |v| !v.is_empty() && v.len() <= 128 && !v.starts_with(['.', '-']) && v.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+);
+id!(
+    /// An ECR repository name, without registry: `shop/checkout`.
+    RepositoryName, "ECR repository name", "2 to 256 lower-case letters, digits, '-', '_', '.' and '/'",
+    r"^[a-z0-9][a-z0-9._/-]{1,255}$",
+    |v| v.len() >= 2 && v.len() <= 256 && v.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && v.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_./".contains(c))
+);
+id!(
+    /// An ECS cluster name.
+    ClusterName, "ECS cluster name", "1 to 255 letters, digits, '-' or '_'",
+    r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$", |v| name_like(v, 255, "-_")
+);
+id!(
+    /// An ECS service name, without cluster.
+    EcsServiceName, "ECS service name", "1 to 255 letters, digits, '-' or '_'",
+    r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$", |v| name_like(v, 255, "-_")
+);
+id!(
+    /// The name of a container within a task definition.
+    ContainerName, "container name", "1 to 255 letters, digits, '-' or '_'",
+    r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$", |v| name_like(v, 255, "-_")
+);
+id!(
+    /// A CloudWatch alarm name, metric or composite.
+    AlarmName, "CloudWatch alarm name", "1 to 255 characters",
+    r"^.{1,255}$", |v| !v.is_empty() && v.chars().count() <= 255 && !v.chars().any(char::is_control)
+);
+id!(
+    /// The ARN of one task definition revision.
+    TaskDefinitionArn, "task definition ARN", "arn:aws:ecs:REGION:ACCOUNT:task-definition/FAMILY:REVISION",
+    r"^arn:aws[a-z-]*:ecs:.*:task-definition/.+:[0-9]+$", |v| is_arn(v, "ecs") && v.contains(":task-definition/")
+);
+id!(
+    /// The ARN of an ECS service deployment.
+    DeploymentArn, "service deployment ARN", "arn:aws:ecs:REGION:ACCOUNT:service-deployment/CLUSTER/SERVICE/ID",
+    r"^arn:aws[a-z-]*:ecs:.*:service-deployment/.+$", |v| is_arn(v, "ecs") && v.contains(":service-deployment/")
+);
+id!(
+    /// The ARN of a listener rule (ALB) or a listener (NLB): what carries the weights.
+    RuleArn, "listener or rule ARN", "arn:aws:elasticloadbalancing:REGION:ACCOUNT:listener… or listener-rule…",
+    r"^arn:aws[a-z-]*:elasticloadbalancing:.*$", |v| is_arn(v, "elasticloadbalancing")
+);
+id!(
+    /// The ARN of a target group.
+    TargetGroupArn, "target group ARN", "arn:aws:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/ID",
+    r"^arn:aws[a-z-]*:elasticloadbalancing:.*:targetgroup/.+$", |v| is_arn(v, "elasticloadbalancing") && v.contains(":targetgroup/")
+);
+id!(
+    /// The id of one lifecycle hook of one deployment: `ecs-{type}-{id}`.
+    HookId, "lifecycle hook id", "1 to 255 characters",
+    r"^.{1,255}$", |v| !v.is_empty() && v.len() <= 255
+);
+id!(
+    /// A role to assume for a target outside the home account.
+    RoleArn, "IAM role ARN", "arn:aws:iam::ACCOUNT:role/NAME",
+    r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$", |v| is_arn(v, "iam") && v.contains(":role/")
+);
+
+impl Digest {
+    /// The first twelve hexadecimal digits, for people.
+    pub fn short(&self) -> &str {
+        &self.0["sha256:".len().."sha256:".len() + 12]
+    }
+}
+
+impl TaskDefinitionArn {
+    /// `family:revision`, for people and for finding the family.
+    pub fn short(&self) -> &str {
+        self.0.rsplit_once('/').map_or(self.0.as_str(), |(_, short)| short)
+    }
+
+    /// The family.
+    pub fn family(&self) -> &str {
+        self.short().rsplit_once(':').map_or(self.short(), |(family, _)| family)
+    }
+}
+
+impl DeploymentArn {
+    /// The id at the end, for people.
+    pub fn short(&self) -> &str {
+        self.0.rsplit_once('/').map_or(self.0.as_str(), |(_, short)| short)
+    }
+}
+
+impl TargetGroupArn {
+    /// The target group's name, for people.
+    pub fn short(&self) -> &str {
+        self.0.split('/').nth(1).unwrap_or(self.0.as_str())
+    }
+}
+
+/// Where a release goes: a target is complete from the first day, so that waves over accounts need no new ledger.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Target {
+    /// The account the service runs in.
+    pub account: AccountId,
+    /// The region the service runs in.
+    pub region: Region,
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The ECS service.
+    pub service: EcsServiceName,
+    /// A role to assume; none in the home account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleArn>,
+}
+
+impl Target {
+    /// The ARN of the ECS service (long format).
+    pub fn service_arn(&self) -> String {
+        format!("arn:aws:ecs:{}:{}:service/{}/{}", self.region, self.account, self.cluster, self.service)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} ({}, {})", self.cluster, self.service, self.account, self.region)
+    }
+}
+
+/// An image in a registry, pinned by digest.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Image {
+    /// The registry's host: `111122223333.dkr.ecr.eu-central-1.amazonaws.com`.
+    pub registry: String,
+    /// The repository.
+    pub repository: RepositoryName,
+    /// What runs.
+    pub digest: Digest,
+    /// The tag that selected it, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tag>,
+}
+
+impl Image {
+    /// The reference that reaches ECS: always by digest.
+    pub fn pinned(&self) -> String {
+        format!("{}/{}@{}", self.registry, self.repository, self.digest)
+    }
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.tag {
+            Some(tag) => write!(f, "{}:{} ({})", self.repository, tag, self.digest.short()),
+            None => write!(f, "{}@{}", self.repository, self.digest.short()),
+        }
+    }
+}
+
+/// The host of a private ECR registry.
+pub fn ecr_registry(account: &AccountId, region: &Region) -> String {
+    let suffix = if region.as_str().starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    format!("{account}.dkr.ecr.{region}.{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_not_a_tag_and_a_tag_is_not_a_digest() {
+        assert!(Digest::new("v1.2.3").is_err());
+        assert!(Tag::new(format!("sha256:{}", "0".repeat(64))).is_err());
+        let error = Digest::new("sha256:XYZ").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            r#""sha256:XYZ" is not a valid image digest: sha256: followed by 64 lower-case hexadecimal digits"#
+        );
+    }
+
+    #[test]
+    fn short_forms_are_cut_at_the_right_place() {
+        let arn =
+            TaskDefinitionArn::new("arn:aws:ecs:eu-central-1:111122223333:task-definition/web:41").unwrap();
+        assert_eq!((arn.short(), arn.family()), ("web:41", "web"));
+    }
+}

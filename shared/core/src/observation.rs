@@ -1,0 +1,460 @@
+//! What was seen of the world in one look: the inventory [`crate::decide`] works on. Whatever could not be seen is said so, with
+//! the reason; nothing is ever guessed to be fine.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::{
+    AlarmName, ContainerName, DeploymentArn, Digest, HookId, ReleaseId, RuleArn, TargetGroupArn,
+    TaskDefinitionArn,
+};
+use crate::policy::{Percent, Policy};
+use crate::ports::PortError;
+
+/// One part of the world: seen, not asked for, or asked for and not answered.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Seen<T> {
+    /// Not needed for the decision, so not asked for.
+    #[default]
+    NotAsked,
+    /// Seen.
+    Known(T),
+    /// Asked for; the answer was an error.
+    Unknown(PortError),
+}
+
+impl<T> Seen<T> {
+    /// The value, when it was seen.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::NotAsked | Self::Unknown(_) => None,
+        }
+    }
+
+    /// The error, when it was asked for and not answered.
+    pub fn error(&self) -> Option<&PortError> {
+        match self {
+            Self::Unknown(error) => Some(error),
+            Self::NotAsked | Self::Known(_) => None,
+        }
+    }
+}
+
+impl<T> From<Result<T, PortError>> for Seen<T> {
+    fn from(result: Result<T, PortError>) -> Self {
+        match result {
+            Ok(value) => Self::Known(value),
+            Err(error) => Self::Unknown(error),
+        }
+    }
+}
+
+/// Everything seen in one look.
+#[derive(Debug, Clone, Default)]
+pub struct Observation {
+    /// When the look began, before the first call. What is decided from it is at least this true.
+    pub at: Timestamp,
+    /// The service's row in the ledger.
+    pub head: Option<ServiceHead>,
+    /// The ECS service; `Known(None)` when there is none of that name.
+    pub service: Seen<Option<ServiceSeen>>,
+    /// The task definition the service runs.
+    pub task_definition: Seen<TaskDefinitionSeen>,
+    /// The revision that already carries this release's image, if it has been registered.
+    pub candidate: Seen<Option<TaskDefinitionArn>>,
+    /// Deployments of the service created since the release started, newest first; our own among them.
+    pub deployments: Seen<Vec<DeploymentSeen>>,
+    /// The weights of every rule the service's load balancers name.
+    pub weights: Seen<Vec<RuleSeen>>,
+    /// The alarms asked for; one that is missing here does not exist.
+    pub alarms: Seen<BTreeMap<AlarmName, AlarmSeen>>,
+    /// The image the service runs now, in its registry; `Known(None)` when it is gone or no ECR image.
+    pub running_image: Seen<Option<ImageSeen>>,
+    /// The release's own image in its registry; `Known(None)` when it is gone.
+    pub new_image: Seen<Option<ImageSeen>>,
+    /// Facts the event that woke us brought with it.
+    pub hints: Vec<Hint>,
+    /// Effects of this release that AWS refused for good in this invocation.
+    pub refused: Vec<Refusal>,
+}
+
+/// An effect AWS refused in a way that trying again does not mend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// The effect's name.
+    pub effect: &'static str,
+    /// What AWS said.
+    pub error: PortError,
+}
+
+/// A service's row in the ledger: its policy and its place in the queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceHead {
+    /// Counts changes; every write names the version it was decided on.
+    pub version: u64,
+    /// The policy releases are planned from.
+    pub policy: Policy,
+    /// The one release under way.
+    #[serde(default)]
+    pub active: Option<ReleaseId>,
+    /// The one release that waits; only the newest waits.
+    #[serde(default)]
+    pub waiting: Option<ReleaseId>,
+    /// The releases promoted last, newest first, at most [`ServiceHead::PROMOTED_KEPT`].
+    #[serde(default)]
+    pub promoted: Vec<Promoted>,
+    /// Digests that were rolled back here and are not released again unless a person says so.
+    #[serde(default)]
+    pub quarantine: BTreeMap<Digest, Quarantined>,
+}
+
+impl ServiceHead {
+    /// How many promoted releases are remembered for a manual rollback.
+    pub const PROMOTED_KEPT: usize = 20;
+    /// How many quarantined digests are remembered; the oldest is dropped beyond it (ECR has long expired it).
+    pub const QUARANTINE_KEPT: usize = 200;
+
+    /// A service without history.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            version: 0,
+            policy,
+            active: None,
+            waiting: None,
+            promoted: Vec::new(),
+            quarantine: BTreeMap::new(),
+        }
+    }
+}
+
+/// A release that was promoted: where a manual rollback can go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promoted {
+    /// The release.
+    pub release: ReleaseId,
+    /// Its image.
+    pub image: crate::ids::Image,
+    /// The task definition it runs.
+    pub task_definition: TaskDefinitionArn,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Why a digest is not released again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// The release that was rolled back.
+    pub release: ReleaseId,
+    /// Why it was.
+    pub why: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An ECS service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceSeen {
+    /// `ACTIVE`, `DRAINING`, `INACTIVE`, as AWS spells it.
+    pub status: String,
+    /// Deployment controller, `ECS` unless said otherwise.
+    pub controller: String,
+    /// The task definition the service is set to.
+    pub task_definition: TaskDefinitionArn,
+    /// `deploymentConfiguration` exactly as AWS returned it, unknown fields included.
+    pub deployment_configuration: Value,
+    /// Tasks wanted.
+    pub desired: u32,
+    /// Tasks running.
+    pub running: u32,
+    /// Tasks starting.
+    pub pending: u32,
+    /// Whether every deployment of the service has completed.
+    pub steady: bool,
+    /// The load balancers.
+    pub load_balancers: Vec<LoadBalancerSeen>,
+    /// Whether Service Connect is configured, which also can shift traffic.
+    pub service_connect: bool,
+}
+
+/// One load balancer of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadBalancerSeen {
+    /// The target group tasks are registered with at first.
+    pub target_group: Option<TargetGroupArn>,
+    /// The second target group of `advancedConfiguration`.
+    pub alternate_target_group: Option<TargetGroupArn>,
+    /// The production rule (ALB) or listener (NLB) of `advancedConfiguration`.
+    pub production_rule: Option<RuleArn>,
+    /// The test rule or listener.
+    pub test_rule: Option<RuleArn>,
+    /// The role ECS assumes to change the weights.
+    pub role_given: bool,
+}
+
+/// A task definition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskDefinitionSeen {
+    /// Which.
+    pub arn: TaskDefinitionArn,
+    /// Whether its status is ACTIVE.
+    pub active: bool,
+    /// The image of each container, as written in it.
+    pub images: BTreeMap<ContainerName, String>,
+}
+
+/// A service deployment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeploymentSeen {
+    /// Which.
+    pub arn: DeploymentArn,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Its status.
+    pub status: DeploymentStatus,
+    /// What AWS says about the status.
+    pub reason: Option<String>,
+    /// `lifecycleStage` as AWS spells it; new ones appear.
+    pub stage: Option<String>,
+    /// The task definition of the target revision.
+    pub task_definition: Option<TaskDefinitionArn>,
+    /// `requestedProductionTrafficWeight` of the target revision.
+    pub weight: Option<Percent>,
+    /// Tasks of the target revision: requested, running, pending.
+    pub tasks: (u32, u32, u32),
+    /// Hooks that have been reached.
+    pub hooks: Vec<HookSeen>,
+    /// Alarms ECS itself saw in ALARM.
+    pub triggered_alarms: Vec<String>,
+}
+
+/// The status of a service deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeploymentStatus {
+    /// `PENDING`.
+    Pending,
+    /// `IN_PROGRESS`.
+    InProgress,
+    /// `STOP_REQUESTED`.
+    StopRequested,
+    /// `STOPPED`.
+    Stopped,
+    /// `SUCCESSFUL`.
+    Successful,
+    /// `ROLLBACK_REQUESTED`.
+    RollbackRequested,
+    /// `ROLLBACK_IN_PROGRESS`.
+    RollbackInProgress,
+    /// `ROLLBACK_SUCCESSFUL`.
+    RollbackSuccessful,
+    /// `ROLLBACK_FAILED`.
+    RollbackFailed,
+    /// One this version does not know; taken as still under way.
+    Other(String),
+}
+
+impl DeploymentStatus {
+    /// From the wire.
+    pub fn from_wire(text: &str) -> Self {
+        match text {
+            "PENDING" => Self::Pending,
+            "IN_PROGRESS" => Self::InProgress,
+            "STOP_REQUESTED" => Self::StopRequested,
+            "STOPPED" => Self::Stopped,
+            "SUCCESSFUL" => Self::Successful,
+            "ROLLBACK_REQUESTED" => Self::RollbackRequested,
+            "ROLLBACK_IN_PROGRESS" => Self::RollbackInProgress,
+            "ROLLBACK_SUCCESSFUL" => Self::RollbackSuccessful,
+            "ROLLBACK_FAILED" => Self::RollbackFailed,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+
+    /// As on the wire.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::InProgress => "IN_PROGRESS",
+            Self::StopRequested => "STOP_REQUESTED",
+            Self::Stopped => "STOPPED",
+            Self::Successful => "SUCCESSFUL",
+            Self::RollbackRequested => "ROLLBACK_REQUESTED",
+            Self::RollbackInProgress => "ROLLBACK_IN_PROGRESS",
+            Self::RollbackSuccessful => "ROLLBACK_SUCCESSFUL",
+            Self::RollbackFailed => "ROLLBACK_FAILED",
+            Self::Other(text) => text,
+        }
+    }
+
+    /// Whether the deployment has ended.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Stopped | Self::Successful | Self::RollbackSuccessful | Self::RollbackFailed => true,
+            Self::Pending
+            | Self::InProgress
+            | Self::StopRequested
+            | Self::RollbackRequested
+            | Self::RollbackInProgress
+            | Self::Other(_) => false,
+        }
+    }
+
+    /// Whether the deployment goes, or went, backwards.
+    pub fn is_rollback(&self) -> bool {
+        match self {
+            Self::RollbackRequested
+            | Self::RollbackInProgress
+            | Self::RollbackSuccessful
+            | Self::RollbackFailed => true,
+            Self::Pending
+            | Self::InProgress
+            | Self::StopRequested
+            | Self::Stopped
+            | Self::Successful
+            | Self::Other(_) => false,
+        }
+    }
+}
+
+/// A lifecycle hook of a deployment that has been reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookSeen {
+    /// Its id; new at every step.
+    pub id: HookId,
+    /// Whether it is a PAUSE hook.
+    pub pause: bool,
+    /// Where in the deployment it stands, when AWS says; the pause of the current stage otherwise.
+    pub stage: Option<String>,
+    /// Whether it waits for `ContinueServiceDeployment`.
+    pub awaiting: bool,
+    /// When its timeout action takes effect.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The weights a rule or listener forwards with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleSeen {
+    /// Which.
+    pub arn: RuleArn,
+    /// Target groups and weights, in the rule's order.
+    pub weights: Vec<(TargetGroupArn, u32)>,
+}
+
+impl RuleSeen {
+    /// The share of a target group, exact only to a tenth of a percent; `None` when the rule sends nothing anywhere.
+    pub fn share(&self, target_group: &TargetGroupArn) -> Option<Percent> {
+        let total: u32 = self.weights.iter().map(|(_, weight)| weight).sum();
+        let own: u32 =
+            self.weights.iter().filter(|(arn, _)| arn == target_group).map(|(_, weight)| weight).sum();
+        let tenths = (own * 1000 + total / 2).checked_div(total)?;
+        u16::try_from(tenths).ok().map(Percent::from_tenths)
+    }
+}
+
+/// The state of an alarm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmSeen {
+    /// Its state.
+    pub state: AlarmState,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// What CloudWatch says about the state.
+    pub reason: String,
+    /// Why CloudWatch takes no action on it now: a mute rule, or a composite alarm's suppressor. Honoured.
+    pub silenced: Option<String>,
+}
+
+impl AlarmSeen {
+    /// Whether the alarm is red and not silenced.
+    pub fn is_breach(&self) -> bool {
+        self.state == AlarmState::Alarm && self.silenced.is_none()
+    }
+}
+
+/// `OK`, `ALARM`, `INSUFFICIENT_DATA`, or one this version does not know, which is never taken for OK.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum AlarmState {
+    /// `OK`.
+    Ok,
+    /// `ALARM`.
+    Alarm,
+    /// `INSUFFICIENT_DATA`.
+    InsufficientData,
+    /// One this version does not know.
+    Other(String),
+}
+
+impl From<String> for AlarmState {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "OK" => Self::Ok,
+            "ALARM" => Self::Alarm,
+            "INSUFFICIENT_DATA" => Self::InsufficientData,
+            _ => Self::Other(text),
+        }
+    }
+}
+
+impl From<AlarmState> for String {
+    fn from(state: AlarmState) -> Self {
+        state.as_str().to_owned()
+    }
+}
+
+impl AlarmState {
+    /// As on the wire.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Ok => "OK",
+            Self::Alarm => "ALARM",
+            Self::InsufficientData => "INSUFFICIENT_DATA",
+            Self::Other(text) => text,
+        }
+    }
+}
+
+/// An image in ECR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSeen {
+    /// Its digest.
+    pub digest: Digest,
+    /// Whether the repository's lifecycle policy is about to expire it.
+    pub expiring: bool,
+    /// Whether it is archived, which ECS cannot pull.
+    pub archived: bool,
+}
+
+/// What a decision about a release needs to see, so that nothing is asked for in vain.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The ECS service.
+    pub service: bool,
+    /// The running task definition and its image in ECR, the release's own image: what preflight proves.
+    pub preflight: bool,
+    /// The revision of this release.
+    pub candidate: bool,
+    /// Deployments since the release started.
+    pub deployments_since: Option<Timestamp>,
+    /// Alarms.
+    pub alarms: Vec<AlarmName>,
+    /// Rules and listeners; before the plan is made those the service names.
+    pub weights: bool,
+}
+
+/// A fact an event brought: a hint to look, and evidence of what may already have passed when we look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// An alarm changed its state.
+    Alarm {
+        /// Which.
+        name: AlarmName,
+        /// To what.
+        seen: AlarmSeen,
+    },
+    /// Something happened; look.
+    Look(String),
+}

@@ -1,0 +1,266 @@
+//! The policy of a service: one YAML file that says what starts a release, where it goes, how traffic moves and what moves it
+//! back. Parsed once into types that cannot be wrong; the JSON Schema editors complete from is generated from these types.
+
+mod parse;
+mod scalars;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{
+    AccountId, AlarmName, ClusterName, ContainerName, EcsServiceName, Region, RepositoryName, RoleArn,
+    ServiceName, Tag, Target,
+};
+
+pub use parse::{PolicyError, json_schema, parse};
+pub use scalars::{Percent, Span, TagPattern};
+
+/// One service's policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// The name Tidegate knows the service by.
+    pub service: ServiceName,
+    /// What starts a release.
+    pub from: Source,
+    /// Where the release goes.
+    pub to: Destination,
+    /// How traffic moves.
+    pub strategy: Strategy,
+    /// What moves it back.
+    #[serde(default)]
+    pub rollback: Rollback,
+    /// What happens when a newer image arrives while a release is under way.
+    #[serde(default)]
+    pub on_newer: OnNewer,
+}
+
+/// What starts a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// A push to an ECR repository.
+    pub ecr: EcrSource,
+}
+
+/// A push to an ECR repository of a tag that matches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EcrSource {
+    /// The repository, without registry: `shop/checkout`.
+    pub repository: RepositoryName,
+    /// Glob patterns; one must match the whole tag. `*`, `?`, `[0-9]`, `[!a]` and `{a,b}` are understood.
+    #[schemars(length(min = 1))]
+    #[serde(deserialize_with = "scalars::non_empty")]
+    pub tags: Vec<TagPattern>,
+}
+
+/// Where the release goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Destination {
+    /// An Amazon ECS service.
+    pub ecs: EcsDestination,
+}
+
+/// An Amazon ECS service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EcsDestination {
+    /// The cluster's name.
+    pub cluster: ClusterName,
+    /// The ECS service's name.
+    pub service: EcsServiceName,
+    /// The container whose image is released.
+    pub container: ContainerName,
+    /// The account of the service. Default: the account Tidegate is installed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
+    /// The region of the service. Default: the region Tidegate is installed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// A role to assume for the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleArn>,
+}
+
+/// How traffic moves. Exactly one of `canary`, `linear`, `blue_green` and `rolling`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "RawStrategy", into = "RawStrategy")]
+#[schemars(with = "RawStrategy")]
+pub struct Strategy {
+    /// The way the traffic is moved.
+    pub shift: Shift,
+    /// How long both versions stay, and the alarms are watched, after all traffic has moved.
+    pub bake: Span,
+}
+
+/// The ways Amazon ECS moves traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Shift {
+    /// One small share first, then everything.
+    Canary {
+        /// The first share.
+        percent: Percent,
+        /// How long the first share is watched.
+        bake: Span,
+    },
+    /// Equal steps.
+    Linear {
+        /// The size of each step.
+        percent: Percent,
+        /// How long each step is watched.
+        bake: Span,
+    },
+    /// Everything at once, with the old version kept beside.
+    BlueGreen,
+    /// Task by task, in place.
+    Rolling,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Strategy", extend("oneOf" = [
+    {"required": ["canary"]}, {"required": ["linear"]}, {"required": ["blue_green"]}, {"required": ["rolling"]}
+]))]
+struct RawStrategy {
+    /// One small share first, then everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    canary: Option<CanarySteps>,
+    /// Equal steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    linear: Option<LinearSteps>,
+    /// Everything at once, with the old version kept beside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blue_green: Option<NoSettings>,
+    /// Task by task, in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rolling: Option<NoSettings>,
+    /// How long both versions stay after all traffic has moved. Default 10m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bake: Option<Span>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Canary")]
+struct CanarySteps {
+    /// The first share, 0.1 to 99.9. Default 5.
+    #[serde(default = "scalars::five_percent")]
+    percent: Percent,
+    /// How long the first share is watched. Default 10m.
+    #[serde(default = "scalars::ten_minutes")]
+    bake: Span,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Linear")]
+struct LinearSteps {
+    /// The size of each step, 3 to 100. Default 10.
+    #[serde(default = "scalars::ten_percent")]
+    percent: Percent,
+    /// How long each step is watched. Default 6m.
+    #[serde(default = "scalars::six_minutes")]
+    bake: Span,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NoSettings")]
+struct NoSettings {}
+
+impl TryFrom<RawStrategy> for Strategy {
+    type Error = String;
+
+    fn try_from(raw: RawStrategy) -> Result<Self, String> {
+        let bake = raw.bake.unwrap_or_else(scalars::ten_minutes);
+        let shift = match (raw.canary, raw.linear, raw.blue_green, raw.rolling) {
+            (Some(canary), None, None, None) => {
+                if canary.percent == Percent::ALL {
+                    return Err("canary.percent: found 100, allowed 0.1 to 99.9; for everything at once use blue_green".into());
+                }
+                Shift::Canary { percent: canary.percent, bake: canary.bake }
+            }
+            (None, Some(linear), None, None) => {
+                if linear.percent < Percent::MINIMUM_LINEAR_STEP {
+                    return Err(format!(
+                        "linear.percent: found {}, allowed 3 to 100 (Amazon ECS's limit for steps)",
+                        linear.percent
+                    ));
+                }
+                Shift::Linear { percent: linear.percent, bake: linear.bake }
+            }
+            (None, None, Some(_), None) => Shift::BlueGreen,
+            (None, None, None, Some(_)) => Shift::Rolling,
+            (canary, linear, blue_green, rolling) => {
+                let named = [
+                    ("canary", canary.is_some()),
+                    ("linear", linear.is_some()),
+                    ("blue_green", blue_green.is_some()),
+                    ("rolling", rolling.is_some()),
+                ];
+                let found: Vec<&str> =
+                    named.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+                let found = if found.is_empty() { "none".to_owned() } else { found.join(" and ") };
+                return Err(format!(
+                    "exactly one of canary, linear, blue_green and rolling is needed, found {found}"
+                ));
+            }
+        };
+        Ok(Self { shift, bake })
+    }
+}
+
+impl From<Strategy> for RawStrategy {
+    fn from(strategy: Strategy) -> Self {
+        let mut raw = Self { bake: Some(strategy.bake), ..Self::default() };
+        match strategy.shift {
+            Shift::Canary { percent, bake } => raw.canary = Some(CanarySteps { percent, bake }),
+            Shift::Linear { percent, bake } => raw.linear = Some(LinearSteps { percent, bake }),
+            Shift::BlueGreen => raw.blue_green = Some(NoSettings {}),
+            Shift::Rolling => raw.rolling = Some(NoSettings {}),
+        }
+        raw
+    }
+}
+
+/// What moves traffic back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// CloudWatch alarms, metric or composite, in the service's account and region. One in ALARM rolls the release back.
+    #[serde(default)]
+    pub alarms: Vec<AlarmName>,
+}
+
+/// What happens when a newer image arrives while a release is under way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnNewer {
+    /// It waits until the release has ended; only the newest waits.
+    #[default]
+    Queue,
+    /// The release under way is rolled back and the newer one starts.
+    Replace,
+}
+
+impl Policy {
+    /// Whether a push of this tag starts a release.
+    pub fn selects(&self, tag: &Tag) -> bool {
+        self.from.ecr.tags.iter().any(|pattern| pattern.matches(tag))
+    }
+
+    /// The complete target, with the home account and region where the policy names none.
+    pub fn target(&self, home_account: &AccountId, home_region: &Region) -> Target {
+        let ecs = &self.to.ecs;
+        Target {
+            account: ecs.account.clone().unwrap_or_else(|| home_account.clone()),
+            region: ecs.region.clone().unwrap_or_else(|| home_region.clone()),
+            cluster: ecs.cluster.clone(),
+            service: ecs.service.clone(),
+            role: ecs.role.clone(),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! From YAML text to a [`Policy`], with errors that name the place.
+
+use std::fmt::Write as _;
+
+use super::Policy;
+
+/// A policy file that cannot be used: where, what was found, what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}:{column}: {path}: {problem}")]
+pub struct PolicyError {
+    /// The file as it was named.
+    pub file: String,
+    /// Line, from 1; 0 when unknown.
+    pub line: u64,
+    /// Column, from 1; 0 when unknown.
+    pub column: u64,
+    /// The path of the field: `strategy.canary.percent`; `.` for the whole file.
+    pub path: String,
+    /// What was found and what is allowed.
+    pub problem: String,
+}
+
+/// Parses a policy; `file` is only for messages.
+pub fn parse(file: &str, text: &str) -> Result<Policy, PolicyError> {
+    let mut path = ".".to_owned();
+    serde_saphyr::with_deserializer_from_str(text, |deserializer| {
+        let mut track = serde_path_to_error::Track::new();
+        let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
+        <Policy as serde::Deserialize>::deserialize(tracked).inspect_err(|_| path = track.path().to_string())
+    })
+    .map_err(|error| describe(file, path, &error))
+}
+
+fn describe(file: &str, path: String, error: &serde_saphyr::Error) -> PolicyError {
+    let error = error.without_snippet();
+    let location = error.location();
+    let mut problem = error.to_string();
+    // The location is said once, in front.
+    if let Some(at) = problem.find(" at line ") {
+        problem.truncate(at);
+    }
+    if path == "." && problem.is_empty() {
+        let _ = write!(problem, "the file is not a policy");
+    }
+    PolicyError {
+        file: file.to_owned(),
+        line: location.map_or(0, |at| at.line()),
+        column: location.map_or(0, |at| at.column()),
+        path,
+        problem,
+    }
+}
+
+/// The JSON Schema of a policy file, generated from the types.
+pub fn json_schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(Policy);
+    schema.insert("title".into(), "Tidegate policy".into());
+    schema.to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Tag;
+    use crate::policy::{OnNewer, Percent, Shift, Span};
+
+    const GOOD: &str = r#"
+service: checkout
+from:     { ecr: { repository: shop/checkout, tags: ["main-*", "v[0-9]*"] } }
+to:       { ecs: { cluster: prod, service: checkout, container: app } }
+strategy: { canary: { percent: 10, bake: 5m }, bake: 15m }
+rollback: { alarms: [checkout-5xx, checkout-p99] }
+on_newer: queue
+"#;
+
+    #[test]
+    fn the_example_of_the_readme_parses() {
+        let policy = parse("checkout.yaml", GOOD).unwrap();
+        assert_eq!(
+            policy.strategy.shift,
+            Shift::Canary { percent: Percent::from_tenths(100), bake: Span::from_secs(300).unwrap() }
+        );
+        assert_eq!(policy.strategy.bake.secs(), 900);
+        assert_eq!(policy.on_newer, OnNewer::Queue);
+        assert!(policy.selects(&Tag::new("main-4f2c1").unwrap()));
+        assert!(policy.selects(&Tag::new("v2.1").unwrap()));
+        assert!(!policy.selects(&Tag::new("version").unwrap()));
+        assert!(!policy.selects(&Tag::new("xmain-1").unwrap()));
+    }
+
+    #[test]
+    fn a_policy_survives_being_stored() {
+        let policy = parse("checkout.yaml", GOOD).unwrap();
+        let stored = serde_json::to_string(&policy).unwrap();
+        assert_eq!(serde_json::from_str::<Policy>(&stored).unwrap(), policy);
+    }
+
+    #[track_caller]
+    fn refused(from: &str, to: &str, expected: &str) {
+        assert!(GOOD.contains(from));
+        let error = parse("p.yaml", &GOOD.replace(from, to)).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn errors_name_file_line_path_found_and_allowed() {
+        refused(
+            "percent: 10,",
+            "percent: 10%,",
+            r#"p.yaml:5:32: strategy.canary.percent: found "10%", allowed a number from 0.1 to 100, without a percent sign"#,
+        );
+        refused(
+            "percent: 10,",
+            "percent: 0.05,",
+            "p.yaml:5:32: strategy.canary.percent: found 0.05, allowed 0.1 to 100 in steps of 0.1",
+        );
+        refused(
+            r#"["main-*", "v[0-9]*"]"#,
+            "[]",
+            "p.yaml:3:53: from.ecr.tags: found an empty list, allowed one entry or more",
+        );
+        refused(
+            r#""v[0-9]*""#,
+            r#""v[0-9""#,
+            r#"p.yaml:3:64: from.ecr.tags[1]: found "v[0-9", which is not a glob such as main-* or v[0-9]*: unclosed character class; missing ']'"#,
+        );
+        refused(
+            "bake: 15m",
+            "bake: 15",
+            "p.yaml:5:54: strategy.bake: found 15 without a unit, allowed for example 15s or 15m",
+        );
+        refused(
+            "bake: 15m",
+            "bake: 25h",
+            r#"p.yaml:5:54: strategy.bake: found "25h", allowed a span of time such as 90s, 5m or 1h 30m, whole seconds, at most 23h"#,
+        );
+        refused(
+            "canary: { percent: 10, bake: 5m }, ",
+            "",
+            "p.yaml:5:11: strategy: exactly one of canary, linear, blue_green and rolling is needed, found none",
+        );
+        refused(
+            "on_newer: queue",
+            "on_newer: drop",
+            "p.yaml:7:11: on_newer: unknown variant `drop`, expected one of queue, replace",
+        );
+        refused(
+            "on_newer: queue",
+            "on_never: queue",
+            "p.yaml:7:1: on_never: unknown field `on_never`, expected one of service, from, to, strategy, rollback, on_newer",
+        );
+        refused("service: checkout\n", "", "p.yaml:6:1: .: missing field `service`");
+    }
+}

@@ -1,0 +1,297 @@
+//! The small values of a policy: percent, spans of time, tag patterns.
+
+use std::fmt;
+
+use globset::{GlobBuilder, GlobMatcher};
+use jiff::SignedDuration;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::ids::Tag;
+
+/// A share of traffic in tenths of a percent, the resolution of Amazon ECS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Percent(u16);
+
+impl Percent {
+    /// 0 %.
+    pub const NONE: Self = Self(0);
+    /// 100 %.
+    pub const ALL: Self = Self(1000);
+    /// ECS takes linear steps of 3 % and more.
+    pub const MINIMUM_LINEAR_STEP: Self = Self(30);
+
+    /// From tenths of a percent; more than 1000 is 100 %.
+    pub const fn from_tenths(tenths: u16) -> Self {
+        Self(if tenths > 1000 { 1000 } else { tenths })
+    }
+
+    /// From percent; `None` unless 0 to 100 in multiples of 0.1.
+    pub fn from_f64(value: f64) -> Option<Self> {
+        let tenths = value * 10.0;
+        let rounded = tenths.round();
+        let exact = (tenths - rounded).abs() < 1e-6 && (0.0..=1000.0).contains(&rounded);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked to be 0 to 1000 just above"
+        )]
+        exact.then_some(Self(rounded as u16))
+    }
+
+    /// In tenths of a percent.
+    pub const fn tenths(self) -> u16 {
+        self.0
+    }
+
+    /// In percent.
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.0) / 10.0
+    }
+
+    /// This much more, at most 100 %.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self::from_tenths(self.0.saturating_add(other.0))
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.as_f64())
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_multiple_of(10) {
+            serializer.serialize_u16(self.0 / 10)
+        } else {
+            serializer.serialize_f64(self.as_f64())
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Percent;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number from 0.1 to 100 in steps of 0.1, without a percent sign")
+            }
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Percent, E> {
+                Percent::from_f64(value)
+                    .filter(|percent| *percent > Percent::NONE)
+                    .ok_or_else(|| E::custom(format!("found {value}, allowed 0.1 to 100 in steps of 0.1")))
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Percent, E> {
+                #[expect(clippy::cast_precision_loss, reason = "values above 100 are refused either way")]
+                self.visit_f64(value as f64)
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Percent, E> {
+                #[expect(clippy::cast_precision_loss, reason = "values below 0 are refused either way")]
+                self.visit_f64(value as f64)
+            }
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Percent, E> {
+                Err(E::custom(format!(
+                    "found {value:?}, allowed a number from 0.1 to 100, without a percent sign"
+                )))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Percent {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Percent".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "number", "minimum": 0.1, "maximum": 100, "multipleOf": 0.1,
+            "description": "A share of traffic in percent, in steps of 0.1."
+        })
+    }
+}
+
+/// A span of time in whole seconds, written `90s`, `5m`, `1h 30m`; at most 23 h, because Amazon ECS ends a stage of a deployment
+/// after 24 h.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(u32);
+
+impl Span {
+    /// The longest: 23 hours.
+    pub const MAX_SECS: u32 = 23 * 3600;
+
+    /// From seconds; `None` above 23 h.
+    pub const fn from_secs(secs: u32) -> Option<Self> {
+        if secs <= Self::MAX_SECS { Some(Self(secs)) } else { None }
+    }
+
+    /// In seconds.
+    pub const fn secs(self) -> u32 {
+        self.0
+    }
+
+    /// As a duration.
+    pub fn duration(self) -> SignedDuration {
+        SignedDuration::from_secs(i64::from(self.0))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let refused = || {
+            format!(
+                "found {text:?}, allowed a span of time such as 90s, 5m or 1h 30m, whole seconds, at most 23h"
+            )
+        };
+        // A bare number would silently be seconds to one reader and minutes to another.
+        let span: SignedDuration = text.parse().map_err(|_| refused())?;
+        if span.subsec_nanos() != 0 {
+            return Err(refused());
+        }
+        u32::try_from(span.as_secs()).ok().and_then(Self::from_secs).ok_or_else(refused)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (hours, minutes, secs) = (self.0 / 3600, self.0 / 60 % 60, self.0 % 60);
+        let parts: Vec<String> = [(hours, 'h'), (minutes, 'm'), (secs, 's')]
+            .iter()
+            .filter(|(amount, _)| *amount > 0)
+            .map(|(amount, unit)| format!("{amount}{unit}"))
+            .collect();
+        if parts.is_empty() { f.write_str("0s") } else { f.write_str(&parts.join(" ")) }
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Span;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a span of time with its unit, such as 90s, 5m or 1h 30m")
+            }
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Span, E> {
+                Span::parse(value).map_err(E::custom)
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Span, E> {
+                Err(E::custom(format!(
+                    "found {value} without a unit, allowed for example {value}s or {value}m"
+                )))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Span {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Span".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string", "pattern": "^[0-9]+ ?(s|m|h)[0-9smh ]*$", "examples": ["90s", "5m", "1h 30m"],
+            "description": "A span of time with its unit, at most 23h."
+        })
+    }
+}
+
+pub(super) fn five_percent() -> Percent {
+    Percent::from_tenths(50)
+}
+
+pub(super) fn ten_percent() -> Percent {
+    Percent::from_tenths(100)
+}
+
+pub(super) const fn six_minutes() -> Span {
+    Span(360)
+}
+
+pub(super) const fn ten_minutes() -> Span {
+    Span(600)
+}
+
+/// A glob over tags. `*` matches any characters; the whole tag must match.
+#[derive(Debug, Clone)]
+pub struct TagPattern {
+    text: String,
+    matcher: GlobMatcher,
+}
+
+impl TagPattern {
+    /// Compiles the pattern.
+    pub fn new(text: impl Into<String>) -> Result<Self, String> {
+        let text = text.into();
+        if text.is_empty() {
+            return Err("found an empty tag pattern, allowed a glob such as main-* or v[0-9]*".into());
+        }
+        let glob = GlobBuilder::new(&text).build().map_err(|error| {
+            format!("found {text:?}, which is not a glob such as main-* or v[0-9]*: {}", error.kind())
+        })?;
+        Ok(Self { matcher: glob.compile_matcher(), text })
+    }
+
+    /// Whether the whole tag matches.
+    pub fn matches(&self, tag: &Tag) -> bool {
+        self.matcher.is_match(tag.as_str())
+    }
+
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for TagPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for TagPattern {}
+
+impl Serialize for TagPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for TagPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for TagPattern {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "TagPattern".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string", "minLength": 1, "examples": ["main-*", "v[0-9]*"],
+            "description": "A glob; the whole tag must match."
+        })
+    }
+}
+
+/// A list that selects something must not be empty: an empty one would silently never match.
+pub(super) fn non_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let list = Vec::<T>::deserialize(deserializer)?;
+    if list.is_empty() {
+        Err(de::Error::custom("found an empty list, allowed one entry or more"))
+    } else {
+        Ok(list)
+    }
+}

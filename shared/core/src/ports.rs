@@ -1,0 +1,225 @@
+//! What the core asks of the world, in its own words. Adapters implement these; no SDK type crosses them.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::effect::Effect;
+use crate::history::Entry;
+use crate::ids::{
+    AlarmName, Digest, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target, TaskDefinitionArn,
+};
+use crate::observation::{
+    AlarmSeen, DeploymentSeen, ImageSeen, RuleSeen, ServiceHead, ServiceSeen, TaskDefinitionSeen,
+};
+use crate::policy::Policy;
+use crate::release::Release;
+
+/// What kind of failure a call met: each asks for another answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Too many calls; later it will work.
+    Throttled,
+    /// The service or the network did not answer; later it may work.
+    Unavailable,
+    /// A condition did not hold: reload and decide again.
+    Conflict,
+    /// There is no such thing.
+    NotFound,
+    /// Not allowed; a person has to grant it.
+    Denied,
+    /// The request is wrong; trying again does not help.
+    Invalid,
+}
+
+impl ErrorKind {
+    /// Whether the same call may succeed later without anyone changing anything.
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::Throttled | Self::Unavailable | Self::Conflict => true,
+            Self::NotFound | Self::Denied | Self::Invalid => false,
+        }
+    }
+}
+
+/// A call that failed, with AWS's code and request id kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{operation}: {code}: {message}{}", request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default())]
+pub struct PortError {
+    /// What kind.
+    pub kind: ErrorKind,
+    /// `ecs:DescribeServices`.
+    pub operation: String,
+    /// AWS's error code, or ours when the call never got there.
+    pub code: String,
+    /// AWS's message.
+    pub message: String,
+    /// AWS's request id.
+    pub request_id: Option<String>,
+}
+
+impl PortError {
+    /// An error without request id.
+    pub fn new(
+        kind: ErrorKind,
+        operation: impl Into<String>,
+        code: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            operation: operation.into(),
+            code: code.into(),
+            message: message.into(),
+            request_id: None,
+        }
+    }
+}
+
+/// One atomic change of the ledger. Either all of it happens or none.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    /// Releases to write: each with the version it must have now (`None`: it must not exist yet) and the history entry of the change
+    /// (`None` only when nothing but the wake-up time or the report changes).
+    pub releases: Vec<ReleaseWrite>,
+    /// The service row to write.
+    pub head: Option<HeadWrite>,
+    /// A delivery that must not have been handled before, with the time until which it is remembered.
+    pub once: Option<(String, Timestamp)>,
+}
+
+/// A release to write.
+#[derive(Debug, Clone)]
+pub struct ReleaseWrite {
+    /// The version the row must have now; `None`: there must be no row.
+    pub expected: Option<u64>,
+    /// The new release; its version is the expected one plus one, or 0.
+    pub release: Release,
+    /// The history entry.
+    pub entry: Option<Entry>,
+}
+
+/// A service row to write.
+#[derive(Debug, Clone)]
+pub struct HeadWrite {
+    /// The service.
+    pub service: ServiceName,
+    /// The version the row must have now; `None`: there must be no row.
+    pub expected: Option<u64>,
+    /// The new row; its version is the expected one plus one, or 0.
+    pub head: ServiceHead,
+    /// The service's own history entry, when the change is not told by a release's.
+    pub entry: Option<Entry>,
+}
+
+/// What services watch: how an event finds them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Watched {
+    /// An ECR repository.
+    Repository(crate::ids::AccountId, crate::ids::Region, RepositoryName),
+    /// A CloudWatch alarm.
+    Alarm(crate::ids::AccountId, crate::ids::Region, AlarmName),
+    /// An ECS service.
+    EcsService(
+        crate::ids::AccountId,
+        crate::ids::Region,
+        crate::ids::ClusterName,
+        crate::ids::EcsServiceName,
+    ),
+}
+
+/// The ledger.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// A service's row, consistently read.
+    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceHead>, PortError>;
+    /// All services by name.
+    async fn services(&self) -> Result<Vec<(ServiceName, ServiceHead)>, PortError>;
+    /// A release, consistently read.
+    async fn release(&self, id: &ReleaseId) -> Result<Option<Release>, PortError>;
+    /// A service's releases, newest first.
+    async fn releases(&self, service: &ServiceName, limit: u32) -> Result<Vec<Release>, PortError>;
+    /// All releases that have not ended.
+    async fn open(&self) -> Result<Vec<Release>, PortError>;
+    /// Releases to be woken at `until` or before, with the time.
+    async fn due(&self, until: Timestamp) -> Result<Vec<(ReleaseId, Timestamp)>, PortError>;
+    /// The services that watch this.
+    async fn watchers(&self, watched: &Watched) -> Result<Vec<ServiceName>, PortError>;
+    /// A release's history, oldest first.
+    async fn history(&self, id: &ReleaseId) -> Result<Vec<Entry>, PortError>;
+    /// A service's own history (policies applied, images refused), newest first.
+    async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Vec<Entry>, PortError>;
+    /// Writes a change; [`ErrorKind::Conflict`] when any condition does not hold.
+    async fn commit(&self, commit: Commit) -> Result<(), PortError>;
+}
+
+/// Amazon ECS: observe and perform.
+#[async_trait]
+pub trait Ecs: Send + Sync {
+    /// The service; `None` when there is none.
+    async fn service(&self, target: &Target) -> Result<Option<ServiceSeen>, PortError>;
+    /// A task definition.
+    async fn task_definition(
+        &self,
+        target: &Target,
+        arn: &TaskDefinitionArn,
+    ) -> Result<TaskDefinitionSeen, PortError>;
+    /// The newest ACTIVE revision of `from`'s family that is `from` with only `container`'s image replaced.
+    async fn find_candidate(
+        &self,
+        target: &Target,
+        from: &TaskDefinitionArn,
+        container: &crate::ids::ContainerName,
+        image: &Image,
+    ) -> Result<Option<TaskDefinitionArn>, PortError>;
+    /// Deployments of the service created at `since` or later, newest first.
+    async fn deployments(&self, target: &Target, since: Timestamp) -> Result<Vec<DeploymentSeen>, PortError>;
+    /// Performs an effect.
+    async fn perform(&self, target: &Target, effect: &Effect) -> Result<(), PortError>;
+}
+
+/// Elastic Load Balancing: observe.
+#[async_trait]
+pub trait Traffic: Send + Sync {
+    /// The weights of these rules (ALB) or listeners (NLB); one that is gone is an error.
+    async fn rules(&self, target: &Target, rules: &[RuleArn]) -> Result<Vec<RuleSeen>, PortError>;
+}
+
+/// CloudWatch alarms: observe.
+#[async_trait]
+pub trait Alarms: Send + Sync {
+    /// The alarms that exist among these.
+    async fn states(
+        &self,
+        target: &Target,
+        names: &[AlarmName],
+    ) -> Result<BTreeMap<AlarmName, AlarmSeen>, PortError>;
+}
+
+/// ECR: observe.
+#[async_trait]
+pub trait Images: Send + Sync {
+    /// An image by digest; `None` when it is gone.
+    async fn image(&self, image: &Image) -> Result<Option<ImageSeen>, PortError>;
+    /// The digest a tag points at now.
+    async fn resolve(
+        &self,
+        registry: &str,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<Option<Digest>, PortError>;
+    /// The image pushed last among those whose tag the policy selects.
+    async fn newest(
+        &self,
+        registry: &str,
+        policy: &Policy,
+    ) -> Result<Option<(Tag, Digest, Timestamp)>, PortError>;
+}
+
+/// Wake-ups.
+#[async_trait]
+pub trait Waker: Send + Sync {
+    /// Has the release looked at after `delay_secs` (at most 900).
+    async fn wake(&self, release: &ReleaseId, delay_secs: u32, why: &str) -> Result<(), PortError>;
+}

@@ -1,0 +1,391 @@
+//! A release: what is released, why, how far it is.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::history::{Actor, Report};
+use crate::ids::{
+    AlarmName, DeploymentArn, HookId, Image, ReleaseId, ServiceName, Target, TaskDefinitionArn,
+};
+use crate::plan::{Plan, Stage};
+use crate::policy::Percent;
+
+/// One release of one image to one service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Release {
+    /// Its id.
+    pub id: ReleaseId,
+    /// The service.
+    pub service: ServiceName,
+    /// Where it goes.
+    pub target: Target,
+    /// What is released, pinned by digest.
+    pub image: Image,
+    /// What it is meant to do.
+    pub intent: Intent,
+    /// Who or what asked for it.
+    pub requested_by: Actor,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Counts changes; every write names the version it was decided on.
+    pub version: u64,
+    /// How far it is.
+    pub phase: Phase,
+    /// The plan, from the moment preflight has passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+    /// What has been learnt on the way.
+    #[serde(default)]
+    pub progress: Progress,
+    /// What a person, or a newer release, has asked of this one since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
+    /// When effects were decided last: a final state is only declared once a stale performer can no longer act.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acted_at: Option<Timestamp>,
+    /// When to look again, and why. None exactly when the release has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake: Option<Wake>,
+    /// Why it is where it is.
+    #[serde(default)]
+    pub report: Report,
+}
+
+/// What a release is meant to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Intent {
+    /// Bring a new image.
+    Deploy,
+    /// Go back to the release promoted before, on a person's word.
+    Return {
+        /// The release gone back from.
+        from: ReleaseId,
+        /// The release gone back to.
+        to: ReleaseId,
+        /// The task definition that release ran.
+        task_definition: TaskDefinitionArn,
+    },
+}
+
+/// How far a release is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum Phase {
+    /// Waiting for the release before it.
+    Queued,
+    /// It is the service's active release; the plan is being made and the way back proven.
+    Preparing {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// In a stage of the plan.
+    Running {
+        /// The index in the plan's stages.
+        stage: usize,
+        /// Since when.
+        since: Timestamp,
+        /// What has been done in this stage.
+        step: Step,
+    },
+    /// On the way back.
+    RollingBack {
+        /// Why.
+        cause: Cause,
+        /// Since when.
+        since: Timestamp,
+        /// The stage it broke off in, when there was a plan.
+        stage: Option<usize>,
+        /// When the old version was first seen to carry all traffic again.
+        #[serde(default)]
+        restored_at: Option<Timestamp>,
+        /// The deployment back, when ECS had none to roll back.
+        #[serde(default)]
+        returning: Option<DeploymentArn>,
+    },
+    /// Traffic is where it belongs; the service's configuration is put back and stale performers are waited out.
+    Settling {
+        /// What the release will end as.
+        outcome: Outcome,
+        /// Since when.
+        since: Timestamp,
+        /// When the old version was first seen to carry all traffic again, after a rollback.
+        #[serde(default)]
+        restored_at: Option<Timestamp>,
+    },
+    /// Ended.
+    Ended {
+        /// As what.
+        outcome: Outcome,
+        /// When.
+        at: Timestamp,
+        /// When the old version was first seen to carry all traffic again, after a rollback.
+        #[serde(default)]
+        restored_at: Option<Timestamp>,
+    },
+}
+
+/// What has been done in the current stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    /// Nothing yet.
+    Entered,
+    /// The stage's effect was decided.
+    Acted {
+        /// When, last.
+        at: Timestamp,
+    },
+    /// A pause hook was told to go on.
+    Continued {
+        /// Which.
+        hook: HookId,
+        /// When, last.
+        at: Timestamp,
+    },
+}
+
+/// What a release ends as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// All traffic is on the new version.
+    Promoted,
+    /// The service is what it was before.
+    RolledBack {
+        /// Why.
+        cause: Cause,
+    },
+    /// A newer release took its place.
+    Superseded {
+        /// Which.
+        by: ReleaseId,
+    },
+    /// A person cancelled it.
+    Cancelled {
+        /// Who.
+        by: Actor,
+        /// Why.
+        why: String,
+    },
+    /// A person is needed.
+    Failed {
+        /// What went wrong.
+        cause: Cause,
+        /// Exactly what a person has to do.
+        needs: String,
+    },
+}
+
+impl Outcome {
+    /// One word for tables and exit codes.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Promoted => "promoted",
+            Self::RolledBack { .. } => "rolled back",
+            Self::Superseded { .. } => "superseded",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// Why a release did not go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum Cause {
+    /// An alarm of the policy went off.
+    Alarm {
+        /// Which.
+        alarm: AlarmName,
+        /// What CloudWatch said.
+        reason: String,
+        /// When it went off, by CloudWatch's clock.
+        at: Option<Timestamp>,
+    },
+    /// ECS ended or rolled back the deployment by itself: circuit breaker, its own alarm watch, a hook's timeout.
+    Deployment {
+        /// What ECS said.
+        reason: String,
+    },
+    /// A person asked for it.
+    Requested {
+        /// Who.
+        by: Actor,
+        /// Why.
+        why: String,
+    },
+    /// A person cancelled the release.
+    CancelRequested {
+        /// Who.
+        by: Actor,
+        /// Why.
+        why: String,
+    },
+    /// A newer release replaces this one (`on_newer: replace`).
+    Newer {
+        /// Which.
+        release: ReleaseId,
+    },
+    /// AWS refused an effect for good.
+    Refused {
+        /// The effect.
+        effect: String,
+        /// What AWS said.
+        error: String,
+    },
+    /// A stage took longer than it may.
+    TimedOut {
+        /// The stage.
+        stage: String,
+        /// Its limit, seconds.
+        limit_secs: u64,
+    },
+    /// The live weights are not what the stage set.
+    Weights {
+        /// What was seen, what should be.
+        detail: String,
+    },
+    /// Preflight found what must be mended first.
+    Preflight {
+        /// The findings, each with its remedy.
+        findings: Vec<String>,
+    },
+    /// Someone else deployed to the service meanwhile.
+    Interference {
+        /// What was seen.
+        detail: String,
+    },
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Alarm { alarm, reason, .. } => write!(f, "alarm {alarm} went off: {reason}"),
+            Self::Deployment { reason } => write!(f, "Amazon ECS ended the deployment: {reason}"),
+            Self::Requested { by, why } => write!(f, "{by} asked to roll back: {why}"),
+            Self::CancelRequested { by, why } => write!(f, "{by} cancelled it: {why}"),
+            Self::Newer { release } => write!(f, "the newer release {release} replaces it"),
+            Self::Refused { effect, error } => write!(f, "AWS refused to {effect}: {error}"),
+            Self::TimedOut { stage, limit_secs } => {
+                write!(f, "stage \"{stage}\" took longer than {limit_secs} s")
+            }
+            Self::Weights { detail } => write!(f, "the live weights are not what was set: {detail}"),
+            Self::Preflight { findings } => write!(f, "preflight: {}", findings.join("; ")),
+            Self::Interference { detail } => write!(f, "someone else deployed to the service: {detail}"),
+        }
+    }
+}
+
+/// What has been learnt on the way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The revision that carries the release's image.
+    #[serde(default)]
+    pub task_definition: Option<TaskDefinitionArn>,
+    /// The deployment.
+    #[serde(default)]
+    pub deployment: Option<DeploymentArn>,
+    /// Pause hooks that were told to go on; each is told for one stage only.
+    #[serde(default)]
+    pub continued: Vec<HookId>,
+    /// The candidate's share that was set last.
+    #[serde(default)]
+    pub set: Option<Percent>,
+    /// The candidate's share as measured on the load balancer last.
+    #[serde(default)]
+    pub measured: Option<Percent>,
+}
+
+/// What was asked of a release after it had started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Roll back.
+    Rollback {
+        /// Who.
+        by: Actor,
+        /// Why.
+        why: String,
+    },
+    /// Break off: before traffic has moved it ends as cancelled; after that it is rolled back first.
+    Cancel {
+        /// Who.
+        by: Actor,
+        /// Why.
+        why: String,
+    },
+    /// Make room for a newer release.
+    Supersede {
+        /// Which.
+        by: ReleaseId,
+    },
+}
+
+/// When to look again, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wake {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub why: String,
+}
+
+impl Release {
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        self.outcome().is_some()
+    }
+
+    /// What it ended as.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match &self.phase {
+            Phase::Ended { outcome, .. } => Some(outcome),
+            Phase::Queued
+            | Phase::Preparing { .. }
+            | Phase::Running { .. }
+            | Phase::RollingBack { .. }
+            | Phase::Settling { .. } => None,
+        }
+    }
+
+    /// The stage of the plan it is in.
+    pub fn stage(&self) -> Option<&Stage> {
+        match &self.phase {
+            Phase::Running { stage, .. } => self.plan.as_ref()?.stages.get(*stage),
+            Phase::Queued
+            | Phase::Preparing { .. }
+            | Phase::RollingBack { .. }
+            | Phase::Settling { .. }
+            | Phase::Ended { .. } => None,
+        }
+    }
+
+    /// One phrase for lists: `running: bake 10 % for 5m`.
+    pub fn summary(&self) -> String {
+        match &self.phase {
+            Phase::Queued => "queued".into(),
+            Phase::Preparing { .. } => "preflight".into(),
+            Phase::Running { stage, .. } => match self.plan.as_ref().and_then(|plan| plan.stages.get(*stage))
+            {
+                Some(stage) => stage.to_string(),
+                None => format!("stage {stage}"),
+            },
+            Phase::RollingBack { cause, .. } => format!("rolling back: {cause}"),
+            Phase::Settling { outcome, .. } => format!("settling: will be {}", outcome.word()),
+            Phase::Ended { outcome, .. } => outcome.word().into(),
+        }
+    }
+
+    /// Why it did not end well, if it did not.
+    pub fn cause(&self) -> Option<&Cause> {
+        match &self.phase {
+            Phase::RollingBack { cause, .. } => Some(cause),
+            Phase::Settling { outcome, .. } | Phase::Ended { outcome, .. } => match outcome {
+                Outcome::RolledBack { cause } | Outcome::Failed { cause, .. } => Some(cause),
+                Outcome::Promoted | Outcome::Superseded { .. } | Outcome::Cancelled { .. } => None,
+            },
+            Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } => None,
+        }
+    }
+}
