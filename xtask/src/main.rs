@@ -1,2 +1,86 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands: `cargo xtask demo`, `sandbox`, `test`, `package`, `check-template`.
+//!
+//! Thin on purpose: it makes the Python environment, builds what is needed in one cargo run, and hands over. What the commands
+//! do is in the sandbox; this only saves people from knowing paths.
+
+mod build;
+mod package;
+mod run;
+mod template;
+mod venv;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use workspace::Workspace;
+
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", about = "Developer commands of Tidegate.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// One promotion and one rollback, on this machine, with real HTTP traffic.
+    Demo(Forwarded),
+    /// The local AWS, to play with by hand.
+    #[command(subcommand)]
+    Sandbox(Sandbox),
+    /// All tests, with the sandbox's parts built and in place.
+    Test(Forwarded),
+    /// Builds the functions for AWS Lambda into target/lambda/.
+    Package {
+        /// The instruction set; the template's parameter Architecture must say the same.
+        #[arg(long, value_enum, default_value_t = Arch::Arm64)]
+        arch: Arch,
+    },
+    /// Checks template.yaml with cfn-lint and the SAM translator.
+    CheckTemplate,
+}
+
+#[derive(Debug, Subcommand)]
+enum Sandbox {
+    /// Starts it in the background and waits until it is ready.
+    Up(Forwarded),
+    /// Pushes an image into it.
+    Push(Forwarded),
+    /// What runs in it.
+    Status(Forwarded),
+    /// Stops it.
+    Down(Forwarded),
+}
+
+/// Arguments handed on as they are.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
+struct Forwarded {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Arch {
+    Arm64,
+    #[value(name = "x86_64")]
+    X86_64,
+}
+
+fn main() -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    match Cli::parse().command {
+        Command::Demo(forwarded) => run::demo(&workspace, &forwarded.args),
+        Command::Sandbox(Sandbox::Up(forwarded)) => run::up(&workspace, &forwarded.args),
+        Command::Sandbox(Sandbox::Push(forwarded)) => run::hand_over(&workspace, "push", &forwarded.args),
+        Command::Sandbox(Sandbox::Status(forwarded)) => run::hand_over(&workspace, "status", &forwarded.args),
+        Command::Sandbox(Sandbox::Down(forwarded)) => run::hand_over(&workspace, "down", &forwarded.args),
+        Command::Test(forwarded) => run::test(&workspace, &forwarded.args),
+        Command::Package { arch } => package::package(&workspace, arch),
+        Command::CheckTemplate => template::check(&workspace),
+    }
+}

@@ -1,0 +1,48 @@
+//! Builds what the sandbox runs, and puts it where the sandbox looks for it.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::workspace::{Workspace, cargo, run};
+
+/// Builds the sandbox, the command line tool and all functions, and lays the functions out as `<function>/bootstrap`.
+///
+/// One cargo run for all of them: features unify over what is selected, so separate runs would compile the AWS SDK again for
+/// each different set.
+pub(crate) fn for_sandbox(workspace: &Workspace) -> Result<()> {
+    let functions = workspace.functions()?;
+    let mut build = cargo();
+    build.current_dir(&workspace.root).args(["build", "-p", "tidegate-sandbox", "-p", "tidegate-cli"]);
+    for function in &functions {
+        build.arg("-p").arg(format!("tidegate-{function}"));
+    }
+    run(&mut build)?;
+    for function in &functions {
+        let bootstrap = workspace.sandbox_functions().join(function).join("bootstrap");
+        lay_out(&workspace.binary(function), &bootstrap)?;
+    }
+    Ok(())
+}
+
+/// Copies a binary without its debug information when there is a `strip`: the sandbox zips, uploads and unpacks it.
+fn lay_out(binary: &Path, bootstrap: &Path) -> Result<()> {
+    if is_newer(bootstrap, binary) {
+        return Ok(());
+    }
+    let dir = bootstrap.parent().context("a bootstrap has a directory")?;
+    std::fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))?;
+    // Written beside and renamed: a running function may still have the old file open.
+    let new = bootstrap.with_extension("new");
+    let stripped = Command::new("strip").arg("-o").arg(&new).arg(binary).output();
+    if !stripped.is_ok_and(|output| output.status.success()) {
+        std::fs::copy(binary, &new).with_context(|| format!("failed to copy {}", binary.display()))?;
+    }
+    std::fs::rename(&new, bootstrap).with_context(|| format!("failed to write {}", bootstrap.display()))
+}
+
+fn is_newer(file: &Path, than: &Path) -> bool {
+    let modified = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
+    modified(file).zip(modified(than)).is_some_and(|(file, than)| file > than)
+}
