@@ -17,7 +17,6 @@ const THROTTLING: &[&str] = &[
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
     "KmsThrottled",
-    "LimitExceededForRate",
     "OverLimit",
     "PriorRequestNotComplete",
     "ProvisionedThroughputExceeded",
@@ -113,8 +112,7 @@ where
         SdkError::TimeoutError(_) => (ErrorKind::Unavailable, "TimedOut".into(), chain(&error)),
         SdkError::DispatchFailure(_) => not_sent(&error),
         SdkError::ConstructionFailure(_) => (ErrorKind::Invalid, "NotSent".into(), chain(&error)),
-        // `SdkError` is non-exhaustive.
-        #[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive; a failure yet unknown may pass")]
+        // `SdkError` is non-exhaustive; a failure yet unknown may pass.
         _ => (ErrorKind::Unavailable, "Unknown".into(), chain(&error)),
     };
     PortError { request_id, ..PortError::new(kind, operation, code, cut(message)) }

@@ -1,1 +1,229 @@
 //! The ledger: one DynamoDB table holding policies, releases and their history.
+//!
+//! It exists to make every change one conditional transaction: releases, the service row, their history entries, the rows by which
+//! events find services, and the mark of a handled delivery are written together or not at all, each under the version it
+//! was decided on. No lock is ever held.
+//!
+//! # Rows
+//!
+//! | row | `pk` | `sk` | indexes |
+//! |---|---|---|---|
+//! | a service: policy, active release, queue | `SERVICE#<name>` | `HEAD` | `by-service`: `SERVICES`, `<name>` |
+//! | a service's own history | `SERVICE#<name>` | `HISTORY#<version>` | |
+//! | a release | `RELEASE#<id>` | `STATE` | `by-service`: `SERVICE#<name>`, `<id>`; while it has a wake-up, `by-wake`: `OPEN`, `<time>#<id>` |
+//! | a release's history | `RELEASE#<id>` | `HISTORY#<version>` | |
+//! | who watches something | `WATCH#<kind>#<account>#<region>#<name>` | `SERVICE#<name>` | |
+//! | a handled delivery | `SEEN#<key>` | `ONCE` | expires by the TTL attribute `expires_at` |
+//!
+//! Versions in keys have 20 digits and times nine decimals, so that the order of the text is the order of the values. The value
+//! is JSON in `body`, with its `version`; every row carries `schema`.
+//!
+//! # Two versions of the functions at once
+//!
+//! While a deployment is under way, old and new functions read and write the same rows. A new optional field does not raise
+//! [`SCHEMA`] as long as an old function may ignore it *and drop it when it writes the row*; unknown fields are skipped when reading.
+//! Any other change raises the schema. A row above the schema a function knows is an error that says so (`NewerSchema`): the
+//! release waits for the new version, nothing is guessed. A row that cannot be read (`CorruptRow`) names its keys and is never
+//! skipped, also in lists; only [`Ledger::due`] reads nothing but keys, so a broken row does not keep the others asleep.
+//!
+//! # Consistency
+//!
+//! Rows and histories are read consistently. `services`, `releases`, `open` and `due` read indexes, which lag a moment behind;
+//! whoever acts on an entry reads the row first, and what is missed is found by the next look.
+
+mod commit;
+mod keys;
+mod row;
+mod watches;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+use tidegate_aws::port_error;
+use tidegate_core::history::Entry;
+use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
+use tidegate_core::observation::ServiceHead;
+use tidegate_core::ports::{Commit, Ledger, PortError, Watched};
+use tidegate_core::release::Release;
+
+pub use commit::ALREADY_HANDLED;
+pub use row::SCHEMA;
+use row::{Item, RowError};
+pub use watches::watched_by;
+
+/// The index over services and the releases of a service.
+const BY_SERVICE: &str = "by-service";
+/// The index over releases that have not ended, by wake-up time.
+const BY_WAKE: &str = "by-wake";
+/// DynamoDB never evaluates more items for one page than this is likely to bring; it only bounds what `limit` asks for.
+const LARGEST_PAGE: u32 = 1000;
+
+/// The ledger in DynamoDB.
+#[derive(Debug, Clone)]
+pub struct DynamoLedger {
+    client: Client,
+    table: String,
+    home: Home,
+}
+
+/// Where Tidegate is installed: what a policy means when it names no account or region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// The account.
+    pub account: AccountId,
+    /// The region.
+    pub region: Region,
+}
+
+impl DynamoLedger {
+    /// A ledger in an existing table.
+    pub fn new(client: Client, table: impl Into<String>, home: Home) -> Self {
+        Self { client, table: table.into(), home }
+    }
+
+    async fn get(&self, key: &keys::Key) -> Result<Option<Item>, PortError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key(keys::PK, AttributeValue::S(key.pk.clone()))
+            .key(keys::SK, AttributeValue::S(key.sk.clone()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| port_error(GET, error))?;
+        Ok(answer.item)
+    }
+
+    /// A query for one partition of the table or of an index.
+    fn partition(
+        &self,
+        index: Option<&str>,
+        attribute: &str,
+        value: impl Into<String>,
+    ) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.table)
+            .set_index_name(index.map(str::to_owned))
+            // An index cannot be read consistently.
+            .consistent_read(index.is_none())
+            .key_condition_expression("#partition = :partition")
+            .expression_attribute_names("#partition", attribute)
+            .expression_attribute_values(":partition", AttributeValue::S(value.into()))
+    }
+
+    /// All history entries of `pk`, oldest first unless `newest_first`.
+    fn history_of(&self, pk: String, newest_first: bool) -> QueryFluentBuilder {
+        self.partition(None, keys::PK, pk)
+            .key_condition_expression("#partition = :partition AND begins_with(#sort, :history)")
+            .expression_attribute_names("#sort", keys::SK)
+            .expression_attribute_values(":history", AttributeValue::S(keys::HISTORY.into()))
+            .scan_index_forward(!newest_first)
+    }
+}
+
+const GET: &str = "dynamodb:GetItem";
+const QUERY: &str = "dynamodb:Query";
+
+/// Reads every page.
+async fn all(query: QueryFluentBuilder) -> Result<Vec<Item>, PortError> {
+    let mut pages = query.into_paginator().send();
+    let mut items = Vec::new();
+    while let Some(page) = pages.next().await {
+        items.extend(page.map_err(|error| port_error(QUERY, error))?.items.unwrap_or_default());
+    }
+    Ok(items)
+}
+
+/// Reads pages until there are `limit` items.
+async fn first(query: QueryFluentBuilder, limit: u32) -> Result<Vec<Item>, PortError> {
+    let limit_items = usize::try_from(limit).unwrap_or(usize::MAX);
+    let page = i32::try_from(limit.min(LARGEST_PAGE)).unwrap_or(i32::MAX);
+    let mut items = Vec::new();
+    if limit == 0 {
+        return Ok(items);
+    }
+    let mut pages = query.limit(page).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        items.extend(page.map_err(|error| port_error(QUERY, error))?.items.unwrap_or_default());
+        if items.len() >= limit_items {
+            break;
+        }
+    }
+    items.truncate(limit_items);
+    Ok(items)
+}
+
+/// Reads every item or fails with the first that cannot be read.
+fn each<T>(
+    items: &[Item],
+    operation: &'static str,
+    read: fn(&Item) -> Result<T, RowError>,
+) -> Result<Vec<T>, PortError> {
+    items.iter().map(|item| read(item).map_err(|error| error.at(operation))).collect()
+}
+
+#[async_trait]
+impl Ledger for DynamoLedger {
+    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceHead>, PortError> {
+        let item = self.get(&keys::head(name)).await?;
+        item.map(|item| row::read_head(&item).map(|(_, head)| head)).transpose().map_err(|e| e.at(GET))
+    }
+
+    async fn services(&self) -> Result<Vec<(ServiceName, ServiceHead)>, PortError> {
+        let items = all(self.partition(Some(BY_SERVICE), keys::GSI1PK, keys::ALL_SERVICES)).await?;
+        each(&items, QUERY, row::read_head)
+    }
+
+    async fn release(&self, id: &ReleaseId) -> Result<Option<Release>, PortError> {
+        let item = self.get(&keys::release(id)).await?;
+        item.map(|item| row::read_release(&item)).transpose().map_err(|e| e.at(GET))
+    }
+
+    async fn releases(&self, service: &ServiceName, limit: u32) -> Result<Vec<Release>, PortError> {
+        let query = self.partition(Some(BY_SERVICE), keys::GSI1PK, keys::head(service).pk);
+        let items = first(query.scan_index_forward(false), limit).await?;
+        each(&items, QUERY, row::read_release)
+    }
+
+    async fn open(&self) -> Result<Vec<Release>, PortError> {
+        let items = all(self.partition(Some(BY_WAKE), keys::GSI2PK, keys::OPEN)).await?;
+        each(&items, QUERY, row::read_release)
+    }
+
+    async fn due(&self, until: Timestamp) -> Result<Vec<(ReleaseId, Timestamp)>, PortError> {
+        let query = self
+            .partition(Some(BY_WAKE), keys::GSI2PK, keys::OPEN)
+            .key_condition_expression("#partition = :partition AND #sort <= :until")
+            .projection_expression("#sort, #pk, #sk")
+            .expression_attribute_names("#sort", keys::GSI2SK)
+            .expression_attribute_names("#pk", keys::PK)
+            .expression_attribute_names("#sk", keys::SK)
+            .expression_attribute_values(":until", AttributeValue::S(keys::wake_until(until)));
+        each(&all(query).await?, QUERY, row::read_wake)
+    }
+
+    async fn watchers(&self, watched: &Watched) -> Result<Vec<ServiceName>, PortError> {
+        let items = all(self.partition(None, keys::PK, keys::watched(watched))).await?;
+        each(&items, QUERY, row::read_watcher)
+    }
+
+    async fn history(&self, id: &ReleaseId) -> Result<Vec<Entry>, PortError> {
+        let items = all(self.history_of(keys::release(id).pk, false)).await?;
+        each(&items, QUERY, row::read_entry)
+    }
+
+    async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Vec<Entry>, PortError> {
+        let items = first(self.history_of(keys::head(name).pk, true), limit).await?;
+        each(&items, QUERY, row::read_entry)
+    }
+
+    /// Besides [`ErrorKind::Conflict`](tidegate_core::ports::ErrorKind::Conflict) with AWS's reason as the code: the code is [`ALREADY_HANDLED`] when `once` was there already
+    /// (whatever else did not hold), and the kind is `Invalid` with code `Invariant`, `TooLarge` when the change must not or cannot be written.
+    async fn commit(&self, commit: Commit) -> Result<(), PortError> {
+        self.write(commit, Timestamp::now()).await
+    }
+}

@@ -1,1 +1,3 @@
 //! Builders, fakes with fault injection, and the seeded simulator.
+
+pub mod ministack;

@@ -1,0 +1,118 @@
+//! The keys of the table and of its indexes.
+
+use jiff::Timestamp;
+use tidegate_core::ids::{ReleaseId, ServiceName};
+use tidegate_core::ports::Watched;
+use tidegate_core::release::Wake;
+
+pub(crate) const PK: &str = "pk";
+pub(crate) const SK: &str = "sk";
+pub(crate) const GSI1PK: &str = "gsi1pk";
+pub(crate) const GSI1SK: &str = "gsi1sk";
+pub(crate) const GSI2PK: &str = "gsi2pk";
+pub(crate) const GSI2SK: &str = "gsi2sk";
+
+/// What the sort keys of history entries begin with.
+pub(crate) const HISTORY: &str = "HISTORY#";
+/// The partition of `by-service` that lists the services.
+pub(crate) const ALL_SERVICES: &str = "SERVICES";
+/// The partition of `by-wake`: releases that have not ended.
+pub(crate) const OPEN: &str = "OPEN";
+
+pub(crate) const HEAD: &str = "HEAD";
+pub(crate) const STATE: &str = "STATE";
+const ONCE: &str = "ONCE";
+pub(crate) const SERVICE_PREFIX: &str = "SERVICE#";
+pub(crate) const RELEASE_PREFIX: &str = "RELEASE#";
+
+/// A primary key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) pk: String,
+    pub(crate) sk: String,
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pk={} sk={}", self.pk, self.sk)
+    }
+}
+
+pub(crate) fn head(service: &ServiceName) -> Key {
+    Key { pk: format!("{SERVICE_PREFIX}{service}"), sk: HEAD.into() }
+}
+
+pub(crate) fn release(id: &ReleaseId) -> Key {
+    Key { pk: format!("{RELEASE_PREFIX}{id}"), sk: STATE.into() }
+}
+
+/// The history entry of `of` (a head or a release) at `version`.
+pub(crate) fn entry(of: &Key, version: u64) -> Key {
+    Key { pk: of.pk.clone(), sk: history_sort(version) }
+}
+
+pub(crate) fn history_sort(version: u64) -> String {
+    format!("{HISTORY}{version:020}")
+}
+
+pub(crate) fn watch(watched: &Watched, service: &ServiceName) -> Key {
+    Key { pk: self::watched(watched), sk: format!("{SERVICE_PREFIX}{service}") }
+}
+
+pub(crate) fn watched(watched: &Watched) -> String {
+    match watched {
+        Watched::Repository(account, region, name) => format!("WATCH#repository#{account}#{region}#{name}"),
+        // The name comes last: it is the only part that may hold a '#'.
+        Watched::Alarm(account, region, name) => format!("WATCH#alarm#{account}#{region}#{name}"),
+        Watched::EcsService(account, region, cluster, service) => {
+            format!("WATCH#ecs#{account}#{region}#{cluster}/{service}")
+        }
+    }
+}
+
+pub(crate) fn once(key: &str) -> Key {
+    Key { pk: format!("SEEN#{key}"), sk: ONCE.into() }
+}
+
+/// The sort key in `by-wake`.
+pub(crate) fn wake(wake: &Wake, id: &ReleaseId) -> String {
+    format!("{:.9}#{id}", wake.at)
+}
+
+/// Not less than any sort key of a wake-up at `until` or before, less than any later one.
+pub(crate) fn wake_until(until: Timestamp) -> String {
+    // '~' comes after every character of an id.
+    format!("{until:.9}#~")
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::ids::{AccountId, AlarmName, Region};
+
+    use super::*;
+
+    #[test]
+    fn wake_keys_sort_as_time_does() {
+        let id = ReleaseId::new("01k9zq3v8wd4x5n6p7r8s9t0ab").unwrap();
+        let key = |at: &str| wake(&Wake { at: at.parse().unwrap(), why: String::new() }, &id);
+        let times = ["2026-01-01T00:00:51Z", "2026-01-01T00:00:51.5Z", "2026-01-01T00:00:52Z"];
+        for pair in times.windows(2) {
+            assert!(key(pair[0]) < key(pair[1]));
+            let until = wake_until(pair[0].parse().unwrap());
+            assert!(key(pair[0]) <= until && until < key(pair[1]));
+        }
+    }
+
+    #[test]
+    fn an_alarm_name_with_separators_is_not_another_alarm() {
+        let alarm = |region: &str, name: &str| {
+            watched(&Watched::Alarm(
+                AccountId::new("111122223333").unwrap(),
+                Region::new(region).unwrap(),
+                AlarmName::new(name).unwrap(),
+            ))
+        };
+        assert_ne!(alarm("eu-central-1", "b#c"), alarm("eu-central-1", "b"));
+        assert_eq!(alarm("eu-west-1", "a#b"), "WATCH#alarm#111122223333#eu-west-1#a#b");
+    }
+}

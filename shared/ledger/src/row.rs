@@ -1,0 +1,255 @@
+//! Rows as DynamoDB holds them: from values to items and back, with what a row claims about itself checked both ways.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tidegate_core::history::Entry;
+use tidegate_core::ids::{ReleaseId, ServiceName};
+use tidegate_core::invariants;
+use tidegate_core::observation::ServiceHead;
+use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::release::Release;
+
+use crate::keys::{self, Key};
+
+/// The schema this version writes, and the newest it reads; see the crate's documentation for what raises it.
+pub const SCHEMA: u32 = 1;
+
+/// DynamoDB's limit for one item, bytes.
+const LARGEST_ITEM: usize = 400 * 1024;
+
+const BODY: &str = "body";
+const SCHEMA_ATTRIBUTE: &str = "schema";
+pub(crate) const VERSION: &str = "version";
+pub(crate) const EXPIRES_AT: &str = "expires_at";
+
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+/// A row that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RowError {
+    #[error(
+        "row {key}: {problem}; it was damaged, or written by a newer version of Tidegate: compare it with its history, or with a \
+         point-in-time recovery of the table"
+    )]
+    Corrupt { key: Key, problem: String },
+    #[error(
+        "row {key} has schema {found} and this version reads up to {SCHEMA}: finish deploying the newer version of Tidegate, which \
+         wrote it"
+    )]
+    NewerSchema { key: Key, found: u32 },
+    #[error("row {key} breaks an invariant: {}", broken.join("; "))]
+    Invariant { key: Key, broken: Vec<String> },
+    #[error("row {key} would be {size} bytes and DynamoDB takes {LARGEST_ITEM}")]
+    TooLarge { key: Key, size: usize },
+}
+
+impl RowError {
+    /// As the port's error.
+    pub(crate) fn at(self, operation: &'static str) -> PortError {
+        let code = match &self {
+            Self::Corrupt { .. } => "CorruptRow",
+            Self::NewerSchema { .. } => "NewerSchema",
+            Self::Invariant { .. } => "Invariant",
+            Self::TooLarge { .. } => "TooLarge",
+        };
+        PortError::new(ErrorKind::Invalid, operation, code, self.to_string())
+    }
+}
+
+pub(crate) fn release(release: &Release) -> Result<Item, RowError> {
+    let key = keys::release(&release.id);
+    check(&key, invariants::check_release(release))?;
+    let mut item = document(&key, release.version, release)?;
+    set(&mut item, keys::GSI1PK, keys::head(&release.service).pk);
+    set(&mut item, keys::GSI1SK, release.id.to_string());
+    if let Some(wake) = &release.wake {
+        set(&mut item, keys::GSI2PK, keys::OPEN.into());
+        set(&mut item, keys::GSI2SK, keys::wake(wake, &release.id));
+    }
+    fits(key, item)
+}
+
+pub(crate) fn head(service: &ServiceName, head: &ServiceHead) -> Result<Item, RowError> {
+    let key = keys::head(service);
+    check(&key, invariants::check_head(head))?;
+    check_name(service, head).map_err(|problem| invariant(&key, problem))?;
+    let mut item = document(&key, head.version, head)?;
+    set(&mut item, keys::GSI1PK, keys::ALL_SERVICES.into());
+    set(&mut item, keys::GSI1SK, service.to_string());
+    fits(key, item)
+}
+
+/// The history entry of `of`, which must be for the version the change leads to.
+pub(crate) fn entry(of: &Key, version: u64, entry: &Entry) -> Result<Item, RowError> {
+    let key = keys::entry(of, version);
+    if entry.version != version {
+        return Err(invariant(&key, format!("the entry is for version {}", entry.version)));
+    }
+    let item = document(&key, version, entry)?;
+    fits(key, item)
+}
+
+pub(crate) fn watch(key: &Key) -> Item {
+    bare(key)
+}
+
+pub(crate) fn once(key: &Key, until: Timestamp) -> Item {
+    let mut item = bare(key);
+    // TTL knows whole seconds; never forgotten before the time.
+    let expires_at = until.as_second().saturating_add(1);
+    item.insert(EXPIRES_AT.into(), AttributeValue::N(expires_at.to_string()));
+    item
+}
+
+pub(crate) fn read_release(item: &Item) -> Result<Release, RowError> {
+    let key = key_of(item)?;
+    let release: Release = read(&key, item)?;
+    if key != keys::release(&release.id) {
+        return Err(corrupt(&key, format!("its body is release {}", release.id)));
+    }
+    check_version(&key, item, release.version)?;
+    check(&key, invariants::check_release(&release))?;
+    Ok(release)
+}
+
+pub(crate) fn read_head(item: &Item) -> Result<(ServiceName, ServiceHead), RowError> {
+    let key = key_of(item)?;
+    let head: ServiceHead = read(&key, item)?;
+    let service = service_in(&key, &key.pk)?;
+    check_name(&service, &head).map_err(|problem| corrupt(&key, problem))?;
+    check_version(&key, item, head.version)?;
+    check(&key, invariants::check_head(&head))?;
+    Ok((service, head))
+}
+
+pub(crate) fn read_entry(item: &Item) -> Result<Entry, RowError> {
+    let key = key_of(item)?;
+    let entry: Entry = read(&key, item)?;
+    if key.sk != keys::history_sort(entry.version) {
+        return Err(corrupt(&key, format!("its body is the entry of version {}", entry.version)));
+    }
+    Ok(entry)
+}
+
+pub(crate) fn read_watcher(item: &Item) -> Result<ServiceName, RowError> {
+    let key = key_of(item)?;
+    check_schema(&key, item)?;
+    service_in(&key, &key.sk)
+}
+
+/// Release and time of a wake-up, from keys alone.
+pub(crate) fn read_wake(item: &Item) -> Result<(ReleaseId, Timestamp), RowError> {
+    let key = key_of(item)?;
+    let sort = text(item, keys::GSI2SK).unwrap_or_default();
+    let (at, id) = sort
+        .split_once('#')
+        .ok_or_else(|| corrupt(&key, format!("{} is {sort:?}, not a time and a release", keys::GSI2SK)))?;
+    let at = at.parse().map_err(|error| corrupt(&key, format!("{}: {error}", keys::GSI2SK)))?;
+    let id = ReleaseId::new(id).map_err(|error| corrupt(&key, error.to_string()))?;
+    Ok((id, at))
+}
+
+fn document<T: Serialize>(key: &Key, version: u64, value: &T) -> Result<Item, RowError> {
+    let body = serde_json::to_string(value).map_err(|error| invariant(key, error.to_string()))?;
+    let mut item = bare(key);
+    item.insert(VERSION.into(), AttributeValue::N(version.to_string()));
+    set(&mut item, BODY, body);
+    Ok(item)
+}
+
+fn bare(key: &Key) -> Item {
+    let mut item = Item::new();
+    set(&mut item, keys::PK, key.pk.clone());
+    set(&mut item, keys::SK, key.sk.clone());
+    item.insert(SCHEMA_ATTRIBUTE.into(), AttributeValue::N(SCHEMA.to_string()));
+    item
+}
+
+fn set(item: &mut Item, name: &str, value: String) {
+    item.insert(name.into(), AttributeValue::S(value));
+}
+
+/// DynamoDB counts names and values in UTF-8; numbers take less than their digits, so this never counts too little.
+fn fits(key: Key, item: Item) -> Result<Item, RowError> {
+    let value = |value: &AttributeValue| match value.as_s().or_else(|_| value.as_n()) {
+        Ok(text) => text.len(),
+        Err(_) => 0,
+    };
+    let size: usize = item.iter().map(|(name, attribute)| name.len() + value(attribute)).sum();
+    if size > LARGEST_ITEM { Err(RowError::TooLarge { key, size }) } else { Ok(item) }
+}
+
+fn read<T: DeserializeOwned>(key: &Key, item: &Item) -> Result<T, RowError> {
+    check_schema(key, item)?;
+    let body = text(item, BODY).ok_or_else(|| corrupt(key, format!("it has no text attribute {BODY}")))?;
+    let mut deserializer = serde_json::Deserializer::from_str(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| corrupt(key, format!("{BODY}: {}: {}", error.path(), error.inner())))?;
+    deserializer.end().map_err(|error| corrupt(key, format!("{BODY}: {error}")))?;
+    Ok(value)
+}
+
+fn check_schema(key: &Key, item: &Item) -> Result<(), RowError> {
+    match number(item, SCHEMA_ATTRIBUTE).map(u32::try_from) {
+        Some(Ok(found)) if (1..=SCHEMA).contains(&found) => Ok(()),
+        Some(Ok(found)) if found > SCHEMA => Err(RowError::NewerSchema { key: key.clone(), found }),
+        Some(_) | None => {
+            Err(corrupt(key, format!("its attribute {SCHEMA_ATTRIBUTE} is not a schema number")))
+        }
+    }
+}
+
+/// The attribute conditions are checked against must be what the body says.
+fn check_version(key: &Key, item: &Item, in_body: u64) -> Result<(), RowError> {
+    match number(item, VERSION) {
+        Some(version) if version == in_body => Ok(()),
+        found => {
+            Err(corrupt(key, format!("its attribute {VERSION} is {found:?} and its body says {in_body}")))
+        }
+    }
+}
+
+fn check_name(service: &ServiceName, head: &ServiceHead) -> Result<(), String> {
+    if head.policy.service == *service {
+        return Ok(());
+    }
+    Err(format!("its policy is for service {}", head.policy.service))
+}
+
+fn check(key: &Key, result: Result<(), Vec<String>>) -> Result<(), RowError> {
+    result.map_err(|broken| RowError::Invariant { key: key.clone(), broken })
+}
+
+fn service_in(key: &Key, part: &str) -> Result<ServiceName, RowError> {
+    let name = part.strip_prefix(keys::SERVICE_PREFIX).unwrap_or(part);
+    ServiceName::new(name).map_err(|error| corrupt(key, error.to_string()))
+}
+
+fn key_of(item: &Item) -> Result<Key, RowError> {
+    let part = |name| text(item, name).unwrap_or_default().to_owned();
+    let key = Key { pk: part(keys::PK), sk: part(keys::SK) };
+    if key.pk.is_empty() || key.sk.is_empty() {
+        return Err(corrupt(&key, "its keys are not text".into()));
+    }
+    Ok(key)
+}
+
+fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+fn number(item: &Item, name: &str) -> Option<u64> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+fn corrupt(key: &Key, problem: String) -> RowError {
+    RowError::Corrupt { key: key.clone(), problem }
+}
+
+fn invariant(key: &Key, problem: String) -> RowError {
+    RowError::Invariant { key: key.clone(), broken: vec![problem] }
+}
