@@ -34,7 +34,9 @@ pub enum WakeError {
         problem: String,
     },
     /// Written by a version this one cannot follow.
-    #[error("read wake message: schema: found {found}, this version reads 1 to {newest}; it is from a newer Tidegate")]
+    #[error(
+        "read wake message: schema: found {found}, this version reads 1 to {newest}; it is from a newer Tidegate"
+    )]
     UnknownSchema {
         /// The schema found.
         found: u32,
@@ -82,8 +84,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_the_bytes_are_stable() {
-        let message =
-            WakeMessage::new(ReleaseId::new("01k9zq3v8wd4x5n6p7r8s9t0ab").unwrap(), "bake is over");
+        let message = WakeMessage::new(ReleaseId::new("01k9zq3v8wd4x5n6p7r8s9t0ab").unwrap(), "bake is over");
         assert_eq!(message.to_json(), BODY);
         assert_eq!(WakeMessage::parse(BODY).unwrap(), message);
     }
@@ -111,7 +112,7 @@ mod tests {
         );
         refused("hello", "read wake message: .: expected value at line 1 column 1");
         refused("{}", "read wake message: .: missing field `schema` at line 1 column 2");
-        refused(&format!("{BODY}x"), "read wake message: .: trailing characters at line 1 column 76");
+        refused(&format!("{BODY}x"), "read wake message: .: trailing characters at line 1 column 73");
     }
 
     #[test]
