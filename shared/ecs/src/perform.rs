@@ -1,0 +1,464 @@
+//! The calls that change something. Each effect is an "ensure": performed again, or when it has already been done, it changes nothing.
+//!
+//! None of these calls has a client token or a condition. What stands in for them: the state is looked at first where doing it
+//! twice would matter, and looked at again where ECS refuses, because a refusal may say that it has been done.
+
+use std::time::Duration;
+
+use aws_sdk_ecs::Client;
+use aws_sdk_ecs::types::{
+    DeploymentLifecycleHookAction, ServiceDeploymentStatus, StopServiceDeploymentStopType,
+};
+use serde_json::{Map, Value, json};
+use tidegate_aws::port_error;
+use tidegate_core::effect::{CALL_LIMIT, Effect};
+use tidegate_core::ids::{ContainerName, DeploymentArn, HookId, Image, ReleaseId, Target, TaskDefinitionArn};
+use tidegate_core::plan::same_configuration;
+use tidegate_core::ports::{ErrorKind, PortError};
+
+use crate::EcsAdapter;
+use crate::adapter::{describe_deployment, describe_service, list_deployments};
+use crate::raw::SendBody;
+use crate::seen::{Brief, Deployment, Service};
+
+impl EcsAdapter {
+    pub(crate) async fn perform_effect(&self, target: &Target, effect: &Effect) -> Result<(), PortError> {
+        let client = self.client(target).await;
+        match effect {
+            // Moves nothing, so it may take its time.
+            Effect::RegisterTaskDefinition { release, from, container, image } => {
+                self.register(&client, release, from, container, image).await
+            }
+            Effect::StartDeployment { target, task_definition, configuration }
+            | Effect::ReturnTo { target, task_definition, configuration } => {
+                within_limit(effect, self.deploy(&client, target, task_definition, configuration)).await
+            }
+            Effect::ContinueHook { deployment, hook } => {
+                within_limit(effect, continue_hook(&client, deployment, hook)).await
+            }
+            Effect::StopDeployment { deployment } => within_limit(effect, stop(&client, deployment)).await,
+            Effect::RestoreConfiguration { target, configuration } => {
+                within_limit(effect, restore(&client, target, configuration)).await
+            }
+        }
+    }
+
+    async fn register(
+        &self,
+        client: &Client,
+        release: &ReleaseId,
+        from: &TaskDefinitionArn,
+        container: &ContainerName,
+        image: &Image,
+    ) -> Result<(), PortError> {
+        let (candidate, found) = self.candidate(client, from, container, image).await?;
+        if let Some(found) = found {
+            tracing::debug!(task_definition = %found, "the image is registered already");
+            return Ok(());
+        }
+        let body = SendBody::new(&candidate.request(release));
+        let call = client.register_task_definition().family(from.family()).customize().interceptor(body);
+        let sent = call.send().await.map_err(|error| port_error("ecs:RegisterTaskDefinition", error))?;
+        let arn = sent.task_definition().and_then(|registered| registered.task_definition_arn());
+        tracing::info!(task_definition = arn, release = %release, "registered");
+        Ok(())
+    }
+
+    async fn deploy(
+        &self,
+        client: &Client,
+        target: &Target,
+        task_definition: &TaskDefinitionArn,
+        configuration: &Value,
+    ) -> Result<(), PortError> {
+        let service = existing(client, target).await?;
+        let already_set = service.task_definition() == Some(task_definition.as_str());
+        if already_set
+            && (service.is_rolling_out(task_definition)
+                || self.is_under_way(client, target, task_definition).await?)
+        {
+            tracing::debug!(%task_definition, "the deployment is under way already");
+            return Ok(());
+        }
+        let mut change = Map::new();
+        change.insert("taskDefinition".into(), task_definition.as_str().into());
+        change.insert("deploymentConfiguration".into(), configuration.clone());
+        if already_set {
+            change.insert("forceNewDeployment".into(), true.into());
+        }
+        update_service(client, target, change).await
+    }
+
+    /// Whether a deployment that brings this task definition, forwards, is under way.
+    async fn is_under_way(
+        &self,
+        client: &Client,
+        target: &Target,
+        task_definition: &TaskDefinitionArn,
+    ) -> Result<bool, PortError> {
+        let forwards = vec![ServiceDeploymentStatus::Pending, ServiceDeploymentStatus::InProgress];
+        let listed = list_deployments(client, target, None, Some(forwards)).await?;
+        let deployments: Vec<Deployment> = listed.into_iter().map(|brief: Brief| brief.into()).collect();
+        let revisions = deployments.iter().filter_map(Deployment::target_revision);
+        let found = self.task_definitions_of(client, revisions).await?;
+        Ok(found.into_values().flatten().any(|arn| arn == *task_definition))
+    }
+}
+
+/// The core declares a final state once the lease and one limit have run out. An effect of several calls must not begin the last of
+/// them after that, so the limit is for all of them together.
+async fn within_limit(
+    effect: &Effect,
+    work: impl Future<Output = Result<(), PortError>>,
+) -> Result<(), PortError> {
+    within(CALL_LIMIT.unsigned_abs(), effect, work).await
+}
+
+async fn within(
+    limit: Duration,
+    effect: &Effect,
+    work: impl Future<Output = Result<(), PortError>>,
+) -> Result<(), PortError> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let message = format!("not done within {limit:?}");
+        Err(PortError::new(ErrorKind::Unavailable, operation(effect), "TimedOut", message))
+    })
+}
+
+/// The IAM action that is the point of an effect.
+fn operation(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::RegisterTaskDefinition { .. } => "ecs:RegisterTaskDefinition",
+        Effect::StartDeployment { .. } | Effect::ReturnTo { .. } | Effect::RestoreConfiguration { .. } => {
+            "ecs:UpdateService"
+        }
+        Effect::ContinueHook { .. } => "ecs:ContinueServiceDeployment",
+        Effect::StopDeployment { .. } => "ecs:StopServiceDeployment",
+    }
+}
+
+async fn existing(client: &Client, target: &Target) -> Result<Service, PortError> {
+    describe_service(client, target).await?.ok_or_else(|| {
+        PortError::new(
+            ErrorKind::NotFound,
+            "ecs:DescribeServices",
+            "ServiceNotFoundException",
+            format!("there is no service {target}"),
+        )
+    })
+}
+
+async fn update_service(
+    client: &Client,
+    target: &Target,
+    mut change: Map<String, Value>,
+) -> Result<(), PortError> {
+    change.insert("cluster".into(), target.cluster.as_str().into());
+    change.insert("service".into(), target.service.as_str().into());
+    let body = SendBody::new(&Value::Object(change));
+    let call = client.update_service().cluster(target.cluster.as_str()).service(target.service.as_str());
+    let sent = call.customize().interceptor(body).send().await;
+    sent.map(|_| ()).map_err(|error| port_error("ecs:UpdateService", error))
+}
+
+async fn restore(client: &Client, target: &Target, configuration: &Value) -> Result<(), PortError> {
+    let service = existing(client, target).await?;
+    if same_configuration(&service.deployment_configuration, configuration) {
+        return Ok(());
+    }
+    let change = json!({ "deploymentConfiguration": configuration });
+    update_service(client, target, change.as_object().cloned().unwrap_or_default()).await
+}
+
+async fn continue_hook(client: &Client, deployment: &DeploymentArn, hook: &HookId) -> Result<(), PortError> {
+    let call = client
+        .continue_service_deployment()
+        .service_deployment_arn(deployment.as_str())
+        .hook_id(hook.as_str())
+        .action(DeploymentLifecycleHookAction::Continue);
+    let Err(error) = call.send().await else { return Ok(()) };
+    let error = port_error("ecs:ContinueServiceDeployment", error);
+    done_if(client, deployment, error, |deployment| !deployment.awaits(hook)).await
+}
+
+async fn stop(client: &Client, deployment: &DeploymentArn) -> Result<(), PortError> {
+    let call = client
+        .stop_service_deployment()
+        .service_deployment_arn(deployment.as_str())
+        .stop_type(StopServiceDeploymentStopType::Rollback);
+    let Err(error) = call.send().await else { return Ok(()) };
+    let error = port_error("ecs:StopServiceDeployment", error);
+    done_if(client, deployment, error, |deployment| {
+        let status = deployment.status();
+        status.is_over() || status.is_rollback()
+    })
+    .await
+}
+
+/// A refusal is no failure when the deployment shows that there was nothing left to do. Otherwise the refusal is the answer, also
+/// when the deployment cannot be looked at.
+async fn done_if(
+    client: &Client,
+    deployment: &DeploymentArn,
+    refusal: PortError,
+    done: impl Fn(&Deployment) -> bool,
+) -> Result<(), PortError> {
+    match refusal.kind {
+        ErrorKind::Conflict | ErrorKind::Invalid => {}
+        ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::NotFound | ErrorKind::Denied => {
+            return Err(refusal);
+        }
+    }
+    match describe_deployment(client, deployment).await {
+        Ok(Some(seen)) if done(&seen) => Ok(()),
+        Ok(Some(_) | None) => Err(refusal),
+        Err(error) => {
+            tracing::debug!(error = %error, "the deployment that refused cannot be looked at");
+            Err(refusal)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::ports::Ecs as _;
+    use tidegate_replay::{Answer, Replay};
+
+    use super::*;
+    use crate::adapter::tests::{arn, target};
+    use crate::registration::tests::{app, described, image, release};
+    use crate::seen::tests::{deployment_arn, revision_arn, service, task_definition, waiting};
+
+    fn configuration() -> Value {
+        json!({ "strategy": "CANARY", "canaryConfiguration": { "canaryPercent": 10.0 }, "tidalLock": { "moon": 2 } })
+    }
+
+    fn start(revision: u32) -> Effect {
+        Effect::StartDeployment {
+            target: target(),
+            task_definition: arn(revision),
+            configuration: configuration(),
+        }
+    }
+
+    fn stop_it() -> Effect {
+        Effect::StopDeployment { deployment: deployment_arn("A").parse().unwrap() }
+    }
+
+    fn continue_it() -> Effect {
+        Effect::ContinueHook {
+            deployment: deployment_arn("A").parse().unwrap(),
+            hook: HookId::new("ecs-pause-2").unwrap(),
+        }
+    }
+
+    async fn perform(replay: &Replay, effect: &Effect) -> Result<(), PortError> {
+        EcsAdapter::new(replay.config()).perform(&target(), effect).await
+    }
+
+    /// The bodies `UpdateService` was called with.
+    fn updates(replay: &Replay) -> Vec<Value> {
+        replay.calls("UpdateService").iter().map(|call| call.json()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_deployment_is_started_with_the_whole_configuration() {
+        let replay = Replay::new();
+        replay
+            .json("DescribeServices", json!({ "services": [service(41)] }))
+            .json("UpdateService", json!({}));
+        perform(&replay, &start(42)).await.unwrap();
+        let expected = json!({
+            "taskDefinition": task_definition(42),
+            "deploymentConfiguration": configuration(),
+            "cluster": "prod",
+            "service": "web",
+        });
+        assert_eq!(updates(&replay), [expected]);
+    }
+
+    #[tokio::test]
+    async fn a_deployment_under_way_is_not_started_again() {
+        let mut rolling = service(42);
+        rolling["deployments"][0]["rolloutState"] = "IN_PROGRESS".into();
+        let replay = Replay::new();
+        replay.json("DescribeServices", json!({ "services": [rolling] }));
+        perform(&replay, &start(42)).await.unwrap();
+        assert_eq!(replay.operations(), ["DescribeServices"]);
+    }
+
+    #[tokio::test]
+    async fn a_service_deployment_under_way_counts_too() {
+        let replay = Replay::new();
+        let listed = json!([{ "serviceDeploymentArn": deployment_arn("A"), "status": "PENDING",
+            "targetServiceRevisionArn": revision_arn(2) }]);
+        let revision =
+            json!([{ "serviceRevisionArn": revision_arn(2), "taskDefinition": task_definition(42) }]);
+        replay
+            .json("DescribeServices", json!({ "services": [service(42)] }))
+            .json("ListServiceDeployments", json!({ "serviceDeployments": listed }))
+            .json("DescribeServiceRevisions", json!({ "serviceRevisions": revision }));
+        perform(&replay, &start(42)).await.unwrap();
+        assert_eq!(updates(&replay), [] as [Value; 0]);
+        let status = replay.calls("ListServiceDeployments")[0].json()["status"].clone();
+        assert_eq!(status, json!(["PENDING", "IN_PROGRESS"]));
+    }
+
+    #[tokio::test]
+    async fn the_task_definition_that_is_set_already_is_deployed_by_force() {
+        let replay = Replay::new();
+        replay
+            .json("DescribeServices", json!({ "services": [service(42)] }))
+            .json("ListServiceDeployments", json!({ "serviceDeployments": [] }))
+            .json("UpdateService", json!({}));
+        let back =
+            Effect::ReturnTo { target: target(), task_definition: arn(42), configuration: configuration() };
+        perform(&replay, &back).await.unwrap();
+        assert_eq!(updates(&replay)[0]["forceNewDeployment"], true);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_gone_is_told() {
+        let replay = Replay::new();
+        replay.json("DescribeServices", json!({ "failures": [{ "reason": "MISSING" }] }));
+        let error = perform(&replay, &start(42)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound);
+        assert_eq!(error.message, "there is no service prod/web (111122223333, eu-central-1)");
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_waits_is_told_to_go_on() {
+        let replay = Replay::new();
+        replay.json("ContinueServiceDeployment", json!({}));
+        perform(&replay, &continue_it()).await.unwrap();
+        let expected = json!({ "serviceDeploymentArn": deployment_arn("A"), "hookId": "ecs-pause-2", "action": "CONTINUE" });
+        assert_eq!(replay.calls("ContinueServiceDeployment")[0].json(), expected);
+    }
+
+    /// What comes of an effect that ECS refuses with `code` while the deployment is `seen`.
+    async fn refused(effect: &Effect, operation: &str, code: &str, seen: Value) -> Result<(), ErrorKind> {
+        let replay = Replay::new();
+        replay
+            .answer(operation, Answer::error(400, code, "no"))
+            .json("DescribeServiceDeployments", json!({ "serviceDeployments": [seen] }));
+        perform(&replay, effect).await.map_err(|error| {
+            assert_eq!(error.code, code, "the refusal is what is told");
+            error.kind
+        })
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_no_longer_waits_has_gone_on() {
+        const OPERATION: &str = "ContinueServiceDeployment";
+        let mut gone = waiting("A", 2);
+        gone["lifecycleHookDetails"][1]["status"] = "SUCCEEDED".into();
+        let (effect, code) = (continue_it(), "InvalidParameterException");
+        assert_eq!(refused(&effect, OPERATION, code, gone).await, Ok(()));
+        assert_eq!(refused(&effect, OPERATION, code, waiting("A", 2)).await, Err(ErrorKind::Invalid));
+    }
+
+    #[tokio::test]
+    async fn a_rollback_is_asked_for() {
+        let replay = Replay::new();
+        replay.json("StopServiceDeployment", json!({}));
+        perform(&replay, &stop_it()).await.unwrap();
+        let expected = json!({ "serviceDeploymentArn": deployment_arn("A"), "stopType": "ROLLBACK" });
+        assert_eq!(replay.calls("StopServiceDeployment")[0].json(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_deployment_that_goes_back_or_is_over_needs_no_stop() {
+        let with = |status: &str| {
+            let mut seen = waiting("A", 2);
+            seen["status"] = status.into();
+            seen
+        };
+        for status in
+            ["ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS", "ROLLBACK_SUCCESSFUL", "STOPPED", "SUCCESSFUL"]
+        {
+            let result =
+                refused(&stop_it(), "StopServiceDeployment", "ConflictException", with(status)).await;
+            assert_eq!(result, Ok(()), "{status}");
+        }
+        for status in ["IN_PROGRESS", "STOP_REQUESTED", "HIBERNATING"] {
+            let result =
+                refused(&stop_it(), "StopServiceDeployment", "ConflictException", with(status)).await;
+            assert_eq!(result, Err(ErrorKind::Conflict), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_throttled_or_denied_is_not_looked_into() {
+        for (code, kind) in
+            [("ThrottlingException", ErrorKind::Throttled), ("AccessDeniedException", ErrorKind::Denied)]
+        {
+            let replay = Replay::new();
+            replay.answer("StopServiceDeployment", Answer::error(400, code, "no"));
+            assert_eq!(perform(&replay, &stop_it()).await.unwrap_err().kind, kind);
+            assert_eq!(replay.operations(), ["StopServiceDeployment"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_configuration_is_put_back_once_and_starts_nothing() {
+        let own = service(41)["deploymentConfiguration"].clone();
+        let effect = Effect::RestoreConfiguration { target: target(), configuration: own.clone() };
+        let mut ours = service(41);
+        ours["deploymentConfiguration"] = configuration();
+        let replay = Replay::new();
+        replay
+            .json("DescribeServices", json!({ "services": [ours] }))
+            .json("DescribeServices", json!({ "services": [service(41)] }))
+            .json("UpdateService", json!({}));
+        let ecs = EcsAdapter::new(replay.config());
+        ecs.perform(&target(), &effect).await.unwrap();
+        ecs.perform(&target(), &effect).await.unwrap();
+        let expected = json!({ "deploymentConfiguration": own, "cluster": "prod", "service": "web" });
+        assert_eq!(updates(&replay), [expected]);
+    }
+
+    #[tokio::test]
+    async fn an_image_is_registered_once() {
+        let effect = Effect::RegisterTaskDefinition {
+            release: release(),
+            from: arn(7),
+            container: app(),
+            image: image('a'),
+        };
+        let replay = Replay::new();
+        replay
+            .json("DescribeTaskDefinition", described(7))
+            .json("ListTaskDefinitions", json!({ "taskDefinitionArns": [task_definition(7)] }))
+            .json(
+                "RegisterTaskDefinition",
+                json!({ "taskDefinition": { "taskDefinitionArn": task_definition(8) } }),
+            );
+        perform(&replay, &effect).await.unwrap();
+        let [registered] = replay.calls("RegisterTaskDefinition").try_into().unwrap();
+        let registered = registered.json();
+        assert_eq!(registered["quantumCores"], json!({ "count": 2 }), "what the SDK does not know survives");
+        assert_eq!(registered["containerDefinitions"][1]["image"], image('a').pinned());
+
+        // Once it is there, nothing is registered any more.
+        let mut eighth = described(8);
+        eighth["taskDefinition"]["containerDefinitions"] = registered["containerDefinitions"].clone();
+        eighth["tags"] = registered["tags"].clone();
+        let replay = Replay::new();
+        replay
+            .json("DescribeTaskDefinition", described(7))
+            .json("ListTaskDefinitions", json!({ "taskDefinitionArns": [task_definition(8)] }))
+            .json("DescribeTaskDefinition", eighth);
+        perform(&replay, &effect).await.unwrap();
+        assert_eq!(replay.calls("RegisterTaskDefinition").len(), 0);
+    }
+
+    #[tokio::test]
+    async fn all_calls_of_an_effect_share_one_limit() {
+        let never = std::future::pending();
+        let error = within(Duration::from_millis(1), &stop_it(), never).await.unwrap_err();
+        assert_eq!(
+            (error.kind, error.operation.as_str()),
+            (ErrorKind::Unavailable, "ecs:StopServiceDeployment")
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! An AWS that answers from a script: what adapters are tested against.
+//!
+//! It stands where the SDK hands a signed request to the network, so that serialisation, interceptors, signing, retries and
+//! deserialisation are the real ones. For JSON (`X-Amz-Target`) and query (`Action=…`) protocols. Only tests depend on it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::RetryConfig;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
+use serde_json::Value;
+
+/// One call as it would have gone over the network.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// `DescribeServices`.
+    pub operation: String,
+    /// The body.
+    pub body: String,
+    /// The headers, names in lower case.
+    pub headers: HashMap<String, String>,
+    /// The host and the path.
+    pub uri: String,
+}
+
+impl Call {
+    /// The body as JSON; null when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+}
+
+/// One scripted answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    status: u16,
+    body: String,
+}
+
+impl Answer {
+    /// A successful answer of a JSON service.
+    pub fn json(body: &Value) -> Self {
+        Self { status: 200, body: body.to_string() }
+    }
+
+    /// An error of a JSON service.
+    pub fn error(status: u16, code: &str, message: &str) -> Self {
+        Self { status, body: serde_json::json!({ "__type": code, "message": message }).to_string() }
+    }
+
+    /// An answer of a query service, or one that is no JSON at all.
+    pub fn text(status: u16, body: &str) -> Self {
+        Self { status, body: body.to_owned() }
+    }
+}
+
+/// The script and what was called. Cloning gives another handle to the same.
+#[derive(Debug, Clone, Default)]
+pub struct Replay {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    answers: HashMap<String, VecDeque<Answer>>,
+    calls: Vec<Call>,
+}
+
+impl Replay {
+    /// Without answers: every call fails.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an answer to an operation's. They are given in order; the last one again and again.
+    pub fn answer(&self, operation: &str, answer: Answer) -> &Self {
+        self.lock().answers.entry(operation.to_owned()).or_default().push_back(answer);
+        self
+    }
+
+    /// Adds a successful JSON answer.
+    pub fn json(&self, operation: &str, body: Value) -> &Self {
+        self.answer(operation, Answer::json(&body))
+    }
+
+    /// The calls of an operation so far, oldest first.
+    pub fn calls(&self, operation: &str) -> Vec<Call> {
+        self.lock().calls.iter().filter(|call| call.operation == operation).cloned().collect()
+    }
+
+    /// The operations called so far, oldest first.
+    pub fn operations(&self) -> Vec<String> {
+        self.lock().calls.iter().map(|call| call.operation.clone()).collect()
+    }
+
+    /// The configuration clients are made from. The SDK does not retry with it.
+    pub fn config(&self) -> SdkConfig {
+        let connector = SharedHttpConnector::new(self.clone());
+        SdkConfig::builder()
+            .behavior_version(aws_smithy_runtime_api::client::behavior_version::BehaviorVersion::latest())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                "AKIDEXAMPLE",
+                "example",
+                None,
+                None,
+                "replay",
+            )))
+            .retry_config(RetryConfig::disabled())
+            .http_client(http_client_fn(move |_, _| connector.clone()))
+            .build()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn respond(&self, call: Call) -> Answer {
+        let mut inner = self.lock();
+        let operation = call.operation.clone();
+        inner.calls.push(call);
+        match inner.answers.get_mut(&operation) {
+            Some(answers) if answers.len() > 1 => answers.pop_front(),
+            Some(answers) => answers.front().cloned(),
+            None => None,
+        }
+        .unwrap_or_else(|| Answer::error(400, "NotInTheScript", &operation))
+    }
+}
+
+impl HttpConnector for Replay {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let answer = self.respond(read(&request));
+        let response = http::Response::builder()
+            .status(answer.status)
+            .header("x-amzn-requestid", "00000000-0000-0000-0000-000000000000")
+            .body(SdkBody::from(answer.body))
+            .map_err(|error| ConnectorError::user(error.into()))
+            .and_then(|response| {
+                HttpResponse::try_from(response).map_err(|error| ConnectorError::user(error.into()))
+            });
+        HttpConnectorFuture::ready(response)
+    }
+}
+
+fn read(request: &HttpRequest) -> Call {
+    let body = request.body().bytes().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let headers: HashMap<String, String> =
+        request.headers().iter().map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
+    let target = headers.get("x-amz-target").and_then(|target| target.rsplit('.').next());
+    let action = || body.split('&').find_map(|pair| pair.strip_prefix("Action="));
+    Call {
+        operation: target.or_else(action).unwrap_or_default().to_owned(),
+        uri: request.uri().to_owned(),
+        headers,
+        body,
+    }
+}
