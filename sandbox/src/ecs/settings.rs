@@ -1,0 +1,59 @@
+//! How fast this ECS is. AWS counts bakes and hook timeouts in whole minutes; locally a minute may be shorter.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// The timing of the local ECS.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Length of ECS's minutes (bakes, hook timeouts, the limits of stages) in seconds. 60 is real.
+    pub seconds_per_minute: f64,
+    /// From a task's creation until its process is started (placement, network, image pull).
+    pub task_start: Duration,
+    /// From a task's failure until the scheduler tries the next one.
+    pub task_retry: Duration,
+    /// How often `SERVICE_STEADY_STATE` is repeated for a service that stays steady. AWS: six hours.
+    pub steady_state_interval: Duration,
+    /// How often a deployment's alarms are polled. AWS does not document it.
+    pub alarm_poll_interval: Duration,
+    /// How long a deregistered task may finish its requests before it is stopped. AWS: an attribute of the target
+    /// group, 300 s by default.
+    pub deregistration_delay: Duration,
+    /// Age of what `Describe*` and `List*` of services and deployments return: eventual consistency. 0 is none.
+    pub read_lag: Duration,
+    /// How often the scheduler looks at everything.
+    pub tick: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            seconds_per_minute: 60.0,
+            task_start: Duration::from_millis(500),
+            task_retry: Duration::from_millis(500),
+            steady_state_interval: Duration::from_secs(6 * 60 * 60),
+            alarm_poll_interval: Duration::from_secs(5),
+            deregistration_delay: Duration::from_secs(300),
+            read_lag: Duration::ZERO,
+            tick: Duration::from_millis(50),
+        }
+    }
+}
+
+impl Settings {
+    /// So many of ECS's minutes.
+    pub(super) fn minutes(&self, minutes: u32) -> Duration {
+        Duration::try_from_secs_f64(f64::from(minutes) * self.seconds_per_minute).unwrap_or(Duration::MAX)
+    }
+}
+
+/// How long ago `then` was; nothing when it is in the future.
+pub(super) fn since(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or(Duration::ZERO)
+}
+
+/// `after` later than `then`, at most the end of time.
+pub(super) fn later(then: Timestamp, after: Duration) -> Timestamp {
+    then.checked_add(after).unwrap_or(Timestamp::MAX)
+}
