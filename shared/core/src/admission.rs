@@ -1,1 +1,412 @@
-//! x
+//! What becomes of a new image, and of what people ask: the only ways a release comes to be or is interfered with.
+
+use jiff::Timestamp;
+
+use crate::history::{Actor, Entry, Report};
+use crate::ids::{Image, ReleaseId, ServiceName, Target};
+use crate::observation::{Quarantined, ServiceHead};
+use crate::policy::OnNewer;
+use crate::ports::{Commit, HeadWrite, ReleaseWrite};
+use crate::release::{Intent, Outcome, Phase, Progress, Release, Request, Wake};
+
+/// An image that asks to be released.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// The service.
+    pub service: ServiceName,
+    /// Where it would go.
+    pub target: Target,
+    /// The image, pinned.
+    pub image: Image,
+    /// Who or what brought it.
+    pub by: Actor,
+    /// Why, when a person asks.
+    pub why: Option<String>,
+    /// A person insists: quarantine and "already promoted" do not hold it.
+    pub insist: bool,
+    /// The delivery, so that the same one is handled once, and until when that is remembered.
+    pub once: Option<(String, Timestamp)>,
+}
+
+/// What becomes of an arrival.
+#[derive(Debug, Clone)]
+pub enum Admission {
+    /// A release is created.
+    Created {
+        /// The release.
+        release: ReleaseId,
+        /// What to commit.
+        commit: Box<Commit>,
+    },
+    /// The image is already being released, or waits to be.
+    Known {
+        /// By this release.
+        release: ReleaseId,
+    },
+    /// The image already runs.
+    Runs {
+        /// Since this release.
+        release: ReleaseId,
+    },
+    /// The image is not released; the reason is kept in the service's history.
+    Refused {
+        /// Why.
+        why: String,
+        /// What to commit.
+        commit: Box<Commit>,
+    },
+}
+
+impl Admission {
+    /// One word for logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Created { .. } => "created",
+            Self::Known { .. } => "known",
+            Self::Runs { .. } => "runs",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}
+
+/// The releases that matter for an admission.
+#[derive(Debug, Clone, Copy)]
+pub struct Current<'a> {
+    /// The service's row.
+    pub head: &'a ServiceHead,
+    /// The release under way.
+    pub active: Option<&'a Release>,
+    /// The release that waits.
+    pub waiting: Option<&'a Release>,
+}
+
+/// Decides about a new image. `id` is the id a new release would have.
+pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timestamp) -> Admission {
+    let head = current.head;
+    let digest = &arrival.image.digest;
+    let same = [current.waiting, current.active].into_iter().flatten().find(|release| {
+        release.image.digest == *digest
+            && release.request.is_none()
+            && release.intent == Intent::Deploy
+            && !turning_back(release)
+    });
+    if let Some(release) = same {
+        return Admission::Known { release: release.id.clone() };
+    }
+    if !arrival.insist {
+        if let Some(quarantined) = head.quarantine.get(digest) {
+            return refuse(head, arrival, quarantined, now);
+        }
+        if let Some(runs) = head.promoted.first().filter(|last| last.image.digest == *digest)
+            && current.active.is_none()
+            && current.waiting.is_none()
+        {
+            return Admission::Runs { release: runs.release.clone() };
+        }
+    }
+    let mut next = ServiceHead { version: head.version + 1, waiting: Some(id.clone()), ..head.clone() };
+    if arrival.insist {
+        next.quarantine.remove(digest);
+    }
+    let why = arrival.why.clone().unwrap_or_else(|| match &arrival.image.tag {
+        Some(tag) => format!("tag {tag} was pushed"),
+        None => "it was asked for by digest".to_owned(),
+    });
+    let release = new_release(id.clone(), arrival, Intent::Deploy, now);
+    let mut commit = creation(release, why, now);
+    commit.once.clone_from(&arrival.once);
+    commit.releases.extend(current.waiting.map(|waiting| superseded(waiting, &id, now)));
+    if head.policy.on_newer == OnNewer::Replace
+        && let Some(active) = current.active
+        && active.request.is_none()
+        && !turning_back(active)
+    {
+        let request = Request::Supersede { by: id.clone() };
+        commit.releases.push(asked(
+            active,
+            request,
+            Actor::Tidegate,
+            "a newer image arrived and on_newer is replace".into(),
+            now,
+        ));
+    }
+    commit.head = Some(HeadWrite {
+        service: arrival.service.clone(),
+        expected: Some(head.version),
+        head: next,
+        entry: None,
+    });
+    Admission::Created { release: id, commit: Box::new(commit) }
+}
+
+fn turning_back(release: &Release) -> bool {
+    match &release.phase {
+        Phase::RollingBack { .. } | Phase::Ended { .. } => true,
+        Phase::Settling { outcome, .. } => *outcome != Outcome::Promoted,
+        Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } => false,
+    }
+}
+
+fn refuse(head: &ServiceHead, arrival: &Arrival, quarantined: &Quarantined, now: Timestamp) -> Admission {
+    let why = format!(
+        "{} was rolled back by release {} ({}); to release it all the same: tidegate release {} {} --insist",
+        arrival.image.digest, quarantined.release, quarantined.why, arrival.service, arrival.image.digest
+    );
+    let version = head.version + 1;
+    let entry = Entry {
+        version,
+        at: now,
+        actor: arrival.by.clone(),
+        what: format!("refused {}", arrival.image),
+        why: why.clone(),
+        saw: Vec::new(),
+        effects: Vec::new(),
+        measured: None,
+    };
+    let head = HeadWrite {
+        service: arrival.service.clone(),
+        expected: Some(head.version),
+        head: ServiceHead { version, ..head.clone() },
+        entry: Some(entry),
+    };
+    Admission::Refused {
+        why,
+        commit: Box::new(Commit { releases: Vec::new(), head: Some(head), once: arrival.once.clone() }),
+    }
+}
+
+fn new_release(id: ReleaseId, arrival: &Arrival, intent: Intent, now: Timestamp) -> Release {
+    Release {
+        id,
+        service: arrival.service.clone(),
+        target: arrival.target.clone(),
+        image: arrival.image.clone(),
+        intent,
+        requested_by: arrival.by.clone(),
+        created_at: now,
+        version: 0,
+        phase: Phase::Queued,
+        plan: None,
+        progress: Progress::default(),
+        request: None,
+        acted_at: None,
+        wake: Some(Wake { at: now, why: "it has just been created".into() }),
+        report: Report::next("its turn"),
+    }
+}
+
+fn creation(release: Release, why: String, now: Timestamp) -> Commit {
+    let entry = Entry {
+        version: 0,
+        at: now,
+        actor: release.requested_by.clone(),
+        what: format!("created for {}", release.image),
+        why,
+        saw: Vec::new(),
+        effects: Vec::new(),
+        measured: None,
+    };
+    Commit {
+        releases: vec![ReleaseWrite { expected: None, release, entry: Some(entry) }],
+        head: None,
+        once: None,
+    }
+}
+
+/// A release that waited and never was the active one ends here: a newer one waits in its place.
+fn superseded(waiting: &Release, by: &ReleaseId, now: Timestamp) -> ReleaseWrite {
+    let outcome = Outcome::Superseded { by: by.clone() };
+    let next = Release {
+        version: waiting.version + 1,
+        phase: Phase::Ended { outcome, at: now, restored_at: None },
+        wake: None,
+        report: Report::next("nothing: the release has ended"),
+        ..waiting.clone()
+    };
+    write(
+        waiting,
+        next,
+        Actor::Tidegate,
+        "ended: superseded",
+        format!("only the newest waits, and that is {by}"),
+        now,
+    )
+}
+
+fn asked(release: &Release, request: Request, by: Actor, why: String, now: Timestamp) -> ReleaseWrite {
+    let what = match &request {
+        Request::Rollback { .. } => "asked to roll back",
+        Request::Cancel { .. } => "asked to cancel",
+        Request::Supersede { .. } => "asked to make room",
+    };
+    let next = Release {
+        version: release.version + 1,
+        request: Some(request),
+        wake: Some(Wake { at: now, why: what.into() }),
+        ..release.clone()
+    };
+    write(release, next, by, what, why, now)
+}
+
+fn write(
+    old: &Release,
+    next: Release,
+    actor: Actor,
+    what: &str,
+    why: String,
+    now: Timestamp,
+) -> ReleaseWrite {
+    let entry = Entry {
+        version: next.version,
+        at: now,
+        actor,
+        what: what.to_owned(),
+        why,
+        saw: Vec::new(),
+        effects: Vec::new(),
+        measured: None,
+    };
+    ReleaseWrite { expected: Some(old.version), release: next, entry: Some(entry) }
+}
+
+/// What a person can ask of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Roll it back.
+    Rollback,
+    /// Break it off.
+    Cancel,
+}
+
+/// Why something that was asked cannot be done; fits "cannot …: {error}".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotPossible {
+    /// The release has ended.
+    #[error("release {release} has already ended: {word}")]
+    Ended {
+        /// Which.
+        release: ReleaseId,
+        /// As what.
+        word: &'static str,
+    },
+    /// The release is already on its way back.
+    #[error("release {release} is already on its way back")]
+    AlreadyBack {
+        /// Which.
+        release: ReleaseId,
+    },
+    /// Another release is under way.
+    #[error("release {release} is under way; roll that one back, or cancel it, first")]
+    Busy {
+        /// Which.
+        release: ReleaseId,
+    },
+    /// There is nothing to go back to.
+    #[error("no earlier promoted release with another image is known; nothing to go back to")]
+    NothingBefore,
+}
+
+/// Asks a release under way to stop.
+pub fn ask(
+    release: &Release,
+    ask: Ask,
+    by: Actor,
+    why: String,
+    now: Timestamp,
+) -> Result<Commit, NotPossible> {
+    if let Some(outcome) = release.outcome() {
+        return Err(NotPossible::Ended { release: release.id.clone(), word: outcome.word() });
+    }
+    if turning_back(release) {
+        return Err(NotPossible::AlreadyBack { release: release.id.clone() });
+    }
+    let request = match ask {
+        Ask::Rollback => Request::Rollback { by: by.clone(), why: why.clone() },
+        Ask::Cancel => Request::Cancel { by: by.clone(), why: why.clone() },
+    };
+    Ok(Commit { releases: vec![asked(release, request, by, why, now)], head: None, once: None })
+}
+
+/// Goes back from what was promoted last to the release promoted before it with another image. The digest that is left is quarantined.
+pub fn go_back(
+    current: Current<'_>,
+    service: &ServiceName,
+    target: &Target,
+    by: &Actor,
+    why: &str,
+    id: ReleaseId,
+    now: Timestamp,
+) -> Result<Commit, NotPossible> {
+    let head = current.head;
+    if let Some(active) = current.active {
+        return Err(NotPossible::Busy { release: active.id.clone() });
+    }
+    let from = head.promoted.first().ok_or(NotPossible::NothingBefore)?;
+    let to = head
+        .promoted
+        .iter()
+        .find(|earlier| {
+            earlier.image.digest != from.image.digest && !head.quarantine.contains_key(&earlier.image.digest)
+        })
+        .ok_or(NotPossible::NothingBefore)?;
+    let arrival = Arrival {
+        service: service.clone(),
+        target: target.clone(),
+        image: to.image.clone(),
+        by: by.clone(),
+        why: None,
+        insist: false,
+        once: None,
+    };
+    let intent = Intent::Return {
+        from: from.release.clone(),
+        to: to.release.clone(),
+        task_definition: to.task_definition.clone(),
+    };
+    let mut next = ServiceHead { version: head.version + 1, waiting: Some(id.clone()), ..head.clone() };
+    let entry =
+        Quarantined { release: from.release.clone(), why: format!("{by} rolled it back: {why}"), at: now };
+    next.quarantine.insert(from.image.digest.clone(), entry);
+    let reason = format!("{by} asked to go back from release {} to {}: {why}", from.release, to.release);
+    let release = new_release(id.clone(), &arrival, intent, now);
+    let mut commit = creation(release, reason, now);
+    commit.releases.extend(current.waiting.map(|waiting| superseded(waiting, &id, now)));
+    commit.head =
+        Some(HeadWrite { service: service.clone(), expected: Some(head.version), head: next, entry: None });
+    Ok(commit)
+}
+
+/// Stores a policy. A release under way keeps the plan it has; the next one is planned from this policy.
+pub fn apply(
+    current: Option<&ServiceHead>,
+    policy: crate::policy::Policy,
+    by: Actor,
+    now: Timestamp,
+) -> Option<HeadWrite> {
+    if current.is_some_and(|head| head.policy == policy) {
+        return None;
+    }
+    let service = policy.service.clone();
+    let (expected, head) = match current {
+        None => (None, ServiceHead::new(policy, now)),
+        Some(head) => {
+            // A changed source starts to be watched now; another change of the policy releases nothing either.
+            let watching_since = if head.policy.from == policy.from { head.watching_since } else { now };
+            (
+                Some(head.version),
+                ServiceHead { version: head.version + 1, policy, watching_since, ..head.clone() },
+            )
+        }
+    };
+    let entry = Entry {
+        version: head.version,
+        at: now,
+        actor: by,
+        what: if expected.is_none() { "policy stored" } else { "policy changed" }.into(),
+        why: "it was applied".into(),
+        saw: Vec::new(),
+        effects: Vec::new(),
+        measured: None,
+    };
+    Some(HeadWrite { service, expected, head, entry: Some(entry) })
+}

@@ -98,6 +98,8 @@ pub struct ServiceHead {
     pub version: u64,
     /// The policy releases are planned from.
     pub policy: Policy,
+    /// Since when the policy's source is watched: images pushed before are not released by themselves.
+    pub watching_since: Timestamp,
     /// The one release under way.
     #[serde(default)]
     pub active: Option<ReleaseId>,
@@ -119,10 +121,11 @@ impl ServiceHead {
     pub const QUARANTINE_KEPT: usize = 200;
 
     /// A service without history.
-    pub fn new(policy: Policy) -> Self {
+    pub fn new(policy: Policy, now: Timestamp) -> Self {
         Self {
             version: 0,
             policy,
+            watching_since: now,
             active: None,
             waiting: None,
             promoted: Vec::new(),

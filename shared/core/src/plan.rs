@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::ids::{AlarmName, ContainerName, Image, RuleArn, Target, TargetGroupArn, TaskDefinitionArn};
-use crate::observation::{LoadBalancerSeen, RuleSeen, ServiceSeen, TaskDefinitionSeen};
+use crate::observation::{LoadBalancerSeen, RuleSeen};
 use crate::policy::{Percent, Policy, Shift, Span, Strategy};
+use crate::preflight::Ground;
 use crate::release::Intent;
 
 /// Where our pause hooks stand: before every shift of production traffic, and before the old version is given up.
@@ -139,11 +140,10 @@ pub fn compile(
     target: &Target,
     image: &Image,
     intent: &Intent,
-    service: &ServiceSeen,
-    task_definition: &TaskDefinitionSeen,
-    weights: &[RuleSeen],
+    ground: Ground<'_>,
     now: Timestamp,
 ) -> Plan {
+    let Ground { service, task_definition, weights } = ground;
     let strategy = strategy_for(policy, intent);
     let alarms = match intent {
         Intent::Deploy => policy.rollback.alarms.clone(),

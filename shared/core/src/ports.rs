@@ -77,6 +77,9 @@ impl PortError {
     }
 }
 
+/// The error code of a commit whose `once` key has been there before: the delivery was handled.
+pub const ALREADY_HANDLED: &str = "AlreadyHandled";
+
 /// One atomic change of the ledger. Either all of it happens or none.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {

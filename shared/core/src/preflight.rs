@@ -1,1 +1,344 @@
-//! x
+//! Preflight: before any traffic moves, prove that the way forward and the way back exist. Every finding names what was found and what
+//! to do about it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ContainerName, Image};
+use crate::observation::{
+    AlarmState, LoadBalancerSeen, Observation, RuleSeen, Seen, ServiceSeen, TaskDefinitionSeen,
+};
+use crate::policy::{Policy, Shift};
+use crate::ports::PortError;
+use crate::release::Intent;
+
+/// One thing preflight found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// A stable name: `alarm_red`.
+    pub code: String,
+    /// Whether the release cannot start.
+    pub blocking: bool,
+    /// What was found.
+    pub problem: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Finding {
+    fn blocking(code: &str, problem: String, remedy: impl Into<String>) -> Self {
+        Self { code: code.into(), blocking: true, problem, remedy: remedy.into() }
+    }
+
+    fn note(code: &str, problem: String, remedy: impl Into<String>) -> Self {
+        Self { blocking: false, ..Self::blocking(code, problem, remedy) }
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} ({})", self.code, self.problem, self.remedy)
+    }
+}
+
+/// What a plan is made from, once it has all been seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// The ECS service.
+    pub service: &'a ServiceSeen,
+    /// The task definition it runs.
+    pub task_definition: &'a TaskDefinitionSeen,
+    /// The live weights.
+    pub weights: &'a [RuleSeen],
+}
+
+/// What preflight says.
+#[derive(Debug)]
+pub enum Preflight<'a> {
+    /// The release can start; the findings are notes.
+    Pass(Ground<'a>, Vec<Finding>),
+    /// It cannot, before a person has mended the blocking findings.
+    Blocked(Vec<Finding>),
+    /// Not everything could be seen; look again.
+    CannotSee(Vec<PortError>),
+}
+
+/// Looks at everything that can be known before the first step.
+pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Observation) -> Preflight<'a> {
+    let errors = unseen(seen);
+    if !errors.is_empty() {
+        return Preflight::CannotSee(errors);
+    }
+    let Some(Some(service)) = seen.service.known() else {
+        return Preflight::Blocked(vec![Finding::blocking(
+            "service_missing",
+            format!("there is no service {} in cluster {}", policy.to.ecs.service, policy.to.ecs.cluster),
+            "create it, or correct to.ecs in the policy",
+        )]);
+    };
+    let Some(task_definition) = seen.task_definition.known() else {
+        return Preflight::CannotSee(Vec::new());
+    };
+    let weights = seen.weights.known().map_or(&[][..], Vec::as_slice);
+
+    let mut findings = service_findings(service);
+    findings.extend(task_definition_findings(task_definition, &policy.to.ecs.container));
+    findings.extend(image_findings(task_definition, &policy.to.ecs.container, image, intent, seen));
+    findings.extend(traffic_findings(policy, service, weights));
+    match intent {
+        Intent::Deploy => findings.extend(alarm_findings(policy, seen)),
+        // Red alarms are the reason for going back, not against it.
+        Intent::Return { .. } => {}
+    }
+    if findings.iter().any(|finding| finding.blocking) {
+        Preflight::Blocked(findings)
+    } else {
+        Preflight::Pass(Ground { service, task_definition, weights }, findings)
+    }
+}
+
+fn unseen(seen: &Observation) -> Vec<PortError> {
+    let mut errors: Vec<&PortError> = Vec::new();
+    errors.extend(seen.service.error());
+    errors.extend(seen.task_definition.error());
+    errors.extend(seen.deployments.error());
+    errors.extend(seen.weights.error());
+    errors.extend(seen.alarms.error());
+    errors.extend(seen.running_image.error());
+    errors.extend(seen.new_image.error());
+    errors.into_iter().cloned().collect()
+}
+
+fn service_findings(service: &ServiceSeen) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if service.status != "ACTIVE" {
+        findings.push(Finding::blocking(
+            "service_not_active",
+            format!("the service is {}", service.status),
+            "release to an ACTIVE service",
+        ));
+    }
+    if service.controller != "ECS" {
+        findings.push(Finding::blocking(
+            "controller_not_ecs",
+            format!("the service's deployment controller is {}", service.controller),
+            "the native engine needs the ECS controller; UpdateService can change the controller",
+        ));
+    }
+    if !service.steady {
+        findings.push(Finding::blocking(
+            "service_not_steady",
+            format!(
+                "the service is not steady: {} of {} tasks run, {} are starting, or a deployment is under way",
+                service.running, service.desired, service.pending
+            ),
+            "wait until it is steady, or end the other deployment; then release again",
+        ));
+    }
+    if service.desired == 0 {
+        findings.push(Finding::note(
+            "no_tasks_wanted",
+            "the service wants no tasks, so nothing proves the new version works".into(),
+            "set a desired count",
+        ));
+    }
+    findings
+}
+
+fn task_definition_findings(task_definition: &TaskDefinitionSeen, container: &ContainerName) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if !task_definition.active {
+        findings.push(Finding::blocking(
+            "task_definition_inactive",
+            format!(
+                "the running task definition {} is not ACTIVE, so it could not be deployed again",
+                task_definition.arn.short()
+            ),
+            "register the running task definition again and deploy it once",
+        ));
+    }
+    if !task_definition.images.contains_key(container) {
+        let names: Vec<&str> = task_definition.images.keys().map(ContainerName::as_str).collect();
+        findings.push(Finding::blocking(
+            "container_missing",
+            format!(
+                "{} has no container {container}; it has {}",
+                task_definition.arn.short(),
+                names.join(", ")
+            ),
+            "correct to.ecs.container in the policy",
+        ));
+    }
+    findings
+}
+
+fn image_findings(
+    task_definition: &TaskDefinitionSeen,
+    container: &ContainerName,
+    image: &Image,
+    intent: &Intent,
+    seen: &Observation,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let running = task_definition.images.get(container);
+    if *intent == Intent::Deploy && running.is_some_and(|running| running.ends_with(image.digest.as_str())) {
+        findings.push(Finding::blocking(
+            "already_running",
+            format!("the service already runs {}", image.digest.short()),
+            "nothing to do",
+        ));
+    }
+    match &seen.new_image {
+        Seen::Known(None) => findings.push(Finding::blocking(
+            "image_missing",
+            format!("{} is not in {}", image.digest.short(), image.repository),
+            "push the image again",
+        )),
+        Seen::Known(Some(new)) if new.archived => findings.push(Finding::blocking(
+            "image_archived",
+            format!("{} is archived; Amazon ECS cannot pull it", image.digest.short()),
+            "restore the image in ECR",
+        )),
+        Seen::Known(Some(_)) | Seen::NotAsked | Seen::Unknown(_) => {}
+    }
+    let pinned_to_ecr = running.is_some_and(|running| running.contains(".dkr.ecr."));
+    match (&seen.running_image, pinned_to_ecr) {
+        (Seen::Known(None), true) => findings.push(Finding::blocking(
+            "old_image_missing",
+            format!("the running image {} is gone from ECR: there would be no way back", running.map_or("", String::as_str)),
+            "push it again, or deploy an image that stays, and protect it in the repository's lifecycle policy",
+        )),
+        (Seen::Known(Some(old)), _) if old.archived => findings.push(Finding::blocking(
+            "old_image_archived",
+            format!("the running image {} is archived: it could not be pulled again", old.digest.short()),
+            "restore it in ECR",
+        )),
+        (Seen::Known(Some(old)), _) if old.expiring => findings.push(Finding::blocking(
+            "old_image_expiring",
+            format!("the running image {} is about to be expired by the repository's lifecycle policy", old.digest.short()),
+            "exclude it in the lifecycle policy",
+        )),
+        (Seen::Known(None), false) => findings.push(Finding::note(
+            "old_image_unproven",
+            format!("the running image {} is not in ECR, so its presence was not proven", running.map_or("", String::as_str)),
+            "release from ECR by digest",
+        )),
+        (Seen::Known(Some(_)) | Seen::NotAsked | Seen::Unknown(_), _) => {}
+    }
+    findings
+}
+
+fn traffic_findings(policy: &Policy, service: &ServiceSeen, weights: &[RuleSeen]) -> Vec<Finding> {
+    let needs_balancer = match policy.strategy.shift {
+        Shift::Rolling => return Vec::new(),
+        Shift::Canary { .. } | Shift::Linear { .. } => true,
+        Shift::BlueGreen => false,
+    };
+    if service.load_balancers.is_empty() {
+        if needs_balancer && !service.service_connect {
+            return vec![Finding::blocking(
+                "nothing_to_shift",
+                "the service has neither a load balancer nor Service Connect, so there is no traffic to shift by share".into(),
+                "use strategy blue_green or rolling, or add a load balancer",
+            )];
+        }
+        return Vec::new();
+    }
+    service.load_balancers.iter().flat_map(|lb| balancer_findings(lb, weights)).collect()
+}
+
+fn balancer_findings(lb: &LoadBalancerSeen, weights: &[RuleSeen]) -> Vec<Finding> {
+    let (Some(group), Some(alternate), Some(rule)) =
+        (&lb.target_group, &lb.alternate_target_group, &lb.production_rule)
+    else {
+        return vec![Finding::blocking(
+            "no_second_target_group",
+            "a load balancer of the service has no advancedConfiguration with alternateTargetGroupArn and productionListenerRule".into(),
+            "add advancedConfiguration to every load balancer of the service, or use strategy rolling",
+        )];
+    };
+    let mut findings = Vec::new();
+    if !lb.role_given {
+        findings.push(Finding::blocking(
+            "no_infrastructure_role",
+            "advancedConfiguration names no roleArn, so Amazon ECS may not change the weights".into(),
+            "give a role with AmazonECSInfrastructureRolePolicyForLoadBalancers",
+        ));
+    }
+    let Some(seen) = weights.iter().find(|seen| seen.arn == *rule) else {
+        findings.push(Finding::blocking(
+            "rule_missing",
+            format!("the production rule {rule} does not exist"),
+            "correct productionListenerRule of the service",
+        ));
+        return findings;
+    };
+    let missing: Vec<&str> = [group, alternate]
+        .into_iter()
+        .filter(|wanted| !seen.weights.iter().any(|(arn, _)| arn == *wanted))
+        .map(|arn| arn.short())
+        .collect();
+    if !missing.is_empty() {
+        findings.push(Finding::blocking(
+            "rule_without_both_groups",
+            format!("the production rule does not name target group {}", missing.join(" and ")),
+            "attach both target groups to the rule, one with weight 0",
+        ));
+    }
+    let live: Vec<&str> =
+        seen.weights.iter().filter(|(_, weight)| *weight > 0).map(|(arn, _)| arn.short()).collect();
+    if live.len() != 1 {
+        findings.push(Finding::blocking(
+            "more_than_one_weight",
+            format!(
+                "the production rule sends traffic to {} target groups ({})",
+                live.len(),
+                live.join(", ")
+            ),
+            "exactly one target group may have a weight above 0 when a release starts",
+        ));
+    }
+    findings
+}
+
+fn alarm_findings(policy: &Policy, seen: &Observation) -> Vec<Finding> {
+    if policy.rollback.alarms.is_empty() {
+        return vec![Finding::note(
+            "no_alarms",
+            "the policy names no alarm, so nothing but Amazon ECS's own checks moves traffic back".into(),
+            "name alarms in rollback.alarms",
+        )];
+    }
+    let Some(alarms) = seen.alarms.known() else { return Vec::new() };
+    policy.rollback.alarms.iter().filter_map(|name| {
+        let Some(alarm) = alarms.get(name) else {
+            return Some(Finding::blocking(
+                "alarm_missing",
+                format!("there is no alarm {name} in the service's account and region"),
+                "create it, or correct rollback.alarms",
+            ));
+        };
+        match (&alarm.state, &alarm.silenced) {
+            (_, Some(by)) => Some(Finding::blocking(
+                "alarm_silenced",
+                format!("alarm {name} is silenced ({by}), so it would not move traffic back"),
+                "end the mute, or release later",
+            )),
+            (AlarmState::Ok, None) => None,
+            (AlarmState::Alarm, None) => Some(Finding::blocking(
+                "alarm_red",
+                format!("alarm {name} is already in ALARM; Amazon ECS would ignore all alarms of the deployment: {}", alarm.reason),
+                "mend what it reports first",
+            )),
+            (AlarmState::InsufficientData, None) => Some(Finding::blocking(
+                "alarm_without_data",
+                format!("alarm {name} has no data, so it cannot tell good from bad"),
+                "send it traffic, or treat missing data as not breaching",
+            )),
+            (AlarmState::Other(state), None) => Some(Finding::blocking(
+                "alarm_state_unknown",
+                format!("alarm {name} is in state {state}, which is not known"),
+                "update Tidegate",
+            )),
+        }
+    }).collect()
+}

@@ -280,6 +280,9 @@ impl std::fmt::Display for Cause {
 /// What has been learnt on the way.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
+    /// When it became the service's active release; deployments older than this are not ours.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
     /// The revision that carries the release's image.
     #[serde(default)]
     pub task_definition: Option<TaskDefinitionArn>,

@@ -1,1 +1,17 @@
-//! The reconcile loop over the ports, and what every function needs to run it.
+//! The reconcile loop over the core's ports: load, observe, decide, commit, perform; and what each function does with it.
+//!
+//! IO, but no AWS: the ports are the adapters' or the simulator's.
+
+pub mod arrivals;
+pub mod clock;
+pub mod config;
+pub mod drive;
+pub mod observe;
+pub mod requests;
+pub mod sentinel;
+pub mod telemetry;
+pub mod time;
+pub mod world;
+
+pub use drive::{DriveError, Driven};
+pub use world::World;

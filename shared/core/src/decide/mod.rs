@@ -1,0 +1,131 @@
+//! The decision: from a release and what was seen of the world to the next release, the effects to perform, when to look again, and
+//! why. Pure: the same arguments give the same answer, so every path can be tried without AWS.
+
+mod rollback;
+mod running;
+mod settle;
+mod start;
+mod turn;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::effect::Effect;
+use crate::history::Entry;
+use crate::observation::{Needs, Observation, ServiceHead};
+use crate::plan::{Plan, Stage};
+use crate::policy::{Percent, Policy};
+use crate::ports::Commit;
+use crate::ports::{HeadWrite, ReleaseWrite};
+use crate::release::{Phase, Release};
+
+use turn::Turn;
+
+/// How often the world is looked at while a release waits for AWS, or bakes, even if no event comes.
+const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(60);
+/// How soon to look again when something is expected any moment.
+const LOOK_SOON: SignedDuration = SignedDuration::from_secs(15);
+/// AWS's clock and ours may differ this much when a deployment's creation is compared with a release's start.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+
+/// What is to be done now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// The release as it is to be; equal to the one decided on when nothing changes.
+    pub release: Release,
+    /// The history entry; `None` when nothing changes but the wake-up time or the report.
+    pub entry: Option<Entry>,
+    /// The service row as it is to be, when it changes.
+    pub head: Option<ServiceHead>,
+    /// What to do to the world once the commit has succeeded.
+    pub effects: Vec<Effect>,
+}
+
+impl Decision {
+    /// The change to commit; `None` when there is nothing to write.
+    pub fn commit(&self, old: &Release, old_head: Option<&ServiceHead>) -> Option<Commit> {
+        if self.release.version == old.version {
+            return None;
+        }
+        let release = ReleaseWrite {
+            expected: Some(old.version),
+            release: self.release.clone(),
+            entry: self.entry.clone(),
+        };
+        let head = self.head.clone().map(|head| HeadWrite {
+            service: old.service.clone(),
+            expected: old_head.map(|head| head.version),
+            head,
+            entry: None,
+        });
+        Some(Commit { releases: vec![release], head, once: None })
+    }
+}
+
+/// Decides what to do with a release now.
+pub fn decide(release: &Release, seen: &Observation, now: Timestamp) -> Decision {
+    let turn = Turn::new(release, seen, now);
+    match &release.phase {
+        Phase::Queued => start::queued(turn),
+        Phase::Preparing { since } => start::preparing(turn, *since),
+        Phase::Running { stage, since, step } => match release.plan.as_ref() {
+            Some(plan) => running::running(turn, plan, *stage, *since, step),
+            None => turn.unchanged(),
+        },
+        Phase::RollingBack { .. } => rollback::rolling_back(turn),
+        Phase::Settling { .. } => settle::settling(turn),
+        Phase::Ended { .. } => turn.unchanged(),
+    }
+}
+
+/// What the decision about this release needs to see. `policy` is the service's, for what the plan is still to be made from.
+pub fn needs(release: &Release, policy: Option<&Policy>) -> Needs {
+    let since = release.progress.started_at.map(|at| at.saturating_sub(CLOCK_SKEW).unwrap_or(at));
+    match &release.phase {
+        Phase::Queued | Phase::Ended { .. } => Needs::default(),
+        Phase::Preparing { .. } => Needs {
+            service: true,
+            preflight: true,
+            deployments_since: since,
+            alarms: policy.map(|policy| policy.rollback.alarms.clone()).unwrap_or_default(),
+            weights: true,
+            ..Needs::default()
+        },
+        Phase::Running { .. } => Needs {
+            service: true,
+            candidate: release.stage() == Some(&Stage::RegisterTaskDefinition),
+            deployments_since: since,
+            alarms: release.plan.as_ref().map(|plan| plan.alarms.clone()).unwrap_or_default(),
+            weights: true,
+            ..Needs::default()
+        },
+        Phase::RollingBack { .. } => {
+            Needs { service: true, deployments_since: since, weights: true, ..Needs::default() }
+        }
+        Phase::Settling { .. } => {
+            Needs { service: true, deployments_since: since, weights: true, ..Needs::default() }
+        }
+    }
+}
+
+/// The candidate's share as the load balancers have it; `None` when it is not measured there or could not be seen.
+fn measured(plan: &Plan, seen: &Observation) -> Option<Percent> {
+    let rules = seen.weights.known()?;
+    plan.measured_at
+        .iter()
+        .map(|(rule, group)| rules.iter().find(|seen| seen.arn == *rule).and_then(|seen| seen.share(group)))
+        .collect::<Option<Vec<Percent>>>()?
+        .into_iter()
+        .max()
+}
+
+/// What differs between the live weights and the share that should be live; `None` when nothing differs or nothing was seen.
+fn drift(plan: &Plan, seen: &Observation, wanted: Percent) -> Option<String> {
+    let rules = seen.weights.known()?;
+    plan.measured_at.iter().find_map(|(rule, group)| {
+        let live = rules.iter().find(|seen| seen.arn == *rule).and_then(|seen| seen.share(group));
+        (live != Some(wanted)).then(|| {
+            let live = live.map_or_else(|| "nothing".to_owned(), |live| format!("{live} %"));
+            format!("{} has {live}, {wanted} % was set", group.short())
+        })
+    })
+}

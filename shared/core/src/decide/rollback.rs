@@ -1,0 +1,224 @@
+//! The way back: traffic first, everything else after. Never held by anything that could not be seen.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{CLOCK_SKEW, Decision, LOOK_SOON, drift, measured, settle, turn::Turn};
+use crate::effect::{Effect, RETRY_AFTER};
+use crate::observation::{DeploymentSeen, DeploymentStatus};
+use crate::plan::Plan;
+use crate::policy::Percent;
+use crate::release::{Cause, Outcome, Phase};
+
+/// How long the way back may take before a person is called. A Network Load Balancer alone adds ten minutes to a shift.
+const LIMIT: SignedDuration = SignedDuration::from_hours(2);
+/// How long a refused rollback is tried again before a person is called.
+const REFUSED_LIMIT: SignedDuration = SignedDuration::from_mins(15);
+
+/// Turns a release back: the change and the first effect are one decision, so that not a second is lost.
+pub(super) fn begin(mut turn: Turn<'_>, cause: Cause, stage: Option<usize>) -> Decision {
+    let now = turn.now;
+    if let Cause::Requested { by, .. } | Cause::CancelRequested { by, .. } = &cause {
+        turn.by(by.clone());
+    }
+    turn.tell("rolling back", cause.to_string());
+    turn.next.request = None;
+    // Whatever was decided before may still be under way in a stalled performer: settling counts from here.
+    turn.next.acted_at = Some(now);
+    turn.enter(Phase::RollingBack { cause, since: now, stage, restored_at: None, returning: None });
+    rolling_back(turn)
+}
+
+/// One step further back.
+pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
+    let Phase::RollingBack { cause, since, restored_at, .. } = turn.next.phase.clone() else {
+        return turn.unchanged();
+    };
+    let Some(plan) = turn.old.plan.as_ref() else {
+        return settle::begin(turn, outcome(&cause, false));
+    };
+    note_restored(&mut turn, plan, restored_at);
+    for refusal in &turn.seen.refused {
+        turn.next.report.facts.push(format!("AWS refused to {}: {}", refusal.effect, refusal.error));
+    }
+    let spent = turn.now.duration_since(since);
+    let refused_for_long = !turn.seen.refused.is_empty() && spent >= REFUSED_LIMIT;
+    if spent >= LIMIT || refused_for_long {
+        return give_up(turn, plan, &cause);
+    }
+    if let Some(foreign) = turn.foreign_deployment()
+        && turn.our_deployment().is_some_and(|ours| ours.status.is_over() && !ours.status.is_rollback())
+        && foreign.task_definition.as_ref() != Some(&plan.way_back.task_definition)
+    {
+        let detail =
+            format!("deployment {} took over while this release was being rolled back", foreign.arn.short());
+        return settle::interfered(turn, detail);
+    }
+    match turn.our_deployment() {
+        Some(ours) => {
+            turn.next.progress.deployment = Some(ours.arn.clone());
+            if ours.status.is_over() { after(turn, plan, ours, &cause, since) } else { stop(turn, ours) }
+        }
+        None => match (turn.next.progress.deployment.clone(), turn.seen.deployments.known()) {
+            // Not seen, but known to be there: stopping it needs no look.
+            (Some(deployment), _) => stop_unseen(turn, deployment),
+            (None, Some(_)) => settle::begin(turn, outcome(&cause, false)),
+            (None, None) => turn.wait(RETRY_AFTER, "whether a deployment was started could not be seen"),
+        },
+    }
+}
+
+fn note_restored(turn: &mut Turn<'_>, plan: &Plan, restored_at: Option<Timestamp>) {
+    turn.next.progress.measured = measured(plan, turn.seen).or(turn.next.progress.measured);
+    let back = !plan.measured_at.is_empty()
+        && turn.seen.weights.known().is_some()
+        && drift(plan, turn.seen, Percent::NONE).is_none();
+    // Only what is seen after the decision to go back counts; the look may be older than that.
+    let since = match &turn.old.phase {
+        Phase::RollingBack { since, .. } => *since,
+        Phase::Queued
+        | Phase::Preparing { .. }
+        | Phase::Running { .. }
+        | Phase::Settling { .. }
+        | Phase::Ended { .. } => return,
+    };
+    if back && restored_at.is_none() && turn.seen.at >= since {
+        let at = turn.seen.at;
+        if let Phase::RollingBack { restored_at, .. } = &mut turn.next.phase {
+            *restored_at = Some(at);
+        }
+        turn.next.progress.set = Some(Percent::NONE);
+        turn.tell("traffic restored", "the load balancer sends the candidate nothing any more");
+    }
+}
+
+/// Our deployment is still under way: ECS turns it back, traffic first.
+fn stop(mut turn: Turn<'_>, ours: &DeploymentSeen) -> Decision {
+    if ours.status.is_rollback() {
+        let at = ours.stage.clone().unwrap_or_default();
+        turn.note(format!("deployment {} is {} {at}", ours.arn.short(), ours.status.as_str()));
+        return turn.wait(RETRY_AFTER, "Amazon ECS rolls the deployment back");
+    }
+    let arn = ours.arn.clone();
+    stop_unseen(turn, arn)
+}
+
+fn stop_unseen(mut turn: Turn<'_>, deployment: crate::ids::DeploymentArn) -> Decision {
+    if due(&turn, RETRY_AFTER) {
+        turn.act(Effect::StopDeployment { deployment });
+    }
+    turn.wait(RETRY_AFTER, "Amazon ECS is asked to roll the deployment back")
+}
+
+/// Our deployment is over: either it was turned back, or what ran before has to be deployed again.
+fn after(
+    mut turn: Turn<'_>,
+    plan: &Plan,
+    ours: &DeploymentSeen,
+    cause: &Cause,
+    since: Timestamp,
+) -> Decision {
+    let Some(Some(service)) = turn.seen.service.known() else {
+        return turn.wait(RETRY_AFTER, "the service could not be seen");
+    };
+    let runs_old = service.task_definition == plan.way_back.task_definition;
+    let weights_old = drift(plan, turn.seen, Percent::NONE).is_none() && turn.seen.weights.error().is_none();
+    let returning = turn.seen.deployments.known().and_then(|seen| {
+        seen.iter().find(|deployment| {
+            deployment.created_at >= since.saturating_sub(CLOCK_SKEW).unwrap_or(since)
+                && deployment.task_definition.as_ref() == Some(&plan.way_back.task_definition)
+        })
+    });
+    if let Some(returning) = returning {
+        return follow_return(turn, plan, returning, cause);
+    }
+    if runs_old && weights_old && ours.status != DeploymentStatus::RollbackFailed {
+        turn.saw(format!(
+            "{} runs again, deployment {} is {}",
+            service.task_definition.short(),
+            ours.arn.short(),
+            ours.status.as_str()
+        ));
+        return settle::begin(turn, outcome(cause, true));
+    }
+    if runs_old && !weights_old && ours.status == DeploymentStatus::RollbackSuccessful {
+        return turn.wait(RETRY_AFTER, "the load balancer does not show the old weights yet");
+    }
+    if due(&turn, RETRY_AFTER * 3) {
+        turn.act(Effect::ReturnTo {
+            target: plan.target.clone(),
+            task_definition: plan.way_back.task_definition.clone(),
+            configuration: plan.way_back.configuration.clone(),
+        });
+        turn.tell(
+            format!("deploying {} again", plan.way_back.task_definition.short()),
+            format!(
+                "deployment {} is {}, so Amazon ECS has nothing to roll back",
+                ours.arn.short(),
+                ours.status.as_str()
+            ),
+        );
+    }
+    turn.wait(RETRY_AFTER, "what ran before is being deployed again")
+}
+
+fn follow_return(mut turn: Turn<'_>, plan: &Plan, returning: &DeploymentSeen, cause: &Cause) -> Decision {
+    let arn = returning.arn.clone();
+    if let Phase::RollingBack { returning, .. } = &mut turn.next.phase {
+        *returning = Some(arn);
+    }
+    match &returning.status {
+        DeploymentStatus::Successful => settle::begin(turn, outcome(cause, true)),
+        DeploymentStatus::Stopped
+        | DeploymentStatus::RollbackSuccessful
+        | DeploymentStatus::RollbackFailed => give_up(turn, plan, cause),
+        DeploymentStatus::Pending
+        | DeploymentStatus::InProgress
+        | DeploymentStatus::StopRequested
+        | DeploymentStatus::RollbackRequested
+        | DeploymentStatus::RollbackInProgress
+        | DeploymentStatus::Other(_) => turn.wait(LOOK_SOON, "what ran before is being deployed again"),
+    }
+}
+
+fn give_up(mut turn: Turn<'_>, plan: &Plan, cause: &Cause) -> Decision {
+    let refusals: Vec<String> = turn.seen.refused.iter().map(|refusal| refusal.error.to_string()).collect();
+    let mut needs = format!(
+        "deploy task definition {} to {} by hand and see that the load balancer sends all traffic to it",
+        plan.way_back.task_definition.short(),
+        plan.target
+    );
+    if !refusals.is_empty() {
+        needs = format!(
+            "AWS refused the way back ({}); allow it to Tidegate's role, or {needs}",
+            refusals.join("; ")
+        );
+    }
+    turn.tell("the way back did not end", needs.clone());
+    settle::begin(turn, Outcome::Failed { cause: cause.clone(), needs })
+}
+
+/// Whether an effect of the way back should be performed now: at once when the way back begins, then again after a while.
+fn due(turn: &Turn<'_>, retry_after: SignedDuration) -> bool {
+    let begins = !matches!(turn.old.phase, Phase::RollingBack { .. });
+    begins || turn.next.acted_at.is_none_or(|at| turn.now.duration_since(at) >= retry_after)
+}
+
+/// What a release that is turned back for this cause ends as. `started`: whether a deployment was ever under way.
+fn outcome(cause: &Cause, started: bool) -> Outcome {
+    match cause {
+        Cause::CancelRequested { by, why } => Outcome::Cancelled { by: by.clone(), why: why.clone() },
+        Cause::Newer { release } => Outcome::Superseded { by: release.clone() },
+        Cause::Refused { .. } | Cause::TimedOut { .. } if !started => Outcome::Failed {
+            cause: cause.clone(),
+            needs: "nothing was changed on the service; mend what AWS refused or what took too long, then release again".into(),
+        },
+        Cause::Alarm { .. }
+        | Cause::Deployment { .. }
+        | Cause::Requested { .. }
+        | Cause::Refused { .. }
+        | Cause::TimedOut { .. }
+        | Cause::Weights { .. }
+        | Cause::Preflight { .. }
+        | Cause::Interference { .. } => Outcome::RolledBack { cause: cause.clone() },
+    }
+}

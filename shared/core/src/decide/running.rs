@@ -1,0 +1,444 @@
+//! The stages of a plan, engine `native`: ECS moves the traffic, our pause hooks hold each shift, Tidegate bakes and judges.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Decision, LOOK_EVERY, LOOK_SOON, drift, measured, rollback, settle, turn::Turn};
+use crate::effect::{Effect, RETRY_AFTER};
+use crate::history::Actor;
+use crate::ids::{AlarmName, HookId};
+use crate::observation::{AlarmState, DeploymentSeen, DeploymentStatus, HookSeen, Observation};
+use crate::plan::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT, Plan, Stage};
+use crate::policy::Percent;
+use crate::release::{Cause, Outcome, Phase, Request, Step};
+
+/// A deployment that was asked for shows up within this time; asking again earlier could start a second one.
+const START_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(20);
+/// How long weights may differ from what was set, for reads that lag behind.
+const DRIFT_TOLERANCE: SignedDuration = SignedDuration::from_secs(20);
+
+/// Judges first; then takes the stage one step further.
+pub(super) fn running(
+    mut turn: Turn<'_>,
+    plan: &Plan,
+    stage: usize,
+    since: Timestamp,
+    step: &Step,
+) -> Decision {
+    turn.next.progress.measured = measured(plan, turn.seen).or(turn.next.progress.measured);
+    if let Some(cause) = judgement(&turn, plan) {
+        return rollback::begin(turn, cause, Some(stage));
+    }
+    if let Some(foreign) = turn.foreign_deployment() {
+        let detail = format!("deployment {} of {}", foreign.arn.short(), described(foreign));
+        return settle::interfered(turn, detail);
+    }
+    if let Some(cause) = deployment_ended(&turn) {
+        return rollback::begin(turn, cause, Some(stage));
+    }
+    let current = &plan.stages[stage];
+    let limit = current.limit_secs();
+    if turn.now.duration_since(since).as_secs() >= i64::try_from(limit).unwrap_or(i64::MAX) {
+        let cause = Cause::TimedOut { stage: current.to_string(), limit_secs: limit };
+        return rollback::begin(turn, cause, Some(stage));
+    }
+    match current {
+        Stage::Preflight => advance(turn, plan, stage, "preflight has passed"),
+        Stage::RegisterTaskDefinition => register(turn, plan, stage, step),
+        Stage::StartDeployment => start(turn, plan, stage, step),
+        Stage::Shift { percent } => shift(turn, plan, stage, step, *percent),
+        Stage::Bake { percent, secs } => bake(turn, plan, stage, since, *percent, *secs),
+        Stage::RollOut => roll_out(turn, plan, stage),
+        Stage::Promote => promote(turn, plan, stage, step),
+        Stage::PutBack => settle::begin(turn, Outcome::Promoted),
+    }
+}
+
+/// What speaks against going on: a person's word, an alarm, a refusal of AWS.
+fn judgement(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
+    match &turn.old.request {
+        Some(Request::Rollback { by, why }) => {
+            return Some(Cause::Requested { by: by.clone(), why: why.clone() });
+        }
+        Some(Request::Cancel { by, why }) => {
+            return Some(Cause::CancelRequested { by: by.clone(), why: why.clone() });
+        }
+        Some(Request::Supersede { by }) => return Some(Cause::Newer { release: by.clone() }),
+        None => {}
+    }
+    if let Some(cause) = breach(turn.seen, &plan.alarms) {
+        return Some(cause);
+    }
+    turn.seen
+        .refused
+        .first()
+        .map(|refusal| Cause::Refused { effect: refusal.effect.to_owned(), error: refusal.error.to_string() })
+}
+
+/// An alarm of the plan that is red and not silenced, now or in the event that woke us.
+fn breach(seen: &Observation, alarms: &[AlarmName]) -> Option<Cause> {
+    let hinted = seen.hints.iter().filter_map(|hint| match hint {
+        crate::observation::Hint::Alarm { name, seen } => Some((name, seen)),
+        crate::observation::Hint::Look(_) => None,
+    });
+    let observed = seen.alarms.known().into_iter().flatten();
+    hinted.chain(observed).find(|(name, alarm)| alarms.contains(name) && alarm.is_breach()).map(
+        |(name, alarm)| Cause::Alarm { alarm: name.clone(), reason: alarm.reason.clone(), at: alarm.since },
+    )
+}
+
+/// Why the evidence for going on is not complete; `None` when every alarm is seen to be OK.
+fn doubt(seen: &Observation, alarms: &[AlarmName]) -> Option<String> {
+    if alarms.is_empty() {
+        return None;
+    }
+    if let Some(error) = seen.alarms.error() {
+        return Some(format!("the alarms could not be read: {error}"));
+    }
+    let known = seen.alarms.known()?;
+    alarms.iter().find_map(|name| match known.get(name) {
+        None => Some(format!("alarm {name} does not exist any more")),
+        Some(alarm) => match (&alarm.state, &alarm.silenced) {
+            (AlarmState::Ok, _) => None,
+            // CloudWatch was told to leave it alone, and so it is.
+            (AlarmState::Alarm, Some(_)) => None,
+            (AlarmState::Alarm | AlarmState::InsufficientData | AlarmState::Other(_), _) => {
+                Some(format!("alarm {name} is {}", alarm.state.as_str()))
+            }
+        },
+    })
+}
+
+/// ECS ended or turned back our deployment by itself.
+fn deployment_ended(turn: &Turn<'_>) -> Option<Cause> {
+    let ours = turn.our_deployment()?;
+    let ended = match &ours.status {
+        DeploymentStatus::RollbackRequested
+        | DeploymentStatus::RollbackInProgress
+        | DeploymentStatus::RollbackSuccessful
+        | DeploymentStatus::RollbackFailed
+        | DeploymentStatus::StopRequested
+        | DeploymentStatus::Stopped => true,
+        DeploymentStatus::Pending
+        | DeploymentStatus::InProgress
+        | DeploymentStatus::Successful
+        | DeploymentStatus::Other(_) => false,
+    };
+    ended.then(|| {
+        let mut reason = ours.reason.clone().unwrap_or_else(|| ours.status.as_str().to_owned());
+        if !ours.triggered_alarms.is_empty() {
+            reason = format!("{reason} (alarms seen by ECS: {})", ours.triggered_alarms.join(", "));
+        }
+        Cause::Deployment { reason }
+    })
+}
+
+fn described(deployment: &DeploymentSeen) -> String {
+    deployment.task_definition.as_ref().map_or("an unknown task definition", |arn| arn.short()).to_owned()
+}
+
+/// To the next stage.
+fn advance(mut turn: Turn<'_>, plan: &Plan, stage: usize, why: impl Into<String>) -> Decision {
+    let now = turn.now;
+    match plan.stages.get(stage + 1) {
+        Some(next) => {
+            turn.tell(format!("{}: done", plan.stages[stage]), why);
+            let text = next.to_string();
+            turn.enter(Phase::Running { stage: stage + 1, since: now, step: Step::Entered });
+            match next {
+                Stage::Bake { secs, .. } => {
+                    let delay = SignedDuration::from_secs(i64::from(*secs)).min(LOOK_EVERY);
+                    turn.wait(delay, text)
+                }
+                Stage::Preflight
+                | Stage::RegisterTaskDefinition
+                | Stage::StartDeployment
+                | Stage::Shift { .. }
+                | Stage::RollOut
+                | Stage::Promote
+                | Stage::PutBack => turn.wait(SignedDuration::ZERO, text),
+            }
+        }
+        None => settle::begin(turn, Outcome::Promoted),
+    }
+}
+
+/// Whether the stage's effect should be performed now: never before, or long enough ago without a result.
+fn due(step: &Step, now: Timestamp, retry_after: SignedDuration) -> bool {
+    match step {
+        Step::Entered => true,
+        Step::Acted { at } | Step::Continued { at, .. } => now.duration_since(*at) >= retry_after,
+    }
+}
+
+fn register(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision {
+    match turn.seen.candidate.known() {
+        Some(Some(arn)) => {
+            turn.next.progress.task_definition = Some(arn.clone());
+            turn.saw(format!("{} carries {}", arn.short(), plan.image.digest));
+            advance(turn, plan, stage, "the task definition is registered")
+        }
+        Some(None) if due(step, turn.now, RETRY_AFTER) => {
+            turn.act(Effect::RegisterTaskDefinition {
+                release: turn.old.id.clone(),
+                from: plan.way_back.task_definition.clone(),
+                container: plan.container.clone(),
+                image: plan.image.clone(),
+            });
+            let now = turn.now;
+            turn.step(Step::Acted { at: now });
+            turn.wait(RETRY_AFTER, "the task definition is being registered")
+        }
+        Some(None) => turn.wait(RETRY_AFTER, "the task definition is being registered"),
+        None => {
+            note_error(&mut turn);
+            turn.wait(LOOK_SOON, "whether the task definition is registered could not be seen")
+        }
+    }
+}
+
+fn note_error(turn: &mut Turn<'_>) {
+    let seen = turn.seen;
+    for error in [
+        seen.service.error(),
+        seen.candidate.error(),
+        seen.deployments.error(),
+        seen.alarms.error(),
+        seen.weights.error(),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        turn.note(format!("could not see: {error}"));
+    }
+}
+
+fn start(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision {
+    if let Some(ours) = turn.our_deployment() {
+        let found = turn.next.progress.deployment.replace(ours.arn.clone()).is_none();
+        if found {
+            turn.tell(format!("deployment {} is under way", ours.arn.short()), "Amazon ECS has begun it");
+        }
+        if !plan.is_held() {
+            return advance(turn, plan, stage, "Amazon ECS replaces the tasks");
+        }
+        if awaiting(ours, PAUSE_BEFORE_SHIFT, &[]).is_some() || ours.status == DeploymentStatus::Successful {
+            return advance(
+                turn,
+                plan,
+                stage,
+                "the candidate runs and is healthy, without production traffic",
+            );
+        }
+        let (wanted, running, _) = ours.tasks;
+        turn.note(format!("{running} of {wanted} tasks of the candidate run"));
+        return turn.wait(LOOK_SOON, "the candidate's tasks are starting");
+    }
+    let (Some(Some(service)), Some(_)) = (turn.seen.service.known(), turn.seen.deployments.known()) else {
+        note_error(&mut turn);
+        return turn.wait(LOOK_SOON, "the service could not be seen");
+    };
+    let Some(task_definition) = turn.next.progress.task_definition.clone() else {
+        let cause = Cause::Refused {
+            effect: "start_deployment".into(),
+            error: "no task definition was registered".into(),
+        };
+        return rollback::begin(turn, cause, Some(stage));
+    };
+    if service.task_definition != plan.way_back.task_definition && service.task_definition != task_definition
+    {
+        let detail = format!(
+            "the service runs {} now, not {} as at preflight",
+            service.task_definition.short(),
+            plan.way_back.task_definition.short()
+        );
+        return settle::interfered(turn, detail);
+    }
+    if !due(step, turn.now, START_RETRY_AFTER) {
+        return turn.wait(RETRY_AFTER, "the deployment is being started");
+    }
+    let configuration = plan.configuration.clone();
+    turn.act(Effect::StartDeployment { target: plan.target.clone(), task_definition, configuration });
+    let now = turn.now;
+    turn.step(Step::Acted { at: now });
+    turn.wait(RETRY_AFTER, "the deployment is being started")
+}
+
+/// A pause hook of that stage that waits for us and was not used before.
+fn awaiting<'a>(deployment: &'a DeploymentSeen, stage: &str, used: &[HookId]) -> Option<&'a HookSeen> {
+    deployment.hooks.iter().find(|hook| {
+        let at = hook.stage.as_deref().or(deployment.stage.as_deref());
+        hook.pause && hook.awaiting && at == Some(stage) && !used.contains(&hook.id)
+    })
+}
+
+fn shift(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step, percent: Percent) -> Decision {
+    let Some(ours) = turn.our_deployment() else {
+        note_error(&mut turn);
+        return turn.wait(LOOK_SOON, "the deployment could not be seen");
+    };
+    match step {
+        Step::Continued { hook, at } => continued(turn, plan, stage, ours, hook, *at, percent),
+        Step::Entered | Step::Acted { .. } => {
+            let used = turn.next.progress.continued.clone();
+            let Some(hook) = awaiting(ours, PAUSE_BEFORE_SHIFT, &used) else {
+                return not_paused(turn, plan, stage, ours, percent);
+            };
+            if let Some(doubt) = doubt(turn.seen, &plan.alarms) {
+                turn.note(doubt.clone());
+                return turn.wait(LOOK_SOON, format!("the shift is held: {doubt}"));
+            }
+            let before = turn.next.progress.set.unwrap_or(Percent::NONE);
+            if let Some(drift) = drift(plan, turn.seen, before) {
+                return rollback::begin(turn, Cause::Weights { detail: drift }, Some(stage));
+            }
+            let (now, id) = (turn.now, hook.id.clone());
+            turn.next.progress.continued.push(id.clone());
+            turn.next.progress.set = Some(percent);
+            turn.step(Step::Continued { hook: id.clone(), at: now });
+            turn.tell(
+                format!("shifting to {percent} %"),
+                "the candidate waits for the shift and every alarm is OK",
+            );
+            turn.act(Effect::ContinueHook { deployment: ours.arn.clone(), hook: id });
+            turn.wait(RETRY_AFTER, format!("Amazon ECS shifts to {percent} %"))
+        }
+    }
+}
+
+/// The deployment waits at none of our pauses: still on its way there, or someone let it go on by hand.
+fn not_paused(
+    mut turn: Turn<'_>,
+    plan: &Plan,
+    stage: usize,
+    ours: &DeploymentSeen,
+    percent: Percent,
+) -> Decision {
+    let passed =
+        awaiting(ours, PAUSE_BEFORE_PROMOTION, &[]).is_some() || ours.status == DeploymentStatus::Successful;
+    if passed
+        || ours.weight.is_some_and(|weight| weight >= percent && drift(plan, turn.seen, weight).is_none())
+    {
+        turn.next.progress.set = Some(percent);
+        turn.by(Actor::Person { name: "someone outside Tidegate".into() });
+        return advance(turn, plan, stage, "the deployment was let go on by someone else");
+    }
+    let at = ours.stage.clone().unwrap_or_else(|| ours.status.as_str().to_owned());
+    turn.note(format!("the deployment is in {at}"));
+    turn.wait(LOOK_SOON, format!("the deployment has to reach the pause before the shift to {percent} %"))
+}
+
+/// The pause was ended by us: wait until ECS has moved the traffic, and see it on the load balancer.
+fn continued(
+    mut turn: Turn<'_>,
+    plan: &Plan,
+    stage: usize,
+    ours: &DeploymentSeen,
+    hook: &HookId,
+    at: Timestamp,
+    percent: Percent,
+) -> Decision {
+    let still = ours.hooks.iter().any(|seen| seen.id == *hook && seen.awaiting);
+    if still {
+        if turn.now.duration_since(at) < RETRY_AFTER {
+            return turn.wait(RETRY_AFTER, format!("Amazon ECS shifts to {percent} %"));
+        }
+        let now = turn.now;
+        turn.act(Effect::ContinueHook { deployment: ours.arn.clone(), hook: hook.clone() });
+        turn.step(Step::Continued { hook: hook.clone(), at: now });
+        return turn.wait(RETRY_AFTER, "the deployment still waits; it is told again to go on");
+    }
+    let used = turn.next.progress.continued.clone();
+    let next_pause = if percent == Percent::ALL { PAUSE_BEFORE_PROMOTION } else { PAUSE_BEFORE_SHIFT };
+    let arrived = awaiting(ours, next_pause, &used).is_some() || ours.status == DeploymentStatus::Successful;
+    if !arrived {
+        return turn.wait(LOOK_SOON, format!("Amazon ECS shifts to {percent} %"));
+    }
+    match drift(plan, turn.seen, percent) {
+        None if turn.seen.weights.error().is_some() => {
+            note_error(&mut turn);
+            turn.wait(LOOK_SOON, "the live weights could not be read")
+        }
+        None => {
+            turn.saw(format!(
+                "set {percent} %, measured {}",
+                turn.next.progress.measured.map_or("nothing".into(), |m| format!("{m} %"))
+            ));
+            advance(turn, plan, stage, format!("the candidate has {percent} % of the traffic"))
+        }
+        Some(_) if turn.now.duration_since(at) < DRIFT_TOLERANCE => {
+            turn.wait(RETRY_AFTER, "the load balancer does not show the new weights yet")
+        }
+        Some(detail) => rollback::begin(turn, Cause::Weights { detail }, Some(stage)),
+    }
+}
+
+fn bake(
+    mut turn: Turn<'_>,
+    plan: &Plan,
+    stage: usize,
+    since: Timestamp,
+    percent: Percent,
+    secs: u32,
+) -> Decision {
+    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs))).unwrap_or(since);
+    if let Some(detail) = drift(plan, turn.seen, percent)
+        && turn.now.duration_since(since) >= DRIFT_TOLERANCE.min(SignedDuration::from_secs(i64::from(secs)))
+    {
+        return rollback::begin(turn, Cause::Weights { detail }, Some(stage));
+    }
+    let doubt = doubt(turn.seen, &plan.alarms);
+    if let Some(doubt) = &doubt {
+        turn.note(doubt.clone());
+    }
+    // The look itself must be from after the end, so that the whole bake was watched.
+    if turn.seen.at < end {
+        let next_look = turn.now.saturating_add(LOOK_EVERY).unwrap_or(end).min(end);
+        return turn.wait_until(next_look, format!("bake at {percent} % until {end:.0}"));
+    }
+    match doubt {
+        None => advance(turn, plan, stage, format!("{secs} s at {percent} % and every alarm is OK")),
+        Some(doubt) => turn.wait(LOOK_SOON, format!("the bake is over but {doubt}")),
+    }
+}
+
+fn roll_out(mut turn: Turn<'_>, plan: &Plan, stage: usize) -> Decision {
+    let Some(ours) = turn.our_deployment() else {
+        note_error(&mut turn);
+        return turn.wait(LOOK_SOON, "the deployment could not be seen");
+    };
+    if ours.status == DeploymentStatus::Successful {
+        turn.next.progress.set = Some(Percent::ALL);
+        return advance(turn, plan, stage, "every task has been replaced");
+    }
+    let (wanted, running, _) = ours.tasks;
+    turn.note(format!("{running} of {wanted} tasks run the new version"));
+    turn.wait(LOOK_SOON, "Amazon ECS replaces the tasks")
+}
+
+fn promote(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision {
+    let Some(ours) = turn.our_deployment() else {
+        note_error(&mut turn);
+        return turn.wait(LOOK_SOON, "the deployment could not be seen");
+    };
+    if ours.status == DeploymentStatus::Successful {
+        return advance(turn, plan, stage, "Amazon ECS has completed the deployment");
+    }
+    let waiting = awaiting(ours, PAUSE_BEFORE_PROMOTION, &[]);
+    match waiting {
+        Some(hook) if due(step, turn.now, RETRY_AFTER) => {
+            if let Some(doubt) = doubt(turn.seen, &plan.alarms) {
+                turn.note(doubt.clone());
+                return turn.wait(LOOK_SOON, format!("the promotion is held: {doubt}"));
+            }
+            let (now, id) = (turn.now, hook.id.clone());
+            if !turn.next.progress.continued.contains(&id) {
+                turn.next.progress.continued.push(id.clone());
+            }
+            turn.step(Step::Continued { hook: id.clone(), at: now });
+            turn.tell("promoting", "all traffic has baked and every alarm is OK");
+            turn.act(Effect::ContinueHook { deployment: ours.arn.clone(), hook: id });
+            turn.wait(RETRY_AFTER, "Amazon ECS gives up the old version's tasks")
+        }
+        Some(_) | None => turn.wait(LOOK_SOON, "Amazon ECS gives up the old version's tasks"),
+    }
+}

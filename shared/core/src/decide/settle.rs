@@ -1,0 +1,244 @@
+//! The end: the service's own configuration is put back, stale performers are waited out, and only what is then seen counts.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Decision, LOOK_SOON, rollback, turn::Turn};
+use crate::effect::{Effect, RETRY_AFTER, SETTLE};
+use crate::observation::{DeploymentSeen, Promoted, Quarantined, ServiceHead, ServiceSeen};
+use crate::plan::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT, Plan, same_configuration};
+use crate::release::{Cause, Intent, Outcome, Phase};
+
+/// How long settling may take before a person is called.
+const LIMIT: SignedDuration = SignedDuration::from_mins(30);
+
+/// Goes into settling.
+pub(super) fn begin(mut turn: Turn<'_>, outcome: Outcome) -> Decision {
+    // With a load balancer the moment the traffic was back was measured; without one it is this.
+    let restored_at = match &turn.next.phase {
+        Phase::RollingBack { restored_at, .. } => restored_at.or_else(|| {
+            turn.old.plan.as_ref().is_some_and(|plan| plan.measured_at.is_empty()).then_some(turn.seen.at)
+        }),
+        Phase::Queued
+        | Phase::Preparing { .. }
+        | Phase::Running { .. }
+        | Phase::Settling { .. }
+        | Phase::Ended { .. } => None,
+    };
+    let since = turn.now;
+    turn.tell(format!("settling: will be {}", outcome.word()), "traffic is where it belongs");
+    turn.enter(Phase::Settling { outcome, since, restored_at });
+    settling(turn)
+}
+
+/// Someone else deployed: nothing is fought over, only our own traces are removed.
+pub(super) fn interfered(mut turn: Turn<'_>, detail: String) -> Decision {
+    let cause = Cause::Interference { detail };
+    turn.tell("giving way", cause.to_string());
+    let needs = "see who deployed and whether what runs now is meant to; then release again".to_owned();
+    begin(turn, Outcome::Failed { cause, needs })
+}
+
+/// One step further to the end.
+pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
+    let Phase::Settling { outcome, since, restored_at } = turn.next.phase.clone() else {
+        return turn.unchanged();
+    };
+    let Some(plan) = turn.old.plan.as_ref() else {
+        return end(turn, outcome, restored_at);
+    };
+    let gives_way = matches!(&outcome, Outcome::Failed { cause: Cause::Interference { .. }, .. });
+    if outcome != Outcome::Promoted
+        && !gives_way
+        && (turn.next.progress.deployment.is_none() || !is_failed(&outcome))
+        && let Some(ours) = turn.our_deployment()
+        && !ours.status.is_over()
+    {
+        let detail = format!("deployment {} started after all", ours.arn.short());
+        return rollback::begin(turn, back_to_cause(outcome, detail), None);
+    }
+    let (Some(Some(service)), Some(_)) = (turn.seen.service.known(), turn.seen.deployments.known()) else {
+        return past_limit(turn, since, outcome, restored_at, "the service could not be seen");
+    };
+    if gives_way && let Some(foreign) = turn.foreign_deployment() {
+        let (configuration_is_ours, hooks) = (
+            same_configuration(&service.deployment_configuration, &plan.configuration),
+            our_pauses(plan, foreign),
+        );
+        for hook in hooks {
+            turn.act(Effect::ContinueHook { deployment: foreign.arn.clone(), hook });
+        }
+        if !turn.effects.is_empty() {
+            turn.tell(
+                "letting the other deployment pass our pause",
+                "it inherited our pause hooks and would wait for us in vain",
+            );
+        }
+        if !configuration_is_ours
+            && !same_configuration(&service.deployment_configuration, &plan.way_back.configuration)
+        {
+            turn.saw("the other deployment brought its own deployment configuration, which is left as it is");
+            return wait_out(turn, outcome, restored_at);
+        }
+    }
+    if !same_configuration(&service.deployment_configuration, &plan.way_back.configuration) {
+        return put_back(turn, plan, service, since, outcome, restored_at);
+    }
+    wait_out(turn, outcome, restored_at)
+}
+
+fn is_failed(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed { .. })
+}
+
+fn back_to_cause(outcome: Outcome, detail: String) -> Cause {
+    match outcome {
+        Outcome::RolledBack { cause } | Outcome::Failed { cause, .. } => cause,
+        Outcome::Cancelled { by, why } => Cause::CancelRequested { by, why },
+        Outcome::Superseded { by } => Cause::Newer { release: by },
+        Outcome::Promoted => Cause::Deployment { reason: detail },
+    }
+}
+
+/// Pauses of ours at which another deployment waits. The service's own hooks at the same stages are not ours to answer.
+fn our_pauses(plan: &Plan, foreign: &DeploymentSeen) -> Vec<crate::ids::HookId> {
+    let own_hooks = plan.way_back.configuration["lifecycleHooks"].to_string();
+    foreign
+        .hooks
+        .iter()
+        .filter(|hook| {
+            let at = hook.stage.as_deref().or(foreign.stage.as_deref()).unwrap_or_default();
+            let ours = [PAUSE_BEFORE_SHIFT, PAUSE_BEFORE_PROMOTION].contains(&at) && !own_hooks.contains(at);
+            hook.pause && hook.awaiting && ours
+        })
+        .map(|hook| hook.id.clone())
+        .collect()
+}
+
+fn put_back(
+    mut turn: Turn<'_>,
+    plan: &Plan,
+    service: &ServiceSeen,
+    since: Timestamp,
+    outcome: Outcome,
+    restored_at: Option<Timestamp>,
+) -> Decision {
+    if turn.now.duration_since(since) >= LIMIT {
+        return past_limit(
+            turn,
+            since,
+            outcome,
+            restored_at,
+            "the deployment configuration could not be put back",
+        );
+    }
+    for refusal in &turn.seen.refused {
+        turn.next.report.facts.push(format!("AWS refused to {}: {}", refusal.effect, refusal.error));
+    }
+    let first = turn.old.phase != turn.next.phase;
+    let due = first || turn.next.acted_at.is_none_or(|at| turn.now.duration_since(at) >= RETRY_AFTER);
+    if due {
+        let strategy = service.deployment_configuration["strategy"].as_str().unwrap_or("ROLLING").to_owned();
+        turn.saw(format!("the service's deployment configuration is still {strategy} with our hooks"));
+        turn.act(Effect::RestoreConfiguration {
+            target: plan.target.clone(),
+            configuration: plan.way_back.configuration.clone(),
+        });
+        turn.tell("putting the configuration back", "the release is over for the service");
+    }
+    turn.wait(RETRY_AFTER, "the service's deployment configuration is being put back")
+}
+
+/// Ends once a stale performer can no longer act and what is seen was seen after that.
+fn wait_out(turn: Turn<'_>, outcome: Outcome, restored_at: Option<Timestamp>) -> Decision {
+    let safe = turn.next.acted_at.map(|at| at.saturating_add(SETTLE).unwrap_or(at));
+    match safe {
+        Some(safe) if turn.seen.at < safe => {
+            turn.wait_until(safe, "a stalled performer of an earlier decision is waited out")
+        }
+        Some(_) | None => end(turn, outcome, restored_at),
+    }
+}
+
+fn past_limit(
+    mut turn: Turn<'_>,
+    since: Timestamp,
+    outcome: Outcome,
+    restored_at: Option<Timestamp>,
+    what: &str,
+) -> Decision {
+    if turn.now.duration_since(since) < LIMIT {
+        return turn.wait(LOOK_SOON, what.to_owned());
+    }
+    let cause = Cause::TimedOut {
+        stage: format!("settling, to be {}", outcome.word()),
+        limit_secs: LIMIT.as_secs().unsigned_abs(),
+    };
+    let cause = match outcome {
+        Outcome::RolledBack { cause } | Outcome::Failed { cause, .. } => cause,
+        Outcome::Promoted | Outcome::Superseded { .. } | Outcome::Cancelled { .. } => cause,
+    };
+    let configuration =
+        turn.old.plan.as_ref().map(|plan| plan.way_back.configuration.to_string()).unwrap_or_default();
+    let needs = format!("{what}: put the service's deploymentConfiguration back by hand: {configuration}");
+    turn.tell("ended: failed", needs.clone());
+    end(turn, Outcome::Failed { cause, needs }, restored_at)
+}
+
+/// Ends the release and frees the service for the next.
+pub(super) fn end(mut turn: Turn<'_>, outcome: Outcome, restored_at: Option<Timestamp>) -> Decision {
+    let Some(head) = &turn.seen.head else {
+        return turn.wait(LOOK_SOON, "the service's row could not be read");
+    };
+    let mut head = ServiceHead { version: head.version + 1, ..head.clone() };
+    if head.active.as_ref() == Some(&turn.old.id) {
+        head.active = None;
+    }
+    remember(&mut head, &turn, &outcome);
+    let why = match &outcome {
+        Outcome::Promoted => "all traffic is on the new version".to_owned(),
+        Outcome::RolledBack { cause } => cause.to_string(),
+        Outcome::Superseded { by } => format!("release {by} takes its place"),
+        Outcome::Cancelled { by, why } => format!("{by}: {why}"),
+        Outcome::Failed { needs, .. } => format!("a person is needed: {needs}"),
+    };
+    turn.tell(format!("ended: {}", outcome.word()), why);
+    turn.head = Some(head);
+    let at = turn.now;
+    turn.enter(Phase::Ended { outcome, at, restored_at });
+    turn.over()
+}
+
+/// What the service keeps of a release that ended: where to go back to, and what not to release again.
+fn remember(head: &mut ServiceHead, turn: &Turn<'_>, outcome: &Outcome) {
+    let release = turn.old;
+    match outcome {
+        Outcome::Promoted => {
+            if let Some(task_definition) = release.progress.task_definition.clone() {
+                let promoted = Promoted {
+                    release: release.id.clone(),
+                    image: release.image.clone(),
+                    task_definition,
+                    at: turn.now,
+                };
+                head.promoted.insert(0, promoted);
+                head.promoted.truncate(ServiceHead::PROMOTED_KEPT);
+            }
+        }
+        // What is gone back to was good before; that going back did not work says nothing against it.
+        Outcome::RolledBack { .. } if release.intent != Intent::Deploy => {}
+        Outcome::RolledBack { cause } => {
+            let entry = Quarantined { release: release.id.clone(), why: cause.to_string(), at: turn.now };
+            head.quarantine.insert(release.image.digest.clone(), entry);
+            while head.quarantine.len() > ServiceHead::QUARANTINE_KEPT {
+                let oldest = head
+                    .quarantine
+                    .iter()
+                    .min_by_key(|(_, entry)| entry.at)
+                    .map(|(digest, _)| digest.clone());
+                let Some(oldest) = oldest else { break };
+                head.quarantine.remove(&oldest);
+            }
+        }
+        Outcome::Superseded { .. } | Outcome::Cancelled { .. } | Outcome::Failed { .. } => {}
+    }
+}

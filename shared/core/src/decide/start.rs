@@ -1,0 +1,149 @@
+//! Before the first stage: waiting for the release before it, then proving the way forward and back.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Decision, LOOK_SOON, settle, turn::Turn};
+use crate::history::Actor;
+use crate::observation::ServiceHead;
+use crate::plan;
+use crate::preflight::{self, Finding, Preflight};
+use crate::release::{Cause, Intent, Outcome, Phase, Request, Step};
+
+/// How often a waiting release looks whether it is its turn, even if the one before it says nothing.
+const QUEUE_LOOK_EVERY: SignedDuration = SignedDuration::from_mins(5);
+/// How long findings that may pass by themselves (an alarm still red from the release before, a service still settling) are waited for.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+
+/// Waits for its turn, and takes it.
+pub(super) fn queued(mut turn: Turn<'_>) -> Decision {
+    let Some(head) = &turn.seen.head else {
+        return turn.wait(LOOK_SOON, "the service's row could not be read");
+    };
+    let id = turn.old.id.clone();
+    let without_me = || ServiceHead {
+        version: head.version + 1,
+        waiting: head.waiting.clone().filter(|waiting| *waiting != id),
+        ..head.clone()
+    };
+    if let Some(outcome) = asked_to_stop(turn.old.request.as_ref()) {
+        turn.head = (head.waiting.as_ref() == Some(&id)).then(without_me);
+        turn.tell(format!("ended: {}", outcome.word()), "it was asked to before it started");
+        return end_now(turn, outcome);
+    }
+    match (&head.active, &head.waiting) {
+        (Some(active), _) if *active != id => {
+            let why = format!("it is queued behind release {active}");
+            turn.wait(QUEUE_LOOK_EVERY, why)
+        }
+        (None, Some(newer)) if *newer != id => {
+            let outcome = Outcome::Superseded { by: newer.clone() };
+            turn.tell("ended: superseded", format!("only the newest waits, and that is {newer}"));
+            end_now(turn, outcome)
+        }
+        (None | Some(_), _) => {
+            turn.head = Some(ServiceHead { active: Some(id.clone()), ..without_me() });
+            turn.next.progress.started_at = Some(turn.now);
+            let now = turn.now;
+            turn.enter(Phase::Preparing { since: now });
+            turn.tell("started", "no other release of the service is under way");
+            turn.wait(SignedDuration::ZERO, "preflight: prove the way forward and the way back")
+        }
+    }
+}
+
+/// Looks at everything that can be known, and makes the plan.
+pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
+    if let Some(outcome) = asked_to_stop(turn.old.request.as_ref()) {
+        turn.tell(format!("ended: {}", outcome.word()), "it was asked to before anything was changed");
+        return settle::end(turn, outcome, None);
+    }
+    let Some(head) = &turn.seen.head else {
+        return turn.wait(LOOK_SOON, "the service's row could not be read");
+    };
+    let old = turn.old;
+    let waited = turn.now.duration_since(since);
+    match preflight::check(&head.policy, &old.image, &old.intent, turn.seen) {
+        Preflight::Pass(ground, notes) => {
+            for note in &notes {
+                turn.saw(note.to_string());
+            }
+            let plan = plan::compile(&head.policy, &old.target, &old.image, &old.intent, ground, turn.now);
+            turn.next.progress.task_definition = match &old.intent {
+                Intent::Deploy => None,
+                Intent::Return { task_definition, .. } => Some(task_definition.clone()),
+            };
+            let now = turn.now;
+            turn.tell(
+                "preflight passed",
+                format!("the way back to {} is proven", plan.way_back.task_definition.short()),
+            );
+            turn.next.plan = Some(plan);
+            turn.enter(Phase::Running { stage: 1, since: now, step: Step::Entered });
+            turn.wait(SignedDuration::ZERO, "the first stage begins")
+        }
+        Preflight::CannotSee(errors) => {
+            for error in &errors {
+                turn.note(format!("could not see: {error}"));
+            }
+            if waited < PATIENCE {
+                return turn.wait(LOOK_SOON, "preflight could not see everything; it looks again");
+            }
+            let findings = errors.iter().map(|error| format!("could not see: {error}")).collect();
+            fail(
+                turn,
+                findings,
+                "make what preflight asks for readable to Tidegate's role, then release again",
+            )
+        }
+        Preflight::Blocked(findings) => blocked(turn, findings, waited),
+    }
+}
+
+fn blocked(mut turn: Turn<'_>, findings: Vec<Finding>, waited: SignedDuration) -> Decision {
+    let blocking: Vec<&Finding> = findings.iter().filter(|finding| finding.blocking).collect();
+    for finding in &findings {
+        turn.note(finding.to_string());
+    }
+    if let [only] = blocking.as_slice()
+        && only.code == "already_running"
+    {
+        let why = only.problem.clone();
+        turn.tell("ended: cancelled", why.clone());
+        return settle::end(turn, Outcome::Cancelled { by: Actor::Tidegate, why }, None);
+    }
+    if blocking.iter().all(|finding| may_pass(finding)) && waited < PATIENCE {
+        let codes: Vec<&str> = blocking.iter().map(|finding| finding.code.as_str()).collect();
+        let why = format!("preflight waits for {} to pass, {PATIENCE:#} at most", codes.join(", "));
+        return turn.wait(LOOK_SOON, why);
+    }
+    let needs: Vec<String> = blocking.iter().map(|finding| finding.remedy.clone()).collect();
+    let findings = blocking.iter().map(|finding| format!("{}: {}", finding.code, finding.problem)).collect();
+    fail(turn, findings, &needs.join("; "))
+}
+
+/// Whether a finding can pass without a person: alarms recover, services settle.
+fn may_pass(finding: &Finding) -> bool {
+    matches!(finding.code.as_str(), "service_not_steady" | "alarm_red" | "alarm_without_data")
+}
+
+fn fail(mut turn: Turn<'_>, findings: Vec<String>, needs: &str) -> Decision {
+    let cause = Cause::Preflight { findings };
+    turn.tell("ended: failed", cause.to_string());
+    settle::end(turn, Outcome::Failed { cause, needs: needs.to_owned() }, None)
+}
+
+fn asked_to_stop(request: Option<&Request>) -> Option<Outcome> {
+    match request? {
+        Request::Cancel { by, why } | Request::Rollback { by, why } => {
+            Some(Outcome::Cancelled { by: by.clone(), why: why.clone() })
+        }
+        Request::Supersede { by } => Some(Outcome::Superseded { by: by.clone() }),
+    }
+}
+
+/// Ends a release that never was the active one: nothing to settle, no row to free.
+fn end_now(mut turn: Turn<'_>, outcome: Outcome) -> Decision {
+    let at = turn.now;
+    turn.enter(Phase::Ended { outcome, at, restored_at: None });
+    turn.over()
+}

@@ -1,0 +1,168 @@
+//! One turn of a decision: the release being rewritten, what was seen, and the ways a turn can end.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{CLOCK_SKEW, Decision};
+use crate::effect::Effect;
+use crate::history::{Actor, Entry, Report};
+use crate::observation::{DeploymentSeen, Observation, ServiceHead};
+use crate::release::{Phase, Release, Step, Wake};
+
+/// The old release, the next one in the making, and the world as seen.
+pub(super) struct Turn<'a> {
+    pub(super) old: &'a Release,
+    pub(super) next: Release,
+    pub(super) seen: &'a Observation,
+    pub(super) now: Timestamp,
+    pub(super) effects: Vec<Effect>,
+    pub(super) head: Option<ServiceHead>,
+    actor: Actor,
+    saw: Vec<String>,
+    told: Option<(String, String)>,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(old: &'a Release, seen: &'a Observation, now: Timestamp) -> Self {
+        Self {
+            old,
+            next: Release { report: Report::default(), ..old.clone() },
+            seen,
+            now,
+            effects: Vec::new(),
+            head: None,
+            actor: Actor::Tidegate,
+            saw: Vec::new(),
+            told: None,
+        }
+    }
+
+    /// Nothing to do at all.
+    pub(super) fn unchanged(self) -> Decision {
+        Decision { release: self.old.clone(), entry: None, head: None, effects: Vec::new() }
+    }
+
+    /// Says what changed and why: a history entry is written. The first telling of a turn names what changed; later ones are kept as
+    /// what was seen.
+    pub(super) fn tell(&mut self, what: impl Into<String>, why: impl Into<String>) {
+        match &self.told {
+            None => self.told = Some((what.into(), why.into())),
+            Some(_) => self.saw.push(format!("{}: {}", what.into(), why.into())),
+        }
+    }
+
+    /// Says who acted, when it was not Tidegate by the plan.
+    pub(super) fn by(&mut self, actor: Actor) {
+        self.actor = actor;
+    }
+
+    /// Keeps a fact for the history and the report.
+    pub(super) fn saw(&mut self, fact: impl Into<String>) {
+        let fact = fact.into();
+        self.next.report.facts.push(fact.clone());
+        self.saw.push(fact);
+    }
+
+    /// Keeps a fact for the report alone.
+    pub(super) fn note(&mut self, fact: impl Into<String>) {
+        self.next.report.facts.push(fact.into());
+    }
+
+    /// Performs an effect after the commit.
+    pub(super) fn act(&mut self, effect: Effect) {
+        self.next.acted_at = Some(self.now);
+        self.effects.push(effect);
+    }
+
+    /// In a later phase, with what is known already kept.
+    pub(super) fn enter(&mut self, phase: Phase) {
+        self.next.phase = phase;
+    }
+
+    /// Marks the running stage's step.
+    pub(super) fn step(&mut self, to: Step) {
+        if let Phase::Running { step, .. } = &mut self.next.phase {
+            *step = to;
+        }
+    }
+
+    /// Ends the turn: look again after `delay`, and why.
+    pub(super) fn wait(self, delay: SignedDuration, why: impl Into<String>) -> Decision {
+        let at = self.now.saturating_add(delay).unwrap_or(self.now);
+        self.wait_until(at, why)
+    }
+
+    /// Ends the turn: look again at `at`, and why.
+    pub(super) fn wait_until(mut self, at: Timestamp, why: impl Into<String>) -> Decision {
+        let why = why.into();
+        self.next.report.next.clone_from(&why);
+        self.next.wake = Some(Wake { at, why });
+        self.finish()
+    }
+
+    /// Ends the turn: nothing more to wait for.
+    pub(super) fn over(mut self) -> Decision {
+        self.next.report.next = "nothing: the release has ended".into();
+        self.next.wake = None;
+        self.finish()
+    }
+
+    fn finish(mut self) -> Decision {
+        let changed = self.told.is_some() || self.head.is_some() || !self.effects.is_empty();
+        if !changed && self.next == *self.old {
+            return self.unchanged();
+        }
+        self.next.version = self.old.version + 1;
+        let version = self.next.version;
+        if self.told.is_none() && !self.effects.is_empty() {
+            let names: Vec<String> = self.effects.iter().map(ToString::to_string).collect();
+            self.told = Some((names.join("; "), "no result was seen of doing it before".into()));
+        }
+        let entry = self.told.map(|(what, why)| Entry {
+            version,
+            at: self.now,
+            actor: self.actor,
+            what,
+            why,
+            saw: self.saw,
+            effects: self.effects.iter().map(ToString::to_string).collect(),
+            measured: self.next.progress.measured,
+        });
+        Decision { release: self.next, entry, head: self.head, effects: self.effects }
+    }
+
+    /// Our deployment among those seen: the one known, or one of the candidate's task definition since the release started.
+    pub(super) fn our_deployment(&self) -> Option<&'a DeploymentSeen> {
+        let seen = self.seen.deployments.known()?;
+        let progress = &self.next.progress;
+        if let Some(known) = &progress.deployment {
+            return seen.iter().find(|deployment| deployment.arn == *known);
+        }
+        let candidate = progress.task_definition.as_ref()?;
+        let started = progress.started_at?.saturating_sub(CLOCK_SKEW).ok()?;
+        seen.iter().find(|deployment| {
+            deployment.task_definition.as_ref() == Some(candidate) && deployment.created_at >= started
+        })
+    }
+
+    /// The newest deployment that is neither ours nor our way back, and is newer than ours or still under way.
+    pub(super) fn foreign_deployment(&self) -> Option<&'a DeploymentSeen> {
+        let ours = self.our_deployment();
+        let returning = match &self.next.phase {
+            Phase::RollingBack { returning, .. } => returning.as_ref(),
+            Phase::Queued
+            | Phase::Preparing { .. }
+            | Phase::Running { .. }
+            | Phase::Settling { .. }
+            | Phase::Ended { .. } => None,
+        };
+        let started = self.next.progress.started_at?;
+        self.seen.deployments.known()?.iter().find(|deployment| {
+            let is_ours = ours.is_some_and(|ours| ours.arn == deployment.arn)
+                || Some(&deployment.arn) == returning
+                || deployment.task_definition == self.next.progress.task_definition;
+            let newer =
+                ours.map_or(deployment.created_at > started, |ours| deployment.created_at > ours.created_at);
+            !is_ours && newer && (ours.is_some() || !deployment.status.is_over())
+        })
+    }
+}

@@ -1,0 +1,164 @@
+//! A new image: which services it concerns, and what becomes of it there.
+
+use jiff::{SignedDuration, Timestamp};
+use tidegate_core::admission::{self, Admission, Arrival, Current};
+use tidegate_core::history::Actor;
+use tidegate_core::ids::{AccountId, Digest, Image, Region, RepositoryName, ServiceName, Tag, ecr_registry};
+use tidegate_core::observation::ServiceHead;
+use tidegate_core::ports::{ErrorKind, PortError, Watched};
+use tidegate_core::release::Release;
+
+use crate::world::World;
+
+/// How long a delivery is remembered, so that the same one is handled once.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
+const CONFLICTS_MAX: u32 = 8;
+
+/// An image that was pushed to ECR.
+#[derive(Debug, Clone)]
+pub struct Pushed {
+    /// The registry's account.
+    pub account: AccountId,
+    /// The registry's region.
+    pub region: Region,
+    /// The repository.
+    pub repository: RepositoryName,
+    /// The tag.
+    pub tag: Tag,
+    /// The digest it points at.
+    pub digest: Digest,
+    /// Who or what says so.
+    pub by: Actor,
+    /// The delivery's id.
+    pub delivery: Option<String>,
+}
+
+impl World {
+    /// Handles a pushed image for every service whose policy selects it. Returns what became of it, service by service.
+    pub async fn image_pushed(&self, pushed: &Pushed) -> Result<Vec<(ServiceName, Admission)>, PortError> {
+        let watched =
+            Watched::Repository(pushed.account.clone(), pushed.region.clone(), pushed.repository.clone());
+        let mut outcomes = Vec::new();
+        for service in self.ledger.watchers(&watched).await? {
+            let image = Image {
+                registry: ecr_registry(&pushed.account, &pushed.region),
+                repository: pushed.repository.clone(),
+                digest: pushed.digest.clone(),
+                tag: Some(pushed.tag.clone()),
+            };
+            let asked = Asked {
+                service: service.clone(),
+                image,
+                by: pushed.by.clone(),
+                why: None,
+                insist: false,
+                delivery: pushed.delivery.clone(),
+            };
+            if let Some(admission) =
+                self.release_image(asked, |head| head.policy.selects(&pushed.tag)).await?
+            {
+                tracing::info!(service = %service, image.tag = %pushed.tag, image.digest = %pushed.digest, outcome = admission.word(), "an image was pushed");
+                outcomes.push((service, admission));
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Admits an image to a service and has the new release woken. `None`: the service does not exist, or `selects` says no, or this
+    /// delivery was handled before.
+    pub async fn release_image(
+        &self,
+        asked: Asked,
+        selects: impl Fn(&ServiceHead) -> bool,
+    ) -> Result<Option<Admission>, PortError> {
+        for attempt in 1.. {
+            let Some(head) = self.ledger.service(&asked.service).await? else { return Ok(None) };
+            if !selects(&head) {
+                return Ok(None);
+            }
+            let (active, waiting) = self.current(&head).await?;
+            let now = self.time.now();
+            let arrival = asked.arrival(self, &head, now);
+            let current = Current { head: &head, active: active.as_ref(), waiting: waiting.as_ref() };
+            let admission = admission::admit(current, &arrival, self.new_id(), now);
+            let commit = match &admission {
+                Admission::Created { commit, .. } | Admission::Refused { commit, .. } => (**commit).clone(),
+                Admission::Known { .. } | Admission::Runs { .. } => return Ok(Some(admission)),
+            };
+            match self.ledger.commit(commit).await {
+                Ok(()) => {
+                    if let Admission::Created { release, .. } = &admission {
+                        self.wake_now(release, "it was created").await;
+                        // A release asked to make room has to see it.
+                        if let Some(active) = &head.active {
+                            self.wake_now(active, "a newer release was created").await;
+                        }
+                    }
+                    return Ok(Some(admission));
+                }
+                Err(error) if error.code == tidegate_core::ports::ALREADY_HANDLED => return Ok(None),
+                Err(error) if error.kind == ErrorKind::Conflict && attempt < CONFLICTS_MAX => {
+                    self.time.sleep(SignedDuration::from_millis(fastrand::i64(10..100))).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The releases a service's row names.
+    pub(crate) async fn current(
+        &self,
+        head: &ServiceHead,
+    ) -> Result<(Option<Release>, Option<Release>), PortError> {
+        let active = match &head.active {
+            Some(id) => self.ledger.release(id).await?,
+            None => None,
+        };
+        let waiting = match &head.waiting {
+            Some(id) => self.ledger.release(id).await?.filter(|release| !release.is_over()),
+            None => None,
+        };
+        Ok((active, waiting))
+    }
+
+    /// A hint that a release has something to do; lost hints are the clock's to mend.
+    pub(crate) async fn wake_now(&self, release: &tidegate_core::ids::ReleaseId, why: &str) {
+        let Some(waker) = &self.waker else { return };
+        if let Err(error) = waker.wake(release, 0, why).await {
+            tracing::warn!(release.id = %release, error = %error, "the wake-up was not sent; the clock will find the release");
+        }
+    }
+}
+
+/// A request to release an image to a service.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The service.
+    pub service: ServiceName,
+    /// The image, pinned.
+    pub image: Image,
+    /// Who or what asks.
+    pub by: Actor,
+    /// Why, when a person asks.
+    pub why: Option<String>,
+    /// A person insists.
+    pub insist: bool,
+    /// The delivery's id.
+    pub delivery: Option<String>,
+}
+
+impl Asked {
+    fn arrival(&self, world: &World, head: &ServiceHead, now: Timestamp) -> Arrival {
+        let until = now.saturating_add(REMEMBERED).unwrap_or(now);
+        Arrival {
+            service: self.service.clone(),
+            target: head.policy.target(&world.account, &world.region),
+            image: self.image.clone(),
+            by: self.by.clone(),
+            why: self.why.clone(),
+            insist: self.insist,
+            once: self.delivery.as_ref().map(|delivery| (format!("{}#{delivery}", self.service), until)),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The loop: load, observe, decide, commit, perform; again while there is something to do at once.
+
+use jiff::{SignedDuration, Timestamp};
+use tidegate_core::decide::{self, Decision};
+use tidegate_core::effect::{Effect, Lease};
+use tidegate_core::ids::ReleaseId;
+use tidegate_core::observation::{Hint, Refusal, ServiceHead};
+use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::release::Release;
+
+use crate::observe::observe;
+use crate::world::World;
+
+/// A wake-up this soon is waited for where we are: cheaper and more exact than a message.
+const IN_PLACE: SignedDuration = SignedDuration::from_secs(12);
+/// A wake-up this soon may come before the clock's next round, so it is sent at once.
+const BEFORE_NEXT_ROUND: SignedDuration = SignedDuration::from_secs(75);
+/// How often a lost race for the ledger is run again before the event is given back for another try.
+const CONFLICTS_MAX: u32 = 12;
+/// How many turns one call may take; far more than any stage needs, so that a mistake cannot spin for ever.
+const TURNS_MAX: u32 = 200;
+
+/// What a call of [`World::drive`] left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Driven {
+    /// Turns that changed something.
+    pub turns: u32,
+    /// When the release is to be looked at again; `None` when it has ended or does not exist.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Why a release could not be driven; the event is to be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The ledger did not answer, or refused.
+    #[error("the ledger could not be used for release {release}")]
+    Ledger {
+        /// Which.
+        release: ReleaseId,
+        /// What the ledger said.
+        #[source]
+        source: PortError,
+    },
+    /// Others changed the release again and again.
+    #[error("release {release} was changed by others {attempts} times in a row")]
+    Contended {
+        /// Which.
+        release: ReleaseId,
+        /// How often.
+        attempts: u32,
+    },
+    /// The loop did not come to rest.
+    #[error("release {release} did not come to rest within {turns} turns")]
+    Restless {
+        /// Which.
+        release: ReleaseId,
+        /// How many.
+        turns: u32,
+    },
+}
+
+/// How one turn went.
+enum Turned {
+    /// There is no such release, or it has ended before.
+    Nothing,
+    /// Someone else changed it first.
+    Lost,
+    /// It was decided, committed and performed.
+    Done(Box<Done>),
+}
+
+struct Done {
+    release: Release,
+    head: Option<ServiceHead>,
+    changed: bool,
+    performed: bool,
+    refused: Vec<Refusal>,
+}
+
+impl World {
+    /// Drives a release until nothing is to be done at once any more, at most until `deadline`.
+    pub async fn drive(
+        &self,
+        id: &ReleaseId,
+        hints: &[Hint],
+        deadline: Timestamp,
+    ) -> Result<Driven, DriveError> {
+        let mut id = id.clone();
+        let mut hints = hints.to_vec();
+        let mut refused = Vec::new();
+        let (mut turns, mut lost) = (0, 0);
+        for _ in 0..TURNS_MAX {
+            let done = match self.turn(&id, &hints, &refused).await? {
+                Turned::Nothing => return Ok(Driven { turns, wake_at: None }),
+                Turned::Lost => {
+                    lost += 1;
+                    if lost > CONFLICTS_MAX {
+                        return Err(DriveError::Contended { release: id, attempts: lost });
+                    }
+                    self.time
+                        .sleep(SignedDuration::from_millis(fastrand::i64(5..60 * i64::from(lost))))
+                        .await;
+                    continue;
+                }
+                Turned::Done(done) => *done,
+            };
+            lost = 0;
+            turns += u32::from(done.changed);
+            hints.clear();
+            refused = done.refused;
+            let Some(wake) = done.release.wake else {
+                // The service is free: the release that waited begins at once.
+                match done.head.and_then(|head| head.waiting) {
+                    Some(waiting) => {
+                        id = waiting;
+                        continue;
+                    }
+                    None => return Ok(Driven { turns, wake_at: None }),
+                }
+            };
+            let now = self.time.now();
+            if done.performed || !refused.is_empty() {
+                continue;
+            }
+            if wake.at <= now.saturating_add(IN_PLACE).unwrap_or(now) && wake.at < deadline {
+                self.time.sleep(wake.at.duration_since(now).max(SignedDuration::ZERO)).await;
+                continue;
+            }
+            self.send_wake(&id, wake.at, now, &wake.why).await;
+            return Ok(Driven { turns, wake_at: Some(wake.at) });
+        }
+        Err(DriveError::Restless { release: id, turns })
+    }
+
+    /// A wake-up before the clock's next round. Only a hint, so a failure is logged and left to the clock.
+    async fn send_wake(&self, id: &ReleaseId, at: Timestamp, now: Timestamp, why: &str) {
+        let delay = at.duration_since(now).max(SignedDuration::ZERO);
+        let Some(waker) = self.waker.as_ref().filter(|_| delay <= BEFORE_NEXT_ROUND) else { return };
+        let secs = u32::try_from(delay.as_secs()).unwrap_or(0) + u32::from(delay.subsec_nanos() > 0);
+        if let Err(error) = waker.wake(id, secs, why).await {
+            tracing::warn!(release.id = %id, error = %error, "the wake-up was not sent; the clock will find the release");
+        }
+    }
+
+    async fn turn(&self, id: &ReleaseId, hints: &[Hint], refused: &[Refusal]) -> Result<Turned, DriveError> {
+        let failed = |source| DriveError::Ledger { release: id.clone(), source };
+        let Some(release) = self.ledger.release(id).await.map_err(failed)? else {
+            tracing::warn!(release.id = %id, "there is no such release");
+            return Ok(Turned::Nothing);
+        };
+        if release.is_over() {
+            return Ok(Turned::Nothing);
+        }
+        let head = self.ledger.service(&release.service).await.map_err(failed)?;
+        let needs = decide::needs(&release, head.as_ref().map(|head| &head.policy));
+        let seen = observe(self, &release, head, &needs, hints, refused).await;
+        let now = self.time.now();
+        let decision = decide::decide(&release, &seen, now);
+        let changed = match decision.commit(&release, seen.head.as_ref()) {
+            None => false,
+            Some(commit) => match self.ledger.commit(commit).await {
+                Ok(()) => true,
+                Err(error) if error.kind == ErrorKind::Conflict => return Ok(Turned::Lost),
+                Err(error) => return Err(failed(error)),
+            },
+        };
+        log(&decision, changed);
+        let lease = Lease::after(decision.release.version, now);
+        let refused = self.perform(&decision, lease).await;
+        let performed = !decision.effects.is_empty();
+        let head = decision.head.or(seen.head);
+        Ok(Turned::Done(Box::new(Done { release: decision.release, head, changed, performed, refused })))
+    }
+
+    /// Performs the effects, each only while the lease holds. Failures that may pass are left to the next look, which derives the effect
+    /// again; refusals are handed to the next decision.
+    async fn perform(&self, decision: &Decision, lease: Lease) -> Vec<Refusal> {
+        let mut refused = Vec::new();
+        for effect in &decision.effects {
+            if !lease.holds(self.time.now()) {
+                tracing::warn!(release.id = %decision.release.id, effect = effect.name(), "the lease ran out before the effect was begun");
+                break;
+            }
+            if let Err(error) = self.ecs.perform(&decision.release.target, effect).await {
+                tracing::warn!(release.id = %decision.release.id, effect = effect.name(), error = %error, "the effect failed");
+                if !error.kind.is_transient() {
+                    refused.push(Refusal { effect: effect.name(), error });
+                }
+                break;
+            }
+        }
+        refused
+    }
+}
+
+fn log(decision: &Decision, changed: bool) {
+    let release = &decision.release;
+    if !changed {
+        tracing::debug!(release.id = %release.id, "nothing changed");
+        return;
+    }
+    let effects: Vec<&str> = decision.effects.iter().map(Effect::name).collect();
+    let (what, why) =
+        decision.entry.as_ref().map_or(("looked", ""), |entry| (entry.what.as_str(), entry.why.as_str()));
+    tracing::info!(
+        release.id = %release.id,
+        release.service = %release.service,
+        release.version = release.version,
+        release.state = %release.summary(),
+        effects = ?effects,
+        why,
+        "{what}"
+    );
+}

@@ -1,0 +1,42 @@
+//! Everything a reconcile needs, as ports.
+
+use std::sync::Arc;
+
+use tidegate_core::ids::{AccountId, Region, ReleaseId};
+use tidegate_core::ports::{Alarms, Ecs, Images, Ledger, Traffic, Waker};
+
+use crate::time::Time;
+
+/// The ports and the home account.
+#[derive(Clone)]
+pub struct World {
+    /// The account Tidegate is installed in.
+    pub account: AccountId,
+    /// The region Tidegate is installed in.
+    pub region: Region,
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// Amazon ECS.
+    pub ecs: Arc<dyn Ecs>,
+    /// Elastic Load Balancing.
+    pub traffic: Arc<dyn Traffic>,
+    /// CloudWatch.
+    pub alarms: Arc<dyn Alarms>,
+    /// ECR.
+    pub images: Arc<dyn Images>,
+    /// The wake-up queue. `None` in what that queue itself wakes: no function ever re-queues itself through SQS, because AWS stops such
+    /// chains after about 16 hops.
+    pub waker: Option<Arc<dyn Waker>>,
+    /// The clock.
+    pub time: Arc<dyn Time>,
+}
+
+impl World {
+    /// A new release id: a ULID of now.
+    pub(crate) fn new_id(&self) -> ReleaseId {
+        let millis = u64::try_from(self.time.now().as_millisecond()).unwrap_or_default();
+        let ulid = ulid::Ulid::from_parts(millis, fastrand::u128(..));
+        // A ULID is 26 characters of Crockford's base 32, so in lower case it always is a release id.
+        ReleaseId::new(ulid.to_string().to_lowercase()).expect("a ULID is a release id")
+    }
+}
