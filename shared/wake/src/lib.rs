@@ -1,1 +1,80 @@
 //! The SQS adapter: wake-ups for releases, delayed to their second.
+//!
+//! A message only says "look at this release"; what to do is in the ledger. So a message sent twice is harmless, and one that
+//! was not sent is an error here and found again by the clock, which reads the ledger.
+
+mod batch;
+
+use async_trait::async_trait;
+use aws_sdk_sqs::Client;
+use tidegate_aws::port_error;
+use tidegate_core::ids::ReleaseId;
+use tidegate_core::ports::{PortError, Waker};
+use tidegate_wire::wake::WakeMessage;
+
+pub use batch::NotSent;
+
+/// SQS delays a message by 15 minutes at most.
+pub const LONGEST_DELAY_SECS: u32 = 900;
+
+/// A reason longer than this (in characters) is cut: ten messages of a batch must stay well below SQS's limit for the batch.
+const LONGEST_WHY: usize = 500;
+
+/// The wake queue.
+#[derive(Debug, Clone)]
+pub struct SqsWaker {
+    client: Client,
+    queue_url: String,
+}
+
+/// One wake-up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WakeUp {
+    /// The release to look at.
+    pub release: ReleaseId,
+    /// After how long, seconds; more than [`LONGEST_DELAY_SECS`] is that much.
+    pub delay_secs: u32,
+    /// Why.
+    pub why: String,
+}
+
+impl SqsWaker {
+    /// A waker for an existing queue. It must be a standard queue: FIFO queues do not delay single messages.
+    pub fn new(client: Client, queue_url: impl Into<String>) -> Self {
+        Self { client, queue_url: queue_url.into() }
+    }
+
+    /// Sends many wake-ups, ten a request. Every one is tried, also when others fail.
+    ///
+    /// # Errors
+    ///
+    /// [`NotSent`] names each wake-up that SQS did not confirm, after further attempts where they can help.
+    pub async fn wake_many(&self, wakes: &[WakeUp]) -> Result<(), NotSent> {
+        batch::send(self, wakes).await
+    }
+}
+
+#[async_trait]
+impl Waker for SqsWaker {
+    /// A delay beyond [`LONGEST_DELAY_SECS`] is cut to it: an early look changes nothing and sets the timer anew.
+    async fn wake(&self, release: &ReleaseId, delay_secs: u32, why: &str) -> Result<(), PortError> {
+        self.client
+            .send_message()
+            .queue_url(&self.queue_url)
+            .message_body(body(release, why))
+            .delay_seconds(delay(delay_secs))
+            .send()
+            .await
+            .map_err(|error| port_error("sqs:SendMessage", error))?;
+        Ok(())
+    }
+}
+
+fn body(release: &ReleaseId, why: &str) -> String {
+    let why: String = why.chars().take(LONGEST_WHY).collect();
+    WakeMessage::new(release.clone(), why).to_json()
+}
+
+fn delay(secs: u32) -> i32 {
+    i32::try_from(secs.min(LONGEST_DELAY_SECS)).unwrap_or(0)
+}
