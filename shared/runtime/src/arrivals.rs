@@ -8,7 +8,7 @@ use tidegate_core::observation::ServiceHead;
 use tidegate_core::ports::{ErrorKind, PortError, Watched};
 use tidegate_core::release::Release;
 
-use crate::world::World;
+use crate::world::Home;
 
 /// How long a delivery is remembered, so that the same one is handled once.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -33,7 +33,7 @@ pub struct Pushed {
     pub delivery: Option<String>,
 }
 
-impl World {
+impl Home {
     /// Handles a pushed image for every service whose policy selects it. Returns what became of it, service by service.
     pub async fn image_pushed(&self, pushed: &Pushed) -> Result<Vec<(ServiceName, Admission)>, PortError> {
         let watched =
@@ -149,7 +149,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    fn arrival(&self, world: &World, head: &ServiceHead, now: Timestamp) -> Arrival {
+    fn arrival(&self, world: &Home, head: &ServiceHead, now: Timestamp) -> Arrival {
         let until = now.saturating_add(REMEMBERED).unwrap_or(now);
         Arrival {
             service: self.service.clone(),

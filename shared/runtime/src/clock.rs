@@ -4,10 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use tidegate_core::history::Actor;
 use tidegate_core::ids::{ServiceName, ecr_registry};
 use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::PortError;
+use tidegate_core::ports::{Images, PortError};
 
 use crate::arrivals::Pushed;
-use crate::world::World;
+use crate::world::Home;
 
 /// The clock comes every minute; what is due until the next round is sent now.
 const ROUND: SignedDuration = SignedDuration::from_secs(60);
@@ -27,9 +27,9 @@ pub struct Round {
     pub failed: Vec<String>,
 }
 
-impl World {
+impl Home {
     /// One round. A service that fails does not keep the others from their turn.
-    pub async fn round(&self) -> Result<Round, PortError> {
+    pub async fn round(&self, images: &dyn Images) -> Result<Round, PortError> {
         let now = self.time.now();
         let mut round = Round::default();
         let until = now.saturating_add(ROUND).unwrap_or(now);
@@ -43,7 +43,7 @@ impl World {
             }
         }
         for (service, head) in self.ledger.services().await? {
-            match self.find_lost(&service, &head, now).await {
+            match self.find_lost(images, &service, &head, now).await {
                 Ok(found) => round.found += u32::from(found),
                 Err(error) => round.failed.push(format!("look for lost pushes of {service}: {error}")),
             }
@@ -54,12 +54,13 @@ impl World {
     /// ECR's events may be lost: the newest image the policy selects that was never released is released now.
     async fn find_lost(
         &self,
+        images: &dyn Images,
         service: &ServiceName,
         head: &ServiceHead,
         now: Timestamp,
     ) -> Result<bool, PortError> {
         let registry = ecr_registry(&self.account, &self.region);
-        let Some((tag, digest, pushed_at)) = self.images.newest(&registry, &head.policy).await? else {
+        let Some((tag, digest, pushed_at)) = images.newest(&registry, &head.policy).await? else {
             return Ok(false);
         };
         let fresh = now.duration_since(pushed_at) < EVENT_GRACE;

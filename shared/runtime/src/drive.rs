@@ -97,7 +97,8 @@ impl World {
                     if lost > CONFLICTS_MAX {
                         return Err(DriveError::Contended { release: id, attempts: lost });
                     }
-                    self.time
+                    self.home
+                        .time
                         .sleep(SignedDuration::from_millis(fastrand::i64(5..60 * i64::from(lost))))
                         .await;
                     continue;
@@ -118,12 +119,12 @@ impl World {
                     None => return Ok(Driven { turns, wake_at: None }),
                 }
             };
-            let now = self.time.now();
+            let now = self.home.time.now();
             if done.performed || !refused.is_empty() {
                 continue;
             }
             if wake.at <= now.saturating_add(IN_PLACE).unwrap_or(now) && wake.at < deadline {
-                self.time.sleep(wake.at.duration_since(now).max(SignedDuration::ZERO)).await;
+                self.home.time.sleep(wake.at.duration_since(now).max(SignedDuration::ZERO)).await;
                 continue;
             }
             self.send_wake(&id, wake.at, now, &wake.why).await;
@@ -135,7 +136,7 @@ impl World {
     /// A wake-up before the clock's next round. Only a hint, so a failure is logged and left to the clock.
     async fn send_wake(&self, id: &ReleaseId, at: Timestamp, now: Timestamp, why: &str) {
         let delay = at.duration_since(now).max(SignedDuration::ZERO);
-        let Some(waker) = self.waker.as_ref().filter(|_| delay <= BEFORE_NEXT_ROUND) else { return };
+        let Some(waker) = self.home.waker.as_ref().filter(|_| delay <= BEFORE_NEXT_ROUND) else { return };
         let secs = u32::try_from(delay.as_secs()).unwrap_or(0) + u32::from(delay.subsec_nanos() > 0);
         if let Err(error) = waker.wake(id, secs, why).await {
             tracing::warn!(release.id = %id, error = %error, "the wake-up was not sent; the clock will find the release");
@@ -144,21 +145,21 @@ impl World {
 
     async fn turn(&self, id: &ReleaseId, hints: &[Hint], refused: &[Refusal]) -> Result<Turned, DriveError> {
         let failed = |source| DriveError::Ledger { release: id.clone(), source };
-        let Some(release) = self.ledger.release(id).await.map_err(failed)? else {
+        let Some(release) = self.home.ledger.release(id).await.map_err(failed)? else {
             tracing::warn!(release.id = %id, "there is no such release");
             return Ok(Turned::Nothing);
         };
         if release.is_over() {
             return Ok(Turned::Nothing);
         }
-        let head = self.ledger.service(&release.service).await.map_err(failed)?;
+        let head = self.home.ledger.service(&release.service).await.map_err(failed)?;
         let needs = decide::needs(&release, head.as_ref().map(|head| &head.policy));
         let seen = observe(self, &release, head, &needs, hints, refused).await;
-        let now = self.time.now();
+        let now = self.home.time.now();
         let decision = decide::decide(&release, &seen, now);
         let changed = match decision.commit(&release, seen.head.as_ref()) {
             None => false,
-            Some(commit) => match self.ledger.commit(commit).await {
+            Some(commit) => match self.home.ledger.commit(commit).await {
                 Ok(()) => true,
                 Err(error) if error.kind == ErrorKind::Conflict => return Ok(Turned::Lost),
                 Err(error) => return Err(failed(error)),
@@ -177,7 +178,7 @@ impl World {
     async fn perform(&self, decision: &Decision, lease: Lease) -> Vec<Refusal> {
         let mut refused = Vec::new();
         for effect in &decision.effects {
-            if !lease.holds(self.time.now()) {
+            if !lease.holds(self.home.time.now()) {
                 tracing::warn!(release.id = %decision.release.id, effect = effect.name(), "the lease ran out before the effect was begun");
                 break;
             }

@@ -14,4 +14,4 @@ pub mod time;
 pub mod world;
 
 pub use drive::{DriveError, Driven};
-pub use world::World;
+pub use world::{Home, World};

@@ -20,7 +20,7 @@ pub(crate) async fn observe(
     hints: &[Hint],
     refused: &[Refusal],
 ) -> Observation {
-    let at = world.time.now();
+    let at = world.home.time.now();
     let target = &release.target;
     let (service, candidate, deployments, alarms, planned_weights) = tokio::join!(
         async { if needs.service { world.ecs.service(target).await.into() } else { Seen::NotAsked } },

@@ -7,7 +7,7 @@ use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::{Commit, ErrorKind, PortError};
 
-use crate::world::World;
+use crate::world::Home;
 
 const CONFLICTS_MAX: u32 = 8;
 
@@ -28,7 +28,7 @@ pub enum RequestError {
     NoService(ServiceName),
 }
 
-impl World {
+impl Home {
     /// Asks a release under way to roll back or to stop.
     pub async fn ask(&self, id: &ReleaseId, ask: Ask, by: &Actor, why: &str) -> Result<(), RequestError> {
         self.attempt(async || {

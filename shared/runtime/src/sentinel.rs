@@ -33,7 +33,7 @@ impl World {
         hint: Hint,
         deadline: Timestamp,
     ) -> Result<u32, SentinelError> {
-        let services = self.ledger.watchers(watched).await.map_err(SentinelError::Watchers)?;
+        let services = self.home.ledger.watchers(watched).await.map_err(SentinelError::Watchers)?;
         let hints = [hint];
         let drives = services.iter().map(|service| self.drive_active(service, &hints, deadline));
         let mut driven = 0;
@@ -53,7 +53,7 @@ impl World {
         hints: &[Hint],
         deadline: Timestamp,
     ) -> Result<u32, SentinelError> {
-        let head = self.ledger.service(service).await.map_err(SentinelError::Watchers)?;
+        let head = self.home.ledger.service(service).await.map_err(SentinelError::Watchers)?;
         let Some(active) = head.and_then(|head| head.active) else { return Ok(0) };
         self.drive(&active, hints, deadline)
             .await

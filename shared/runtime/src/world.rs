@@ -7,15 +7,27 @@ use tidegate_core::ports::{Alarms, Ecs, Images, Ledger, Traffic, Waker};
 
 use crate::time::Time;
 
-/// The ports and the home account.
+/// Tidegate's own ground: where it is installed, its ledger, its wake-ups, its clock. Enough to create releases and to be asked.
 #[derive(Clone)]
-pub struct World {
+pub struct Home {
     /// The account Tidegate is installed in.
     pub account: AccountId,
     /// The region Tidegate is installed in.
     pub region: Region,
     /// The ledger.
     pub ledger: Arc<dyn Ledger>,
+    /// The wake-up queue. `None` in what that queue itself wakes: no function ever re-queues itself through SQS, because AWS stops such
+    /// chains after about 16 hops.
+    pub waker: Option<Arc<dyn Waker>>,
+    /// The clock.
+    pub time: Arc<dyn Time>,
+}
+
+/// Home, and the ports a release is driven through.
+#[derive(Clone)]
+pub struct World {
+    /// Tidegate's own ground.
+    pub home: Home,
     /// Amazon ECS.
     pub ecs: Arc<dyn Ecs>,
     /// Elastic Load Balancing.
@@ -24,14 +36,9 @@ pub struct World {
     pub alarms: Arc<dyn Alarms>,
     /// ECR.
     pub images: Arc<dyn Images>,
-    /// The wake-up queue. `None` in what that queue itself wakes: no function ever re-queues itself through SQS, because AWS stops such
-    /// chains after about 16 hops.
-    pub waker: Option<Arc<dyn Waker>>,
-    /// The clock.
-    pub time: Arc<dyn Time>,
 }
 
-impl World {
+impl Home {
     /// A new release id: a ULID of now.
     pub(crate) fn new_id(&self) -> ReleaseId {
         let millis = u64::try_from(self.time.now().as_millisecond()).unwrap_or_default();
