@@ -1,0 +1,276 @@
+use std::convert::Infallible;
+
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// Nobody watches.
+struct Unobserved;
+
+impl TrafficObserver for Unobserved {
+    fn served(&self, _: &Served) {}
+}
+
+/// A target that answers with its name as version; `/slow` takes a while, `/broken` is unhealthy.
+async fn target(version: &'static str) -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = socket.accept().await.unwrap();
+            let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| async move {
+                if request.uri().path() == "/slow" {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                let status = if request.uri().path() == "/broken" { 500 } else { 200 };
+                let response = hyper::Response::builder().status(status).header("x-version", version);
+                Ok::<_, Infallible>(response.body(Full::<Bytes>::from("hello")).unwrap())
+            });
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+            );
+        }
+    });
+    address
+}
+
+/// A load balancer with two groups of one target each behind one rule for every path.
+struct Setup {
+    elb: Elb,
+    blue: String,
+    green: String,
+    rule: String,
+    listener: String,
+    url: String,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Setup {
+    async fn new(options: Options) -> Self {
+        let elb = Elb::new(Options { seconds_scale: 0.01, ..options }, Arc::new(Unobserved));
+        let arn_of =
+            |answer: Value, list: &str, member: &str| answer[list][0][member].as_str().unwrap().to_owned();
+        let lb = arn_of(
+            call(&elb, "CreateLoadBalancer", json!({"Name": "shop"})).await,
+            "LoadBalancers",
+            "LoadBalancerArn",
+        );
+        let mut groups = Vec::new();
+        for version in ["blue", "green"] {
+            let input = json!({"Name": version, "Protocol": "HTTP", "Port": 80, "TargetType": "ip",
+                "HealthCheckIntervalSeconds": 5, "HealthCheckTimeoutSeconds": 4});
+            let group =
+                arn_of(call(&elb, "CreateTargetGroup", input).await, "TargetGroups", "TargetGroupArn");
+            elb.register_target(&group, target(version).await).unwrap();
+            groups.push(group);
+        }
+        let (blue, green) = (groups[0].clone(), groups[1].clone());
+        let fixed = json!([{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "404", "MessageBody": "no"}}]);
+        let input = json!({"LoadBalancerArn": lb, "Port": 0, "DefaultActions": fixed});
+        let answer = call(&elb, "CreateListener", input).await;
+        let url = format!("http://127.0.0.1:{}", answer["Listeners"][0]["Port"]);
+        let listener = arn_of(answer, "Listeners", "ListenerArn");
+        let input = json!({
+            "ListenerArn": listener,
+            "Priority": 1,
+            "Conditions": [{"Field": "path-pattern", "Values": ["/shop*", "/slow"]}],
+            "Actions": [
+                {"Type": "authenticate-oidc", "Order": 1, "AuthenticateOidcConfig": {"Issuer": "https://login"}},
+                forward(&[(&blue, 100), (&green, 0)]),
+            ],
+        });
+        let rule = arn_of(call(&elb, "CreateRule", input).await, "Rules", "RuleArn");
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let setup = Self { elb, blue, green, rule, listener, url, client };
+        setup.until_healthy().await;
+        setup
+    }
+
+    async fn until_healthy(&self) {
+        for group in [&self.blue, &self.green] {
+            until(async || {
+                let answer = call(&self.elb, "DescribeTargetHealth", json!({"TargetGroupArn": group})).await;
+                answer["TargetHealthDescriptions"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .all(|t| t["TargetHealth"]["State"] == "healthy")
+            })
+            .await;
+        }
+    }
+
+    async fn get(&self, path: &str, cookie: Option<&str>) -> (u16, String, http::HeaderMap) {
+        let mut request =
+            http::Request::get(format!("{}{path}", self.url)).body(Full::<Bytes>::default()).unwrap();
+        if let Some(cookie) = cookie {
+            request.headers_mut().insert("cookie", cookie.parse().unwrap());
+        }
+        let response = self.client.request(request).await.unwrap();
+        let version = response.headers().get("x-version").map_or("", |v| v.to_str().unwrap()).to_owned();
+        (response.status().as_u16(), version, response.headers().clone())
+    }
+
+    async fn count(&self, requests: usize, version: &str) -> usize {
+        let mut count = 0;
+        for _ in 0..requests {
+            count += usize::from(self.get("/shop", None).await.1 == version);
+        }
+        count
+    }
+
+    fn address(&self, group: &str) -> SocketAddr {
+        self.elb.inner.model().target_group(group).unwrap().targets[0].address
+    }
+}
+
+fn forward(groups: &[(&String, u32)]) -> Value {
+    let groups: Vec<Value> =
+        groups.iter().map(|(arn, weight)| json!({"TargetGroupArn": arn, "Weight": weight})).collect();
+    json!({"Type": "forward", "Order": 2, "ForwardConfig": {"TargetGroups": groups}})
+}
+
+async fn call(elb: &Elb, operation: &str, input: Value) -> Value {
+    elb.call(operation, input, &Caller::default()).await.unwrap()
+}
+
+async fn refused(elb: &Elb, operation: &str, input: Value) -> String {
+    elb.call(operation, input, &Caller::default()).await.unwrap_err().code
+}
+
+async fn until(condition: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "the condition did not become true");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn weights_are_exact_and_zero_is_none() {
+    let setup = Setup::new(Options::default()).await;
+    assert_eq!(setup.count(50, "green").await, 0);
+    let weights = |blue, green| [(setup.blue.clone(), blue), (setup.green.clone(), green)];
+    setup.elb.set_forward_weights(&setup.rule, &weights(90, 10)).unwrap();
+    assert_eq!(setup.count(100, "green").await, 10);
+    setup.elb.set_forward_weights(&setup.rule, &weights(0, 100)).unwrap();
+    assert_eq!(setup.count(30, "green").await, 30);
+    assert_eq!(setup.elb.forward_weights(&setup.rule).unwrap(), weights(0, 100));
+    // The rest of the rule is as it was.
+    let rules = call(&setup.elb, "DescribeRules", json!({"RuleArns": [setup.rule]})).await;
+    assert_eq!(rules["Rules"][0]["Actions"][0]["AuthenticateOidcConfig"]["Issuer"], "https://login");
+    let statistics = setup.elb.statistics();
+    let lb = statistics["load_balancers"].as_object().unwrap().values().next().unwrap();
+    assert_eq!((lb["requests"].as_u64(), lb["versions"]["green"].as_u64()), (Some(180), Some(40)));
+}
+
+#[tokio::test]
+async fn the_rest_goes_to_the_default_rule() {
+    let setup = Setup::new(Options::default()).await;
+    assert_eq!(setup.get("/other", None).await.0, 404);
+    assert_eq!(setup.get("/shop/cart", None).await.0, 200);
+}
+
+#[tokio::test]
+async fn an_empty_group_answers_503_without_failover() {
+    let setup = Setup::new(Options::default()).await;
+    let weights = [(setup.blue.clone(), 50), (setup.green.clone(), 50)];
+    setup.elb.set_forward_weights(&setup.rule, &weights).unwrap();
+    setup.elb.deregister_target(&setup.green, setup.address(&setup.green)).unwrap();
+    let mut statuses = Vec::new();
+    for _ in 0..10 {
+        statuses.push(setup.get("/shop", None).await.0);
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 5, "{statuses:?}");
+}
+
+#[tokio::test]
+async fn draining_lets_requests_end_and_forgets_the_target_later() {
+    let setup = Setup::new(Options::default()).await;
+    let address = setup.address(&setup.blue);
+    let (answer, ()) = tokio::join!(setup.get("/slow", None), async {
+        until(async || setup.elb.requests_in_flight(&setup.blue, address) == 1).await;
+        setup.elb.deregister_target(&setup.blue, address).unwrap();
+        assert_eq!(setup.elb.target_health(&setup.blue, address), TargetHealth::Draining);
+    });
+    assert_eq!(answer.0, 200);
+    assert_eq!(setup.elb.requests_in_flight(&setup.blue, address), 0);
+    until(async || setup.elb.target_health(&setup.blue, address) == TargetHealth::Unused).await;
+}
+
+#[tokio::test]
+async fn a_target_that_is_gone_is_502_and_becomes_unhealthy() {
+    let setup = Setup::new(Options { seconds_scale: 1.0, ..Options::default() }).await;
+    // Nothing listens there any more.
+    let gone = {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        socket.local_addr().unwrap()
+    };
+    {
+        let mut model = setup.elb.inner.model();
+        let group = model.target_group_mut(&setup.blue).unwrap();
+        group.targets[0].address = gone;
+        group.targets[0].generation = u64::MAX;
+    }
+    assert_eq!(setup.get("/shop", None).await.0, 502);
+    let check = json!({"TargetGroupArn": setup.green, "HealthCheckPath": "/broken"});
+    call(&setup.elb, "ModifyTargetGroup", check).await;
+    let green = setup.address(&setup.green);
+    until(async || setup.elb.target_health(&setup.green, green) == TargetHealth::Unhealthy).await;
+}
+
+#[tokio::test]
+async fn a_cookie_keeps_its_client_on_a_group() {
+    let setup = Setup::new(Options::default()).await;
+    let mut action = forward(&[(&setup.blue, 50), (&setup.green, 50)]);
+    action["ForwardConfig"]["TargetGroupStickinessConfig"] = json!({"Enabled": true, "DurationSeconds": 60});
+    call(&setup.elb, "ModifyRule", json!({"RuleArn": setup.rule, "Actions": [action]})).await;
+    let (_, version, headers) = setup.get("/shop", None).await;
+    let cookie = headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    for _ in 0..6 {
+        assert_eq!(setup.get("/shop", Some(&cookie)).await.1, version);
+    }
+}
+
+#[tokio::test]
+async fn nodes_follow_a_change_one_after_another() {
+    let options = Options { nodes: 2, weight_propagation: Duration::from_secs(3600), ..Options::default() };
+    let setup = Setup::new(options).await;
+    // The rule itself has not reached any node yet.
+    assert_eq!(setup.get("/shop", None).await.0, 404);
+}
+
+#[tokio::test]
+async fn what_aws_refuses() {
+    let setup = Setup::new(Options::default()).await;
+    let elb = &setup.elb;
+    let modify = |action: Value| json!({"RuleArn": setup.rule, "Actions": [action]});
+    let default_rule = elb.inner.model().rule(&setup.listener).unwrap().arn.clone();
+    let unknown = setup.blue.replace("blue", "nobody");
+    let six: Vec<(&String, u32)> = std::iter::repeat_n((&setup.blue, 1), 6).collect();
+    for (operation, input, code) in [
+        ("ModifyRule", modify(forward(&[(&setup.blue, 1000)])), "InvalidConfigurationRequest"),
+        ("ModifyRule", modify(forward(&six)), "InvalidConfigurationRequest"),
+        ("ModifyRule", modify(forward(&[(&unknown, 1)])), "TargetGroupNotFound"),
+        ("ModifyRule", json!({"RuleArn": format!("{}0", setup.rule)}), "RuleNotFound"),
+        ("ModifyRule", json!({"RuleArn": default_rule}), "OperationNotPermitted"),
+        ("ModifyListener", json!({"ListenerArn": "arn:x"}), "ListenerNotFound"),
+        ("DescribeRules", json!({"ListenerArn": "arn:x"}), "ListenerNotFound"),
+        ("DeleteTargetGroup", json!({"TargetGroupArn": setup.blue}), "ResourceInUse"),
+        ("CreateTargetGroup", json!({"Name": "blue"}), "DuplicateTargetGroupName"),
+        ("DescribeLoadBalancers", json!({"Names": ["nobody"]}), "LoadBalancerNotFound"),
+        (
+            "CreateRule",
+            json!({"ListenerArn": setup.listener, "Priority": 1, "Conditions": [{}], "Actions": [forward(&[(&setup.blue, 1)])]}),
+            "PriorityInUse",
+        ),
+    ] {
+        assert_eq!(refused(elb, operation, input.clone()).await, code, "{operation} {input}");
+    }
+    // A refused change changes nothing.
+    assert_eq!(setup.count(5, "blue").await, 5);
+    assert_eq!(elb.set_forward_weights("arn:x:listener-rule/y", &[]).unwrap_err().code, "RuleNotFound");
+}

@@ -1,0 +1,361 @@
+//! IAM for the services the sandbox answers itself: which action on which resource a call needs, and whether a set of
+//! policies allows it. A function with too narrow a role must fail here as it would on AWS.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::protocol::wildcard;
+
+/// One thing a call must be allowed to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Need {
+    pub(super) action: String,
+    pub(super) resource: String,
+    /// Condition keys of the request.
+    pub(super) context: BTreeMap<String, Vec<String>>,
+}
+
+/// Where ARNs are made for.
+pub(super) struct Home<'a> {
+    pub(super) region: &'a str,
+    pub(super) account: &'a str,
+}
+
+impl Home<'_> {
+    fn arn(&self, service: &str, resource: &str) -> String {
+        format!("arn:aws:{service}:{}:{}:{resource}", self.region, self.account)
+    }
+
+    fn cluster(&self, input: &Value) -> String {
+        let cluster = input["cluster"].as_str().unwrap_or("default");
+        if cluster.starts_with("arn:") {
+            cluster.to_owned()
+        } else {
+            self.arn("ecs", &format!("cluster/{cluster}"))
+        }
+    }
+
+    fn service(&self, input: &Value, name: &Value) -> String {
+        let name = name.as_str().unwrap_or("*");
+        if name.starts_with("arn:") {
+            return name.to_owned();
+        }
+        let cluster = self.cluster(input);
+        let cluster = cluster.rsplit('/').next().unwrap_or_default();
+        self.arn("ecs", &format!("service/{cluster}/{name}"))
+    }
+}
+
+/// What a call needs, by the Service Authorization Reference.
+pub(super) fn needs(home: &Home<'_>, service: &str, operation: &str, input: &Value) -> Vec<Need> {
+    match service {
+        "ecs" => ecs(home, operation, input),
+        "elasticloadbalancing" => load_balancing(operation, input),
+        "monitoring" => cloudwatch(home, operation, input),
+        _ => vec![need(format!("{service}:{operation}"), "*")],
+    }
+}
+
+fn need(action: impl Into<String>, resource: impl Into<String>) -> Need {
+    Need { action: action.into(), resource: resource.into(), context: BTreeMap::new() }
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![text.clone()],
+        Value::Array(items) => items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
+    }
+}
+
+fn ecs(home: &Home<'_>, operation: &str, input: &Value) -> Vec<Need> {
+    let action = format!("ecs:{operation}");
+    let cluster = home.cluster(input);
+    let resources = match operation {
+        "CreateService" => vec![home.service(input, &input["serviceName"])],
+        "UpdateService" | "DeleteService" | "ListServiceDeployments" | "UpdateServicePrimaryTaskSet" => {
+            vec![home.service(input, &input["service"])]
+        }
+        "DescribeServices" => {
+            input["services"].as_array().into_iter().flatten().map(|name| home.service(input, name)).collect()
+        }
+        "StopServiceDeployment" | "ContinueServiceDeployment" | "DescribeServiceDeployments" => {
+            let mut arns = texts(&input["serviceDeploymentArn"]);
+            arns.extend(texts(&input["serviceDeploymentArns"]));
+            arns.iter().flat_map(|arn| [arn.clone(), parent_service(arn)]).collect()
+        }
+        "DescribeServiceRevisions" => {
+            let arns = texts(&input["serviceRevisionArns"]);
+            arns.iter().flat_map(|arn| [arn.clone(), parent_service(arn)]).collect()
+        }
+        "CreateTaskSet" | "UpdateTaskSet" | "DeleteTaskSet" | "DescribeTaskSets" => {
+            vec![home.service(input, &input["service"]).replace(":service/", ":task-set/") + "/*"]
+        }
+        "RegisterTaskDefinition" => {
+            let family = input["family"].as_str().unwrap_or("*");
+            vec![home.arn("ecs", &format!("task-definition/{family}:*"))]
+        }
+        "DescribeClusters" => match texts(&input["clusters"]) {
+            names if names.is_empty() => vec![home.arn("ecs", "cluster/default")],
+            names => names.iter().map(|name| home.cluster(&serde_json::json!({"cluster": name}))).collect(),
+        },
+        "DescribeTasks" | "StopTask" => {
+            let mut tasks = texts(&input["tasks"]);
+            tasks.extend(texts(&input["task"]));
+            let name = cluster.rsplit('/').next().unwrap_or_default();
+            let full = |id: String| {
+                if id.starts_with("arn:") { id } else { home.arn("ecs", &format!("task/{name}/{id}")) }
+            };
+            tasks.into_iter().map(full).collect()
+        }
+        "TagResource" | "UntagResource" | "ListTagsForResource" => texts(&input["resourceArn"]),
+        _ => vec!["*".to_owned()],
+    };
+    let mut needs: Vec<Need> = resources.into_iter().map(|resource| need(action.clone(), resource)).collect();
+    for need in &mut needs {
+        need.context = ecs_context(&cluster, need, input);
+    }
+    needs.extend(passed_roles(operation, input));
+    needs
+}
+
+/// `…:service-deployment/cluster/service/id` belongs to `…:service/cluster/service`.
+fn parent_service(arn: &str) -> String {
+    let service = arn.replace(":service-deployment/", ":service/").replace(":service-revision/", ":service/");
+    service.rsplit_once('/').map_or(service.clone(), |(parent, _)| parent.to_owned())
+}
+
+fn ecs_context(cluster: &str, need: &Need, input: &Value) -> BTreeMap<String, Vec<String>> {
+    let mut context = BTreeMap::new();
+    let mut parts = need.resource.split('/');
+    let kind = parts.next().unwrap_or_default();
+    // What names a service names its cluster, whatever the request's cluster member says.
+    let of_service = ["service", "service-deployment", "service-revision", "task-set"]
+        .iter()
+        .any(|wanted| kind.ends_with(&format!(":{wanted}")));
+    match (of_service, parts.next(), parts.next(), kind.rsplit_once(':')) {
+        (true, Some(name), service, Some((prefix, _))) => {
+            context.insert("ecs:cluster".to_owned(), vec![format!("{prefix}:cluster/{name}")]);
+            if let Some(service) = service {
+                context.insert("ecs:service".to_owned(), vec![format!("{prefix}:service/{name}/{service}")]);
+            }
+        }
+        _ => {
+            context.insert("ecs:cluster".to_owned(), vec![cluster.to_owned()]);
+        }
+    }
+    let definition = texts(&input["taskDefinition"]);
+    if !definition.is_empty() {
+        context.insert("ecs:task-definition".to_owned(), definition);
+    }
+    context
+}
+
+/// Roles that a request hands to AWS need `iam:PassRole`.
+fn passed_roles(operation: &str, input: &Value) -> Vec<Need> {
+    let (mut roles, receiver) = match operation {
+        "RegisterTaskDefinition" => (
+            [&input["taskRoleArn"], &input["executionRoleArn"]]
+                .into_iter()
+                .flat_map(texts)
+                .collect::<Vec<_>>(),
+            "ecs-tasks.amazonaws.com",
+        ),
+        "CreateService" | "UpdateService" => {
+            let balancers = input["loadBalancers"].as_array().into_iter().flatten();
+            let hooks = input["deploymentConfiguration"]["lifecycleHooks"].as_array().into_iter().flatten();
+            let roles = balancers
+                .flat_map(|balancer| texts(&balancer["advancedConfiguration"]["roleArn"]))
+                .chain(hooks.flat_map(|hook| texts(&hook["roleArn"])));
+            (roles.collect(), "ecs.amazonaws.com")
+        }
+        _ => return Vec::new(),
+    };
+    roles.sort();
+    roles.dedup();
+    let context = BTreeMap::from([("iam:PassedToService".to_owned(), vec![receiver.to_owned()])]);
+    (roles.into_iter())
+        .map(|resource| Need { action: "iam:PassRole".to_owned(), resource, context: context.clone() })
+        .collect()
+}
+
+fn load_balancing(operation: &str, input: &Value) -> Vec<Need> {
+    let action = format!("elasticloadbalancing:{operation}");
+    let member = match operation {
+        "ModifyRule" | "DeleteRule" => "RuleArn",
+        "CreateRule" | "ModifyListener" | "DeleteListener" => "ListenerArn",
+        "CreateListener" | "DeleteLoadBalancer" | "ModifyLoadBalancerAttributes" => "LoadBalancerArn",
+        "RegisterTargets"
+        | "DeregisterTargets"
+        | "ModifyTargetGroup"
+        | "ModifyTargetGroupAttributes"
+        | "DeleteTargetGroup" => "TargetGroupArn",
+        "AddTags" | "RemoveTags" => "ResourceArns",
+        // Describe* knows no resources.
+        _ => return vec![need(action, "*")],
+    };
+    texts(&input[member]).into_iter().map(|arn| need(action.clone(), arn)).collect()
+}
+
+fn cloudwatch(home: &Home<'_>, operation: &str, input: &Value) -> Vec<Need> {
+    let action = format!("cloudwatch:{operation}");
+    let alarm = |name: &str| home.arn("cloudwatch", &format!("alarm:{name}"));
+    let resources: Vec<String> = match operation {
+        "DescribeAlarms" => match texts(&input["AlarmNames"]) {
+            names if names.is_empty() => vec![alarm("*")],
+            names => names.iter().map(|name| alarm(name)).collect(),
+        },
+        "DeleteAlarms" | "EnableAlarmActions" | "DisableAlarmActions" => {
+            texts(&input["AlarmNames"]).iter().map(|name| alarm(name)).collect()
+        }
+        "PutMetricAlarm" | "SetAlarmState" => {
+            texts(&input["AlarmName"]).iter().map(|name| alarm(name)).collect()
+        }
+        _ => vec!["*".to_owned()],
+    };
+    let context = BTreeMap::from([("cloudwatch:namespace".to_owned(), texts(&input["Namespace"]))]);
+    (resources.into_iter())
+        .map(|resource| Need { action: action.clone(), resource, context: context.clone() })
+        .collect()
+}
+
+/// Whether policy documents allow something: an explicit deny wins, nothing is allowed by default.
+pub(super) fn allows(policies: &[Value], need: &Need) -> bool {
+    let statements = policies.iter().flat_map(|policy| match &policy["Statement"] {
+        Value::Array(statements) => statements.iter().collect::<Vec<_>>(),
+        single => vec![single],
+    });
+    let mut allowed = false;
+    for statement in statements.filter(|statement| applies(statement, need)) {
+        match statement["Effect"].as_str() {
+            Some("Deny") => return false,
+            Some("Allow") => allowed = true,
+            _ => {}
+        }
+    }
+    allowed
+}
+
+fn applies(statement: &Value, need: &Need) -> bool {
+    let action = need.action.to_lowercase();
+    let action_fits = |pattern: &String| wildcard::matches(&pattern.to_lowercase(), &action);
+    let resource_fits = |pattern: &String| wildcard::matches(pattern, &need.resource);
+    let by_action = match (&statement["Action"], &statement["NotAction"]) {
+        (Value::Null, Value::Null) => false,
+        (Value::Null, not) => !texts(not).iter().any(action_fits),
+        (actions, _) => texts(actions).iter().any(action_fits),
+    };
+    let by_resource = match (&statement["Resource"], &statement["NotResource"]) {
+        (Value::Null, Value::Null) => false,
+        (Value::Null, not) => !texts(not).iter().any(resource_fits),
+        (resources, _) => texts(resources).iter().any(resource_fits),
+    };
+    by_action && by_resource && conditions_hold(&statement["Condition"], need)
+}
+
+fn conditions_hold(conditions: &Value, need: &Need) -> bool {
+    let Value::Object(operators) = conditions else { return true };
+    operators.iter().all(|(operator, keys)| {
+        let Value::Object(keys) = keys else { return false };
+        keys.iter().all(|(key, expected)| condition_holds(operator, key, &texts(expected), need))
+    })
+}
+
+fn condition_holds(operator: &str, key: &str, expected: &[String], need: &Need) -> bool {
+    let (all, operator) = match operator.split_once(':') {
+        Some(("ForAllValues", rest)) => (true, rest),
+        Some(("ForAnyValue", rest)) => (false, rest),
+        _ => (false, operator),
+    };
+    let actual =
+        need.context.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, values)| values);
+    let actual = actual.filter(|values| !values.is_empty());
+    let (operator, if_exists) = match operator.strip_suffix("IfExists") {
+        Some(operator) => (operator, true),
+        None => (operator, false),
+    };
+    if operator == "Null" {
+        return expected.iter().any(|value| (value == "true") == actual.is_none());
+    }
+    let (operator, negated) = match operator {
+        "StringNotEquals" => ("StringEquals", true),
+        "StringNotLike" => ("StringLike", true),
+        "ArnNotEquals" | "ArnNotLike" => ("ArnLike", true),
+        other => (other, false),
+    };
+    let Some(actual) = actual else { return if_exists || negated || all };
+    let fits = |value: &String| {
+        expected.iter().any(|expected| match operator {
+            "StringEquals" => value == expected,
+            "StringEqualsIgnoreCase" => value.eq_ignore_ascii_case(expected),
+            "StringLike" | "ArnLike" | "ArnEquals" => wildcard::matches(expected, value),
+            // An operator that is not understood never lets anything through.
+            _ => false,
+        })
+    };
+    let held = if all { actual.iter().all(fits) } else { actual.iter().any(fits) };
+    held != negated
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const HOME: Home<'static> = Home { region: "eu-west-1", account: "1" };
+
+    fn allowed(policy: &Value, operation: &str, input: &Value) -> bool {
+        let needs = needs(&HOME, "ecs", operation, input);
+        !needs.is_empty() && needs.iter().all(|need| allows(std::slice::from_ref(policy), need))
+    }
+
+    #[test]
+    fn a_policy_for_one_cluster_does_not_reach_another() {
+        let policy = json!({"Statement": {
+            "Effect": "Allow",
+            "Action": ["ecs:UpdateService", "ecs:describe*"],
+            "Resource": "arn:aws:ecs:*:*:service/prod/*",
+        }});
+        assert!(allowed(&policy, "UpdateService", &json!({"cluster": "prod", "service": "web"})));
+        assert!(!allowed(&policy, "UpdateService", &json!({"cluster": "test", "service": "web"})));
+        assert!(!allowed(&policy, "UpdateService", &json!({"service": "web"})));
+        assert!(!allowed(&policy, "DeleteService", &json!({"cluster": "prod", "service": "web"})));
+        assert!(allowed(&policy, "DescribeServices", &json!({"cluster": "prod", "services": ["a", "b"]})));
+        let arn = "arn:aws:ecs:eu-west-1:1:service/test/b";
+        assert!(!allowed(&policy, "DescribeServices", &json!({"cluster": "prod", "services": ["a", arn]})));
+    }
+
+    #[test]
+    fn conditions_deny_and_pass_role() {
+        let policy = json!({"Statement": [
+            {
+                "Effect": "Allow",
+                "Action": "ecs:*",
+                "Resource": "*",
+                "Condition": {"ArnEquals": {"ecs:cluster": "arn:aws:ecs:eu-west-1:1:cluster/prod"}},
+            },
+            {"Effect": "Deny", "Action": "ecs:UpdateService", "Resource": "*/frozen"},
+        ]});
+        let stop = json!({"serviceDeploymentArn": "arn:aws:ecs:eu-west-1:1:service-deployment/prod/web/x"});
+        assert!(allowed(&policy, "StopServiceDeployment", &stop));
+        let other = json!({"serviceDeploymentArn": "arn:aws:ecs:eu-west-1:1:service-deployment/test/web/x"});
+        assert!(!allowed(&policy, "StopServiceDeployment", &other));
+        assert!(!allowed(&policy, "UpdateService", &json!({"cluster": "prod", "service": "frozen"})));
+
+        let register = json!({"family": "web", "cluster": "prod", "taskRoleArn": "arn:aws:iam::1:role/task"});
+        let needed = needs(&HOME, "ecs", "RegisterTaskDefinition", &register);
+        assert_eq!(needed[0].resource, "arn:aws:ecs:eu-west-1:1:task-definition/web:*");
+        let pass = |service: &str| {
+            json!({"Statement": [{
+                "Effect": "Allow",
+                "Action": "iam:PassRole",
+                "Resource": "arn:aws:iam::1:role/*",
+                "Condition": {"StringEquals": {"iam:PassedToService": service}},
+            }]})
+        };
+        assert!(allows(&[pass("ecs-tasks.amazonaws.com")], &needed[1]));
+        assert!(!allows(&[pass("ecs.amazonaws.com")], &needed[1]));
+    }
+}
