@@ -1,1 +1,117 @@
-//! (in progress)
+//! Images that are not containers: an OCI manifest in ministack's ECR whose annotations say what a task's process does.
+//!
+//! The digest is the real sha256 of the manifest, so the same behaviour pushed again is the same image, and everything
+//! that pins, compares or quarantines digests works as on AWS.
+
+mod manifest;
+mod push;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+pub use manifest::Behaviour;
+pub use push::{Push, ensure_repository, push};
+
+use crate::ports::{AwsError, ImageSpec, Images};
+
+const TARGET: &str = "AmazonEC2ContainerRegistry_V20150921";
+
+/// The two calls to ECR that pushing and pulling need.
+#[async_trait]
+pub trait Ecr: Send + Sync {
+    /// Calls an operation of ECR by its name.
+    async fn ecr(&self, operation: &str, input: Value) -> Result<Value, AwsError>;
+}
+
+#[async_trait]
+impl Ecr for crate::ministack::Client {
+    async fn ecr(&self, operation: &str, input: Value) -> Result<Value, AwsError> {
+        self.json("ecr", &format!("{TARGET}.{operation}"), input).await
+    }
+}
+
+/// Resolves the images of tasks from ECR.
+pub struct EcrImages {
+    ecr: Arc<dyn Ecr>,
+    registry: String,
+}
+
+impl EcrImages {
+    /// Images of the one registry this account has in this region.
+    pub fn new(ecr: Arc<dyn Ecr>, account: &str, region: &str) -> Self {
+        Self { ecr, registry: format!("{account}.dkr.ecr.{region}.amazonaws.com") }
+    }
+
+    /// The manifest's text and its digest.
+    async fn manifest(&self, repository: &str, id: Value) -> Result<(String, String), AwsError> {
+        let input = json!({
+            "repositoryName": repository,
+            "imageIds": [id],
+            "acceptedMediaTypes": [manifest::IMAGE_TYPE, manifest::INDEX_TYPE],
+        });
+        let answer = self
+            .ecr
+            .ecr("BatchGetImage", input)
+            .await
+            .map_err(|error| cannot_pull(repository, &error.message))?;
+        let Some(image) = answer["images"].get(0) else {
+            let reason = answer["failures"][0]["failureReason"].as_str().unwrap_or("not found");
+            return Err(cannot_pull(&format!("{repository} {id}"), reason));
+        };
+        let text = image["imageManifest"].as_str();
+        let digest = image["imageId"]["imageDigest"].as_str();
+        match (text, digest) {
+            (Some(text), Some(digest)) => Ok((text.to_owned(), digest.to_owned())),
+            (None, _) | (_, None) => Err(cannot_pull(repository, "ECR answered without manifest or digest")),
+        }
+    }
+}
+
+fn cannot_pull(image: &str, reason: &str) -> AwsError {
+    AwsError::new(
+        "CannotPullContainerError",
+        format!("pull image manifest has been retried 1 time(s): failed to resolve ref {image}: {reason}"),
+    )
+}
+
+/// `registry/repository` and what of it is wanted: `@sha256:…` wins over `:tag`, none is `latest`.
+fn parse(image: &str) -> Option<(&str, &str, Value)> {
+    let (name, digest) = match image.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (image, None),
+    };
+    let (registry, path) = name.split_once('/')?;
+    let (repository, tag) = match path.rsplit_once(':') {
+        Some((repository, tag)) => (repository, tag),
+        None => (path, "latest"),
+    };
+    let id = match digest {
+        Some(digest) => json!({"imageDigest": digest}),
+        None => json!({"imageTag": tag}),
+    };
+    Some((registry, repository, id))
+}
+
+#[async_trait]
+impl Images for EcrImages {
+    async fn resolve(&self, image: &str) -> Result<ImageSpec, AwsError> {
+        let Some((registry, repository, id)) = parse(image) else {
+            return Err(cannot_pull(image, "not an image in a registry"));
+        };
+        if registry != self.registry {
+            return Err(cannot_pull(image, &format!("the sandbox has only the registry {}", self.registry)));
+        }
+        let (text, digest) = self.manifest(repository, id).await?;
+        // What is pinned and reported is the digest that was asked for; what runs is this machine's part of it.
+        let text = match manifest::child_for_this_machine(&text) {
+            Some(child) => self.manifest(repository, json!({"imageDigest": child})).await?.0,
+            None => text,
+        };
+        manifest::read(&text, digest).map_err(|reason| cannot_pull(image, &reason))
+    }
+}
+
+#[cfg(test)]
+mod tests;
