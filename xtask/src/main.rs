@@ -71,9 +71,16 @@ enum Arch {
     X86_64,
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
+    execute(Cli::parse().command).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn execute(command: Command) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
-    match Cli::parse().command {
+    match command {
         Command::Demo(forwarded) => run::demo(&workspace, &forwarded.args),
         Command::Sandbox(Sandbox::Up(forwarded)) => run::up(&workspace, &forwarded.args),
         Command::Sandbox(Sandbox::Push(forwarded)) => run::hand_over(&workspace, "push", &forwarded.args),

@@ -55,9 +55,9 @@ fn with_cargo_lambda(workspace: &Workspace, arch: Arch, functions: &[String]) ->
     let path = std::iter::once(tools.join("bin")).chain(std::env::split_paths(&path));
     let path = std::env::join_paths(path).context("PATH cannot be extended")?;
     let mut build = cargo();
+    let dir = workspace.root.join("target/lambda");
     build.current_dir(&workspace.root).env("PATH", path).args(["lambda", "build", "--release", flag]);
-    run(build.args(packages(functions)))?;
-    let dir = workspace.target.join("lambda");
+    run(build.arg("--lambda-dir").arg(&dir).args(packages(functions)))?;
     Ok(functions.iter().map(|function| dir.join(function).join("bootstrap")).collect())
 }
 

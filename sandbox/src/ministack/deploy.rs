@@ -168,18 +168,33 @@ fn outputs(records: Vec<BTreeMap<String, String>>) -> BTreeMap<String, String> {
     pairs.collect()
 }
 
-/// What failed first: events are listed newest first, and later failures mostly follow from the first.
+/// What failed first. Resources fail in the stack's events; what fails before any resource is touched says so only in the
+/// events of the operation.
 async fn why(client: &Client, stack: &str) -> String {
-    let params = [("Action", "DescribeStackEvents"), API_VERSION, ("StackName", stack)];
-    let events = match client.query("cloudformation", &params).await {
-        Ok(xml) => records(&xml),
-        Err(e) => return format!("and its events cannot be read: {}: {}", e.code, e.message),
-    };
-    let failed =
-        events.iter().rev().find(|e| e.get("ResourceStatus").is_some_and(|s| s.ends_with("_FAILED")));
-    let Some(failed) = failed else { return "no event says why".to_owned() };
+    for (action, status) in
+        [("DescribeStackEvents", "ResourceStatus"), ("DescribeEvents", "ValidationStatus")]
+    {
+        let params = [("Action", action), API_VERSION, ("StackName", stack)];
+        let events = match client.query("cloudformation", &params).await {
+            Ok(xml) => records(&xml),
+            Err(e) => return format!("and its events cannot be read: {}: {}", e.code, e.message),
+        };
+        if let Some(failed) = first_failure(&events, status) {
+            return failed;
+        }
+    }
+    "no event says why".to_owned()
+}
+
+/// Events are listed newest first, and later failures mostly follow from the first.
+fn first_failure(events: &[BTreeMap<String, String>], status: &str) -> Option<String> {
+    let failed = events.iter().rev().find(|event| {
+        event.get("ResourceType").is_some_and(|kind| kind != "AWS::CloudFormation::Stack")
+            && event.get(status).is_some_and(|status| status.ends_with("FAILED"))
+    })?;
     let of = |key: &str| failed.get(key).map_or("?", String::as_str);
-    format!("{} ({}): {}", of("LogicalResourceId"), of("ResourceType"), of("ResourceStatusReason"))
+    let reason = of(&format!("{status}Reason"));
+    Some(format!("{} ({}): {reason}", of("LogicalResourceId"), of("ResourceType")))
 }
 
 /// ministack's CloudFormation leaves out a table's `TimeToLiveSpecification`; this sets it as the template says.
@@ -223,98 +238,144 @@ fn aws(what: &str, error: &AwsError) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::ministack::{Process, testing};
+    use crate::ministack::testing;
 
-    /// A Lambda function in Python: prints its environment, or calls AWS with the event's service, operation and input, and answers
-    /// with what came of it.
-    const BOOTSTRAP: &str = r#"
-import json, os, urllib.request
-import botocore.session, botocore.exceptions
-api = f"http://{os.environ['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime/invocation"
-def handle(event):
-    if "operation" not in event:
-        return {**os.environ, "event": event}
-    client = botocore.session.get_session().create_client(event["service"])
-    try:
-        client._make_api_call(event["operation"], event.get("input", {}))
-        return {"code": "OK"}
-    except botocore.exceptions.ClientError as e:
-        return {"code": e.response["Error"]["Code"]}
-while True:
-    with urllib.request.urlopen(f"{api}/next") as r:
-        request_id, event = r.headers["Lambda-Runtime-Aws-Request-Id"], json.load(r)
-    body = json.dumps(handle(event)).encode()
-    urllib.request.urlopen(urllib.request.Request(f"{api}/{request_id}/response", data=body, method="POST")).close()
-"#;
-
-    struct Stack {
-        process: Process,
-        client: Client,
-        deployed: Deployed,
-        _dir: tempfile::TempDir,
+    #[tokio::test]
+    async fn the_template_deploys_and_its_parts_work() {
+        let stack = testing::Stack::deploy().await;
+        functions_find_what_they_need(&stack).await;
+        policies_are_enforced(&stack).await;
+        policies_name_the_services_of_the_clusters(&stack).await;
+        what_ministack_leaves_out_is_made_up_for(&stack).await;
+        messages_wake_the_conductor(&stack).await;
+        failed_events_are_kept(&stack).await;
+        stack.process.stop().await.unwrap();
     }
 
-    impl Stack {
-        async fn deploy() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let functions = dir.path().join("functions");
-            for function in ["intake", "conductor", "sentinel", "clock"] {
-                std::fs::create_dir_all(functions.join(function)).unwrap();
-                let shebang = format!("#!{}", testing::venv().join("bin/python").display());
-                std::fs::write(functions.join(function).join("bootstrap"), shebang + BOOTSTRAP).unwrap();
+    async fn functions_find_what_they_need(stack: &testing::Stack) {
+        for function in testing::FUNCTIONS {
+            let env = stack.invoke(function, json!({})).await;
+            assert_eq!(env["TIDEGATE_TABLE"], "tide-ledger");
+            assert_eq!(env["TIDEGATE_WAKE_QUEUE_URL"], stack.deployed.output("WakeQueueUrl").unwrap());
+            assert_eq!(env["TIDEGATE_ACCOUNT_ID"], "111122223333");
+            assert_eq!(env["AWS_REGION"], "eu-central-1");
+            assert_eq!(env["AWS_LAMBDA_LOG_FORMAT"], "JSON");
+        }
+    }
+
+    async fn policies_are_enforced(stack: &testing::Stack) {
+        let key = json!({ "TableName": "tide-ledger", "Key": { "pk": { "S": "a" }, "sk": { "S": "b" } } });
+        let send =
+            json!({ "QueueUrl": stack.deployed.output("EventDeadLettersUrl").unwrap(), "MessageBody": "{}" });
+        for function in testing::FUNCTIONS {
+            assert_eq!(stack.code(function, "dynamodb", "GetItem", key.clone()).await, "OK", "{function}");
+            let scan = json!({ "TableName": "tide-ledger" });
+            let scanned = stack.code(function, "dynamodb", "Scan", scan).await;
+            assert_eq!(scanned, "AccessDeniedException", "{function}");
+            // The conductor is read from a queue; only events can fail.
+            let sent = stack.code(function, "sqs", "SendMessage", send.clone()).await;
+            assert_eq!(sent == "OK", function != "conductor", "{function}: {sent}");
+        }
+        let purge = json!({ "QueueUrl": stack.deployed.output("EventDeadLettersUrl").unwrap() });
+        stack.client.json("sqs", "AmazonSQS.PurgeQueue", purge).await.unwrap();
+    }
+
+    /// What the lists of ARNs in the template's parameters become, as IAM reads it.
+    async fn policies_name_the_services_of_the_clusters(stack: &testing::Stack) {
+        let iam = |action: &'static str, name: &'static str, value: String| async move {
+            let params = [("Action", action), ("Version", "2010-05-08"), (name, value.as_str())];
+            stack.client.query("iam", &params).await.unwrap()
+        };
+        let roles = iam("ListRoles", "PathPrefix", "/".to_owned()).await;
+        let roles: Vec<_> = records(&roles).into_iter().filter_map(|mut r| r.remove("Arn")).collect();
+        for (role, operation, resource, may) in [
+            ("Sentinel", "StopServiceDeployment", "service-deployment/prod/web/1", true),
+            ("Sentinel", "StopServiceDeployment", "service-deployment/other/web/1", false),
+            ("Conductor", "UpdateService", "service/prod/web", true),
+            ("Conductor", "UpdateService", "service/other/web", false),
+            ("Conductor", "DescribeServiceRevisions", "service-revision/prod/web/1", true),
+            ("Conductor", "DeleteService", "service/prod/web", false),
+            ("Intake", "DescribeServices", "service/prod/web", false),
+        ] {
+            let role = roles.iter().find(|arn| arn.contains(role)).unwrap();
+            let resource = format!("arn:aws:ecs:eu-central-1:111122223333:{resource}");
+            let action = format!("ecs:{operation}");
+            let params = [
+                ("Action", "SimulatePrincipalPolicy"),
+                ("Version", "2010-05-08"),
+                ("PolicySourceArn", role),
+                ("ActionNames.member.1", &action),
+                ("ResourceArns.member.1", &resource),
+            ];
+            let xml = stack.client.query("iam", &params).await.unwrap();
+            assert_eq!(xml.contains("<EvalDecision>allowed<"), may, "{role} {action} {resource}");
+        }
+    }
+
+    async fn what_ministack_leaves_out_is_made_up_for(stack: &testing::Stack) {
+        let of = json!({ "TableName": "tide-ledger" });
+        let described =
+            stack.client.json("dynamodb", "DynamoDB_20120810.DescribeTimeToLive", of).await.unwrap();
+        let ttl = &described["TimeToLiveDescription"];
+        assert_eq!(
+            (&ttl["TimeToLiveStatus"], &ttl["AttributeName"]),
+            (&json!("ENABLED"), &json!("expires_at"))
+        );
+    }
+
+    async fn messages_wake_the_conductor(stack: &testing::Stack) {
+        let body =
+            json!({ "QueueUrl": stack.deployed.output("WakeQueueUrl").unwrap(), "MessageBody": "wake me" });
+        stack.client.json("sqs", "AmazonSQS.SendMessage", body).await.unwrap();
+        stack.wait_for_log("conductor", "wake me").await;
+    }
+
+    async fn failed_events_are_kept(stack: &testing::Stack) {
+        stack.invoke_later("intake", json!({ "fail": "on purpose" })).await;
+        let url = stack.deployed.output("EventDeadLettersUrl").unwrap();
+        let receive = json!({ "QueueUrl": url, "WaitTimeSeconds": 1 });
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let target = "AmazonSQS.ReceiveMessage";
+            let received = stack.client.json("sqs", target, receive.clone()).await.unwrap();
+            if let Some(body) = received["Messages"][0]["Body"].as_str() {
+                assert!(body.contains("on purpose"), "{body}");
+                return;
             }
-            let process = Process::start(&testing::options(dir.path())).await.unwrap();
-            let client = process.root_client();
-            let parameters = BTreeMap::from([
-                ("ClusterArns".to_owned(), "arn:aws:ecs:eu-central-1:111122223333:cluster/prod".to_owned()),
-                (
-                    "RepositoryArns".to_owned(),
-                    "arn:aws:ecr:eu-central-1:111122223333:repository/shop/*".to_owned(),
-                ),
-                ("Architecture".to_owned(), "x86_64".to_owned()),
-            ]);
-            let template = testing::workspace().join("template.yaml");
-            let deployment = Deployment { stack: "tide".to_owned(), template, functions, parameters };
-            let deployed = deploy(&client, &deployment).await.unwrap();
-            Self { process, client, deployed, _dir: dir }
-        }
-
-        async fn invoke(&self, function: &str, event: Value) -> Value {
-            let path = format!("/2015-03-31/functions/tide-{function}/invocations");
-            let body = Bytes::from(event.to_string());
-            let answer =
-                self.client.rest("lambda", Method::POST, &path, HeaderMap::new(), body).await.unwrap();
-            serde_json::from_slice(answer.body()).unwrap()
-        }
-
-        async fn code(&self, function: &str, service: &str, operation: &str, input: Value) -> String {
-            let event = json!({ "service": service, "operation": operation, "input": input });
-            self.invoke(function, event).await["code"].as_str().unwrap().to_owned()
+            assert!(Instant::now() < deadline, "the failed event was lost");
         }
     }
 
     #[tokio::test]
-    async fn the_template_deploys_with_its_policies_enforced() {
-        let stack = Stack::deploy().await;
-        let queue = stack.deployed.output("WakeQueueUrl").unwrap();
+    async fn a_failed_deployment_says_which_resource_and_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = crate::ministack::Process::start(&testing::options(dir.path())).await.unwrap();
+        let client = process.root_client();
+        let template = dir.path().join("template.yaml");
+        std::fs::create_dir_all(dir.path().join("f")).unwrap();
+        std::fs::write(dir.path().join("f/bootstrap"), "#!/bin/true").unwrap();
+        // The bucket the deployment itself made, so its name is taken.
+        let text = format!(
+            "Resources:\n  Taken:\n    Type: AWS::S3::Bucket\n    Properties: {{ BucketName: {BUCKET} }}\n  F:\n    Type: \
+             AWS::Serverless::Function\n    Properties:\n      CodeUri: f/\n      Handler: bootstrap\n      Runtime: provided.al2023\n\
+             Transform: AWS::Serverless-2016-10-31\n"
+        );
+        std::fs::write(&template, text).unwrap();
+        let functions = dir.path().to_owned();
+        let deployment =
+            Deployment { stack: "s".to_owned(), template, functions, parameters: BTreeMap::new() };
+        let error = deploy(&client, &deployment).await.unwrap_err().to_string();
+        assert!(error.contains("Taken (AWS::S3::Bucket)"), "{error}");
+        process.stop().await.unwrap();
+    }
 
-        let env = stack.invoke("intake", json!({})).await;
-        println!("{env:#}");
-        assert_eq!(env["TIDEGATE_TABLE"], "tide-ledger");
-        assert_eq!(env["TIDEGATE_WAKE_QUEUE_URL"], queue);
-        assert_eq!(env["TIDEGATE_ACCOUNT_ID"], "111122223333");
-        assert_eq!(env["AWS_REGION"], "eu-central-1");
-
-        let key = json!({ "TableName": "tide-ledger", "Key": { "pk": { "S": "a" }, "sk": { "S": "b" } } });
-        let send = json!({ "QueueUrl": queue, "MessageBody": "{}" });
-        for function in ["intake", "conductor", "sentinel", "clock"] {
-            assert_eq!(stack.code(function, "dynamodb", "GetItem", key.clone()).await, "OK", "{function}");
-            let scan = json!({ "TableName": "tide-ledger" });
-            assert_ne!(stack.code(function, "dynamodb", "Scan", scan).await, "OK", "{function}");
-            let sends = stack.code(function, "sqs", "SendMessage", send.clone()).await == "OK";
-            assert_eq!(sends, function != "conductor", "{function}");
-        }
-        stack.process.stop().await.unwrap();
+    #[test]
+    fn zips_do_not_depend_on_the_time() {
+        let once = zipped(b"binary").unwrap();
+        assert_eq!(once, zipped(b"binary").unwrap());
+        assert_ne!(once, zipped(b"another").unwrap());
     }
 }

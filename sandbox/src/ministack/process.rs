@@ -31,6 +31,8 @@ pub struct Options {
     pub account_id: String,
     /// The only region.
     pub region: String,
+    /// The log level of the functions: `INFO`, `DEBUG`, …
+    pub log_level: String,
 }
 
 /// A running ministack. Dropping it ends it and all Lambda processes.
@@ -132,6 +134,9 @@ fn spawn(options: &Options, tmp: &Path, log: &Path, addr: SocketAddr) -> Result<
         // A cold start in the middle of a demo would measure the emulator, not the product.
         .env("LAMBDA_WARM_TTL_SECONDS", "86400")
         .env("AWS_ENDPOINT_URL", options.endpoint_url.as_ref().unwrap_or(&own_url))
+        // On AWS these follow from the function's LoggingConfig, which ministack keeps but does not pass on.
+        .env("AWS_LAMBDA_LOG_FORMAT", "JSON")
+        .env("AWS_LAMBDA_LOG_LEVEL", &options.log_level)
         // With a Docker socket it would look after containers of other ministacks; nothing here runs in a container.
         .env("DOCKER_HOST", format!("unix://{}/no-docker.sock", tmp.display()))
         // Listeners on well-known ports that nothing here uses.
