@@ -1,2 +1,17 @@
-//! The conductor Lambda function.
-fn main() {}
+//! `conductor`: reconciles one release a message. Woken by the SQS wake queue.
+
+mod handler;
+
+use aws_lambda_events::event::sqs::SqsEvent;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use tidegate_assembly::Start;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    tidegate_runtime::telemetry::init();
+    let start = Start::from_env().await?;
+    let mut world = start.world();
+    // What the queue wakes never sends to the queue: AWS stops such chains after about 16 hops. The clock feeds the queue.
+    world.home.waker = None;
+    run(service_fn(|event: LambdaEvent<SqsEvent>| handler::handle(&world, event))).await
+}

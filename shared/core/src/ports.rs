@@ -123,13 +123,9 @@ pub enum Watched {
     Repository(crate::ids::AccountId, crate::ids::Region, RepositoryName),
     /// A CloudWatch alarm.
     Alarm(crate::ids::AccountId, crate::ids::Region, AlarmName),
-    /// An ECS service.
-    EcsService(
-        crate::ids::AccountId,
-        crate::ids::Region,
-        crate::ids::ClusterName,
-        crate::ids::EcsServiceName,
-    ),
+    /// An ECS service by name, in whichever cluster: events of services that still have the old, short ARN do not name it, and looking at a
+    /// release once more changes nothing.
+    EcsService(crate::ids::AccountId, crate::ids::Region, crate::ids::EcsServiceName),
 }
 
 /// The ledger.

@@ -64,8 +64,8 @@ pub(crate) fn watched(watched: &Watched) -> String {
         Watched::Repository(account, region, name) => format!("WATCH#repository#{account}#{region}#{name}"),
         // The name comes last: it is the only part that may hold a '#'.
         Watched::Alarm(account, region, name) => format!("WATCH#alarm#{account}#{region}#{name}"),
-        Watched::EcsService(account, region, cluster, service) => {
-            format!("WATCH#ecs#{account}#{region}#{cluster}/{service}")
+        Watched::EcsService(account, region, service) => {
+            format!("WATCH#ecs#{account}#{region}#{service}")
         }
     }
 }

@@ -17,7 +17,6 @@ pub fn watched_by(policy: &Policy, home: &Home) -> Vec<Watched> {
         Watched::EcsService(
             target.account.clone(),
             target.region.clone(),
-            target.cluster.clone(),
             target.service.clone(),
         ),
     ];

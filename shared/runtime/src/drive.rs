@@ -20,6 +20,15 @@ const CONFLICTS_MAX: u32 = 12;
 /// How many turns one call may take; far more than any stage needs, so that a mistake cannot spin for ever.
 const TURNS_MAX: u32 = 200;
 
+/// What is kept of a function's time for answering.
+const RESERVE: SignedDuration = SignedDuration::from_secs(3);
+
+/// Until when a function whose invocation ends at `ends_at_ms` (milliseconds since the epoch) may drive.
+pub fn deadline(now: Timestamp, ends_at_ms: u64) -> Timestamp {
+    let end = i64::try_from(ends_at_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    end.and_then(|end| end.saturating_sub(RESERVE).ok()).unwrap_or(now)
+}
+
 /// What a call of [`World::drive`] left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Driven {

@@ -1,0 +1,46 @@
+//! Decode each message, drive its release, answer which messages failed.
+
+use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use jiff::Timestamp;
+use lambda_runtime::{Error, LambdaEvent};
+use tidegate_runtime::World;
+use tidegate_runtime::drive::deadline;
+use tidegate_wire::wake::WakeMessage;
+
+/// Handles a batch. A message that fails is given back alone; one that can never be read ends in the dead-letter queue that way.
+pub async fn handle(world: &World, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+    let until = deadline(Timestamp::now(), event.context.deadline);
+    let driven = event.payload.records.iter().map(|message| drive(world, message, until));
+    let failures = futures::future::join_all(driven).await.into_iter().flatten().collect();
+    let mut response = SqsBatchResponse::default();
+    response.batch_item_failures = failures;
+    Ok(response)
+}
+
+/// Drives one message's release; `Some` names the message that failed.
+async fn drive(world: &World, message: &SqsMessage, until: Timestamp) -> Option<BatchItemFailure> {
+    let id = message.message_id.clone().unwrap_or_default();
+    let outcome: Result<(), Error> = async {
+        let wake = WakeMessage::parse(message.body.as_deref().unwrap_or_default())?;
+        world.drive(&wake.release, &[], until).await?;
+        Ok(())
+    }
+    .await;
+    let error = outcome.err()?;
+    tracing::error!(message.id = %id, error = %chain(error.as_ref()), "the message failed");
+    let mut failure = BatchItemFailure::default();
+    failure.item_identifier = id;
+    Some(failure)
+}
+
+/// The error and everything that caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
