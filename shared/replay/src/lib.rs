@@ -1,7 +1,8 @@
 //! An AWS that answers from a script: what adapters are tested against.
 //!
 //! It stands where the SDK hands a signed request to the network, so that serialisation, interceptors, signing, retries and
-//! deserialisation are the real ones. For JSON (`X-Amz-Target`) and query (`Action=…`) protocols. Only tests depend on it.
+//! deserialisation are the real ones. For the JSON (`X-Amz-Target`), query (`Action=…`) and CBOR (`/operation/…`) protocols. Only
+//! tests depend on it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +25,7 @@ use serde_json::Value;
 pub struct Call {
     /// `DescribeServices`.
     pub operation: String,
-    /// The body.
+    /// The body; of a CBOR call as JSON.
     pub body: String,
     /// The headers, names in lower case.
     pub headers: HashMap<String, String>,
@@ -43,23 +44,35 @@ impl Call {
 #[derive(Debug, Clone)]
 pub struct Answer {
     status: u16,
-    body: String,
+    body: Vec<u8>,
+    cbor: bool,
 }
 
 impl Answer {
     /// A successful answer of a JSON service.
     pub fn json(body: &Value) -> Self {
-        Self { status: 200, body: body.to_string() }
+        Self::text(200, &body.to_string())
+    }
+
+    /// A successful answer of a CBOR service. Times are not possible.
+    pub fn cbor(body: &Value) -> Self {
+        Self { status: 200, body: to_cbor(body), cbor: true }
+    }
+
+    /// An error of a CBOR service.
+    pub fn cbor_error(status: u16, code: &str, message: &str) -> Self {
+        let body = to_cbor(&serde_json::json!({ "__type": code, "message": message }));
+        Self { status, body, cbor: true }
     }
 
     /// An error of a JSON service.
     pub fn error(status: u16, code: &str, message: &str) -> Self {
-        Self { status, body: serde_json::json!({ "__type": code, "message": message }).to_string() }
+        Self::text(status, &serde_json::json!({ "__type": code, "message": message }).to_string())
     }
 
     /// An answer of a query service, or one that is no JSON at all.
     pub fn text(status: u16, body: &str) -> Self {
-        Self { status, body: body.to_owned() }
+        Self { status, body: body.as_bytes().to_vec(), cbor: false }
     }
 }
 
@@ -140,9 +153,13 @@ impl Replay {
 impl HttpConnector for Replay {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let answer = self.respond(read(&request));
-        let response = http::Response::builder()
+        let mut response = http::Response::builder()
             .status(answer.status)
-            .header("x-amzn-requestid", "00000000-0000-0000-0000-000000000000")
+            .header("x-amzn-requestid", "00000000-0000-0000-0000-000000000000");
+        if answer.cbor {
+            response = response.header("smithy-protocol", "rpc-v2-cbor");
+        }
+        let response = response
             .body(SdkBody::from(answer.body))
             .map_err(|error| ConnectorError::user(error.into()))
             .and_then(|response| {
@@ -152,14 +169,30 @@ impl HttpConnector for Replay {
     }
 }
 
+fn to_cbor(body: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Writing JSON values to memory cannot fail; an empty body would fail the test that asked for it.
+    if ciborium::into_writer(body, &mut bytes).is_err() {
+        bytes.clear();
+    }
+    bytes
+}
+
 fn read(request: &HttpRequest) -> Call {
-    let body = request.body().bytes().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let bytes = request.body().bytes().unwrap_or_default();
     let headers: HashMap<String, String> =
         request.headers().iter().map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
+    let cbor = headers.contains_key("smithy-protocol");
+    let body = if cbor {
+        ciborium::from_reader::<Value, _>(bytes).unwrap_or_default().to_string()
+    } else {
+        String::from_utf8_lossy(bytes).into_owned()
+    };
     let target = headers.get("x-amz-target").and_then(|target| target.rsplit('.').next());
+    let path = || request.uri().split_once("/operation/").map(|(_, operation)| operation);
     let action = || body.split('&').find_map(|pair| pair.strip_prefix("Action="));
     Call {
-        operation: target.or_else(action).unwrap_or_default().to_owned(),
+        operation: target.or_else(path).or_else(action).unwrap_or_default().to_owned(),
         uri: request.uri().to_owned(),
         headers,
         body,
