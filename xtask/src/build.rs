@@ -7,18 +7,36 @@ use anyhow::{Context, Result};
 
 use crate::workspace::{Workspace, cargo, run};
 
-/// Builds the sandbox, the command line tool and all functions, and lays the functions out as `<function>/bootstrap`.
+/// What is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// The sandbox, the command line tool and all functions.
+    Sandbox,
+    /// The same and everything else, with all tests.
+    Tests,
+    /// Nothing: what an earlier run built is used as it is.
+    Nothing,
+}
+
+/// Builds, and lays the functions out as `<function>/bootstrap`.
 ///
-/// One cargo run for all of them: features unify over what is selected, so separate runs would compile the AWS SDK again for
-/// each different set.
-pub(crate) fn for_sandbox(workspace: &Workspace) -> Result<()> {
+/// One cargo run for all of it: features unify over what is selected, so separate runs would compile the AWS SDK again for
+/// each different set. Tests bring features of their own, so their binaries are built together with them.
+pub(crate) fn build(workspace: &Workspace, scope: Scope) -> Result<()> {
     let functions = workspace.functions()?;
     let mut build = cargo();
-    build.current_dir(&workspace.root).args(["build", "-p", "tidegate-sandbox", "-p", "tidegate-cli"]);
-    for function in &functions {
-        build.arg("-p").arg(format!("tidegate-{function}"));
+    build.current_dir(&workspace.root).arg("build");
+    match scope {
+        Scope::Sandbox => {
+            build.args(["-p", "tidegate-sandbox", "-p", "tidegate-cli"]);
+            build.args(
+                functions.iter().flat_map(|function| ["-p".to_owned(), format!("tidegate-{function}")]),
+            );
+            run(&mut build)?;
+        }
+        Scope::Tests => run(build.args(["--workspace", "--bins", "--tests", "--examples"]))?,
+        Scope::Nothing => {}
     }
-    run(&mut build)?;
     for function in &functions {
         let bootstrap = workspace.sandbox_functions().join(function).join("bootstrap");
         lay_out(&workspace.binary(function), &bootstrap)?;

@@ -16,11 +16,15 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use build::Scope;
 use workspace::Workspace;
 
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", about = "Developer commands of Tidegate.")]
 struct Cli {
+    /// Takes the binaries an earlier command built.
+    #[arg(long, global = true)]
+    no_build: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -72,17 +76,18 @@ enum Arch {
 }
 
 fn main() -> ExitCode {
-    execute(Cli::parse().command).unwrap_or_else(|error| {
+    execute(Cli::parse()).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-fn execute(command: Command) -> Result<ExitCode> {
+fn execute(cli: Cli) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
-    match command {
-        Command::Demo(forwarded) => run::demo(&workspace, &forwarded.args),
-        Command::Sandbox(Sandbox::Up(forwarded)) => run::up(&workspace, &forwarded.args),
+    let scope = if cli.no_build { Scope::Nothing } else { Scope::Sandbox };
+    match cli.command {
+        Command::Demo(forwarded) => run::demo(&workspace, scope, &forwarded.args),
+        Command::Sandbox(Sandbox::Up(forwarded)) => run::up(&workspace, scope, &forwarded.args),
         Command::Sandbox(Sandbox::Push(forwarded)) => run::hand_over(&workspace, "push", &forwarded.args),
         Command::Sandbox(Sandbox::Status(forwarded)) => run::hand_over(&workspace, "status", &forwarded.args),
         Command::Sandbox(Sandbox::Down(forwarded)) => run::hand_over(&workspace, "down", &forwarded.args),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::build::Scope;
 use crate::workspace::{Workspace, cargo, run};
 use crate::{build, venv};
 
@@ -16,8 +17,8 @@ const UP_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(200);
 
 /// The demo. Replaces this process, so Ctrl-C and the exit code are the sandbox's own.
-pub(crate) fn demo(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
-    prepare(workspace)?;
+pub(crate) fn demo(workspace: &Workspace, scope: Scope, args: &[OsString]) -> Result<ExitCode> {
+    prepare(workspace, scope)?;
     replace_by(sandbox(workspace, "demo").args(paths(workspace)).args(args))
 }
 
@@ -30,11 +31,11 @@ pub(crate) fn hand_over(workspace: &Workspace, subcommand: &str, args: &[OsStrin
 }
 
 /// Starts the sandbox in the background and waits until it says that it is ready.
-pub(crate) fn up(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
+pub(crate) fn up(workspace: &Workspace, scope: Scope, args: &[OsString]) -> Result<ExitCode> {
     if is_up(workspace)? {
         bail!("the sandbox is already up; `cargo xtask sandbox status` shows it");
     }
-    prepare(workspace)?;
+    prepare(workspace, scope)?;
     let state = state(workspace);
     std::fs::create_dir_all(&state).with_context(|| format!("failed to create {}", state.display()))?;
     let log = state.join("sandbox.log");
@@ -75,7 +76,7 @@ fn is_up(workspace: &Workspace) -> Result<bool> {
 
 /// All tests. `args` go to the test runner.
 pub(crate) fn test(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
-    prepare(workspace)?;
+    prepare(workspace, Scope::Tests)?;
     let has_nextest = cargo().args(["nextest", "--version"]).output().is_ok_and(|o| o.status.success());
     if has_nextest {
         run(with_test_env(cargo().args(["nextest", "run", "--workspace"]).args(args), workspace))?;
@@ -97,9 +98,9 @@ fn with_test_env<'a>(command: &'a mut Command, workspace: &Workspace) -> &'a mut
         .env("TIDEGATE_SANDBOX_BIN", workspace.binary("tidegate-sandbox"))
 }
 
-fn prepare(workspace: &Workspace) -> Result<()> {
+fn prepare(workspace: &Workspace, scope: Scope) -> Result<()> {
     venv::ensure(workspace, &workspace.venv(), "sandbox/requirements.txt")?;
-    build::for_sandbox(workspace)
+    build::build(workspace, scope)
 }
 
 fn state(workspace: &Workspace) -> PathBuf {
