@@ -45,7 +45,8 @@ impl Comparison {
 /// What a missing datapoint counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
-    Missing,
+    /// `missing`: neither breaching nor not.
+    Unknown,
     NotBreaching,
     Breaching,
     Ignore,
@@ -54,7 +55,7 @@ pub(super) enum Missing {
 impl Missing {
     pub(super) fn parse(text: &str) -> Option<Self> {
         match text {
-            "missing" => Some(Self::Missing),
+            "missing" => Some(Self::Unknown),
             "notBreaching" => Some(Self::NotBreaching),
             "breaching" => Some(Self::Breaching),
             "ignore" => Some(Self::Ignore),
@@ -105,13 +106,13 @@ pub(super) fn evaluate(criteria: &Criteria, datapoints: &[Option<f64>]) -> Optio
             }
             surely
         }
-        Missing::Missing if recent.is_empty() => {
+        Missing::Unknown if recent.is_empty() => {
             let reason =
                 "Insufficient Data: no datapoints were received for the evaluation range.".to_owned();
             return Some(Verdict { state: AlarmState::InsufficientData, reason, recent });
         }
         // Fewer datapoints than the alarm asks for: those that are there decide.
-        Missing::Missing => breaching >= needed.min(recent.len()),
+        Missing::Unknown => breaching >= needed.min(recent.len()),
         Missing::Ignore => breaching >= needed,
     };
     let (state, count, word, way) = if alarm {
@@ -128,7 +129,7 @@ pub(super) fn evaluate(criteria: &Criteria, datapoints: &[Option<f64>]) -> Optio
     };
     let shown: Vec<String> = recent.iter().map(|value| format!("{value:?}")).collect();
     let treated = match (absent, criteria.missing) {
-        (0, _) | (_, Missing::Missing | Missing::Ignore) => String::new(),
+        (0, _) | (_, Missing::Unknown | Missing::Ignore) => String::new(),
         (absent, Missing::Breaching) => {
             format!(" {absent} missing datapoint(s) were treated as [Breaching].")
         }
@@ -158,7 +159,7 @@ mod tests {
                 _ => None,
             })
             .collect();
-        let ways = [Missing::Missing, Missing::Ignore, Missing::Breaching, Missing::NotBreaching];
+        let ways = [Missing::Unknown, Missing::Ignore, Missing::Breaching, Missing::NotBreaching];
         for (missing, expected) in ways.into_iter().zip(expected) {
             let criteria = Criteria {
                 comparison: Comparison::Greater,

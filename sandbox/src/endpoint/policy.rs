@@ -222,9 +222,9 @@ fn cloudwatch(home: &Home<'_>, operation: &str, input: &Value) -> Vec<Need> {
 
 /// Whether policy documents allow something: an explicit deny wins, nothing is allowed by default.
 pub(super) fn allows(policies: &[Value], need: &Need) -> bool {
-    let statements = policies.iter().flat_map(|policy| match &policy["Statement"] {
-        Value::Array(statements) => statements.iter().collect::<Vec<_>>(),
-        single => vec![single],
+    let statements = policies.iter().flat_map(|policy| {
+        let statement = &policy["Statement"];
+        statement.as_array().map_or_else(|| std::slice::from_ref(statement), Vec::as_slice)
     });
     let mut allowed = false;
     for statement in statements.filter(|statement| applies(statement, need)) {

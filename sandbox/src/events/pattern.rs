@@ -64,24 +64,15 @@ fn text_test(operand: &Value, text: Option<&str>, test: impl Fn(&str, &str) -> b
 }
 
 fn one_of(operand: &Value, test: impl Fn(&Value) -> bool) -> bool {
-    match operand {
-        Value::Array(operands) => operands.iter().any(test),
-        single => test(single),
-    }
+    operand.as_array().map_or(std::slice::from_ref(operand), Vec::as_slice).iter().any(test)
 }
 
 fn anything_but(operand: &Value, actual: &Value) -> bool {
-    match operand {
-        Value::Object(operator) => {
-            // Each of several operands has to be something else.
-            !operator.iter().any(|(name, operand)| {
-                one_of(operand, |operand| {
-                    option_matches(&serde_json::json!({name.as_str(): operand}), actual)
-                })
-            })
-        }
-        operand => !one_of(operand, |operand| same(operand, actual)),
-    }
+    let Value::Object(operator) = operand else { return !one_of(operand, |operand| same(operand, actual)) };
+    // Each of several operands has to be something else.
+    !operator.iter().any(|(name, operand)| {
+        one_of(operand, |operand| option_matches(&serde_json::json!({name.as_str(): operand}), actual))
+    })
 }
 
 fn same(expected: &Value, actual: &Value) -> bool {
