@@ -146,8 +146,8 @@ fn spawn(options: &Options, tmp: &Path, log: &Path, addr: SocketAddr) -> Result<
         .env("S3_DATA_DIR", tmp.join("s3"))
         .stdin(Stdio::piped())
         .stdout(out)
-        .stderr(err)
-        .kill_on_drop(true);
+        .stderr(err);
+    // Not `kill_on_drop`: that would kill the launcher before it can kill the functions. Dropping closes the pipe.
     command.spawn().with_context(|| format!("failed to run {}", python.display()))
 }
 
@@ -188,14 +188,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ends_when_the_pipe_closes() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut process = Process::start(&testing::options(dir.path())).await.unwrap();
-        drop(process.child.stdin.take());
-        let status =
-            tokio::time::timeout(Duration::from_secs(10), process.child.wait()).await.unwrap().unwrap();
-        assert!(!status.success());
-        assert!(std::net::TcpStream::connect(process.addr()).is_err());
+    async fn dropping_it_ends_it_and_the_functions() {
+        let stack = testing::Stack::deploy().await;
+        let function = stack.invoke("intake", json!({})).await["PID"].as_str().unwrap().to_owned();
+        let ministack = stack.process.child.id().unwrap().to_string();
+        assert!(runs(&function) && runs(&ministack));
+        drop(stack);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while runs(&function) || runs(&ministack) {
+            assert!(Instant::now() < deadline, "something is left behind");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Whether there is such a process that is not merely waiting to be collected.
+    fn runs(pid: &str) -> bool {
+        let state = std::process::Command::new("ps").args(["-o", "stat=", "-p", pid]).output().unwrap();
+        let state = String::from_utf8(state.stdout).unwrap();
+        !state.trim().is_empty() && !state.trim().starts_with('Z')
     }
 
     #[tokio::test]

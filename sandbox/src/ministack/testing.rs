@@ -23,7 +23,7 @@ def handle(event):
     if "Records" in event:
         return {"batchItemFailures": []}
     if "operation" not in event:
-        return dict(os.environ)
+        return {**os.environ, "PID": str(os.getpid())}
     client = botocore.session.get_session().create_client(event["service"])
     try:
         client._make_api_call(event["operation"], event.get("input", {}))
