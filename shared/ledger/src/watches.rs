@@ -14,11 +14,7 @@ pub fn watched_by(policy: &Policy, home: &Home) -> Vec<Watched> {
     let repository = policy.from.ecr.repository.clone();
     let mut watched = vec![
         Watched::Repository(home.account.clone(), home.region.clone(), repository),
-        Watched::EcsService(
-            target.account.clone(),
-            target.region.clone(),
-            target.service.clone(),
-        ),
+        Watched::EcsService(target.account.clone(), target.region.clone(), target.service.clone()),
     ];
     for alarm in &policy.rollback.alarms {
         let alarm = Watched::Alarm(target.account.clone(), target.region.clone(), alarm.clone());

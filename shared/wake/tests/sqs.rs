@@ -1,5 +1,7 @@
 //! The wake queue against a real SQS protocol: ministack for what works, a scripted endpoint for what fails.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 

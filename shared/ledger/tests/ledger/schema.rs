@@ -1,0 +1,220 @@
+//! Rows of other versions of Tidegate, and rows that are broken: read rightly, or told with their keys; never skipped.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::{Value, json};
+use tidegate_core::ports::{ErrorKind, Ledger, Watched};
+
+use crate::fixture::*;
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+fn number(value: u64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn release_pk(n: usize) -> String {
+    format!("RELEASE#{}", id(n))
+}
+
+/// Two services and two releases; the tests then damage rows of the first.
+async fn two_of_each(table: &str) -> Fixture {
+    let fixture = Fixture::new(table).await;
+    for service in ["shop", "cart"] {
+        fixture.put_head(apply(&policy(service, &["5xx"]), 0)).await;
+    }
+    fixture.create(&[release(1, "shop"), release(2, "cart")]).await;
+    fixture
+}
+
+/// Changes the stored JSON of a row.
+async fn edit(fixture: &Fixture, pk: &str, sk: &str, change: impl FnOnce(&mut Value)) {
+    let item = fixture
+        .client
+        .get_item()
+        .table_name(&fixture.table)
+        .key("pk", text(pk))
+        .key("sk", text(sk))
+        .send()
+        .await
+        .unwrap()
+        .item
+        .unwrap();
+    let mut body: Value = serde_json::from_str(item["body"].as_s().unwrap()).unwrap();
+    change(&mut body);
+    fixture.damage(pk, sk, "body", text(body.to_string())).await;
+}
+
+#[tokio::test]
+async fn a_row_of_a_newer_schema_is_an_error_that_says_what_to_do() {
+    let fixture = two_of_each("newer").await;
+    let ledger = &fixture.ledger;
+    fixture.damage(&release_pk(1), "STATE", "schema", number(2)).await;
+    fixture.damage(&release_pk(1), "HISTORY#00000000000000000000", "schema", number(2)).await;
+    fixture.damage("SERVICE#shop", "HEAD", "schema", number(3)).await;
+    let watch = format!("WATCH#alarm#{}#{}#5xx", home().account, home().region);
+    fixture.damage(&watch, "SERVICE#shop", "schema", number(2)).await;
+
+    let error = refused(ledger.release(&id(1)).await, ErrorKind::Invalid, "NewerSchema");
+    assert_eq!(
+        error.message,
+        format!(
+            "row pk=RELEASE#{} sk=STATE has schema 2 and this version reads up to 1: finish deploying the newer version of \
+             Tidegate, which wrote it",
+            id(1)
+        )
+    );
+    refused(ledger.open().await, ErrorKind::Invalid, "NewerSchema");
+    refused(ledger.releases(&name("shop"), 5).await, ErrorKind::Invalid, "NewerSchema");
+    refused(ledger.history(&id(1)).await, ErrorKind::Invalid, "NewerSchema");
+    refused(ledger.service(&name("shop")).await, ErrorKind::Invalid, "NewerSchema");
+    refused(ledger.services().await, ErrorKind::Invalid, "NewerSchema");
+    let alarm = tidegate_core::ids::AlarmName::new("5xx").unwrap();
+    let watched = Watched::Alarm(home().account, home().region, alarm);
+    refused(ledger.watchers(&watched).await, ErrorKind::Invalid, "NewerSchema");
+
+    // The other release is not held up: it is woken, read and listed on its own.
+    assert_eq!(ledger.due(at(9)).await.unwrap().len(), 2);
+    assert_eq!(ledger.release(&id(2)).await.unwrap(), Some(release(2, "cart")));
+    assert_eq!(ledger.releases(&name("cart"), 5).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_policy_is_not_replaced_over_a_row_of_a_newer_schema() {
+    let fixture = two_of_each("newer-head").await;
+    fixture.damage("SERVICE#shop", "HEAD", "schema", number(2)).await;
+    let change =
+        tidegate_core::ports::Commit { head: Some(apply(&policy("shop", &[]), 1)), ..Default::default() };
+    refused(fixture.ledger.commit(change).await, ErrorKind::Invalid, "NewerSchema");
+}
+
+#[tokio::test]
+async fn an_old_reader_skips_what_a_newer_version_added_within_the_schema() {
+    let fixture = two_of_each("older-reader").await;
+    edit(&fixture, &release_pk(1), "STATE", |body| {
+        body["approvals"] = json!([{ "by": "someone" }]);
+        body["report"]["confidence"] = json!(0.5);
+    })
+    .await;
+    edit(&fixture, "SERVICE#shop", "HEAD", |body| body["frozen_until"] = json!("2030-01-01T00:00:00Z")).await;
+    edit(&fixture, &release_pk(1), "HISTORY#00000000000000000000", |body| body["trace"] = json!("1-2-3"))
+        .await;
+    fixture.damage(&release_pk(1), "STATE", "gsi9pk", text("LATER")).await;
+
+    assert_eq!(fixture.ledger.release(&id(1)).await.unwrap(), Some(release(1, "shop")));
+    assert_eq!(
+        fixture.ledger.service(&name("shop")).await.unwrap(),
+        Some(apply(&policy("shop", &["5xx"]), 0).head)
+    );
+    assert_eq!(fixture.ledger.history(&id(1)).await.unwrap(), [entry(0, "created")]);
+}
+
+/// The rows of the first version with everything optional left out. They are never regenerated: rows like these are in tables.
+const FIRST_RELEASE: &str = r#"{
+    "id": "00000000000000000000000001", "service": "shop",
+    "target": {"account": "111122223333", "region": "eu-central-1", "cluster": "prod", "service": "shop-web"},
+    "image": {"registry": "111122223333.dkr.ecr.eu-central-1.amazonaws.com", "repository": "shop/shop",
+              "digest": "sha256:0000000000000000000000000000000000000000000000000000000000000001"},
+    "intent": {"kind": "deploy"}, "requested_by": {"kind": "event", "source": "aws.ecr", "id": "event-1"},
+    "created_at": "2027-01-15T08:00:00Z", "version": 0, "phase": {"phase": "queued"},
+    "wake": {"at": "2027-01-15T08:00:01Z", "why": "its turn may have come"}
+}"#;
+const FIRST_HEAD: &str = r#"{
+    "version": 0, "watching_since": "2027-01-15T08:00:00Z",
+    "policy": {"service": "shop", "from": {"ecr": {"repository": "shop/shop", "tags": ["v*"]}},
+               "to": {"ecs": {"cluster": "prod", "service": "shop-web", "container": "app"}},
+               "strategy": {"canary": {"percent": 10, "bake": "5m"}, "bake": "15m"}}
+}"#;
+const FIRST_ENTRY: &str = r#"{"version": 0, "at": "2027-01-15T08:00:00Z", "actor": {"kind": "tidegate"},
+    "what": "created", "why": "the test"}"#;
+
+#[tokio::test]
+async fn a_new_reader_reads_the_rows_of_the_first_version() {
+    let fixture = two_of_each("first").await;
+    fixture.damage(&release_pk(1), "STATE", "body", text(FIRST_RELEASE)).await;
+    fixture.damage("SERVICE#shop", "HEAD", "body", text(FIRST_HEAD)).await;
+    fixture.damage(&release_pk(1), "HISTORY#00000000000000000000", "body", text(FIRST_ENTRY)).await;
+
+    let mut expected = release(1, "shop");
+    expected.report = Default::default();
+    assert_eq!(fixture.ledger.release(&id(1)).await.unwrap(), Some(expected));
+    assert_eq!(
+        fixture.ledger.service(&name("shop")).await.unwrap(),
+        Some(apply(&policy("shop", &[]), 0).head)
+    );
+    assert_eq!(fixture.ledger.history(&id(1)).await.unwrap(), [entry(0, "created")]);
+}
+
+#[track_caller]
+fn names(error: &tidegate_core::ports::PortError, parts: &[&str]) {
+    for part in parts {
+        assert!(error.message.contains(part), "{part:?} is not in: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_row_is_told_with_its_keys_and_never_skipped() {
+    let pk = release_pk(1);
+    let keys = format!("pk={pk} sk=STATE");
+    let cases: [(&str, &str, AttributeValue, &str); 7] = [
+        ("not-json", "body", text("{"), "body: "),
+        ("not-text", "body", number(1), "no text attribute body"),
+        ("trailing", "body", text(format!("{FIRST_RELEASE} x")), "trailing characters"),
+        ("version", "version", number(7), "its attribute version is Some(7) and its body says 0"),
+        ("no-schema", "schema", text("1"), "schema"),
+        ("schema-zero", "schema", number(0), "schema"),
+        (
+            "other-id",
+            "body",
+            text(FIRST_RELEASE.replace("0001\", \"service", "0009\", \"service")),
+            "its body is release 00000000000000000000000009",
+        ),
+    ];
+    for (table, attribute, value, problem) in cases {
+        let fixture = two_of_each(&format!("broken-{table}")).await;
+        fixture.damage(&pk, "STATE", attribute, value).await;
+        let error = refused(fixture.ledger.release(&id(1)).await, ErrorKind::Invalid, "CorruptRow");
+        names(&error, &[&keys, problem]);
+        names(&refused(fixture.ledger.open().await, ErrorKind::Invalid, "CorruptRow"), &[&keys]);
+        let listed = fixture.ledger.releases(&name("shop"), 5).await;
+        names(&refused(listed, ErrorKind::Invalid, "CorruptRow"), &[&keys]);
+        assert_eq!(fixture.ledger.due(at(9)).await.unwrap().len(), 2);
+        assert_eq!(fixture.ledger.release(&id(2)).await.unwrap(), Some(release(2, "cart")));
+    }
+}
+
+#[tokio::test]
+async fn a_field_that_cannot_be_read_is_named() {
+    let fixture = two_of_each("field").await;
+    edit(&fixture, &release_pk(1), "STATE", |body| body["target"]["account"] = json!("12")).await;
+    let error = refused(fixture.ledger.release(&id(1)).await, ErrorKind::Invalid, "CorruptRow");
+    names(&error, &["target.account", "AWS account id"]);
+
+    // A policy with a rule this version does not know must not be carried out without it.
+    edit(&fixture, "SERVICE#shop", "HEAD", |body| body["policy"]["approvals"] = json!(1)).await;
+    let error = refused(fixture.ledger.service(&name("shop")).await, ErrorKind::Invalid, "CorruptRow");
+    names(&error, &["pk=SERVICE#shop sk=HEAD", "approvals", "newer version"]);
+    names(&refused(fixture.ledger.services().await, ErrorKind::Invalid, "CorruptRow"), &["approvals"]);
+}
+
+#[tokio::test]
+async fn a_row_that_breaks_an_invariant_is_not_acted_on() {
+    let fixture = two_of_each("broken-invariant").await;
+    edit(&fixture, &release_pk(1), "STATE", |body| drop(body.as_object_mut().unwrap().remove("wake"))).await;
+    let error = refused(fixture.ledger.release(&id(1)).await, ErrorKind::Invalid, "Invariant");
+    names(&error, &["sk=STATE", "wake-up"]);
+}
+
+#[tokio::test]
+async fn a_broken_wake_key_or_watch_row_is_told() {
+    let fixture = two_of_each("broken-keys").await;
+    fixture.damage(&release_pk(1), "STATE", "gsi2sk", text("2000")).await;
+    let error = refused(fixture.ledger.due(at(9)).await, ErrorKind::Invalid, "CorruptRow");
+    names(&error, &[&release_pk(1), "gsi2sk"]);
+
+    let history = "HISTORY#00000000000000000000";
+    edit(&fixture, &release_pk(2), history, |body| body["version"] = json!(5)).await;
+    let error = refused(fixture.ledger.history(&id(2)).await, ErrorKind::Invalid, "CorruptRow");
+    names(&error, &[history, "version 5"]);
+}
