@@ -20,14 +20,16 @@ pub struct AlarmStateChange {
     #[serde(rename = "alarmName")]
     pub name: AlarmName,
     /// The state it is in now.
+    #[serde(deserialize_with = "decode::fields")]
     pub state: StateAt,
     /// The state it was in.
-    #[serde(rename = "previousState")]
+    #[serde(rename = "previousState", default, deserialize_with = "decode::some_fields")]
     pub previous: Option<StateAt>,
     /// What kind of alarm it is.
+    #[serde(default, deserialize_with = "decode::some_fields")]
     pub configuration: Option<AlarmConfiguration>,
     /// The mute rule that holds the alarm's actions back now.
-    #[serde(rename = "muteDetail")]
+    #[serde(rename = "muteDetail", default, deserialize_with = "decode::some_fields")]
     pub mute: Option<Mute>,
 }
 
@@ -140,9 +142,10 @@ pub struct ContributorStateChange {
     #[serde(rename = "alarmName")]
     pub name: AlarmName,
     /// The time series.
-    #[serde(rename = "alarmContributor")]
+    #[serde(rename = "alarmContributor", deserialize_with = "decode::fields")]
     pub contributor: Contributor,
     /// The state the time series is in.
+    #[serde(deserialize_with = "decode::fields")]
     pub state: StateAt,
 }
 
@@ -174,7 +177,7 @@ pub struct AlarmInvocation {
     /// Its region.
     pub region: Region,
     /// What an event has as its detail.
-    #[serde(rename = "alarmData")]
+    #[serde(rename = "alarmData", deserialize_with = "decode::fields")]
     pub change: AlarmStateChange,
 }
 

@@ -64,7 +64,7 @@ struct BuildDetail {
     status: BuildStatus,
     #[serde(rename = "current-phase")]
     phase: Option<String>,
-    #[serde(rename = "additional-information")]
+    #[serde(rename = "additional-information", default, deserialize_with = "decode::some_fields")]
     more: Option<BuildInformation>,
 }
 
@@ -77,7 +77,9 @@ struct BuildInformation {
     source_version: Option<String>,
     #[serde(rename = "build-start-time", default, deserialize_with = "decode::some_timestamp")]
     started_at: Option<Timestamp>,
+    #[serde(default, deserialize_with = "decode::some_fields")]
     logs: Option<BuildLogs>,
+    #[serde(default, deserialize_with = "decode::some_fields")]
     artifact: Option<BuildArtifact>,
 }
 

@@ -48,7 +48,7 @@ pub struct PipelineStateChange {
     /// The action, when the event is about an action.
     pub action: Option<String>,
     /// How an action ended.
-    #[serde(rename = "execution-result")]
+    #[serde(rename = "execution-result", default, deserialize_with = "decode::some_fields")]
     pub result: Option<ActionResult>,
 }
 

@@ -1,7 +1,11 @@
 //! One way to decode JSON, so that every refusal names the path of the field; and the odd spellings of AWS.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use jiff::Timestamp;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
@@ -17,14 +21,14 @@ pub(crate) struct Place {
 /// Decodes a whole document; anything but white space after it is an error.
 pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Place> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| place("", error))?;
+    let Fields(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| place("", error))?;
     json.end().map_err(|error| Place { path: ".".into(), problem: error.to_string() })?;
     Ok(value)
 }
 
 /// Decodes a part of a document that is found at `at`, or all of it when `at` is empty.
 pub(crate) fn from_value<T: DeserializeOwned>(at: &str, value: &Value) -> Result<T, Place> {
-    serde_path_to_error::deserialize(value).map_err(|error| place(at, error))
+    serde_path_to_error::deserialize(value).map_err(|error| place(at, error)).map(|Fields(value)| value)
 }
 
 fn place(at: &str, error: serde_path_to_error::Error<serde_json::Error>) -> Place {
@@ -34,7 +38,65 @@ fn place(at: &str, error: serde_path_to_error::Error<serde_json::Error>) -> Plac
         (at, ".") => at.to_owned(),
         (at, path) => format!("{at}.{path}"),
     };
-    Place { path, problem: error.into_inner().to_string() }
+    Place { path, problem: clipped(error.into_inner().to_string()) }
+}
+
+/// A long value is quoted in a refusal only by its beginning; what is allowed, at the end, stays. Payloads do not belong in logs.
+pub(crate) fn clipped(problem: String) -> String {
+    const SIDE: usize = 120;
+    let length = problem.chars().count();
+    if length <= 2 * SIDE + 1 {
+        return problem;
+    }
+    let (start, end) = (problem.chars().take(SIDE), problem.chars().skip(length - SIDE));
+    start.chain(['…']).chain(end).collect()
+}
+
+/// A structure that only a JSON object is read as. Derived, serde would also take a list for its fields in their order, which no
+/// message of ours or of AWS is.
+struct Fields<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Fields<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnlyObjects<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyObjects<T> {
+            type Value = Fields<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fields<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Fields)
+            }
+        }
+        deserializer.deserialize_map(OnlyObjects(PhantomData))
+    }
+}
+
+/// A part with fields of its own.
+pub(crate) fn fields<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Fields::deserialize(deserializer).map(|Fields(value)| value)
+}
+
+/// The same, when it may be left out.
+pub(crate) fn some_fields<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::<Fields<T>>::deserialize(deserializer)?.map(|Fields(value)| value))
+}
+
+/// A list of parts with fields of their own.
+pub(crate) fn list_of_fields<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Vec::<Fields<T>>::deserialize(deserializer)?.into_iter().map(|Fields(value)| value).collect())
 }
 
 /// A JSON object, kept as it is.
@@ -134,6 +196,20 @@ mod tests {
         for text in ["", "yesterday", "2017-09-01", "Sep 31, 2017 4:12:29 PM", "1504282349"] {
             assert_eq!(parse_timestamp(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_refusal_never_quotes_a_whole_payload() {
+        let long = format!("{{\"a\":\"{}\"}}", "ü".repeat(10_000));
+        #[derive(Debug, Deserialize)]
+        struct Holder {
+            #[serde(rename = "a")]
+            _a: u64,
+        }
+        let place = from_slice::<Holder>(long.as_bytes()).unwrap_err();
+        assert_eq!(place.path, "a");
+        assert!(place.problem.chars().count() < 250, "{}", place.problem);
+        assert!(place.problem.contains("expected u64"), "{}", place.problem);
     }
 
     #[test]

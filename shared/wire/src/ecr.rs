@@ -206,18 +206,19 @@ pub struct InspectorFinding {
     pub status: FindingStatus,
     /// One line for people, e.g. `CVE-2026-1234 - openssl`.
     pub title: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "decode::list_of_fields")]
     resources: Vec<FindingResource>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct FindingResource {
+    #[serde(default, deserialize_with = "decode::some_fields")]
     details: Option<FindingDetails>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct FindingDetails {
-    #[serde(rename = "awsEcrContainerImage")]
+    #[serde(rename = "awsEcrContainerImage", default, deserialize_with = "decode::some_fields")]
     image: Option<FindingImage>,
 }
 

@@ -485,7 +485,7 @@ struct TaskDetail {
     stop_code: Option<StopCode>,
     #[serde(rename = "stoppedReason")]
     stopped_reason: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "decode::list_of_fields")]
     containers: Vec<ContainerState>,
     #[serde(rename = "updatedAt", default, deserialize_with = "decode::some_timestamp")]
     updated_at: Option<Timestamp>,

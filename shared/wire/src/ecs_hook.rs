@@ -26,7 +26,7 @@ pub struct HookInvocation {
     #[serde(rename = "resourceArn")]
     pub deployment: DeploymentArn,
     /// What is deployed, and where traffic goes.
-    #[serde(rename = "executionDetails")]
+    #[serde(rename = "executionDetails", deserialize_with = "decode::fields")]
     pub details: ExecutionDetails,
     /// What the hook is configured with, merged with what it returned before.
     #[serde(rename = "hookDetails")]

@@ -148,6 +148,6 @@ impl Envelope {
 
     /// The error for a field whose value cannot be what the field says.
     pub(crate) fn malformed(&self, path: impl Into<String>, problem: impl Into<String>) -> EventError {
-        EventError::at(&self.title(), Place { path: path.into(), problem: problem.into() })
+        EventError::at(&self.title(), Place { path: path.into(), problem: decode::clipped(problem.into()) })
     }
 }

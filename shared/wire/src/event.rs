@@ -114,7 +114,7 @@ impl Event {
     }
 }
 
-/// One line for histories and logs. It holds names only, no payload.
+/// One line for histories and logs: names, states and the reason AWS gives.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -26,8 +26,10 @@ wire_enum! {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ObjectCreated {
     /// The bucket.
+    #[serde(deserialize_with = "decode::fields")]
     pub bucket: Bucket,
     /// The object.
+    #[serde(deserialize_with = "decode::fields")]
     pub object: Object,
     /// What wrote it.
     pub reason: Option<CreationReason>,
