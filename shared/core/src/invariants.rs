@@ -72,7 +72,8 @@ pub fn check_step(old: &Release, new: &Release) -> Result<(), Vec<String>> {
     if goes_back(&old.phase) && !goes_back(&new.phase) {
         broken.push("a release on the way back never goes forward again".to_owned());
     }
-    if goes_back(&old.phase) && new.progress.set > old.progress.set {
+    let share = |release: &Release| release.progress.set.unwrap_or(Percent::NONE);
+    if goes_back(&old.phase) && share(new) > share(old) {
         broken.push("after a breach the candidate's share never rises again".to_owned());
     }
     if let (Phase::Running { stage: from, .. }, Phase::Running { stage: to, .. }) = (&old.phase, &new.phase)

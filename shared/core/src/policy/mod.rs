@@ -147,7 +147,7 @@ struct RawStrategy {
 #[schemars(rename = "Canary")]
 struct CanarySteps {
     /// The first share, 0.1 to 99.9. Default 5.
-    #[serde(default = "scalars::five_percent")]
+    #[serde(default = "scalars::five_percent", deserialize_with = "scalars::some_percent")]
     percent: Percent,
     /// How long the first share is watched. Default 10m.
     #[serde(default = "scalars::ten_minutes")]
@@ -159,7 +159,7 @@ struct CanarySteps {
 #[schemars(rename = "Linear")]
 struct LinearSteps {
     /// The size of each step, 3 to 100. Default 10.
-    #[serde(default = "scalars::ten_percent")]
+    #[serde(default = "scalars::ten_percent", deserialize_with = "scalars::some_percent")]
     percent: Percent,
     /// How long each step is watched. Default 6m.
     #[serde(default = "scalars::six_minutes")]

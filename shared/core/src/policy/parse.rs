@@ -115,6 +115,11 @@ on_newer: queue
             "p.yaml:5:32: strategy.canary.percent: found 0.05, allowed 0.1 to 100 in steps of 0.1",
         );
         refused(
+            "percent: 10,",
+            "percent: 0,",
+            "p.yaml:5:32: strategy.canary.percent: found 0, allowed 0.1 to 100 in steps of 0.1",
+        );
+        refused(
             r#"["main-*", "v[0-9]*"]"#,
             "[]",
             "p.yaml:3:53: from.ecr.tags: found an empty list, allowed one entry or more",

@@ -82,7 +82,6 @@ impl<'de> Deserialize<'de> for Percent {
             }
             fn visit_f64<E: de::Error>(self, value: f64) -> Result<Percent, E> {
                 Percent::from_f64(value)
-                    .filter(|percent| *percent > Percent::NONE)
                     .ok_or_else(|| E::custom(format!("found {value}, allowed 0.1 to 100 in steps of 0.1")))
             }
             fn visit_u64<E: de::Error>(self, value: u64) -> Result<Percent, E> {
@@ -112,6 +111,14 @@ impl JsonSchema for Percent {
             "type": "number", "minimum": 0.1, "maximum": 100, "multipleOf": 0.1,
             "description": "A share of traffic in percent, in steps of 0.1."
         })
+    }
+}
+
+/// A share a policy asks for is more than nothing. Shares that are stored, set or measured may be 0 %, so the type itself allows it.
+pub(super) fn some_percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Percent, D::Error> {
+    match Percent::deserialize(deserializer)? {
+        Percent::NONE => Err(de::Error::custom("found 0, allowed 0.1 to 100 in steps of 0.1")),
+        percent => Ok(percent),
     }
 }
 
