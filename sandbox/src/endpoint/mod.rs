@@ -456,4 +456,6 @@ fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
 }
 
 #[cfg(test)]
+mod ministack_tests;
+#[cfg(test)]
 mod tests;
