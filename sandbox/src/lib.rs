@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod events;
 pub mod images;
 pub mod load;
+pub mod local;
 pub mod ministack;
 pub mod ports;
 pub mod protocol;

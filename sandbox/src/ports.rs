@@ -71,7 +71,11 @@ pub trait LoadBalancers: Send + Sync {
     /// The weighted target groups a rule or listener forwards to, in order.
     fn forward_weights(&self, rule_or_listener_arn: &str) -> Result<Vec<(String, u32)>, AwsError>;
     /// Sets the weights of a rule's or listener's forward action, keeping the rest of the rule.
-    fn set_forward_weights(&self, rule_or_listener_arn: &str, weights: &[(String, u32)]) -> Result<(), AwsError>;
+    fn set_forward_weights(
+        &self,
+        rule_or_listener_arn: &str,
+        weights: &[(String, u32)],
+    ) -> Result<(), AwsError>;
 }
 
 /// One event as an AWS service emits it to EventBridge's default bus.

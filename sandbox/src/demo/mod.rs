@@ -1,1 +1,95 @@
-//! (in progress)
+//! The demo: one image that is promoted and one that rolls itself back, on real HTTP traffic, with every request accounted for.
+
+mod narrate;
+mod release;
+mod report;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use crate::images::Behaviour;
+use crate::load::{self, Load};
+use crate::local::shop::{Plan, Shop};
+use crate::local::{Local, Options};
+use narrate::Narrator;
+use release::Tidegate;
+
+/// How the demo runs.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DemoArgs {
+    /// Requests a second.
+    #[arg(long, default_value_t = 60.0)]
+    rate: f64,
+    /// How long the canary and the whole are watched, seconds.
+    #[arg(long, default_value_t = 15)]
+    bake: u32,
+    /// Percent of requests the bad version answers with HTTP 500.
+    #[arg(long, default_value_t = 40.0)]
+    errors: f64,
+}
+
+/// Runs it. The exit code is 0 only if the good version was promoted, the bad one rolled back, and no request was lost.
+///
+/// # Errors
+/// When something of the sandbox does not start, or a command of Tidegate cannot be run.
+pub async fn run(options: Options, tidegate: &Path, args: DemoArgs) -> Result<ExitCode> {
+    let narrator = Narrator::new();
+    tokio::select! {
+        finished = perform(options, tidegate, &args, &narrator) => finished,
+        _ = tokio::signal::ctrl_c() => {
+            narrator.say("interrupted");
+            Ok(ExitCode::from(130))
+        }
+    }
+}
+
+async fn perform(
+    options: Options,
+    tidegate: &Path,
+    args: &DemoArgs,
+    narrator: &Narrator,
+) -> Result<ExitCode> {
+    narrator.chapter("a local AWS, with Tidegate deployed from template.yaml");
+    let dir = options.dir.clone();
+    let local = Arc::new(Local::start(options).await?);
+    narrator.say(&format!("endpoint {}", local.endpoint.url()));
+    let shop = Shop::open(&local, Plan::checkout()).await?;
+    let address = shop.address.context("the shop has no address")?;
+    narrator.say(&format!("service checkout runs v1, two tasks behind http://{address}/"));
+
+    let tidegate = Tidegate::new(tidegate, &local);
+    let policy = dir.join("checkout.yaml");
+    let strategy = format!("{{ canary: {{ percent: 10, bake: {bake}s }}, bake: {bake}s }}", bake = args.bake);
+    let text = shop.policy(&strategy);
+    std::fs::write(&policy, &text).with_context(|| format!("failed to write {}", policy.display()))?;
+    narrator.quote(&text);
+    tidegate.show(&["apply", &policy.display().to_string()], narrator).await?;
+
+    let load = Load::start(load::Plan::new(address, args.rate));
+    narrator.chapter("the plan, before anything happens");
+    // A tag the policy does not select: the image is there to be planned for, and nothing starts.
+    shop.push(&local, "preview-2", Behaviour::healthy("v2")).await?;
+    tidegate.show(&["plan", "checkout", "preview-2"], narrator).await?;
+
+    narrator.chapter("a good image is pushed");
+    let good = release::follow(&local, &shop, &tidegate, &load, narrator, "main-2", Behaviour::healthy("v2"))
+        .await?;
+
+    narrator.chapter("a bad image is pushed");
+    let broken = Behaviour { error_percent: args.errors, ..Behaviour::healthy("v3") };
+    let bad = release::follow(&local, &shop, &tidegate, &load, narrator, "main-3", broken).await?;
+    narrator.chapter("why");
+    tidegate.show(&["why", &bad.id], narrator).await?;
+
+    let traffic = load.stop().await;
+    narrator.chapter("the account");
+    let verdict = report::report(&good, &bad, &traffic, &local, narrator);
+    drop(tidegate);
+    if let Some(local) = Arc::into_inner(local) {
+        local.stop().await?;
+    }
+    Ok(verdict)
+}

@@ -192,14 +192,15 @@ fn deregister(service: &Service, task: &Task, world: &World<'_>) {
     }
 }
 
+/// Whether a deregistered task may be stopped: nothing is in flight, or a target group or ECS itself has waited long enough.
 fn drained(service: &Service, task: &Task, world: &World<'_>) -> bool {
     let Some(address) = task.address else { return true };
     let waited = task.stopping_at.map_or(std::time::Duration::ZERO, |at| since(world.now, at));
-    waited >= world.settings.deregistration_delay
-        || service
-            .revision(task.revision)
-            .groups()
-            .all(|group| world.balancers.requests_in_flight(group, address) == 0)
+    let ended = |group: &str| {
+        world.balancers.requests_in_flight(group, address) == 0
+            || world.balancers.target_health(group, address) == TargetHealth::Unused
+    };
+    waited >= world.settings.deregistration_delay || service.revision(task.revision).groups().all(ended)
 }
 
 fn exited(service: &mut Service, task: &mut Task, code: Option<i32>, world: &World<'_>) {

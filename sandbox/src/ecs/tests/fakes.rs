@@ -97,7 +97,8 @@ impl LoadBalancers for Fakes {
 
     fn target_health(&self, group: &str, target: SocketAddr) -> TargetHealth {
         if !self.targets.lock().unwrap().contains(&(group.to_owned(), target)) {
-            return TargetHealth::Unused;
+            let draining = *self.in_flight.lock().unwrap() > 0;
+            return if draining { TargetHealth::Draining } else { TargetHealth::Unused };
         }
         if *self.all_healthy.lock().unwrap() {
             return TargetHealth::Healthy;

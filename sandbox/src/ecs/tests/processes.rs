@@ -1,85 +1,250 @@
-//! ECS with its own scheduler, on the real clock, with real processes as tasks.
+//! ECS with its own scheduler, on the real clock, with real processes behind a real load balancer.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use super::fakes::Fakes;
-use super::{definition, service};
+use super::{canary, definition, pauses, service, with};
 use crate::ecs::{Ecs, Identity, Ports, Settings};
-use crate::ports::{Caller, Service as _};
+use crate::elb::{self, Elb, Served, TrafficObserver};
+use crate::ports::{Caller, Service};
+
+struct Unobserved;
+
+impl TrafficObserver for Unobserved {
+    fn served(&self, _: &Served) {}
+}
+
+async fn call(service: &dyn Service, operation: &str, input: Value) -> Value {
+    match service.call(operation, input, &Caller::default()).await {
+        Ok(answer) => answer,
+        Err(error) => panic!("{operation}: {error:?}"),
+    }
+}
 
 struct Live {
     ecs: Ecs,
-    fakes: Arc<Fakes>,
+    elb: Elb,
+    url: String,
+    rule: String,
+    blue: String,
+    green: String,
+    client: Client<HttpConnector, Empty<Bytes>>,
 }
 
 impl Live {
-    async fn call(&self, operation: &str, input: Value) -> Value {
-        self.ecs.call(operation, input, &Caller::default()).await.unwrap()
+    /// A load balancer with a rule over two target groups, and an empty cluster.
+    async fn new() -> Self {
+        let options = elb::Options { seconds_scale: 0.01, ..elb::Options::default() };
+        let elb = Elb::new(options, Arc::new(Unobserved));
+        let balancer = call(&elb, "CreateLoadBalancer", json!({"Name": "shop"})).await;
+        let balancer = balancer["LoadBalancers"][0]["LoadBalancerArn"].clone();
+        let mut groups = Vec::new();
+        for name in ["blue", "green"] {
+            let input = json!({"Name": name, "Protocol": "HTTP", "Port": 80, "TargetType": "ip",
+                "HealthCheckPath": "/health", "HealthCheckIntervalSeconds": 5, "HealthCheckTimeoutSeconds": 4});
+            let group = call(&elb, "CreateTargetGroup", input).await;
+            groups.push(group["TargetGroups"][0]["TargetGroupArn"].as_str().unwrap().to_owned());
+        }
+        let forward = |groups: &[String]| {
+            json!([{"Type": "forward", "ForwardConfig": {"TargetGroups": [
+                {"TargetGroupArn": groups[0], "Weight": 1}, {"TargetGroupArn": groups[1], "Weight": 0},
+            ]}}])
+        };
+        let input = json!({"LoadBalancerArn": balancer, "Port": 0, "DefaultActions": forward(&groups)});
+        let listener = call(&elb, "CreateListener", input).await["Listeners"][0].clone();
+        let input = json!({
+            "ListenerArn": listener["ListenerArn"], "Priority": 1,
+            "Conditions": [{"Field": "path-pattern", "Values": ["/*"]}], "Actions": forward(&groups),
+        });
+        let rule = call(&elb, "CreateRule", input).await["Rules"][0]["RuleArn"].as_str().unwrap().to_owned();
+
+        let fakes = Fakes::new();
+        let ports = Ports {
+            balancers: Arc::new(elb.clone()),
+            events: fakes.clone(),
+            alarms: fakes.clone(),
+            images: fakes.clone(),
+            launcher: Arc::new(crate::tasks::test_launcher()),
+        };
+        let settings = Settings {
+            seconds_per_minute: 0.1,
+            task_start: Duration::from_millis(10),
+            tick: Duration::from_millis(10),
+            ..Settings::default()
+        };
+        let identity = Identity { account: "111122223333".into(), region: "eu-west-1".into() };
+        let ecs = Ecs::start(ports, identity, settings);
+        call(&ecs, "CreateCluster", json!({"clusterName": "prod"})).await;
+        let url = format!("http://127.0.0.1:{}/", listener["Port"]);
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let [blue, green] = <[String; 2]>::try_from(groups).unwrap();
+        Self { ecs, elb, url, rule, blue, green, client }
     }
 
-    async fn status(&self) -> Value {
-        let list = json!({"cluster": "prod", "service": "shop"});
-        self.call("ListServiceDeployments", list).await["serviceDeployments"][0]["status"].clone()
+    /// Creates the service at `v1` and waits for it.
+    async fn service(&self, configuration: Value) {
+        call(&self.ecs, "RegisterTaskDefinition", definition("v1")).await;
+        let balancer = json!({
+            "targetGroupArn": self.blue, "containerName": "app", "containerPort": 8080,
+            "advancedConfiguration": {
+                "alternateTargetGroupArn": self.green, "productionListenerRule": self.rule, "roleArn": "arn:role",
+            },
+        });
+        let request = service(json!({"loadBalancers": [balancer], "deploymentConfiguration": configuration}));
+        call(&self.ecs, "CreateService", request).await;
+        self.until("v1", |deployment| deployment["status"] == "SUCCESSFUL").await;
     }
 
-    async fn until_successful(&self) {
+    async fn release(&self, version: &str) {
+        call(&self.ecs, "RegisterTaskDefinition", definition(version)).await;
+        let update = json!({"cluster": "prod", "service": "shop", "taskDefinition": "shop"});
+        call(&self.ecs, "UpdateService", update).await;
+    }
+
+    async fn deployment(&self) -> Value {
+        let list =
+            call(&self.ecs, "ListServiceDeployments", json!({"cluster": "prod", "service": "shop"})).await;
+        let arn = list["serviceDeployments"][0]["serviceDeploymentArn"].clone();
+        let described =
+            call(&self.ecs, "DescribeServiceDeployments", json!({"serviceDeploymentArns": [arn]})).await;
+        described["serviceDeployments"][0].clone()
+    }
+
+    async fn until(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(40);
-        while self.status().await != "SUCCESSFUL" {
-            assert!(tokio::time::Instant::now() < deadline, "not in time: {}", self.status().await);
+        loop {
+            let deployment = self.deployment().await;
+            if condition(&deployment) {
+                return deployment;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "not in time: {what}: {deployment:#}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// The versions that the registered targets answer with.
-    async fn versions(&self) -> Vec<String> {
-        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-        let targets: Vec<_> =
-            self.fakes.targets.lock().unwrap().iter().map(|(_, address)| *address).collect();
-        let mut versions = Vec::new();
-        for address in targets {
-            let answer = client.get(format!("http://{address}/").parse().unwrap()).await.unwrap();
-            versions.push(answer.headers()["x-version"].to_str().unwrap().to_owned());
+    async fn waiting_hook(&self) -> Value {
+        let waits = |deployment: &Value| deployment["lifecycleHookDetails"][0]["status"] == "AWAITING_ACTION";
+        self.until("a hook", waits).await
+    }
+
+    async fn continue_hook(&self) {
+        let deployment = self.waiting_hook().await;
+        let input = json!({
+            "serviceDeploymentArn": deployment["serviceDeploymentArn"],
+            "hookId": deployment["lifecycleHookDetails"][0]["hookId"],
+        });
+        call(&self.ecs, "ContinueServiceDeployment", input).await;
+    }
+
+    /// Who answers, or the status when it is not 200.
+    async fn get(&self) -> String {
+        match self.client.get(self.url.parse().unwrap()).await {
+            Ok(answer) if answer.status() == 200 => {
+                let version = answer.headers()["x-version"].to_str().unwrap().to_owned();
+                answer.into_body().collect().await.map_or("broken off".to_owned(), |_| version)
+            }
+            Ok(answer) => answer.status().to_string(),
+            Err(error) => error.to_string(),
         }
-        versions
+    }
+
+    async fn count(&self, requests: usize) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for _ in 0..requests {
+            *counts.entry(self.get().await).or_default() += 1;
+        }
+        counts
     }
 }
 
-#[tokio::test]
-async fn a_release_replaces_real_processes() {
-    let fakes = Fakes::new();
-    // The fake load balancer believes that whatever listens is healthy.
-    *fakes.all_healthy.lock().unwrap() = true;
-    let ports = Ports {
-        balancers: fakes.clone(),
-        events: fakes.clone(),
-        alarms: fakes.clone(),
-        images: fakes.clone(),
-        launcher: Arc::new(crate::tasks::test_launcher()),
-    };
-    let settings = Settings {
-        seconds_per_minute: 0.05,
-        task_start: Duration::from_millis(10),
-        tick: Duration::from_millis(10),
-        ..Settings::default()
-    };
-    let identity = Identity { account: "111122223333".into(), region: "eu-west-1".into() };
-    let live = Live { ecs: Ecs::start(ports, identity, settings), fakes };
-    live.call("CreateCluster", json!({"clusterName": "prod"})).await;
-    live.call("RegisterTaskDefinition", definition("v1")).await;
-    let configuration = json!({"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 1});
-    live.call("CreateService", service(json!({"deploymentConfiguration": configuration}))).await;
-    live.until_successful().await;
-    assert_eq!(live.versions().await, ["v1", "v1"]);
+fn counts<const N: usize>(counts: [(&str, usize); N]) -> BTreeMap<String, usize> {
+    counts.into_iter().map(|(version, count)| (version.to_owned(), count)).collect()
+}
 
-    live.call("RegisterTaskDefinition", definition("v2")).await;
-    live.call("UpdateService", json!({"cluster": "prod", "service": "shop", "taskDefinition": "shop"})).await;
-    live.until_successful().await;
-    assert_eq!(live.versions().await, ["v2", "v2"]);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_canary_carries_its_share_and_no_request_is_lost_forward_or_back() {
+    let live = Live::new().await;
+    let hooks = pauses(&["PRE_PRODUCTION_TRAFFIC_SHIFT"]);
+    let quick = json!({"strategy": "CANARY", "canaryConfiguration": {"canaryPercent": 10, "canaryBakeTimeInMinutes": 0}});
+    // The first deployment waits at its hook as any other.
+    let first = async {
+        live.continue_hook().await;
+    };
+    tokio::join!(live.service(with(quick, "lifecycleHooks", hooks)), async {
+        tokio::time::timeout(Duration::from_secs(40), until_service(&live)).await.unwrap();
+        first.await;
+    });
+    assert_eq!(live.count(20).await, counts([("v1", 20)]));
+
+    let (seen, stop) = (Mutex::new(BTreeMap::<String, usize>::new()), AtomicBool::new(false));
+    let load = async {
+        while !stop.load(Ordering::Relaxed) {
+            let answer = live.get().await;
+            *seen.lock().unwrap().entry(answer).or_default() += 1;
+        }
+    };
+    let story = async {
+        live.release("v2").await;
+        live.continue_hook().await;
+        live.until("the canary", |deployment| {
+            deployment["targetServiceRevision"]["requestedProductionTrafficWeight"] == 10.0
+        })
+        .await;
+        let second = live.waiting_hook().await;
+        assert_eq!(second["lifecycleStage"], "PRE_PRODUCTION_TRAFFIC_SHIFT");
+        let arn = second["serviceDeploymentArn"].clone();
+        call(&live.ecs, "StopServiceDeployment", json!({"serviceDeploymentArn": arn})).await;
+        live.until("rolled back", |deployment| deployment["status"] == "ROLLBACK_SUCCESSFUL").await;
+
+        live.release("v3").await;
+        live.continue_hook().await;
+        live.until("10 %", |deployment| {
+            deployment["targetServiceRevision"]["requestedProductionTrafficWeight"] == 10.0
+        })
+        .await;
+        live.continue_hook().await;
+        live.until("v3", |deployment| deployment["status"] == "SUCCESSFUL").await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(load, story);
+    assert_eq!(live.count(20).await, counts([("v3", 20)]));
+    let seen = seen.into_inner().unwrap();
+    assert!(seen.keys().all(|answer| ["v1", "v2", "v3"].contains(&answer.as_str())), "{seen:?}");
+    live.elb.shutdown();
+}
+
+async fn until_service(live: &Live) {
+    let list = json!({"cluster": "prod"});
+    while call(&live.ecs, "ListServices", list.clone()).await["serviceArns"].as_array().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_canary_gets_exactly_its_weight() {
+    let live = Live::new().await;
+    live.service(canary()).await;
+    let hooks =
+        json!({"lifecycleHooks": pauses(&["POST_PRODUCTION_TRAFFIC_SHIFT", "PRE_PRODUCTION_TRAFFIC_SHIFT"])});
+    let update = json!({"cluster": "prod", "service": "shop", "deploymentConfiguration": hooks});
+    call(&live.ecs, "UpdateService", update).await;
+    live.release("v2").await;
+    live.continue_hook().await;
+    live.until("the second hook", |deployment| {
+        deployment["targetServiceRevision"]["requestedProductionTrafficWeight"] == 10.0
+            && deployment["lifecycleHookDetails"][0]["status"] == "AWAITING_ACTION"
+    })
+    .await;
+    assert_eq!(live.count(100).await, counts([("v1", 90), ("v2", 10)]));
+    live.elb.shutdown();
 }

@@ -1,0 +1,218 @@
+//! One release, followed from the push to its end: what Tidegate says, beside what the load balancer really does.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use super::narrate::Narrator;
+use crate::images::Behaviour;
+use crate::load::{Load, Snapshot};
+use crate::local::Local;
+use crate::local::shop::Shop;
+use crate::ports::{AlarmState, Alarms as _};
+
+/// How long a release may take in the demo.
+const LIMIT: Duration = Duration::from_secs(240);
+const POLL: Duration = Duration::from_millis(20);
+const SAY_EVERY: Duration = Duration::from_secs(5);
+
+/// The command line, as a person would use it.
+pub(super) struct Tidegate {
+    binary: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl Tidegate {
+    pub(super) fn new(binary: &Path, local: &Local) -> Self {
+        Self { binary: binary.to_owned(), environment: local.environment() }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(args).envs(self.environment.iter().cloned()).kill_on_drop(true).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command and quotes what it prints; it has to succeed, or to say the release did not.
+    pub(super) async fn show(&self, args: &[&str], narrator: &Narrator) -> Result<()> {
+        narrator.say(&format!("$ tidegate {}", args.join(" ")));
+        let output = self
+            .command(args)
+            .output()
+            .await
+            .with_context(|| format!("failed to run {}", self.binary.display()))?;
+        narrator.quote(&String::from_utf8_lossy(&output.stdout));
+        // `why` of a release that was rolled back says so with its exit code, as every command does.
+        if !output.status.success() && args.first() != Some(&"why") {
+            bail!("tidegate {} failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
+    /// Runs a command for its JSON.
+    pub(super) async fn json(&self, args: &[&str]) -> Result<Value> {
+        let output = self.command(args).arg("--json").output().await.context("failed to run tidegate")?;
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            format!(
+                "tidegate {} did not answer with JSON: {}",
+                args.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })
+    }
+}
+
+/// What became of a release, and what was measured beside it.
+#[derive(Debug)]
+pub(super) struct Followed {
+    pub(super) id: String,
+    pub(super) version: String,
+    /// The exit code of `tidegate watch`.
+    pub(super) exit: Option<i32>,
+    /// When the alarm went off.
+    pub(super) alarm_at: Option<Timestamp>,
+    /// When the load balancer sent the candidate nothing any more.
+    pub(super) restored_at: Option<Timestamp>,
+    /// The highest weight the candidate had, percent.
+    pub(super) peak: u32,
+    pub(super) took: Duration,
+}
+
+/// Pushes the image and follows its release to the end.
+pub(super) async fn follow(
+    local: &Local,
+    shop: &Shop,
+    tidegate: &Tidegate,
+    load: &Load,
+    narrator: &Narrator,
+    tag: &str,
+    behaviour: Behaviour,
+) -> Result<Followed> {
+    let started = Instant::now();
+    let version = behaviour.version.clone();
+    let before = shop.weights(local)?;
+    let digest = shop.push(local, tag, behaviour).await?;
+    narrator.say(&format!("pushed {}:{tag} ({})", shop.plan.repository, &digest[..19]));
+    let id = release_of(tidegate, shop, &digest).await?;
+    let mut watch = tidegate
+        .command(&["watch", &id])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("failed to run tidegate watch")?;
+    let output = watch.stdout.take().context("the output of tidegate watch is not there")?;
+    let mut lines = BufReader::new(output).lines();
+    let mut seen = Measured::new(before, load.snapshot());
+    let mut ticks = tokio::time::interval(POLL);
+    let mut spoken = Instant::now();
+    loop {
+        tokio::select! {
+            line = lines.next_line() => match line.context("tidegate watch broke off")? {
+                Some(line) => narrator.quote(&line),
+                None => break,
+            },
+            _ = ticks.tick() => {
+                seen.look(local, shop, narrator)?;
+                if spoken.elapsed() >= SAY_EVERY {
+                    spoken = Instant::now();
+                    seen.say_traffic(load.snapshot(), narrator);
+                }
+                if started.elapsed() > LIMIT {
+                    bail!("the release was not over within {LIMIT:?}");
+                }
+            }
+        }
+    }
+    let status = watch.wait().await.context("tidegate watch did not end")?;
+    Ok(Followed {
+        id,
+        version,
+        exit: status.code(),
+        alarm_at: seen.alarm_at,
+        restored_at: seen.restored_at,
+        peak: seen.peak,
+        took: started.elapsed(),
+    })
+}
+
+/// The release the push started: nobody but the event told Tidegate of it.
+async fn release_of(tidegate: &Tidegate, shop: &Shop, digest: &str) -> Result<String> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let releases = tidegate.json(&["releases", &shop.plan.name]).await?;
+        let list = releases["releases"].as_array().or(releases.as_array()).cloned().unwrap_or_default();
+        let found = list.iter().find(|release| release["image"]["digest"] == digest);
+        if let Some(id) = found.and_then(|release| release["id"].as_str()) {
+            return Ok(id.to_owned());
+        }
+        if Instant::now() > deadline {
+            bail!("no release was started for {digest}: {releases}");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// What the sandbox itself measures, beside what Tidegate says.
+struct Measured {
+    /// The target group that is idle at first: the candidate's.
+    candidate: usize,
+    weights: [u32; 2],
+    peak: u32,
+    alarm_at: Option<Timestamp>,
+    restored_at: Option<Timestamp>,
+    traffic: Snapshot,
+}
+
+impl Measured {
+    fn new(weights: [u32; 2], traffic: Snapshot) -> Self {
+        let candidate = usize::from(weights[1] == 0);
+        Self { candidate, weights, peak: 0, alarm_at: None, restored_at: None, traffic }
+    }
+
+    fn look(&mut self, local: &Local, shop: &Shop, narrator: &Narrator) -> Result<()> {
+        if self.alarm_at.is_none() && local.cloudwatch.state(&shop.alarm) == Some(AlarmState::Alarm) {
+            self.alarm_at = Some(Timestamp::now());
+            narrator.say(&format!("ALARM {}", shop.alarm));
+        }
+        let weights = shop.weights(local)?;
+        if weights != self.weights {
+            self.weights = weights;
+            let candidate = weights[self.candidate];
+            self.peak = self.peak.max(candidate);
+            narrator.say(&format!("load balancer: old {}, new {candidate}", weights[1 - self.candidate]));
+            if candidate == 0 && self.alarm_at.is_some() && self.restored_at.is_none() {
+                self.restored_at = Some(Timestamp::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// The traffic since it was last said.
+    fn say_traffic(&mut self, now: Snapshot, narrator: &Narrator) {
+        let answered = now.total.answered().saturating_sub(self.traffic.total.answered()).max(1);
+        let versions: Vec<String> = now
+            .total
+            .by_version
+            .iter()
+            .filter_map(|(version, count)| {
+                let new = count - self.traffic.total.by_version.get(version).copied().unwrap_or(0);
+                #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+                let share = 100.0 * new as f64 / answered as f64;
+                (new > 0).then(|| format!("{version} {share:.1} %"))
+            })
+            .collect();
+        let errors = now.total.errors().saturating_sub(self.traffic.total.errors());
+        narrator.say(&format!(
+            "traffic: {answered} answers, {}, {errors} errors, {} lost",
+            versions.join(", "),
+            now.total.lost()
+        ));
+        self.traffic = now;
+    }
+}

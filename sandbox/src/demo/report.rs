@@ -1,0 +1,86 @@
+//! The final table, and the verdict.
+
+use std::process::ExitCode;
+
+use super::narrate::Narrator;
+use super::release::Followed;
+use crate::load::Snapshot;
+use crate::local::Local;
+
+/// `tidegate watch` of a promoted release.
+const PROMOTED: i32 = 0;
+/// `tidegate watch` of a release that was rolled back.
+const ROLLED_BACK: i32 = 3;
+
+/// Says what was measured, and whether it is what was promised.
+pub(super) fn report(
+    good: &Followed,
+    bad: &Followed,
+    traffic: &Snapshot,
+    local: &Local,
+    narrator: &Narrator,
+) -> ExitCode {
+    let total = &traffic.total;
+    narrator.quote(&format!("requests sent           {:>8}", total.sent));
+    narrator.quote(&format!("requests lost           {:>8}", total.lost()));
+    for (version, count) in &total.by_version {
+        let errors = total.errors_by_version.get(version).copied().unwrap_or(0);
+        narrator.quote(&format!("served by {version:<14}{count:>8}   of which errors {errors:>6}"));
+    }
+    // Answers without a version are the load balancer's own: 502, 503, 504.
+    let balancer_errors = total.errors_by_version.get("-").copied().unwrap_or(0);
+    narrator.quote(&format!("errors users saw        {:>8}", total.errors()));
+    narrator.quote(&format!(
+        "latency p50/p90/p99     {:>8}",
+        traffic.latency_ms.map(|ms| format!("{ms:.1} ms")).join(" / ")
+    ));
+    let restored = bad
+        .alarm_at
+        .zip(bad.restored_at)
+        .map(|(alarm, restored)| restored.duration_since(alarm).as_secs_f64());
+    match restored {
+        Some(secs) => narrator.quote(&format!("breach to all traffic back {secs:>5.2} s")),
+        None => narrator.quote("breach to all traffic back  not seen"),
+    }
+    for release in [good, bad] {
+        let took = release.took.as_secs_f64();
+        narrator.quote(&format!(
+            "{:<4}{:<28} peak {:>3} %  took {took:.0} s",
+            release.version, release.id, release.peak
+        ));
+    }
+    let dead: Vec<String> = local
+        .events
+        .log()
+        .iter()
+        .filter(|delivery| delivery.outcome == "dead_letter")
+        .map(|delivery| {
+            format!(
+                "{} {}: {}",
+                delivery.source,
+                delivery.detail_type,
+                delivery.error.clone().unwrap_or_default()
+            )
+        })
+        .collect();
+    let checks = [
+        ("the good version was promoted", good.exit == Some(PROMOTED) && good.peak == 100),
+        ("the bad version was rolled back", bad.exit == Some(ROLLED_BACK)),
+        ("the bad version never had more than the canary's share", bad.peak == 10),
+        ("the way back was seen on the load balancer", restored.is_some()),
+        ("no request was lost", total.lost() == 0 && total.in_flight() == 0),
+        ("the load balancer always had somewhere to send a request", balancer_errors == 0),
+        ("every event was handled", dead.is_empty()),
+    ];
+    let mut verdict = ExitCode::SUCCESS;
+    for (what, holds) in checks {
+        narrator.say(&format!("{} {what}", if holds { "ok    " } else { "FAILED" }));
+        if !holds {
+            verdict = ExitCode::FAILURE;
+        }
+    }
+    for line in dead {
+        narrator.quote(&line);
+    }
+    verdict
+}

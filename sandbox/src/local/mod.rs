@@ -1,0 +1,237 @@
+//! The whole local AWS, put together: ministack, the endpoint in front of it, ECS, load balancers, CloudWatch, the event bus, and
+//! Tidegate deployed into it from its own template.
+
+pub mod admin;
+pub mod shop;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::sync::Notify;
+
+use crate::cloudwatch::{self, CloudWatch};
+use crate::ecs::{Ecs, Identity, Ports, Settings};
+use crate::elb::{self, Elb};
+use crate::endpoint::{Endpoint, Iam};
+use crate::events::bus::MinistackBus;
+use crate::events::{self, Dispatcher};
+use crate::images::EcrImages;
+use crate::ministack::{self, Client, Deployed, Deployment};
+use crate::tasks::ProcessLauncher;
+
+/// The account everything lives in, as AWS's own examples name it.
+pub const ACCOUNT: &str = "111122223333";
+/// The region everything lives in.
+pub const REGION: &str = "eu-central-1";
+/// The role the sandbox's services name as infrastructure role.
+pub const INFRASTRUCTURE_ROLE: &str = "arn:aws:iam::111122223333:role/ecs-infrastructure";
+
+/// What the local AWS is made of.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The Python environment with ministack.
+    pub venv: PathBuf,
+    /// Its own directory, for logs and temporary files.
+    pub dir: PathBuf,
+    /// Tidegate's template and the directory with its functions; `None` for an AWS without Tidegate.
+    pub tidegate: Option<Tidegate>,
+    /// Records every AWS call into this file.
+    pub record: Option<PathBuf>,
+    /// The binary that is started as a task; the running one when `None`.
+    pub task_binary: Option<PathBuf>,
+    /// The timing of ECS.
+    pub ecs: Settings,
+    /// Changes of weights reach the last load balancer node this late.
+    pub weight_propagation: Duration,
+    /// The level the functions log at.
+    pub log_level: String,
+}
+
+/// What of Tidegate is deployed.
+#[derive(Debug, Clone)]
+pub struct Tidegate {
+    /// `template.yaml`.
+    pub template: PathBuf,
+    /// The directory with `<function>/bootstrap`.
+    pub functions: PathBuf,
+    /// The stack's name.
+    pub stack: String,
+}
+
+impl Options {
+    /// A local AWS as the demo has it: short waits, everything else as documented.
+    pub fn new(venv: PathBuf, dir: PathBuf) -> Self {
+        let ecs = Settings {
+            deregistration_delay: Duration::from_secs(5),
+            steady_state_interval: Duration::from_secs(60),
+            ..Settings::default()
+        };
+        Self {
+            venv,
+            dir,
+            tidegate: None,
+            record: None,
+            task_binary: None,
+            ecs,
+            weight_propagation: Duration::ZERO,
+            log_level: "INFO".into(),
+        }
+    }
+}
+
+/// The running local AWS. Dropping it ends every process it started.
+pub struct Local {
+    /// The one endpoint.
+    pub endpoint: Endpoint,
+    /// ministack, as root.
+    pub client: Client,
+    /// ECS.
+    pub ecs: Ecs,
+    /// The load balancers.
+    pub elb: Elb,
+    /// CloudWatch.
+    pub cloudwatch: CloudWatch,
+    /// The event bus.
+    pub events: Dispatcher,
+    /// The outputs of Tidegate's stack, when it was deployed.
+    pub deployed: Option<Deployed>,
+    /// Notified when someone asks over the admin API that everything ends.
+    pub down: Arc<Notify>,
+    ministack: ministack::Process,
+    alarms: tokio::task::AbortHandle,
+}
+
+impl Local {
+    /// Starts everything and waits until it answers.
+    ///
+    /// # Errors
+    /// When ministack does not start, or Tidegate's template cannot be deployed.
+    pub async fn start(options: Options) -> Result<Self> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let endpoint = Endpoint::bind(address).await.context("failed to open the endpoint")?;
+        if let Some(path) = &options.record {
+            endpoint.record(path).with_context(|| format!("failed to record into {}", path.display()))?;
+        }
+        let ministack = ministack::Process::start(&ministack::Options {
+            venv: options.venv.clone(),
+            dir: options.dir.join("ministack"),
+            endpoint_url: Some(endpoint.url()),
+            account_id: ACCOUNT.into(),
+            region: REGION.into(),
+            log_level: options.log_level.clone(),
+        })
+        .await?;
+        let client = ministack.root_client();
+        endpoint.set_upstream(ministack.addr());
+        endpoint.set_iam(Iam::new(client.clone(), ACCOUNT), true);
+        let events = Dispatcher::new(
+            events::Options::new(ACCOUNT, REGION),
+            Arc::new(MinistackBus::new(client.clone())),
+        );
+        let place = cloudwatch::Options { account: ACCOUNT.into(), region: REGION.into() };
+        let cloudwatch = CloudWatch::new(place, Arc::new(events.clone()));
+        let alarms = cloudwatch.run();
+        let elb = Elb::new(
+            elb::Options {
+                account: ACCOUNT.into(),
+                region: REGION.into(),
+                nodes: if options.weight_propagation.is_zero() { 1 } else { 3 },
+                weight_propagation: options.weight_propagation,
+                seconds_scale: 0.1,
+                ..elb::Options::default()
+            },
+            Arc::new(cloudwatch.clone()),
+        );
+        let ecs = start_ecs(&options, &client, &events, &cloudwatch, &elb)?;
+        endpoint.register("ecs", Arc::new(ecs.clone()));
+        endpoint.register("elasticloadbalancing", Arc::new(elb.clone()));
+        endpoint.register("monitoring", Arc::new(cloudwatch.clone()));
+        endpoint.mount(elb.admin());
+        endpoint.mount(cloudwatch.admin());
+        endpoint.mount(events.admin());
+        let down = Arc::new(Notify::new());
+        let deployed = match &options.tidegate {
+            Some(tidegate) => Some(deploy(&client, tidegate).await.context("failed to deploy Tidegate")?),
+            None => None,
+        };
+        let local =
+            Self { endpoint, client, ecs, elb, cloudwatch, events, deployed, down, ministack, alarms };
+        local.endpoint.mount(admin::routes(&local));
+        Ok(local)
+    }
+
+    /// Where ministack writes what it and the functions log.
+    pub fn log(&self) -> PathBuf {
+        self.ministack.log().to_owned()
+    }
+
+    /// The environment of a process that is to use this AWS, as root.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        [
+            ("AWS_ENDPOINT_URL", self.endpoint.url().as_str()),
+            ("AWS_REGION", REGION),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
+    }
+
+    /// Ends everything in order: no more events, no more tasks, then ministack and its functions.
+    ///
+    /// # Errors
+    /// When ministack does not end.
+    pub async fn stop(self) -> Result<()> {
+        self.alarms.abort();
+        self.ecs.stop_all();
+        self.endpoint.shutdown();
+        self.elb.shutdown();
+        self.ministack.stop().await
+    }
+}
+
+fn start_ecs(
+    options: &Options,
+    client: &Client,
+    events: &Dispatcher,
+    cloudwatch: &CloudWatch,
+    elb: &Elb,
+) -> Result<Ecs> {
+    let launcher = match &options.task_binary {
+        Some(binary) => ProcessLauncher::new(binary.clone(), vec!["task".into()]),
+        None => ProcessLauncher::of_current_exe().context("failed to find the running binary")?,
+    };
+    let ports = Ports {
+        balancers: Arc::new(elb.clone()),
+        events: Arc::new(events.clone()),
+        alarms: Arc::new(cloudwatch.clone()),
+        images: Arc::new(EcrImages::new(Arc::new(client.clone()), ACCOUNT, REGION)),
+        launcher: Arc::new(launcher),
+    };
+    let identity = Identity { account: ACCOUNT.into(), region: REGION.into() };
+    Ok(Ecs::start(ports, identity, options.ecs.clone()))
+}
+
+async fn deploy(client: &Client, tidegate: &Tidegate) -> Result<Deployed> {
+    let parameters = [
+        ("ClusterArns", format!("arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/*")),
+        ("RepositoryArns", format!("arn:aws:ecr:{REGION}:{ACCOUNT}:repository/*")),
+        ("InfrastructureRoleArns", INFRASTRUCTURE_ROLE.to_owned()),
+        ("Architecture", "x86_64".to_owned()),
+    ];
+    let deployment = Deployment {
+        stack: tidegate.stack.clone(),
+        template: tidegate.template.clone(),
+        functions: tidegate.functions.clone(),
+        parameters: parameters
+            .map(|(name, value)| (name.to_owned(), value))
+            .into_iter()
+            .collect::<BTreeMap<_, _>>(),
+    };
+    ministack::deploy(client, &deployment).await
+}
