@@ -26,7 +26,7 @@ use tokio::task::AbortHandle;
 
 use self::alarm::{Alarm, MuteRule};
 use self::store::{BUCKET_MS, Metric, Store};
-use crate::elb::{Served, ServedBy, TrafficObserver};
+use crate::elb::{Hosts, Served, ServedBy, TrafficObserver};
 use crate::ports::{AlarmState, Alarms, AwsError, Caller, EventSink, Service};
 
 /// Where the alarms live.
@@ -149,6 +149,20 @@ impl TrafficObserver for CloudWatch {
             }
         }
     }
+
+    fn hosts(&self, hosts: &Hosts) {
+        let dimensions =
+            [("LoadBalancer", hosts.load_balancer.as_str()), ("TargetGroup", hosts.target_group.as_str())];
+        let mut state = self.inner.lock();
+        for (name, count) in [("HealthyHostCount", hosts.healthy), ("UnHealthyHostCount", hosts.unhealthy)] {
+            let metric = Metric::new(namespace(&hosts.load_balancer), name, &dimensions);
+            state.store.add(metric, hosts.at, u32::try_from(count).map_or(f64::MAX, f64::from), 1.0);
+        }
+    }
+}
+
+fn namespace(load_balancer: &str) -> &'static str {
+    if load_balancer.starts_with("net/") { "AWS/NetworkELB" } else { "AWS/ApplicationELB" }
 }
 
 impl Inner {

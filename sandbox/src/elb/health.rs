@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
+use jiff::Timestamp;
 use tokio::net::TcpStream;
 
 use super::Inner;
 use super::model::HealthCheck;
+use super::stats::Hosts;
 use crate::ports::TargetHealth;
 
 /// How soon a loop notices what no settings announce: a group coming into use, a target leaving.
@@ -35,6 +37,25 @@ pub(super) fn watch(inner: &Arc<Inner>, target_group_arn: &str, address: SocketA
                     .min(next_check.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))),
             )
             .await;
+        }
+    });
+}
+
+/// How often the numbers of hosts are told; AWS does it once a minute.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// Tells the observer the numbers of hosts from now on, as long as the load balancers exist.
+pub(super) fn report(inner: &Arc<Inner>) {
+    let weak = Arc::downgrade(inner);
+    inner.runtime.spawn(async move {
+        let mut ticks = tokio::time::interval(REPORT);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let Some(inner) = weak.upgrade() else { return };
+            for hosts in inner.hosts() {
+                inner.observer.hosts(&hosts);
+            }
         }
     });
 }
@@ -88,6 +109,28 @@ async fn probe(inner: &Inner, check: &HealthCheck, target: SocketAddr) -> Result
 }
 
 impl Inner {
+    /// The numbers of hosts of every group in use.
+    fn hosts(&self) -> Vec<Hosts> {
+        let model = self.model();
+        let mut found = Vec::new();
+        for group in &model.target_groups {
+            let count = |health: TargetHealth| {
+                u64::try_from(group.targets.iter().filter(|target| target.health == health).count())
+                    .unwrap_or(u64::MAX)
+            };
+            for lb in model.users_of(&group.arn).iter().filter_map(|arn| model.load_balancer(arn)) {
+                found.push(Hosts {
+                    at: Timestamp::now(),
+                    load_balancer: lb.dimension(),
+                    target_group: group.arn.rsplit(':').next().unwrap_or_default().to_owned(),
+                    healthy: count(TargetHealth::Healthy),
+                    unhealthy: count(TargetHealth::Unhealthy),
+                });
+            }
+        }
+        found
+    }
+
     /// Takes one check's result into account. A new target is healthy after its first good check, as AWS documents.
     fn checked(
         &self,

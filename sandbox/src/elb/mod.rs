@@ -34,7 +34,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::runtime::Handle;
 
-pub use self::stats::{Served, ServedBy, TrafficObserver};
+pub use self::stats::{Hosts, Served, ServedBy, TrafficObserver};
 
 use self::model::{Model, Target};
 use self::proxy::Plane;
@@ -101,7 +101,7 @@ impl Elb {
         connector.set_connect_timeout(Some(Duration::from_secs(10)));
         connector.set_nodelay(true);
         let client =
-            Client::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(30)).build(connector);
+            Client::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(10)).build(connector);
         let inner = Inner {
             options,
             model: Mutex::default(),
@@ -113,7 +113,9 @@ impl Elb {
             generation: AtomicU64::new(0),
             next_node: AtomicUsize::new(0),
         };
-        Self { inner: Arc::new(inner) }
+        let inner = Arc::new(inner);
+        health::report(&inner);
+        Self { inner }
     }
 
     /// Where a listener really listens.

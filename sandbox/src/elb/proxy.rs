@@ -29,6 +29,10 @@ use super::weights::Rotation;
 use super::{Inner, lock};
 use crate::ports::TargetHealth;
 
+/// How long a client's connection may be idle. AWS's default is an hour; hyper's half minute would close connections
+/// under clients that are about to use them.
+const KEEP_ALIVE: Duration = Duration::from_secs(3600);
+
 /// A listener at work.
 pub(super) struct Plane {
     listener_arn: String,
@@ -166,6 +170,7 @@ impl Inner {
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
+                .header_read_timeout(KEEP_ALIVE)
                 .serve_connection(TokioIo::new(stream), service);
             // An error here is a client that went away.
             tokio::select! {

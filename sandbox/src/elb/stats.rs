@@ -40,6 +40,26 @@ pub struct Served {
 pub trait TrafficObserver: Send + Sync {
     /// One request was answered.
     fn served(&self, served: &Served);
+
+    /// So many targets of a group are healthy and unhealthy, as a load balancer that uses the group sees it.
+    fn hosts(&self, hosts: &Hosts) {
+        let _ = hosts;
+    }
+}
+
+/// The targets of a group at a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hosts {
+    /// When.
+    pub at: Timestamp,
+    /// `app/name/id`.
+    pub load_balancer: String,
+    /// `targetgroup/name/id`.
+    pub target_group: String,
+    /// Healthy targets.
+    pub healthy: u64,
+    /// Unhealthy targets.
+    pub unhealthy: u64,
 }
 
 #[derive(Debug, Default)]

@@ -237,10 +237,53 @@ async fn a_cookie_keeps_its_client_on_a_group() {
 
 #[tokio::test]
 async fn nodes_follow_a_change_one_after_another() {
-    let options = Options { nodes: 2, weight_propagation: Duration::from_secs(3600), ..Options::default() };
+    let options = Options { nodes: 2, weight_propagation: Duration::from_millis(600), ..Options::default() };
     let setup = Setup::new(options).await;
-    // The rule itself has not reached any node yet.
-    assert_eq!(setup.get("/shop", None).await.0, 404);
+    let node = |number: usize| {
+        // A client of its own has a connection of its own, and so a node of its own.
+        setup.elb.inner.next_node.store(number, Ordering::Relaxed);
+        Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>()
+    };
+    let (first, second) = (node(0), Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
+    let version = async |client: &Client<HttpConnector, Full<Bytes>>| {
+        let answer = client.get(format!("{}/shop", setup.url).parse().unwrap()).await.unwrap();
+        answer.headers().get("x-version").map(|version| version.to_str().unwrap().to_owned())
+    };
+    until(async || version(&first).await.is_some() && version(&second).await.is_some()).await;
+    let weights = [(setup.blue.clone(), 0), (setup.green.clone(), 100)];
+    let changed = Instant::now();
+    setup.elb.set_forward_weights(&setup.rule, &weights).unwrap();
+    // What is set is told at once, whatever the nodes do.
+    assert_eq!(setup.elb.forward_weights(&setup.rule).unwrap(), weights);
+    until(async || version(&first).await.as_deref() == Some("green")).await;
+    assert!(changed.elapsed() >= Duration::from_millis(300));
+    until(async || version(&second).await.as_deref() == Some("green")).await;
+    assert!(changed.elapsed() >= Duration::from_millis(600));
+}
+
+#[tokio::test]
+async fn a_network_load_balancer_has_weights_but_no_rules() {
+    let setup = Setup::new(Options::default()).await;
+    let elb = &setup.elb;
+    let lb = call(elb, "CreateLoadBalancer", json!({"Name": "net", "Type": "network"})).await;
+    let mut action = forward(&[(&setup.blue, 100), (&setup.green, 0)]);
+    action.as_object_mut().unwrap().remove("Order");
+    let input = json!({"LoadBalancerArn": lb["LoadBalancers"][0]["LoadBalancerArn"], "Protocol": "TCP", "DefaultActions": [action]});
+    let listener = call(elb, "CreateListener", input).await["Listeners"][0].clone();
+    let arn = listener["ListenerArn"].as_str().unwrap();
+    let rule =
+        json!({"ListenerArn": arn, "Priority": 1, "Conditions": [{"Field": "path-pattern"}], "Actions": []});
+    assert_eq!(refused(elb, "CreateRule", rule).await, "UnsupportedProtocol");
+    elb.set_forward_weights(arn, &[(setup.blue.clone(), 50), (setup.green.clone(), 50)]).unwrap();
+    let url = format!("http://{}/anything", elb.listener_address(arn).unwrap());
+    let mut green = 0;
+    for _ in 0..10 {
+        let answer = setup.client.get(url.parse().unwrap()).await.unwrap();
+        green += u32::from(answer.headers()["x-version"] == "green");
+    }
+    assert_eq!(green, 5);
+    call(elb, "DeleteListener", json!({"ListenerArn": arn})).await;
+    assert_eq!(elb.listener_address(arn), None);
 }
 
 #[tokio::test]

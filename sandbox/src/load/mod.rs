@@ -139,7 +139,7 @@ impl Load {
         // A retry would hide a lost request.
         let client = Client::builder(TokioExecutor::new())
             .retry_canceled_requests(false)
-            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_idle_timeout(Duration::from_secs(10))
             .build(connector);
         let shared = Arc::new(Shared { plan, client, started: Instant::now(), book: Mutex::default() });
         let (stop, stopped) = watch::channel(false);
