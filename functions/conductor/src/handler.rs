@@ -8,7 +8,7 @@ use tidegate_runtime::drive::deadline;
 use tidegate_wire::wake::WakeMessage;
 
 /// Handles a batch. A message that fails is given back alone; one that can never be read ends in the dead-letter queue that way.
-pub async fn handle(world: &World, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+pub(crate) async fn handle(world: &World, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
     let until = deadline(Timestamp::now(), event.context.deadline);
     let driven = event.payload.records.iter().map(|message| drive(world, message, until));
     let failures = futures::future::join_all(driven).await.into_iter().flatten().collect();

@@ -10,7 +10,7 @@ use tidegate_wire::envelope::{Envelope, Origins};
 use tidegate_wire::event::Event;
 
 /// Handles one event. An error has Lambda try again and at last put the event into the dead-letter queue.
-pub async fn handle(home: &Home, origins: &Origins, payload: Value) -> Result<Value, Error> {
+pub(crate) async fn handle(home: &Home, origins: &Origins, payload: Value) -> Result<Value, Error> {
     let (envelope, event) = Event::from_value(&payload, origins)?;
     let Some(pushed) = pushed(&envelope, &event) else {
         tracing::info!(event.id = %envelope.id, event.title = %envelope.title(), "passed over");

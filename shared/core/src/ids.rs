@@ -80,11 +80,10 @@ macro_rules! id {
     };
 }
 
-fn name_like(value: &str, max: usize, extra: &str) -> bool {
+fn name_like(value: &str, max: usize) -> bool {
     !value.is_empty()
         && value.len() <= max
-        && value.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
-        && value.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && value.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
 fn is_arn(value: &str, service: &str) -> bool {
@@ -98,7 +97,7 @@ fn is_arn(value: &str, service: &str) -> bool {
 id!(
     /// The name Tidegate knows a service by: the `service:` of its policy.
     ServiceName, "service name", "1 to 128 letters, digits, '-' or '_', starting with a letter or digit",
-    r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$", |v| name_like(v, 128, "-_")
+    r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$", |v| name_like(v, 128) && v.starts_with(|c: char| c.is_ascii_alphanumeric())
 );
 id!(
     /// A release: a ULID in lower case, so that ids sort by the time of creation.
@@ -137,17 +136,17 @@ id!(
 id!(
     /// An ECS cluster name.
     ClusterName, "ECS cluster name", "1 to 255 letters, digits, '-' or '_'",
-    r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$", |v| name_like(v, 255, "-_")
+    r"^[A-Za-z0-9_-]{1,255}$", |v| name_like(v, 255)
 );
 id!(
     /// An ECS service name, without cluster.
     EcsServiceName, "ECS service name", "1 to 255 letters, digits, '-' or '_'",
-    r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$", |v| name_like(v, 255, "-_")
+    r"^[A-Za-z0-9_-]{1,255}$", |v| name_like(v, 255)
 );
 id!(
     /// The name of a container within a task definition.
     ContainerName, "container name", "1 to 255 letters, digits, '-' or '_'",
-    r"^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$", |v| name_like(v, 255, "-_")
+    r"^[A-Za-z0-9_-]{1,255}$", |v| name_like(v, 255)
 );
 id!(
     /// A CloudWatch alarm name, metric or composite.
