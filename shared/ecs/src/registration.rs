@@ -112,9 +112,29 @@ fn tags_of(tags: &Value) -> impl Iterator<Item = (String, String)> {
 }
 
 fn hash(document: &Map<String, Value>, tags: &[(String, String)]) -> String {
-    let mut canonical = json!({ "document": document, "tags": tags });
-    canonical.sort_all_objects();
-    hex::encode(Sha256::digest(canonical.to_string()))
+    let whole = canonical(&json!({ "document": document, "tags": tags }));
+    hex::encode(Sha256::digest(whole.to_string()))
+}
+
+/// Without the order that means nothing: of fields, and of things that have names (environment variables, secrets, containers,
+/// volumes), which ECS is known to return in another order than they were given. The order of words in a command is kept.
+fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut sorted: Map<String, Value> =
+                map.iter().map(|(field, value)| (field.clone(), canonical(value))).collect();
+            sorted.sort_keys();
+            Value::Object(sorted)
+        }
+        Value::Array(items) => {
+            let mut items: Vec<Value> = items.iter().map(canonical).collect();
+            if items.iter().all(|item| item["name"].is_string()) {
+                items.sort_by_cached_key(Value::to_string);
+            }
+            Value::Array(items)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
 }
 
 fn invalid(message: impl Into<String>) -> PortError {
@@ -222,6 +242,30 @@ pub(crate) mod tests {
         let mut moved = described(7);
         moved["taskDefinition"]["containerDefinitions"][1]["image"] = image('c').pinned().into();
         assert_eq!(first, source(&moved, &image('a')), "nor does the image that is replaced");
+    }
+
+    #[test]
+    fn only_order_that_means_something_counts() {
+        let source = |app: Value| {
+            let mut described = described(7);
+            for (field, value) in app.as_object().unwrap() {
+                described["taskDefinition"]["containerDefinitions"][1][field] = value.clone();
+            }
+            Candidate::derive(&described, &super::tests::app(), &image('a')).unwrap().source().to_owned()
+        };
+        let variables = |names: &[&str]| {
+            let named = names.iter().map(|name| json!({ "name": name, "value": "x" }));
+            source(json!({ "environment": named.collect::<Vec<_>>() }))
+        };
+        assert_eq!(variables(&["A", "B"]), variables(&["B", "A"]));
+        assert_ne!(variables(&["A", "B"]), variables(&["A", "C"]));
+        let command = |words: &[&str]| source(json!({ "command": words }));
+        assert_ne!(command(&["serve", "fast"]), command(&["fast", "serve"]));
+        let files = |paths: &[&str]| {
+            let files = paths.iter().map(|path| json!({ "type": "s3", "value": path }));
+            source(json!({ "environmentFiles": files.collect::<Vec<_>>() }))
+        };
+        assert_ne!(files(&["a.env", "b.env"]), files(&["b.env", "a.env"]), "the first file wins");
     }
 
     #[test]
