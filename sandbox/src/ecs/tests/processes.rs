@@ -13,7 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use super::fakes::Fakes;
-use super::{canary, definition, pauses, service, with};
+use super::{canary, definition, pauses, service};
 use crate::ecs::{Ecs, Identity, Ports, Settings};
 use crate::elb::{self, Elb, Served, TrafficObserver};
 use crate::ports::{Caller, Service};
@@ -105,6 +105,12 @@ impl Live {
         self.until("v1", |deployment| deployment["status"] == "SUCCESSFUL").await;
     }
 
+    async fn hold_every_shift(&self) {
+        let hooks = json!({"lifecycleHooks": pauses(&["PRE_PRODUCTION_TRAFFIC_SHIFT"])});
+        let update = json!({"cluster": "prod", "service": "shop", "deploymentConfiguration": hooks});
+        call(&self.ecs, "UpdateService", update).await;
+    }
+
     async fn release(&self, version: &str) {
         call(&self.ecs, "RegisterTaskDefinition", definition(version)).await;
         let update = json!({"cluster": "prod", "service": "shop", "taskDefinition": "shop"});
@@ -174,16 +180,12 @@ fn counts<const N: usize>(counts: [(&str, usize); N]) -> BTreeMap<String, usize>
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_held_canary_carries_its_share_and_no_request_is_lost_forward_or_back() {
     let live = Live::new().await;
-    let hooks = pauses(&["PRE_PRODUCTION_TRAFFIC_SHIFT"]);
-    let quick = json!({"strategy": "CANARY", "canaryConfiguration": {"canaryPercent": 10, "canaryBakeTimeInMinutes": 0}});
-    // The first deployment waits at its hook as any other.
-    let first = async {
-        live.continue_hook().await;
-    };
-    tokio::join!(live.service(with(quick, "lifecycleHooks", hooks)), async {
-        tokio::time::timeout(Duration::from_secs(40), until_service(&live)).await.unwrap();
-        first.await;
-    });
+    live.service(json!({
+        "strategy": "CANARY",
+        "canaryConfiguration": {"canaryPercent": 10, "canaryBakeTimeInMinutes": 0},
+    }))
+    .await;
+    live.hold_every_shift().await;
     assert_eq!(live.count(20).await, counts([("v1", 20)]));
 
     let (seen, stop) = (Mutex::new(BTreeMap::<String, usize>::new()), AtomicBool::new(false));
@@ -223,21 +225,11 @@ async fn a_held_canary_carries_its_share_and_no_request_is_lost_forward_or_back(
     live.elb.shutdown();
 }
 
-async fn until_service(live: &Live) {
-    let list = json!({"cluster": "prod"});
-    while call(&live.ecs, "ListServices", list.clone()).await["serviceArns"].as_array().unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_canary_gets_exactly_its_weight() {
     let live = Live::new().await;
     live.service(canary()).await;
-    let hooks =
-        json!({"lifecycleHooks": pauses(&["POST_PRODUCTION_TRAFFIC_SHIFT", "PRE_PRODUCTION_TRAFFIC_SHIFT"])});
-    let update = json!({"cluster": "prod", "service": "shop", "deploymentConfiguration": hooks});
-    call(&live.ecs, "UpdateService", update).await;
+    live.hold_every_shift().await;
     live.release("v2").await;
     live.continue_hook().await;
     live.until("the second hook", |deployment| {
