@@ -215,6 +215,21 @@ async fn statistics_and_percentiles_of_the_traffic() {
 }
 
 #[tokio::test]
+async fn hosts_are_a_metric() {
+    let setup = setup();
+    for (ms, healthy, unhealthy) in [(0, 2, 0), (1000, 1, 1)] {
+        let (load_balancer, target_group) = ("app/shop/1".to_owned(), "targetgroup/green/2".to_owned());
+        setup.cloudwatch.hosts(&Hosts { at: at(ms), load_balancer, target_group, healthy, unhealthy });
+    }
+    let changes = json!({"MetricName": "UnHealthyHostCount", "Statistic": "Maximum", "Threshold": 1.0,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold", "EvaluationPeriods": 1, "DatapointsToAlarm": 1});
+    setup.call("PutMetricAlarm", alarm("hosts", changes)).await;
+    setup.cloudwatch.evaluate(at(1000));
+    setup.cloudwatch.evaluate(at(2000));
+    assert_eq!(setup.states("hosts"), ["OK", "ALARM"]);
+}
+
+#[tokio::test]
 async fn what_is_refused() {
     let setup = setup();
     for (operation, input) in [

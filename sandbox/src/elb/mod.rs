@@ -1,8 +1,8 @@
 //! Elastic Load Balancing v2 with a real HTTP data plane: listener ports are bound, weights are honoured exactly, targets
 //! are health-checked and drained. No emulator has this, and a release tool that moves traffic cannot be watched without it.
 //!
-//! The control plane ([`api`]) changes the [`model`]; every change is compiled into a view that each simulated load
-//! balancer node follows, at once or after [`Options::weight_propagation`]. The data plane ([`proxy`]) only reads views and
+//! The control plane (`api`) changes the `model`; every change is compiled into a view that each simulated load
+//! balancer node follows, at once or after [`Options::weight_propagation`]. The data plane (`proxy`) only reads views and
 //! the health of targets.
 //!
 //! Differences from AWS, on purpose: a listener that asks for port 0 or a privileged port gets a free one and

@@ -22,7 +22,7 @@ use crate::ports::{AwsError, Caller};
 /// Policies and functions are asked for again after this long: long enough to keep calls fast, short enough for a person who
 /// changes a role by hand.
 const FRESH: Duration = Duration::from_secs(5);
-/// An unknown key makes us look for new functions at most this often.
+/// A key that nobody knows is looked for again after this long.
 const RETRY: Duration = Duration::from_millis(500);
 const IAM_VERSION: (&str, &str) = ("Version", "2010-05-08");
 
@@ -31,20 +31,27 @@ pub struct Iam {
     client: Client,
     account: String,
     state: Mutex<State>,
+    /// Held while functions are listed, so that a new function's first calls all wait for the one look.
+    looking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
     /// Access key id to the assumed role's ARN.
     sessions: HashMap<String, String>,
-    looked: Option<Instant>,
+    unknown: HashMap<String, Instant>,
     policies: HashMap<String, (Instant, Vec<Value>)>,
 }
 
 impl Iam {
     /// IAM by the roles and functions of the ministack behind `client`, which has to be root's.
     pub fn new(client: Client, account: &str) -> Self {
-        Self { client, account: account.to_owned(), state: Mutex::default() }
+        Self {
+            client,
+            account: account.to_owned(),
+            state: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The ARN behind an access key; `None` for root and for keys nobody knows.
@@ -52,21 +59,32 @@ impl Iam {
         if is_root(access_key_id) {
             return None;
         }
-        {
-            let mut state = self.lock();
-            if let Some(arn) = state.sessions.get(access_key_id) {
-                return Some(arn.clone());
-            }
-            if state.looked.is_some_and(|at| at.elapsed() < RETRY) {
-                return None;
-            }
-            state.looked = Some(Instant::now());
+        if let Some(known) = self.known(access_key_id) {
+            return known;
+        }
+        let _one_at_a_time = self.looking.lock().await;
+        if let Some(known) = self.known(access_key_id) {
+            return known;
         }
         match self.function_sessions().await {
             Ok(sessions) => self.lock().sessions.extend(sessions),
             Err(error) => tracing::warn!(error.code, error.message, "cannot list functions to find a caller"),
         }
-        self.lock().sessions.get(access_key_id).cloned()
+        let mut state = self.lock();
+        let found = state.sessions.get(access_key_id).cloned();
+        if found.is_none() {
+            state.unknown.insert(access_key_id.to_owned(), Instant::now());
+        }
+        found
+    }
+
+    /// What is known without asking: an ARN, or that there was none a moment ago.
+    fn known(&self, access_key_id: &str) -> Option<Option<String>> {
+        let state = self.lock();
+        match state.sessions.get(access_key_id) {
+            Some(arn) => Some(Some(arn.clone())),
+            None => state.unknown.get(access_key_id).filter(|at| at.elapsed() < RETRY).map(|_| None),
+        }
     }
 
     /// Learns the session in an answer of STS.
