@@ -12,7 +12,7 @@ use tidegate_core::release::Release;
 use crate::world::World;
 
 /// Looks at what `needs` asks for. Errors are part of the answer.
-pub(crate) async fn observe(
+pub async fn observe(
     world: &World,
     release: &Release,
     head: Option<ServiceHead>,

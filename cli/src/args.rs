@@ -1,0 +1,94 @@
+//! The arguments that every command takes, and the commands.
+
+use clap::{Args, Parser, Subcommand};
+use tidegate_core::ids::{AccountId, Region};
+
+use crate::commands::{apply, cancel, plan, release, releases, rollback, validate, watch, why};
+use crate::exit;
+
+/// Release container images to Amazon ECS step by step, and have them rolled back by themselves.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, after_help = exit::HELP, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// Print JSON: one object, or one line for each change with `watch`
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The AWS region Tidegate is installed in [env: AWS_REGION, or the profile's]
+    #[arg(long, global = true, value_name = "REGION")]
+    pub region: Option<Region>,
+    /// The AWS profile [env: AWS_PROFILE]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Another AWS endpoint [env: AWS_ENDPOINT_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// The name Tidegate's stack was deployed with
+    #[arg(long, global = true, value_name = "NAME", env = "TIDEGATE_STACK", default_value = "tidegate", value_parser = stack)]
+    pub stack: String,
+    /// The AWS account Tidegate is installed in [default: the caller's]
+    #[arg(long, global = true, value_name = "ID")]
+    pub account: Option<AccountId>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Store policies; says what changed
+    Apply(apply::Args),
+    /// Check policy files, without AWS
+    Validate(validate::Args),
+    /// Print the JSON Schema of policy files
+    Schema,
+    /// Show what a release would do, its way back, and what preflight finds; changes nothing
+    Plan(plan::Args),
+    /// Release an image
+    Release(release::Args),
+    /// List releases, newest first
+    Releases(releases::Args),
+    /// Follow a release until it has ended
+    Watch(watch::Args),
+    /// Explain where a release is and how it came there
+    Why(why::Args),
+    /// Roll a service back: the release under way, else to the release promoted before
+    Rollback(rollback::Args),
+    /// Break a release off; traffic that has moved is moved back first
+    Cancel(cancel::Args),
+    /// List the services and what they run
+    Services,
+}
+
+/// The names CloudFormation allows: they become part of a table's and a queue's name.
+fn stack(text: &str) -> Result<String, String> {
+    let valid = text.len() <= 120
+        && text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err("letters, digits and '-' are allowed, starting with a letter, at most 120".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,57 @@
+//! `cancel`: breaks a release off. Before traffic has moved it just ends; after that it is moved back first.
+
+use anyhow::Context as _;
+use serde::Serialize;
+use tidegate_core::admission::Ask;
+use tidegate_core::ids::{ReleaseId, ServiceName};
+
+use super::NO_REASON;
+use super::watch::{self, Until};
+use crate::connect::Connection;
+use crate::exit::Exit;
+use crate::find::{self, ReleaseArg};
+use crate::line::{Line, Tone};
+use crate::output::Output;
+
+/// The arguments of `cancel`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A release id, or a service: its newest release
+    #[arg(value_name = "RELEASE|SERVICE")]
+    pub release: ReleaseArg,
+    /// Why; kept in the history
+    #[arg(long, value_name = "TEXT", default_value = NO_REASON, hide_default_value = true)]
+    pub reason: String,
+    /// Follow the release until it has ended
+    #[arg(long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    service: ServiceName,
+    release: ReleaseId,
+    conductor_told: bool,
+}
+
+/// Asks.
+pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
+    let home = connection.home();
+    let release = find::release(&*home.ledger, &args.release).await?.release;
+    let actor = connection.actor().await?;
+    let asked = home.ask(&release.id, Ask::Cancel, &actor, &args.reason).await;
+    asked.with_context(|| format!("failed to cancel release {}", release.id))?;
+    let answer = Answer {
+        service: release.service,
+        release: release.id.clone(),
+        conductor_told: connection.conductor_told(out),
+    };
+    if !out.is_json() {
+        let line = Line::of(Tone::Good, format!("release {}", answer.release))
+            .add(Tone::Plain, format!(" of {} was asked to cancel", answer.service));
+        out.lines(&[line])?;
+    } else if !args.watch {
+        out.object(&answer)?;
+    }
+    if args.watch { watch::follow(connection, &release.id, Until::Ended, out).await } else { Ok(Exit::Ok) }
+}

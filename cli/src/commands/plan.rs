@@ -1,0 +1,138 @@
+//! `plan`: what a release would do and what speaks against it, from the same look at AWS and the same preflight that the conductor
+//! takes. Nothing is changed.
+
+use anyhow::Context as _;
+use tidegate_core::decide;
+use tidegate_core::history::{Actor, Report};
+use tidegate_core::ids::{Image, ReleaseId, ServiceName};
+use tidegate_core::observation::{Observation, ServiceHead};
+use tidegate_core::plan::{self as core_plan, Plan};
+use tidegate_core::preflight::{self, Finding, Preflight};
+use tidegate_core::release::{Intent, Phase, Progress, Release};
+use tidegate_runtime::World;
+use tidegate_runtime::observe::observe;
+
+use crate::connect::Connection;
+use crate::exit::Exit;
+use crate::find;
+use crate::image::ImageArg;
+use crate::output::Output;
+use crate::render;
+use crate::view::{PlanView, PlannedView};
+
+/// The arguments of `plan`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The service
+    pub service: ServiceName,
+    /// A tag, a digest (sha256:…), or REGISTRY/REPOSITORY:TAG or @DIGEST
+    pub image: ImageArg,
+}
+
+/// Looks and tells.
+pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
+    let world = &connection.world;
+    let home = &world.home;
+    let head = find::service(&*home.ledger, &args.service).await?;
+    let image = args.image.resolve(&head.policy, &home.account, &home.region, &*world.images).await?;
+    let view = look(world, &args.service, &head, image).await?;
+    if out.is_json() {
+        out.object(&view)?;
+    } else {
+        out.lines(&render::plan(&view))?;
+    }
+    Ok(if view.blocked { Exit::Blocked } else { Exit::Ok })
+}
+
+async fn look(
+    world: &World,
+    service: &ServiceName,
+    head: &ServiceHead,
+    image: Image,
+) -> anyhow::Result<PlanView> {
+    let release = imagined(world, service, head, image)?;
+    let needs = decide::needs(&release, Some(&head.policy));
+    let seen = observe(world, &release, Some(head.clone()), &needs, &[], &[]).await;
+    let (findings, unseen, plan) = judge(world, head, &release, &seen);
+    Ok(PlanView {
+        service: service.clone(),
+        target: release.target,
+        blocked: plan.is_none(),
+        findings,
+        unseen,
+        notes: notes(head, &release.image),
+        plan: plan.as_ref().map(PlannedView::from),
+        image: release.image,
+    })
+}
+
+fn judge(
+    world: &World,
+    head: &ServiceHead,
+    release: &Release,
+    seen: &Observation,
+) -> (Vec<Finding>, Vec<String>, Option<Plan>) {
+    match preflight::check(&head.policy, &release.image, &release.intent, seen) {
+        Preflight::Pass(ground, findings) => {
+            let now = world.home.time.now();
+            let plan = core_plan::compile(
+                &head.policy,
+                &release.target,
+                &release.image,
+                &release.intent,
+                ground,
+                now,
+            );
+            (findings, Vec::new(), Some(plan))
+        }
+        Preflight::Blocked(findings) => (findings, Vec::new(), None),
+        Preflight::CannotSee(errors) => {
+            let errors = errors.iter().map(ToString::to_string).collect();
+            (Vec::new(), errors, None)
+        }
+    }
+}
+
+/// The release that would be: only what the look and the plan depend on is meant.
+fn imagined(
+    world: &World,
+    service: &ServiceName,
+    head: &ServiceHead,
+    image: Image,
+) -> anyhow::Result<Release> {
+    let now = world.home.time.now();
+    Ok(Release {
+        id: ReleaseId::new("0".repeat(26)).context("failed to imagine a release")?,
+        service: service.clone(),
+        target: head.policy.target(&world.home.account, &world.home.region),
+        image,
+        intent: Intent::Deploy,
+        requested_by: Actor::Tidegate,
+        created_at: now,
+        version: 0,
+        phase: Phase::Preparing { since: now },
+        plan: None,
+        progress: Progress::default(),
+        request: None,
+        acted_at: None,
+        wake: None,
+        report: Report::default(),
+    })
+}
+
+/// What the ledger says that preflight does not ask.
+fn notes(head: &ServiceHead, image: &Image) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(active) = &head.active {
+        notes.push(format!(
+            "release {active} is under way; this one would wait, or replace it, as on_newer says"
+        ));
+    }
+    if let Some(quarantined) = head.quarantine.get(&image.digest) {
+        notes.push(format!(
+            "the image was rolled back by release {} ({}); only `tidegate release --insist` releases it",
+            quarantined.release, quarantined.why
+        ));
+    }
+    notes
+}

@@ -1,0 +1,124 @@
+//! `release`: asks for the release of an image, by a person and for a reason.
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+use tidegate_core::admission::Admission;
+use tidegate_core::ids::{Image, ReleaseId, ServiceName};
+use tidegate_core::ports::Images;
+use tidegate_runtime::arrivals::Asked;
+
+use super::watch::{self, Until};
+use crate::connect::Connection;
+use crate::exit::Exit;
+use crate::find;
+use crate::image::ImageArg;
+use crate::line::{Line, Tone};
+use crate::output::Output;
+
+/// The arguments of `release`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The service
+    pub service: ServiceName,
+    /// A tag, a digest (sha256:…), or REGISTRY/REPOSITORY:TAG or @DIGEST
+    pub image: ImageArg,
+    /// Release it although it was rolled back before, or already runs
+    #[arg(long)]
+    pub insist: bool,
+    /// Why; kept in the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Follow the release until it has ended
+    #[arg(long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    /// `created`, `known` (it is being released already), `runs` (it is what runs), `refused` (quarantined).
+    outcome: &'static str,
+    service: ServiceName,
+    image: Image,
+    release: Option<ReleaseId>,
+    why: Option<String>,
+    conductor_told: bool,
+}
+
+/// Asks.
+pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
+    let home = connection.home();
+    let head = find::service(&*home.ledger, &args.service).await?;
+    let images = &*connection.world.images;
+    let image = args.image.resolve(&head.policy, &home.account, &home.region, images).await?;
+    must_exist(images, &image).await?;
+    let asked = Asked {
+        service: args.service.clone(),
+        image: image.clone(),
+        by: connection.actor().await?,
+        why: args.reason.clone(),
+        insist: args.insist,
+        delivery: None,
+    };
+    let admission = home.release_image(asked, |_| true).await;
+    let admission = admission.with_context(|| format!("failed to release {image} to {}", args.service))?;
+    let Some(admission) = admission else { bail!("service {} is gone from the ledger", args.service) };
+    let conductor_told = connection.conductor_told(out);
+    let answer = answer(&admission, args, image, conductor_told);
+    let follow = match &admission {
+        Admission::Created { release, .. } | Admission::Known { release } if args.watch => {
+            Some(release.clone())
+        }
+        Admission::Created { .. }
+        | Admission::Known { .. }
+        | Admission::Runs { .. }
+        | Admission::Refused { .. } => None,
+    };
+    // With --watch the JSON is that of the watched release alone.
+    if !out.is_json() {
+        out.lines(&lines(&answer, args.watch))?;
+    } else if follow.is_none() {
+        out.object(&answer)?;
+    }
+    match (follow, &admission) {
+        (Some(release), _) => watch::follow(connection, &release, Until::Ended, out).await,
+        (None, Admission::Refused { .. }) => Ok(Exit::Blocked),
+        (None, Admission::Created { .. } | Admission::Known { .. } | Admission::Runs { .. }) => Ok(Exit::Ok),
+    }
+}
+
+/// A digest with a typing mistake is told at once. Whoever may not read the repository leaves that to preflight.
+async fn must_exist(images: &dyn Images, image: &Image) -> anyhow::Result<()> {
+    match images.image(image).await {
+        Ok(None) => bail!("there is no image {} in {}/{}", image.digest, image.registry, image.repository),
+        Ok(Some(_)) | Err(_) => Ok(()),
+    }
+}
+
+fn answer(admission: &Admission, args: &Args, image: Image, conductor_told: bool) -> Answer {
+    let (release, why) = match admission {
+        Admission::Created { release, .. } | Admission::Known { release } | Admission::Runs { release } => {
+            (Some(release.clone()), None)
+        }
+        Admission::Refused { why, .. } => (None, Some(why.clone())),
+    };
+    Answer { outcome: admission.word(), service: args.service.clone(), image, release, why, conductor_told }
+}
+
+fn lines(answer: &Answer, watched: bool) -> Vec<Line> {
+    let id = answer.release.as_ref().map(ToString::to_string).unwrap_or_default();
+    let (service, image) = (&answer.service, &answer.image);
+    let line = match answer.outcome {
+        "created" => Line::of(Tone::Good, format!("created release {id}"))
+            .add(Tone::Plain, format!(" of {image} to {service}")),
+        "known" => Line::plain(format!("release {id} already brings {image} to {service}")),
+        "runs" => Line::plain(format!(
+            "{service} already runs {image}, since release {id}; --insist releases it again"
+        )),
+        _ => Line::of(Tone::Bad, "refused: ").add(Tone::Plain, answer.why.clone().unwrap_or_default()),
+    };
+    let mut lines = vec![line];
+    if !watched && matches!(answer.outcome, "created" | "known") {
+        lines.push(Line::of(Tone::Faint, format!("follow it with: tidegate watch {id}")));
+    }
+    lines
+}

@@ -1,0 +1,32 @@
+//! `services`: the services Tidegate knows, and what they run.
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::clock;
+use crate::connect::Connection;
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::render;
+use crate::view::ServiceRow;
+
+#[derive(Serialize)]
+struct Answer {
+    services: Vec<ServiceRow>,
+}
+
+/// Lists them.
+pub async fn run(connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
+    let home = connection.home();
+    let services = home.ledger.services().await.context("failed to list the services")?;
+    let rows: Vec<ServiceRow> = services
+        .iter()
+        .map(|(service, head)| ServiceRow::new(service, head, &home.account, &home.region))
+        .collect();
+    if out.is_json() {
+        out.object(&Answer { services: rows })?;
+    } else {
+        out.lines(&render::services(&rows, &clock(home.time.now())))?;
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,199 @@
+//! `watch`: follows a release until it has ended. The ledger is read every second; weights and alarms less often, because AWS
+//! limits those calls for the whole account.
+
+use anyhow::{Context as _, bail};
+use jiff::{SignedDuration, Timestamp};
+use tidegate_core::history::Entry;
+use tidegate_core::ids::ReleaseId;
+use tidegate_core::ports::PortError;
+use tidegate_core::release::Release;
+use tidegate_runtime::World;
+
+use super::clock;
+use crate::connect::Connection;
+use crate::exit::Exit;
+use crate::find::{self, ReleaseArg};
+use crate::line::Line;
+use crate::live::{self, Live};
+use crate::output::Output;
+use crate::render::{self, Clock};
+use crate::view::ReleaseView;
+
+/// How often the ledger is read.
+const POLL: SignedDuration = SignedDuration::from_secs(1);
+/// How often weights and alarms are read while nothing changes.
+const LOOK: SignedDuration = SignedDuration::from_secs(3);
+/// How often they are asked for again after they could not be read.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+
+/// The arguments of `watch`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A release id, or a service: its newest release
+    #[arg(value_name = "RELEASE|SERVICE")]
+    pub release: ReleaseArg,
+    /// Show where it is now and end, with code 6 when it is still under way
+    #[arg(long)]
+    pub once: bool,
+    /// Stop following after this time (e.g. 30m), with code 6
+    #[arg(long, value_name = "TIME", conflicts_with = "once", value_parser = timeout)]
+    pub timeout: Option<SignedDuration>,
+}
+
+fn timeout(text: &str) -> Result<SignedDuration, String> {
+    let wanted: SignedDuration =
+        text.parse().map_err(|_| "a time such as 90s, 30m or 2h is allowed".to_owned())?;
+    if wanted.is_positive() { Ok(wanted) } else { Err("a time above zero is allowed".into()) }
+}
+
+/// How long to follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// One look.
+    Once,
+    /// This long at most.
+    Timeout(SignedDuration),
+    /// Until it has ended.
+    Ended,
+}
+
+/// Finds the release and follows it.
+pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
+    let release = find::release(&*connection.home().ledger, &args.release).await?.release;
+    let until = match (args.once, args.timeout) {
+        (true, _) => Until::Once,
+        (false, Some(timeout)) => Until::Timeout(timeout),
+        (false, None) => Until::Ended,
+    };
+    follow(connection, &release.id, until, out).await
+}
+
+/// Follows a release; ends with how it ended.
+pub async fn follow(
+    connection: &Connection,
+    id: &ReleaseId,
+    until: Until,
+    out: &mut Output,
+) -> anyhow::Result<Exit> {
+    let world = &connection.world;
+    let time = &world.home.time;
+    let began = time.now();
+    let mut watched = Watched::new(id.clone());
+    let mut screen = Screen::default();
+    loop {
+        let (release, view) = watched.look(world).await?;
+        let now = time.now();
+        screen.show(view, &clock(now), out)?;
+        let enough = match until {
+            Until::Once => true,
+            Until::Timeout(limit) => now.duration_since(began) >= limit,
+            Until::Ended => false,
+        };
+        if release.is_over() || enough {
+            return Ok(Exit::of(&release));
+        }
+        time.sleep(POLL).await;
+    }
+}
+
+/// What is known of the release that is watched, so that nothing is read in vain.
+struct Watched {
+    id: ReleaseId,
+    release: Option<Release>,
+    history: Vec<Entry>,
+    live: Live,
+    looked_at: Option<Timestamp>,
+}
+
+impl Watched {
+    fn new(id: ReleaseId) -> Self {
+        Self { id, release: None, history: Vec::new(), live: Live::default(), looked_at: None }
+    }
+
+    /// One look. A ledger that does not answer for a moment is no reason to stop watching.
+    async fn look(&mut self, world: &World) -> anyhow::Result<(Release, ReleaseView)> {
+        let mut trouble = None;
+        match self.read(world).await {
+            Ok(()) => {}
+            Err(error) if error.kind.is_transient() && self.release.is_some() => {
+                trouble = Some(format!("the ledger could not be read: {error}"));
+            }
+            Err(error) => return Err(error).with_context(|| format!("failed to read release {}", self.id)),
+        }
+        let Some(release) = self.release.clone() else { bail!("there is no release {}", self.id) };
+        let mut view = ReleaseView::new(&release, &self.history, &self.live);
+        view.unseen.extend(trouble);
+        Ok((release, view))
+    }
+
+    async fn read(&mut self, world: &World) -> Result<(), PortError> {
+        let ledger = &world.home.ledger;
+        let Some(release) = ledger.release(&self.id).await? else { return Ok(()) };
+        let changed = self.release.as_ref().is_none_or(|before| before.version != release.version);
+        if changed {
+            self.history = ledger.history(&self.id).await?;
+        }
+        let now = world.home.time.now();
+        if release.is_over() {
+            // What is live from now on is the business of other releases.
+            self.live = Live::default();
+        } else if changed || self.is_stale(now) {
+            self.live = live::look(&release, &*world.traffic, &*world.alarms).await;
+            self.looked_at = Some(now);
+        }
+        self.release = Some(release);
+        Ok(())
+    }
+
+    fn is_stale(&self, now: Timestamp) -> bool {
+        let every = if self.live.unseen.is_empty() { LOOK } else { LOOK_AGAIN };
+        self.looked_at.is_none_or(|at| now.duration_since(at) >= every)
+    }
+}
+
+/// What has been shown so far.
+#[derive(Default)]
+struct Screen {
+    /// Lines on the terminal that the next look writes over.
+    drawn: usize,
+    last: Option<ReleaseView>,
+}
+
+impl Screen {
+    fn show(&mut self, view: ReleaseView, clock: &Clock, out: &mut Output) -> anyhow::Result<()> {
+        if out.is_json() {
+            self.json(&view, out)?;
+        } else if out.is_live() {
+            self.redraw(&view, clock, out)?;
+        } else {
+            out.lines(&render::changes(self.last.as_ref(), &view, clock))?;
+        }
+        self.last = Some(view);
+        Ok(())
+    }
+
+    /// A line for each change, with only those history entries no line before it had.
+    fn json(&self, view: &ReleaseView, out: &mut Output) -> anyhow::Result<()> {
+        if self.last.as_ref() == Some(view) {
+            return Ok(());
+        }
+        let mut line = view.clone();
+        if let Some(last) = &self.last {
+            line.history.retain(|entry| !last.history.contains(entry));
+        }
+        out.object_line(&line)
+    }
+
+    fn redraw(&mut self, view: &ReleaseView, clock: &Clock, out: &mut Output) -> anyhow::Result<()> {
+        let (columns, rows) = out.size();
+        // One row stays free for the cursor; a line as wide as the terminal would wrap on some.
+        let lines = render::fitted(view, clock, rows.saturating_sub(1));
+        let lines: Vec<Line> = lines.into_iter().map(|line| line.cut(columns.saturating_sub(1))).collect();
+        if self.drawn > 0 {
+            // Up to the first line, then clear all below.
+            out.raw(&format!("\u{1b}[{}A\u{1b}[J", self.drawn))?;
+        }
+        self.drawn = lines.len();
+        Ok(out.lines(&lines)?)
+    }
+}

@@ -1,0 +1,62 @@
+//! `why`: where a release is, what was seen last, and everything that happened to it.
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::clock;
+use crate::connect::Connection;
+use crate::exit::Exit;
+use crate::find::{self, ReleaseArg};
+use crate::live::{self, Live};
+use crate::output::Output;
+use crate::render;
+use crate::view::{EntryView, ReleaseView, entries};
+
+/// How many of a service's own entries are shown.
+const SERVICE_ENTRIES: u32 = 10;
+
+/// The arguments of `why`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A release id, or a service: its newest release, and what became of policies and refused images
+    #[arg(value_name = "RELEASE|SERVICE")]
+    pub release: ReleaseArg,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    release: ReleaseView,
+    /// The service's own newest entries, newest first; empty when a release was named.
+    service_history: Vec<EntryView>,
+}
+
+/// Explains.
+pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
+    let world = &connection.world;
+    let ledger = &*world.home.ledger;
+    let found = find::release(ledger, &args.release).await?;
+    let release = &found.release;
+    let history = ledger.history(&release.id).await;
+    let history = history.with_context(|| format!("failed to read the history of {}", release.id))?;
+    let live = if release.is_over() {
+        Live::default()
+    } else {
+        live::look(release, &*world.traffic, &*world.alarms).await
+    };
+    let service_history = if found.by_service {
+        let entries = ledger.service_history(&release.service, SERVICE_ENTRIES).await;
+        entries.with_context(|| format!("failed to read the history of {}", release.service))?
+    } else {
+        Vec::new()
+    };
+    let answer = Answer {
+        release: ReleaseView::new(release, &history, &live),
+        service_history: entries(&service_history),
+    };
+    if out.is_json() {
+        out.object(&answer)?;
+    } else {
+        out.lines(&render::why(&answer.release, &answer.service_history, &clock(world.home.time.now())))?;
+    }
+    Ok(Exit::of(release))
+}

@@ -1,0 +1,123 @@
+//! The way to AWS: configuration as the AWS CLI has it, names derived from the stack's, and who is asking.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tidegate_assembly::Start;
+use tidegate_aws::{Options, SdkConfig, port_error};
+use tidegate_core::history::Actor;
+use tidegate_core::ids::{AccountId, Region};
+use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_runtime::config::Config;
+use tidegate_runtime::{Home, World};
+use tokio::sync::OnceCell;
+
+use crate::args::Global;
+use crate::output::Output;
+use crate::wakes::{QueueByName, Wakes};
+
+/// Everything a command needs of AWS.
+pub struct Connection {
+    /// The ports.
+    pub world: World,
+    wakes: Arc<Wakes>,
+    caller: Caller,
+}
+
+/// Who is asking; found out when it matters.
+#[derive(Debug)]
+pub struct Caller {
+    sts: Option<aws_sdk_sts::Client>,
+    known: OnceCell<Identity>,
+}
+
+/// An AWS identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The account.
+    pub account: AccountId,
+    /// The ARN that is recorded as the actor.
+    pub arn: String,
+}
+
+impl Caller {
+    /// Asks STS.
+    pub fn of(aws: &SdkConfig) -> Self {
+        Self { sts: Some(aws_sdk_sts::Client::new(aws)), known: OnceCell::new() }
+    }
+
+    /// Already known.
+    pub fn known(identity: Identity) -> Self {
+        Self { sts: None, known: OnceCell::new_with(Some(identity)) }
+    }
+
+    async fn identity(&self) -> anyhow::Result<&Identity> {
+        let found = self.known.get_or_try_init(|| self.ask()).await;
+        found.context("failed to find out who is asking")
+    }
+
+    async fn ask(&self) -> Result<Identity, PortError> {
+        const OPERATION: &str = "sts:GetCallerIdentity";
+        let incomplete = |what: &str| {
+            PortError::new(ErrorKind::Invalid, OPERATION, "Incomplete", format!("the answer holds no {what}"))
+        };
+        let Some(sts) = &self.sts else { return Err(incomplete("identity")) };
+        let answer = sts.get_caller_identity().send().await.map_err(|error| port_error(OPERATION, error))?;
+        let account = answer.account.and_then(|account| account.parse().ok());
+        Ok(Identity {
+            account: account.ok_or_else(|| incomplete("account"))?,
+            arn: answer.arn.ok_or_else(|| incomplete("ARN"))?,
+        })
+    }
+}
+
+impl Connection {
+    /// Connects; nothing is called yet but STS, and that only when no account was named.
+    pub async fn open(global: &Global) -> anyhow::Result<Self> {
+        let options = Options {
+            region: global.region.as_ref().map(Region::to_string),
+            profile: global.profile.clone(),
+            endpoint_url: global.endpoint_url.clone(),
+        };
+        let aws = tidegate_aws::config(&options).await?;
+        let caller = Caller::of(&aws);
+        let account = match &global.account {
+            Some(account) => account.clone(),
+            None => caller.identity().await?.account.clone(),
+        };
+        let region = aws.region().map(|region| region.as_ref().to_owned()).unwrap_or_default();
+        let region = Region::new(region).context("failed to use the configured region")?;
+        let queue = format!("{}-wake", global.stack);
+        let wakes = Wakes::new(Box::new(QueueByName::new(aws_sdk_sqs::Client::new(&aws), queue.clone())));
+        let config =
+            Config { table: format!("{}-ledger", global.stack), wake_queue_url: queue, account, region };
+        Ok(Self::with(Start { config, aws }.world(), wakes, caller))
+    }
+
+    /// With any ports; the world's own waker is replaced.
+    pub fn with(world: World, wakes: Wakes, caller: Caller) -> Self {
+        let wakes = Arc::new(wakes);
+        // The queue is found by its name with the first wake-up, and that it cannot be found is no failure.
+        let home = Home { waker: Some(wakes.clone()), ..world.home };
+        Self { world: World { home, ..world }, wakes, caller }
+    }
+
+    /// Tidegate's own ground.
+    pub fn home(&self) -> &Home {
+        &self.world.home
+    }
+
+    /// Who is recorded as the one who asked.
+    pub async fn actor(&self) -> anyhow::Result<Actor> {
+        Ok(Actor::Person { name: self.caller.identity().await?.arn.clone() })
+    }
+
+    /// Whether the conductor was told of the change just made; says so when it was not.
+    pub fn conductor_told(&self, out: &mut Output) -> bool {
+        let Some(error) = self.wakes.missed() else { return true };
+        out.note(&format!(
+            "the conductor could not be told at once ({error}); the clock finds the change within a minute"
+        ));
+        false
+    }
+}

@@ -1,0 +1,129 @@
+//! A line for people: pieces of text, each with what it means. Colour is decided when it is printed, width before that, so that no
+//! escape sequence is ever counted or cut.
+
+use owo_colors::{OwoColorize as _, Style};
+
+/// What a piece of text means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Nothing particular.
+    Plain,
+    /// What the eye should find first.
+    Strong,
+    /// Background.
+    Faint,
+    /// Done, healthy.
+    Good,
+    /// Under way.
+    Now,
+    /// Worth a look.
+    Warn,
+    /// Broken, rolled back.
+    Bad,
+}
+
+/// One line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Line(Vec<(Tone, String)>);
+
+impl Line {
+    /// An empty line.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A line of one tone.
+    pub fn of(tone: Tone, text: impl Into<String>) -> Self {
+        Self::new().add(tone, text)
+    }
+
+    /// A line without tone.
+    pub fn plain(text: impl Into<String>) -> Self {
+        Self::of(Tone::Plain, text)
+    }
+
+    /// With one piece more.
+    #[must_use]
+    pub fn add(mut self, tone: Tone, text: impl Into<String>) -> Self {
+        // What AWS or a person wrote may hold line ends or escape sequences; neither may reach the terminal.
+        let text: String = text.into().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        self.0.push((tone, text));
+        self
+    }
+
+    /// With one piece more, filled up with spaces to `width` characters.
+    #[must_use]
+    pub fn column(self, tone: Tone, text: &str, width: usize) -> Self {
+        self.add(tone, format!("{text:<width$}"))
+    }
+
+    /// The text alone.
+    pub fn text(&self) -> String {
+        let text: String = self.0.iter().map(|(_, text)| text.as_str()).collect();
+        text.trim_end().to_owned()
+    }
+
+    /// Cut to `width` characters, with an ellipsis.
+    #[must_use]
+    pub fn cut(self, width: usize) -> Self {
+        if self.0.iter().map(|(_, text)| text.chars().count()).sum::<usize>() <= width {
+            return self;
+        }
+        let mut left = width.saturating_sub(1);
+        let mut cut = Self::new();
+        for (tone, text) in self.0 {
+            let kept: String = text.chars().take(left).collect();
+            left -= kept.chars().count();
+            cut.0.push((tone, kept));
+        }
+        cut.add(Tone::Faint, "…")
+    }
+
+    /// As printed.
+    pub fn print(&self, colour: bool) -> String {
+        if !colour {
+            return self.text();
+        }
+        self.0.iter().map(|(tone, text)| text.style(style(*tone)).to_string()).collect()
+    }
+}
+
+fn style(tone: Tone) -> Style {
+    let style = Style::new();
+    match tone {
+        Tone::Plain => style,
+        Tone::Strong => style.bold(),
+        Tone::Faint => style.dimmed(),
+        Tone::Good => style.green(),
+        Tone::Now => style.cyan(),
+        Tone::Warn => style.yellow(),
+        Tone::Bad => style.red().bold(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_line_is_as_wide_as_asked_and_says_that_it_was_cut() {
+        let line = Line::plain("abc").add(Tone::Bad, "défg").add(Tone::Plain, "hij");
+        assert_eq!(line.clone().cut(10).text(), "abcdéfghij");
+        assert_eq!(line.clone().cut(6).text(), "abcdé…");
+        assert_eq!(line.cut(1).text(), "…");
+    }
+
+    #[test]
+    fn what_others_wrote_cannot_reach_the_terminal_as_an_escape_sequence() {
+        let line = Line::plain("a\u{1b}[2Jb\nc");
+        assert_eq!(line.print(false), "a [2Jb c");
+        assert!(!line.print(true).contains("\u{1b}[2J"));
+    }
+
+    #[test]
+    fn colour_is_only_there_when_asked_for() {
+        let line = Line::of(Tone::Good, "ok");
+        assert_eq!(line.print(false), "ok");
+        assert_eq!(line.print(true), "\u{1b}[32mok\u{1b}[0m");
+    }
+}

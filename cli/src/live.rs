@@ -1,0 +1,64 @@
+//! What can be seen of a release right now beside the ledger: the weights on the load balancer and the alarms. Whoever may not read
+//! them still gets what the ledger knows.
+
+use std::collections::BTreeMap;
+
+use tidegate_core::ids::{AlarmName, RuleArn};
+use tidegate_core::observation::{AlarmSeen, RuleSeen};
+use tidegate_core::plan::Plan;
+use tidegate_core::policy::Percent;
+use tidegate_core::ports::{Alarms, PortError, Traffic};
+use tidegate_core::release::Release;
+
+/// One look.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Live {
+    /// The candidate's share on the load balancer, when it is measured there and could be read.
+    pub measured: Option<Percent>,
+    /// The alarms, when they could be read; one that is missing does not exist.
+    pub alarms: Option<BTreeMap<AlarmName, AlarmSeen>>,
+    /// What could not be read, and why.
+    pub unseen: Vec<String>,
+}
+
+/// Looks.
+pub async fn look(release: &Release, traffic: &dyn Traffic, alarms: &dyn Alarms) -> Live {
+    let Some(plan) = &release.plan else { return Live::default() };
+    let (rules, alarms) = tokio::join!(rules(release, plan, traffic), states(release, plan, alarms));
+    let mut live = Live::default();
+    match rules {
+        Ok(rules) => live.measured = share(plan, &rules),
+        Err(error) => live.unseen.push(format!("the live weights could not be read: {error}")),
+    }
+    match alarms {
+        Ok(alarms) => live.alarms = Some(alarms),
+        Err(error) => live.unseen.push(format!("the alarms could not be read: {error}")),
+    }
+    live
+}
+
+async fn rules(release: &Release, plan: &Plan, traffic: &dyn Traffic) -> Result<Vec<RuleSeen>, PortError> {
+    let rules: Vec<RuleArn> = plan.measured_at.iter().map(|(rule, _)| rule.clone()).collect();
+    if rules.is_empty() { Ok(Vec::new()) } else { traffic.rules(&release.target, &rules).await }
+}
+
+async fn states(
+    release: &Release,
+    plan: &Plan,
+    alarms: &dyn Alarms,
+) -> Result<BTreeMap<AlarmName, AlarmSeen>, PortError> {
+    if plan.alarms.is_empty() {
+        Ok(BTreeMap::new())
+    } else {
+        alarms.states(&release.target, &plan.alarms).await
+    }
+}
+
+/// The candidate's share: the largest where there are several load balancers.
+fn share(plan: &Plan, rules: &[RuleSeen]) -> Option<Percent> {
+    let shares = plan
+        .measured_at
+        .iter()
+        .map(|(rule, group)| rules.iter().find(|seen| seen.arn == *rule).and_then(|seen| seen.share(group)));
+    shares.collect::<Option<Vec<Percent>>>()?.into_iter().max()
+}

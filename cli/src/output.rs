@@ -1,0 +1,90 @@
+//! Where the answer goes: the standard output, as lines or as JSON. Every write can fail, because the reader may go away.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use serde::Serialize;
+
+use crate::line::Line;
+
+/// The size of the terminal when it cannot be found out.
+const DEFAULT_SIZE: (usize, usize) = (100, 40);
+
+/// The output of a command.
+pub struct Output {
+    json: bool,
+    terminal: bool,
+    colour: bool,
+    out: Box<dyn Write + Send>,
+    notes: Box<dyn Write + Send>,
+}
+
+impl Output {
+    /// The process's own standard output; notes go to standard error. Colour only on a terminal, and never with `NO_COLOR`.
+    pub fn of_process(json: bool) -> Self {
+        let terminal = io::stdout().is_terminal();
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            json,
+            terminal: terminal && !dumb,
+            colour: terminal && !dumb && !set("NO_COLOR"),
+            out: Box::new(io::stdout()),
+            notes: Box::new(io::stderr()),
+        }
+    }
+
+    /// Anything else that can be written to; no terminal, no colour. Notes are dropped.
+    pub fn to(out: Box<dyn Write + Send>, json: bool) -> Self {
+        Self { json, terminal: false, colour: false, out, notes: Box::new(io::sink()) }
+    }
+
+    /// Whether JSON is wanted.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether a person looks at a terminal on which lines can be written over.
+    pub fn is_live(&self) -> bool {
+        self.terminal && !self.json
+    }
+
+    /// The terminal's columns and rows.
+    pub fn size(&self) -> (usize, usize) {
+        terminal_size::terminal_size()
+            .map_or(DEFAULT_SIZE, |(width, height)| (width.0.into(), height.0.into()))
+    }
+
+    /// Prints lines.
+    pub fn lines(&mut self, lines: &[Line]) -> io::Result<()> {
+        let mut text = String::new();
+        for line in lines {
+            text.push_str(&line.print(self.colour));
+            text.push('\n');
+        }
+        self.raw(&text)
+    }
+
+    /// Prints one object, for people who pipe it on: indented.
+    pub fn object(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(value)?;
+        Ok(self.raw(&format!("{text}\n"))?)
+    }
+
+    /// Prints one object on one line.
+    pub fn object_line(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
+        let text = serde_json::to_string(value)?;
+        Ok(self.raw(&format!("{text}\n"))?)
+    }
+
+    /// Prints text as it is.
+    pub fn raw(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+
+    /// Says something beside the answer.
+    pub fn note(&mut self, text: &str) {
+        // The answer is what counts; a note nobody can read is no failure.
+        let _ = writeln!(self.notes, "tidegate: {text}");
+    }
+}

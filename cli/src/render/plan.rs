@@ -1,0 +1,90 @@
+//! What a release would do, for people.
+
+use jiff::SignedDuration;
+
+use super::span;
+use crate::line::{Line, Tone};
+use crate::view::{PlanView, PlannedView};
+
+const LABEL: usize = 12;
+const STAGE: usize = 34;
+
+/// The plan, the way back, the findings with their remedies.
+pub fn plan(view: &PlanView) -> Vec<Line> {
+    let mut lines = vec![
+        Line::plain("release ")
+            .add(Tone::Strong, view.image.to_string())
+            .add(Tone::Plain, format!(" to {}", view.target)),
+    ];
+    if let Some(planned) = &view.plan {
+        lines.extend(stages(planned));
+        lines.extend(way_back(planned));
+    }
+    lines.extend(findings(view));
+    lines.extend(view.notes.iter().map(|note| Line::of(Tone::Warn, "note  ").add(Tone::Plain, note.clone())));
+    lines.push(if view.blocked {
+        Line::of(Tone::Bad, "blocked: the release would not start")
+    } else {
+        Line::of(Tone::Good, "nothing blocks this release")
+    });
+    lines
+}
+
+fn label(name: &str, text: impl Into<String>) -> Line {
+    Line::plain("  ").column(Tone::Faint, name, LABEL).add(Tone::Plain, text)
+}
+
+fn secs(secs: u64) -> String {
+    span(SignedDuration::from_secs(i64::try_from(secs).unwrap_or(i64::MAX)))
+}
+
+fn stages(plan: &PlannedView) -> Vec<Line> {
+    let mut lines = vec![
+        label("container", plan.container.clone()),
+        label("plan", plan.hash.chars().take(12).collect::<String>()),
+        Line::of(Tone::Strong, format!("stages, {} at least", secs(plan.at_least_secs))),
+    ];
+    lines.extend(plan.stages.iter().map(|stage| {
+        Line::plain(format!("  {:>2}. ", stage.number))
+            .column(Tone::Plain, &stage.text, STAGE)
+            .add(Tone::Faint, format!("from +{}", secs(stage.earliest_secs)))
+    }));
+    lines
+}
+
+fn way_back(plan: &PlannedView) -> Vec<Line> {
+    let alarms = if plan.alarms.is_empty() {
+        "no alarm: only Amazon ECS's own checks, and you".to_owned()
+    } else {
+        plan.alarms.join(", ")
+    };
+    let back = &plan.way_back;
+    let short = back.task_definition.rsplit('/').next().unwrap_or(&back.task_definition);
+    let mut lines =
+        vec![Line::of(Tone::Strong, "the way back"), label("moved by", alarms), label("task def.", short)];
+    lines.extend(back.image.iter().map(|image| label("image", image.clone())));
+    lines.extend(back.weights.iter().map(|rule| {
+        let weights: Vec<String> =
+            rule.weights.iter().map(|(group, weight)| format!("{} {weight}", group.short())).collect();
+        label("weights", weights.join(", "))
+    }));
+    lines.push(label("strategy", format!("{}, as it is now", back.strategy)));
+    lines
+}
+
+fn findings(view: &PlanView) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for finding in &view.findings {
+        let (mark, tone) = if finding.blocking { ("✗ ", Tone::Bad) } else { ("! ", Tone::Warn) };
+        lines.push(
+            Line::of(tone, mark)
+                .add(tone, finding.code.clone())
+                .add(Tone::Plain, format!(": {}", finding.problem)),
+        );
+        lines.push(Line::plain(format!("    {}", finding.remedy)));
+    }
+    for unseen in &view.unseen {
+        lines.push(Line::of(Tone::Bad, "✗ not seen").add(Tone::Plain, format!(": {unseen}")));
+    }
+    lines
+}

@@ -1,0 +1,14 @@
+//! The shapes `--json` prints, and all that people are shown. Made from the ledger's own types, but not these: the ledger's rows may
+//! change with a schema version, what scripts read may not. Fields are only ever added.
+
+mod plan;
+mod release;
+mod rows;
+mod stages;
+
+pub use plan::{PlanView, PlannedStage, PlannedView, WayBackView};
+pub use release::{
+    AlarmView, BackView, CauseView, EntryView, NextView, ReleaseView, State, because, cause_kind, entries,
+};
+pub use rows::{PromotedRow, ReleaseRow, ServiceRow, strategy};
+pub use stages::{StageState, StageView, stages};

@@ -1,0 +1,122 @@
+//! What a release would do, and what speaks against it.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tidegate_core::ids::{Image, ServiceName, Target};
+use tidegate_core::observation::RuleSeen;
+use tidegate_core::plan::{Plan, Stage};
+use tidegate_core::policy::Percent;
+use tidegate_core::preflight::Finding;
+
+use super::stages::{bake_secs, name, percent};
+
+/// The answer of `plan`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlanView {
+    /// The service.
+    pub service: ServiceName,
+    /// Where it would go.
+    pub target: Target,
+    /// What would be released.
+    pub image: Image,
+    /// Whether the release could not start.
+    pub blocked: bool,
+    /// What preflight found, blocking and not.
+    pub findings: Vec<Finding>,
+    /// What could not be seen; it blocks, too.
+    pub unseen: Vec<String>,
+    /// What the ledger says: another release under way, a quarantine.
+    pub notes: Vec<String>,
+    /// The plan, when nothing blocks it.
+    pub plan: Option<PlannedView>,
+}
+
+/// A plan.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedView {
+    /// Its hash.
+    pub hash: String,
+    /// The container whose image changes.
+    pub container: String,
+    /// The stages.
+    pub stages: Vec<PlannedStage>,
+    /// The shortest time it takes.
+    pub at_least_secs: u64,
+    /// The alarms it would be judged by.
+    pub alarms: Vec<String>,
+    /// What undoes it.
+    pub way_back: WayBackView,
+    /// When it was made.
+    pub made_at: Timestamp,
+}
+
+/// A stage of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedStage {
+    /// From 1.
+    pub number: usize,
+    /// `preflight`, `register_task_definition`, `start_deployment`, `shift`, `bake`, `roll_out`, `promote`, `put_back`.
+    pub stage: &'static str,
+    /// For people.
+    pub text: String,
+    /// The share of traffic, of shifts and bakes.
+    pub percent: Option<Percent>,
+    /// How long it bakes.
+    pub bake_secs: Option<u32>,
+    /// When it begins at the earliest, counted from the start.
+    pub earliest_secs: u64,
+    /// How long it may take before the release is rolled back.
+    pub limit_secs: u64,
+}
+
+/// What undoes it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WayBackView {
+    /// The task definition that runs.
+    pub task_definition: String,
+    /// The image that runs, as the task definition writes it.
+    pub image: Option<String>,
+    /// The deployment strategy that is put back.
+    pub strategy: String,
+    /// The weights that are live.
+    pub weights: Vec<RuleSeen>,
+}
+
+impl From<&Plan> for PlannedView {
+    fn from(plan: &Plan) -> Self {
+        let back = &plan.way_back;
+        Self {
+            hash: plan.hash(),
+            container: plan.container.to_string(),
+            stages: stages(&plan.stages),
+            at_least_secs: plan.at_least_secs(),
+            alarms: plan.alarms.iter().map(ToString::to_string).collect(),
+            way_back: WayBackView {
+                task_definition: back.task_definition.to_string(),
+                image: back.image.clone(),
+                strategy: back.configuration["strategy"].as_str().unwrap_or("ROLLING").to_owned(),
+                weights: back.weights.clone(),
+            },
+            made_at: plan.made_at,
+        }
+    }
+}
+
+fn stages(stages: &[Stage]) -> Vec<PlannedStage> {
+    let mut earliest_secs = 0;
+    let mut planned = Vec::new();
+    for (index, stage) in stages.iter().enumerate() {
+        let bake_secs = bake_secs(stage);
+        planned.push(PlannedStage {
+            number: index + 1,
+            stage: name(stage),
+            text: stage.to_string(),
+            percent: percent(stage),
+            bake_secs,
+            earliest_secs,
+            limit_secs: stage.limit_secs(),
+        });
+        earliest_secs += bake_secs.map_or(0, u64::from);
+    }
+    planned
+}

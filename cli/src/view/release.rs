@@ -1,0 +1,339 @@
+//! One release as it is shown.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tidegate_core::history::{Entry, Report};
+use tidegate_core::ids::{Image, ReleaseId, ServiceName, Target};
+use tidegate_core::policy::Percent;
+use tidegate_core::release::{Cause, Intent, Outcome, Phase, Release};
+
+use super::stages::{StageView, stages};
+use crate::exit::Exit;
+use crate::live::Live;
+
+/// Where a release is, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Waits for the release before it.
+    Queued,
+    /// The plan is being made and the way back proven.
+    Preflight,
+    /// In a stage of its plan.
+    Running,
+    /// On the way back.
+    RollingBack,
+    /// Traffic is where it belongs; the service's configuration is put back.
+    Settling,
+    /// Ended: all traffic is on the new version.
+    Promoted,
+    /// Ended: the service is what it was before.
+    RolledBack,
+    /// Ended: a newer release took its place.
+    Superseded,
+    /// Ended: it was cancelled.
+    Cancelled,
+    /// Ended: a person is needed.
+    Failed,
+}
+
+/// One release.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ReleaseView {
+    /// Its id.
+    pub release: ReleaseId,
+    /// The service.
+    pub service: ServiceName,
+    /// Where it goes.
+    pub target: Target,
+    /// What is released.
+    pub image: Image,
+    /// The release this one goes back to, when it is a manual rollback.
+    pub goes_back_to: Option<ReleaseId>,
+    /// Who or what asked for it.
+    pub requested_by: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Counts changes.
+    pub version: u64,
+    /// Where it is.
+    pub state: State,
+    /// Where it is, for people.
+    pub summary: String,
+    /// Whether it has ended.
+    pub over: bool,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// What a command that tells of it ends with now.
+    pub exit_code: Exit,
+    /// The plan's hash, once there is a plan.
+    pub plan: Option<String>,
+    /// The stages, once there is a plan.
+    pub stages: Vec<StageView>,
+    /// The candidate's share that was set last.
+    pub set_percent: Option<Percent>,
+    /// The candidate's share on the load balancer.
+    pub measured_percent: Option<Percent>,
+    /// Whether the share was read just now; otherwise it is what the release saw last.
+    pub measured_live: bool,
+    /// The alarms it is judged by.
+    pub alarms: Vec<AlarmView>,
+    /// The way back, while and after it is gone.
+    pub back: Option<BackView>,
+    /// Why it did not go on.
+    pub cause: Option<CauseView>,
+    /// Why it ended as it did, when that is not promotion.
+    pub because: Option<String>,
+    /// Exactly what a person has to do.
+    pub needs: Option<String>,
+    /// What happens next.
+    pub next: NextView,
+    /// What was seen and weighed last.
+    pub facts: Vec<String>,
+    /// What could not be read just now.
+    pub unseen: Vec<String>,
+    /// What happened, oldest first.
+    pub history: Vec<EntryView>,
+}
+
+/// An alarm.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AlarmView {
+    /// Its name.
+    pub name: String,
+    /// `OK`, `ALARM`, `INSUFFICIENT_DATA`, `MISSING`; null when it could not be read.
+    pub state: Option<String>,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// What CloudWatch says.
+    pub reason: Option<String>,
+    /// Why CloudWatch takes no action on it.
+    pub silenced: Option<String>,
+}
+
+/// The way back.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BackView {
+    /// The task definition that is gone back to.
+    pub task_definition: Option<String>,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// When the old version was first seen to carry all traffic again.
+    pub restored_at: Option<Timestamp>,
+}
+
+/// Why a release did not go on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CauseView {
+    /// `alarm`, `deployment`, `requested`, `cancel_requested`, `newer`, `refused`, `timed_out`, `weights`, `preflight`, `interference`.
+    pub kind: &'static str,
+    /// For people.
+    pub text: String,
+}
+
+/// What happens next.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NextView {
+    /// What is waited for, or done next.
+    pub what: String,
+    /// When it is looked at again at the latest.
+    pub at: Option<Timestamp>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EntryView {
+    /// The version it led to.
+    pub version: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who or what acted.
+    pub by: String,
+    /// What changed.
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// What was seen.
+    pub saw: Vec<String>,
+    /// What was done to the world.
+    pub effects: Vec<String>,
+    /// The candidate's share at that moment.
+    pub measured_percent: Option<Percent>,
+}
+
+impl ReleaseView {
+    /// A release, its history and what can be seen of it right now.
+    pub fn new(release: &Release, history: &[Entry], live: &Live) -> Self {
+        Self {
+            release: release.id.clone(),
+            service: release.service.clone(),
+            target: release.target.clone(),
+            image: release.image.clone(),
+            goes_back_to: match &release.intent {
+                Intent::Deploy => None,
+                Intent::Return { to, .. } => Some(to.clone()),
+            },
+            requested_by: release.requested_by.to_string(),
+            created_at: release.created_at,
+            version: release.version,
+            state: state(&release.phase),
+            summary: release.summary(),
+            over: release.is_over(),
+            ended_at: ended_at(&release.phase),
+            exit_code: Exit::of(release),
+            plan: release.plan.as_ref().map(tidegate_core::plan::Plan::hash),
+            stages: stages(release, history),
+            set_percent: release.progress.set,
+            measured_percent: live.measured.or(release.progress.measured),
+            measured_live: live.measured.is_some(),
+            alarms: alarms(release, live),
+            back: back(release, history),
+            cause: release
+                .cause()
+                .map(|cause| CauseView { kind: cause_kind(cause), text: cause.to_string() }),
+            because: because(release),
+            needs: needs(&release.phase),
+            next: next(release),
+            facts: release.report.facts.clone(),
+            unseen: live.unseen.clone(),
+            history: entries(history),
+        }
+    }
+}
+
+pub(super) fn state(phase: &Phase) -> State {
+    match phase {
+        Phase::Queued => State::Queued,
+        Phase::Preparing { .. } => State::Preflight,
+        Phase::Running { .. } => State::Running,
+        Phase::RollingBack { .. } => State::RollingBack,
+        Phase::Settling { .. } => State::Settling,
+        Phase::Ended { outcome, .. } => match outcome {
+            Outcome::Promoted => State::Promoted,
+            Outcome::RolledBack { .. } => State::RolledBack,
+            Outcome::Superseded { .. } => State::Superseded,
+            Outcome::Cancelled { .. } => State::Cancelled,
+            Outcome::Failed { .. } => State::Failed,
+        },
+    }
+}
+
+pub(super) fn ended_at(phase: &Phase) -> Option<Timestamp> {
+    match phase {
+        Phase::Ended { at, .. } => Some(*at),
+        Phase::Queued
+        | Phase::Preparing { .. }
+        | Phase::Running { .. }
+        | Phase::RollingBack { .. }
+        | Phase::Settling { .. } => None,
+    }
+}
+
+fn outcome(phase: &Phase) -> Option<&Outcome> {
+    match phase {
+        Phase::Settling { outcome, .. } | Phase::Ended { outcome, .. } => Some(outcome),
+        Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } | Phase::RollingBack { .. } => None,
+    }
+}
+
+/// Why a release ends, or is turned back, when it is not promoted.
+pub fn because(release: &Release) -> Option<String> {
+    if let Some(cause) = release.cause() {
+        return Some(cause.to_string());
+    }
+    match outcome(&release.phase)? {
+        Outcome::Promoted | Outcome::RolledBack { .. } | Outcome::Failed { .. } => None,
+        Outcome::Superseded { by } => Some(format!("release {by} takes its place")),
+        Outcome::Cancelled { by, why } => Some(format!("{by}: {why}")),
+    }
+}
+
+fn needs(phase: &Phase) -> Option<String> {
+    match outcome(phase)? {
+        Outcome::Failed { needs, .. } => Some(needs.clone()),
+        Outcome::Promoted
+        | Outcome::RolledBack { .. }
+        | Outcome::Superseded { .. }
+        | Outcome::Cancelled { .. } => None,
+    }
+}
+
+fn next(release: &Release) -> NextView {
+    let Report { next, .. } = &release.report;
+    let what = match &release.wake {
+        Some(wake) if next.is_empty() => wake.why.clone(),
+        Some(_) | None => next.clone(),
+    };
+    NextView { what, at: release.wake.as_ref().map(|wake| wake.at) }
+}
+
+fn alarms(release: &Release, live: &Live) -> Vec<AlarmView> {
+    let Some(plan) = &release.plan else { return Vec::new() };
+    plan.alarms
+        .iter()
+        .map(|name| {
+            let seen = live.alarms.as_ref().map(|alarms| alarms.get(name));
+            let alarm = seen.flatten();
+            AlarmView {
+                name: name.to_string(),
+                state: seen.map(|alarm| alarm.map_or("MISSING", |alarm| alarm.state.as_str()).to_owned()),
+                since: alarm.and_then(|alarm| alarm.since),
+                reason: alarm.map(|alarm| alarm.reason.clone()),
+                silenced: alarm.and_then(|alarm| alarm.silenced.clone()),
+            }
+        })
+        .collect()
+}
+
+fn back(release: &Release, history: &[Entry]) -> Option<BackView> {
+    let (since, restored_at) = match &release.phase {
+        Phase::RollingBack { since, restored_at, .. } => (Some(*since), *restored_at),
+        Phase::Settling { outcome: Outcome::Promoted, .. }
+        | Phase::Ended { outcome: Outcome::Promoted, .. } => {
+            return None;
+        }
+        Phase::Settling { restored_at, .. } | Phase::Ended { restored_at, .. } => {
+            let began = history.iter().find(|entry| entry.what == "rolling back").map(|entry| entry.at);
+            if began.is_none() && restored_at.is_none() {
+                return None;
+            }
+            (began, *restored_at)
+        }
+        Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } => return None,
+    };
+    let task_definition = release.plan.as_ref().map(|plan| plan.way_back.task_definition.short().to_owned());
+    Some(BackView { task_definition, since, restored_at })
+}
+
+/// The stable name of a cause.
+pub fn cause_kind(cause: &Cause) -> &'static str {
+    match cause {
+        Cause::Alarm { .. } => "alarm",
+        Cause::Deployment { .. } => "deployment",
+        Cause::Requested { .. } => "requested",
+        Cause::CancelRequested { .. } => "cancel_requested",
+        Cause::Newer { .. } => "newer",
+        Cause::Refused { .. } => "refused",
+        Cause::TimedOut { .. } => "timed_out",
+        Cause::Weights { .. } => "weights",
+        Cause::Preflight { .. } => "preflight",
+        Cause::Interference { .. } => "interference",
+    }
+}
+
+/// History entries as they are shown.
+pub fn entries(history: &[Entry]) -> Vec<EntryView> {
+    history
+        .iter()
+        .map(|entry| EntryView {
+            version: entry.version,
+            at: entry.at,
+            by: entry.actor.to_string(),
+            what: entry.what.clone(),
+            why: entry.why.clone(),
+            saw: entry.saw.clone(),
+            effects: entry.effects.clone(),
+            measured_percent: entry.measured,
+        })
+        .collect()
+}

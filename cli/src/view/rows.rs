@@ -1,0 +1,116 @@
+//! Rows of lists: less than all there is to say.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tidegate_core::ids::{AccountId, Image, Region, ReleaseId, ServiceName, Target};
+use tidegate_core::observation::{Promoted, ServiceHead};
+use tidegate_core::policy::{Percent, Policy, Shift};
+use tidegate_core::release::Release;
+
+use super::release::{State, because, ended_at, state};
+
+/// A release in a list.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ReleaseRow {
+    /// Its id.
+    pub release: ReleaseId,
+    /// The service.
+    pub service: ServiceName,
+    /// What is released.
+    pub image: Image,
+    /// Where it is.
+    pub state: State,
+    /// Where it is, for people.
+    pub summary: String,
+    /// The candidate's share that was set last.
+    pub set_percent: Option<Percent>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Who or what asked for it.
+    pub requested_by: String,
+    /// Why it was turned back or ended as it did, when that is not promotion.
+    pub because: Option<String>,
+}
+
+impl From<&Release> for ReleaseRow {
+    fn from(release: &Release) -> Self {
+        let state = state(&release.phase);
+        Self {
+            release: release.id.clone(),
+            service: release.service.clone(),
+            image: release.image.clone(),
+            state,
+            // The cause has a field of its own.
+            summary: if state == State::RollingBack { "rolling back".into() } else { release.summary() },
+            set_percent: release.progress.set,
+            created_at: release.created_at,
+            ended_at: ended_at(&release.phase),
+            requested_by: release.requested_by.to_string(),
+            because: because(release),
+        }
+    }
+}
+
+/// A service in a list.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ServiceRow {
+    /// Its name.
+    pub service: ServiceName,
+    /// Where its releases go.
+    pub target: Target,
+    /// How its traffic moves, for people.
+    pub strategy: String,
+    /// The release under way.
+    pub active: Option<ReleaseId>,
+    /// The release that waits.
+    pub waiting: Option<ReleaseId>,
+    /// What was promoted last.
+    pub promoted: Option<PromotedRow>,
+    /// How many digests are quarantined.
+    pub quarantined: usize,
+}
+
+/// What was promoted last.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PromotedRow {
+    /// The release.
+    pub release: ReleaseId,
+    /// Its image.
+    pub image: Image,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl From<&Promoted> for PromotedRow {
+    fn from(promoted: &Promoted) -> Self {
+        Self { release: promoted.release.clone(), image: promoted.image.clone(), at: promoted.at }
+    }
+}
+
+impl ServiceRow {
+    /// A service's row; a policy that names no account or region means where Tidegate is installed.
+    pub fn new(service: &ServiceName, head: &ServiceHead, account: &AccountId, region: &Region) -> Self {
+        Self {
+            service: service.clone(),
+            target: head.policy.target(account, region),
+            strategy: strategy(&head.policy),
+            active: head.active.clone(),
+            waiting: head.waiting.clone(),
+            promoted: head.promoted.first().map(PromotedRow::from),
+            quarantined: head.quarantine.len(),
+        }
+    }
+}
+
+/// `canary 10 % for 5m, then 15m`.
+pub fn strategy(policy: &Policy) -> String {
+    let moved = match &policy.strategy.shift {
+        Shift::Canary { percent, bake } => format!("canary {percent} % for {bake}"),
+        Shift::Linear { percent, bake } => format!("linear by {percent} %, {bake} each"),
+        Shift::BlueGreen => "blue_green".to_owned(),
+        Shift::Rolling => "rolling".to_owned(),
+    };
+    format!("{moved}, then {}", policy.strategy.bake)
+}

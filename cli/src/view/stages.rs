@@ -1,0 +1,171 @@
+//! The stages of a plan with how far each has come.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use tidegate_core::history::Entry;
+use tidegate_core::plan::{Plan, Stage};
+use tidegate_core::policy::Percent;
+use tidegate_core::release::{Outcome, Phase, Release};
+
+/// How far a stage has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageState {
+    /// It is over.
+    Done,
+    /// The release is in it.
+    Now,
+    /// It is still to come.
+    Ahead,
+    /// The release was turned back in it.
+    BrokenOff,
+    /// The release was turned back before it.
+    NotReached,
+}
+
+/// One stage.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageView {
+    /// From 1.
+    pub number: usize,
+    /// `preflight`, `register_task_definition`, `start_deployment`, `shift`, `bake`, `roll_out`, `promote`, `put_back`.
+    pub stage: &'static str,
+    /// For people.
+    pub text: String,
+    /// The share of traffic, of shifts and bakes.
+    pub percent: Option<Percent>,
+    /// How long it bakes.
+    pub bake_secs: Option<u32>,
+    /// How far it has come.
+    pub state: StageState,
+    /// Since when the release is in it.
+    pub since: Option<Timestamp>,
+    /// When the bake it is in ends.
+    pub bake_ends_at: Option<Timestamp>,
+    /// When it was over.
+    pub done_at: Option<Timestamp>,
+}
+
+/// The stages of a release. Where a release has been is only told by its history once it has been turned back.
+pub fn stages(release: &Release, history: &[Entry]) -> Vec<StageView> {
+    let Some(plan) = &release.plan else { return Vec::new() };
+    let reached = reached(release, plan, history);
+    plan.stages
+        .iter()
+        .enumerate()
+        .map(|(index, stage)| {
+            let state = reached.state(index);
+            let since = reached.since.filter(|_| state == StageState::Now);
+            let bake_secs = bake_secs(stage);
+            StageView {
+                number: index + 1,
+                stage: name(stage),
+                text: stage.to_string(),
+                percent: percent(stage),
+                bake_secs,
+                state,
+                since,
+                bake_ends_at: since.zip(bake_secs).and_then(|(since, secs)| {
+                    since.saturating_add(SignedDuration::from_secs(secs.into())).ok()
+                }),
+                done_at: done_at(stage, history).filter(|_| state == StageState::Done),
+            }
+        })
+        .collect()
+}
+
+/// How far a release has come in its plan.
+struct Reached {
+    /// The stage it is in, or was turned back in; as many as there are when it is through.
+    index: usize,
+    since: Option<Timestamp>,
+    forward: bool,
+}
+
+impl Reached {
+    fn state(&self, index: usize) -> StageState {
+        match (index.cmp(&self.index), self.forward) {
+            (std::cmp::Ordering::Less, _) => StageState::Done,
+            (std::cmp::Ordering::Equal, true) => StageState::Now,
+            (std::cmp::Ordering::Equal, false) => StageState::BrokenOff,
+            (std::cmp::Ordering::Greater, true) => StageState::Ahead,
+            (std::cmp::Ordering::Greater, false) => StageState::NotReached,
+        }
+    }
+}
+
+fn reached(release: &Release, plan: &Plan, history: &[Entry]) -> Reached {
+    let told = || {
+        plan.stages.iter().position(|stage| done_at(stage, history).is_none()).unwrap_or(plan.stages.len())
+    };
+    match &release.phase {
+        Phase::Queued | Phase::Preparing { .. } => Reached { index: 0, since: None, forward: true },
+        Phase::Running { stage, since, .. } => Reached { index: *stage, since: Some(*since), forward: true },
+        Phase::RollingBack { stage, .. } => {
+            Reached { index: stage.unwrap_or_else(told), since: None, forward: false }
+        }
+        Phase::Settling { outcome: Outcome::Promoted, since, .. } => {
+            Reached { index: plan.stages.len().saturating_sub(1), since: Some(*since), forward: true }
+        }
+        Phase::Ended { outcome: Outcome::Promoted, .. } => {
+            Reached { index: plan.stages.len(), since: None, forward: true }
+        }
+        Phase::Settling { .. } | Phase::Ended { .. } => {
+            Reached { index: told(), since: None, forward: false }
+        }
+    }
+}
+
+/// When the history says that the stage was over. A change that tells of several things keeps the later ones among what it saw.
+fn done_at(stage: &Stage, history: &[Entry]) -> Option<Timestamp> {
+    let marks = match stage {
+        Stage::Preflight => "preflight passed".to_owned(),
+        Stage::RegisterTaskDefinition
+        | Stage::StartDeployment
+        | Stage::Shift { .. }
+        | Stage::Bake { .. }
+        | Stage::RollOut
+        | Stage::Promote
+        | Stage::PutBack => format!("{stage}: done"),
+    };
+    let told = |entry: &&Entry| entry.what == marks || entry.saw.iter().any(|fact| fact.starts_with(&marks));
+    history.iter().find(told).map(|entry| entry.at)
+}
+
+pub(super) fn name(stage: &Stage) -> &'static str {
+    match stage {
+        Stage::Preflight => "preflight",
+        Stage::RegisterTaskDefinition => "register_task_definition",
+        Stage::StartDeployment => "start_deployment",
+        Stage::Shift { .. } => "shift",
+        Stage::Bake { .. } => "bake",
+        Stage::RollOut => "roll_out",
+        Stage::Promote => "promote",
+        Stage::PutBack => "put_back",
+    }
+}
+
+pub(super) fn percent(stage: &Stage) -> Option<Percent> {
+    match stage {
+        Stage::Shift { percent } | Stage::Bake { percent, .. } => Some(*percent),
+        Stage::Preflight
+        | Stage::RegisterTaskDefinition
+        | Stage::StartDeployment
+        | Stage::RollOut
+        | Stage::Promote
+        | Stage::PutBack => None,
+    }
+}
+
+pub(super) fn bake_secs(stage: &Stage) -> Option<u32> {
+    match stage {
+        Stage::Bake { secs, .. } => Some(*secs),
+        Stage::Preflight
+        | Stage::RegisterTaskDefinition
+        | Stage::StartDeployment
+        | Stage::Shift { .. }
+        | Stage::RollOut
+        | Stage::Promote
+        | Stage::PutBack => None,
+    }
+}
