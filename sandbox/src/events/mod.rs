@@ -34,6 +34,8 @@ pub struct Options {
     pub region: String,
     /// Pauses before the second and the third try of a function; AWS waits one and two minutes.
     pub retries: [Duration; 2],
+    /// How long throttled and unavailable functions are tried again; AWS does so for six hours.
+    pub patience: Duration,
     /// How long rules are remembered.
     pub rules_fresh: Duration,
 }
@@ -45,6 +47,7 @@ impl Options {
             account: account.to_owned(),
             region: region.to_owned(),
             retries: [Duration::from_millis(500), Duration::from_secs(1)],
+            patience: Duration::from_secs(30),
             rules_fresh: Duration::from_secs(1),
         }
     }
@@ -237,7 +240,15 @@ impl Inner {
     }
 
     async fn deliver(&self, envelope: &Value, since: Timestamp) {
-        let rules = match self.rules().await {
+        let mut rules = self.rules().await;
+        for pause in self.options.retries {
+            if rules.is_ok() {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            rules = self.rules().await;
+        }
+        let rules = match rules {
             Ok(rules) => rules,
             Err(error) => {
                 let error = format!("cannot read the rules: {} {}", error.code, error.message);
@@ -302,14 +313,20 @@ impl Inner {
         self.note(note, tries, outcome, Some(error));
     }
 
-    /// Up to three tries, as an asynchronous invocation has.
+    /// Up to three tries, as an asynchronous invocation has. Throttling and a service that is not there do not count.
     async fn invoke(&self, function_arn: &str, payload: &Value) -> (usize, Option<Failure>) {
         let mut pauses = self.options.retries.iter();
+        let patience_ends = Instant::now() + self.options.patience;
         let mut tries = 0;
         loop {
             tries += 1;
             let Err(failure) = self.bus.invoke(function_arn, payload).await else { return (tries, None) };
-            let Some(pause) = pauses.next() else { return (tries, Some(failure)) };
+            let pause = if is_passing(&failure) && Instant::now() < patience_ends {
+                Some(&self.options.retries[0])
+            } else {
+                pauses.next()
+            };
+            let Some(pause) = pause else { return (tries, Some(failure)) };
             tokio::time::sleep(*pause).await;
         }
     }
@@ -365,6 +382,14 @@ impl Inner {
             state.log.pop_front();
         }
         state.log.push_back(delivery);
+    }
+}
+
+/// Whether the function was not even asked, for a reason that passes.
+fn is_passing(failure: &Failure) -> bool {
+    match failure {
+        Failure::Function(_) => false,
+        Failure::Invoke(error) => error.status == 429 || error.status >= 500,
     }
 }
 

@@ -119,6 +119,22 @@ async fn a_function_has_three_tries_then_the_dead_letter_queue() {
 }
 
 #[tokio::test]
+async fn throttling_is_waited_out() {
+    let throttled = || {
+        let message = "Rate Exceeded.".to_owned();
+        Failure::Invoke(AwsError { code: "TooManyRequestsException".into(), message, status: 429 })
+    };
+    let (dispatcher, bus) = dispatcher(TestBus {
+        rules: vec![rule(FUNCTION)],
+        failures: Mutex::new(HashMap::from([(FUNCTION.to_owned(), (0..6).map(|_| throttled()).collect())])),
+        ..TestBus::default()
+    });
+    dispatcher.emit(event("aws.ecr"));
+    assert_eq!(delivered(&dispatcher).await, [("delivered".into(), 7)]);
+    assert!(bus.sent.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn an_event_that_cannot_be_handed_over_goes_where_the_rule_says() {
     let denied = || Failure::Invoke(AwsError::new("AccessDeniedException", "no"));
     let (dispatcher, bus) = dispatcher(TestBus {

@@ -6,7 +6,7 @@ pub fn matches(pattern: &str, text: &str) -> bool {
     run(pattern, text, true)
 }
 
-/// As [`matches`], with `*` only: `?` is an ordinary character in event patterns.
+/// As [`matches()`], with `*` only: `?` is an ordinary character in event patterns.
 pub fn matches_star(pattern: &str, text: &str) -> bool {
     run(pattern, text, false)
 }
