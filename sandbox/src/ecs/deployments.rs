@@ -3,17 +3,21 @@
 use serde_json::{Value, json};
 
 use super::config::HookAction;
-use super::errors::{conflict, invalid, service_deployment_not_found, unsupported};
+use super::errors::{conflict, invalid, service_deployment_not_found, service_not_found, unsupported};
 use super::hooks;
 use super::input::{Members, page};
-use super::model::{Controller, Deployment, DeploymentStatus, RevisionId, Service, State};
+use super::model::{Controller, Deployment, DeploymentStatus, RevisionId, Service, ServiceStatus, State};
 use super::render::{self, with_token};
 use super::services;
 use super::world::World;
 use crate::ports::AwsError;
 
 pub(super) fn list(state: &State, input: Members<'_>) -> Result<Value, AwsError> {
+    // The history of a service goes with it.
     let service = services::find(state, input)?;
+    if service.status == ServiceStatus::Inactive {
+        return Err(service_not_found());
+    }
     if service.controller != Controller::Ecs {
         return Err(unsupported(
             "Service deployments exist only for services with the ECS deployment controller.",
@@ -44,7 +48,8 @@ pub(super) fn list(state: &State, input: Members<'_>) -> Result<Value, AwsError>
 }
 
 fn find<'a>(state: &'a State, arn: &str) -> Option<(&'a Service, &'a Deployment)> {
-    state.services.values().find_map(|service| {
+    let mut present = state.services.values().filter(|service| service.status != ServiceStatus::Inactive);
+    present.find_map(|service| {
         let deployment = service.deployments.iter().find(|deployment| deployment.arn == arn)?;
         Some((service, deployment))
     })

@@ -186,11 +186,21 @@ struct Base {
     interrupted: bool,
 }
 
-/// Stops the deployment that runs, if any: its hooks are void from here on.
+/// Stops the deployment that runs, if any: its hooks are void from here on. One that failed and stayed where it was has to
+/// be reconciled just so.
 fn interrupt(service: &mut Service, strategy: Strategy, world: &World<'_>) -> Base {
-    let Some(running) =
-        service.deployments.iter_mut().rev().find(|deployment| !deployment.status.is_terminal())
-    else {
+    let unfinished = |last: &&mut Deployment| match last.status {
+        DeploymentStatus::Successful
+        | DeploymentStatus::RollbackSuccessful
+        | DeploymentStatus::RollbackFailed => false,
+        DeploymentStatus::Pending
+        | DeploymentStatus::InProgress
+        | DeploymentStatus::StopRequested
+        | DeploymentStatus::RollbackRequested
+        | DeploymentStatus::RollbackInProgress
+        | DeploymentStatus::Stopped => true,
+    };
+    let Some(last) = service.deployments.last_mut().filter(unfinished) else {
         return Base {
             source: service.current,
             sources: service.current.into_iter().collect(),
@@ -198,14 +208,16 @@ fn interrupt(service: &mut Service, strategy: Strategy, world: &World<'_>) -> Ba
         };
     };
     // Once the old fleet is being removed, the traffic stays where it is.
-    let source = if running.step() == Some(Step::CleanUp) { Some(running.target) } else { running.source };
-    let sources = running.source.into_iter().chain([running.target]).collect();
-    let both_roll = running.config.strategy == Strategy::Rolling && strategy == Strategy::Rolling;
-    running.status = DeploymentStatus::StopRequested;
-    running.status_reason =
-        Some("Service deployment stopped because of a newer service deployment.".to_owned());
-    running.updated_at = world.now;
-    running.hooks.clear();
+    let source = if last.step() == Some(Step::CleanUp) { Some(last.target) } else { last.source };
+    let sources = last.source.into_iter().chain([last.target]).collect();
+    let both_roll = last.config.strategy == Strategy::Rolling && strategy == Strategy::Rolling;
+    if !last.status.is_terminal() {
+        last.status = DeploymentStatus::StopRequested;
+        last.status_reason =
+            Some("Service deployment stopped because of a newer service deployment.".to_owned());
+        last.updated_at = world.now;
+        last.hooks.clear();
+    }
     Base { source, sources, interrupted: !both_roll }
 }
 
@@ -259,6 +271,7 @@ pub(super) fn start(
         hooks: Vec::new(),
         production_percent: 0.0,
         test_percent: 0.0,
+        traffic_unsure: situation.interrupted,
         rollback: None,
         alarms: AlarmWatch { status: WatchStatus::Disabled, triggered: Vec::new(), polled_at: None },
         breaker: Breaker { status: WatchStatus::Disabled, failures: 0, threshold: 0 },

@@ -211,7 +211,7 @@ fn restore_traffic(deployment: &mut Deployment, service: &mut Service, world: &W
         return Progress::Waiting;
     }
     // A shift that failed half-way may have reached one of several load balancers.
-    let unsure = deployment.shift_error.is_some();
+    let unsure = deployment.shift_error.is_some() || deployment.traffic_unsure;
     if (unsure || deployment.production_percent > 0.0)
         && !traffic::shift_production(service, deployment, 0.0, world)
     {
@@ -247,6 +247,9 @@ fn fail(deployment: &mut Deployment, service: &mut Service, cause: Cause, world:
         | Cause::HookTimedOut { .. }
         | Cause::StageTooLong { .. } => "Service deployment stopped: tasks failed to start.".to_owned(),
     });
+    // No task is started for it any more; those that are healthy stay.
+    let healthy = service.healthy(deployment.target);
+    service.revision_mut(deployment.target).requested = healthy;
     deployment.stopped_at = Some(world.now);
     finish(deployment, DeploymentStatus::Stopped, world);
 }

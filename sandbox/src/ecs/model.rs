@@ -277,6 +277,8 @@ pub(super) struct Deployment {
     /// Share of production traffic requested for the target; the source has the rest.
     pub(super) production_percent: f64,
     pub(super) test_percent: f64,
+    /// A deployment before this one may have left traffic elsewhere than at the source.
+    pub(super) traffic_unsure: bool,
     pub(super) rollback: Option<Rollback>,
     pub(super) alarms: AlarmWatch,
     pub(super) breaker: Breaker,

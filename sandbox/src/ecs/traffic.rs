@@ -58,6 +58,7 @@ pub(super) fn shift_production(
     }
     deployment.production_percent = percent;
     deployment.shift_error = None;
+    deployment.traffic_unsure = false;
     true
 }
 

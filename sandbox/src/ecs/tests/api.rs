@@ -194,6 +194,7 @@ fn a_deleted_service_drains_and_is_inactive() {
     lab.pass(2);
     assert_eq!(lab.describe()["status"], "INACTIVE");
     assert_eq!(lab.versions(), []);
+    assert_eq!(lab.refused("ListServiceDeployments", delete), "ServiceNotFoundException");
     lab.call("CreateService", service(json!({})));
     lab.pass(5);
     assert_eq!(lab.versions(), [("v1".into(), 2)]);

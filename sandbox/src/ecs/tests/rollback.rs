@@ -190,3 +190,49 @@ fn a_first_deployment_has_nothing_to_go_back_to() {
     lab.pass(1);
     assert_eq!(lab.statuses(), ["ROLLBACK_FAILED"]);
 }
+
+#[test]
+fn a_stop_before_an_interrupted_release_is_reconciled_still_restores_the_first_version() {
+    let lab = Lab::new();
+    let stages = ["RECONCILE_SERVICE", "POST_PRODUCTION_TRAFFIC_SHIFT"];
+    lab.service(with(canary(), "lifecycleHooks", pauses(&stages)));
+    lab.release("v2");
+    lab.until("v2 has all traffic", |lab| !lab.waiting_hooks().is_empty());
+    assert_eq!(lab.weights(), (0, 100));
+    lab.release("v3");
+    lab.until("the hook before reconciling", |lab| lab.stage() == "RECONCILE_SERVICE");
+    assert_eq!(lab.weights(), (0, 100));
+    lab.stop();
+    assert_rolled_back(&lab, "stop request");
+}
+
+#[test]
+fn the_release_after_one_that_stopped_half_way_starts_from_the_last_good_version() {
+    let lab = at_canary(with(
+        canary(),
+        "alarms",
+        json!({"alarmNames": ["5xx"], "enable": true, "rollback": false}),
+    ));
+    lab.fakes.alarm("5xx", AlarmState::Alarm);
+    lab.until("stopped", |lab| lab.statuses()[0] == "STOPPED");
+    lab.fakes.alarm("5xx", AlarmState::Ok);
+    lab.release("v3");
+    lab.pass(1);
+    assert_eq!(lab.weights(), (100, 0), "reconciled to v1");
+    lab.until("the canary of v3", |lab| lab.weights() == (90, 10));
+    assert_eq!(lab.versions(), [("v1".into(), 2), ("v3".into(), 2)]);
+    lab.stop();
+    assert_rolled_back(&lab, "stop request");
+}
+
+#[test]
+fn a_rolling_deployment_that_fails_without_rollback_tries_no_more_tasks() {
+    let lab = Lab::new();
+    lab.service(json!({"deploymentCircuitBreaker": {"enable": true, "rollback": false}}));
+    lab.release("v2-crash");
+    lab.until("stopped", |lab| lab.statuses()[0] == "STOPPED");
+    let failed = lab.describe()["deployments"][0]["failedTasks"].clone();
+    lab.pass(60);
+    assert_eq!(lab.describe()["deployments"][0]["failedTasks"], failed);
+    assert_eq!(lab.versions(), [("v1".into(), 2)]);
+}
