@@ -148,7 +148,7 @@ async fn release_of(tidegate: &Tidegate, shop: &Shop, digest: &str) -> Result<St
         let releases = tidegate.json(&["releases", &shop.plan.name]).await?;
         let list = releases["releases"].as_array().or(releases.as_array()).cloned().unwrap_or_default();
         let found = list.iter().find(|release| release["image"]["digest"] == digest);
-        if let Some(id) = found.and_then(|release| release["id"].as_str()) {
+        if let Some(id) = found.and_then(|release| release["release"].as_str()) {
             return Ok(id.to_owned());
         }
         if Instant::now() > deadline {
