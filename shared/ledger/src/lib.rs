@@ -221,8 +221,9 @@ impl Ledger for DynamoLedger {
         each(&items, QUERY, row::read_entry)
     }
 
-    /// Besides [`ErrorKind::Conflict`](tidegate_core::ports::ErrorKind::Conflict) with AWS's reason as the code: the code is [`ALREADY_HANDLED`] when `once` was there already
-    /// (whatever else did not hold), and the kind is `Invalid` with code `Invariant`, `TooLarge` when the change must not or cannot be written.
+    /// A condition that does not hold is a `Conflict` whose code is AWS's reason (`ConditionalCheckFailed`,
+    /// `TransactionConflict`), or [`ALREADY_HANDLED`] when `once` was there already, whatever else did not hold. What must not or
+    /// cannot be written is `Invalid`, with code `Invariant` or `TooLarge`.
     async fn commit(&self, commit: Commit) -> Result<(), PortError> {
         self.write(commit, Timestamp::now()).await
     }
