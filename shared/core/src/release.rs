@@ -102,6 +102,12 @@ pub enum Phase {
         /// The deployment back, when ECS had none to roll back.
         #[serde(default)]
         returning: Option<DeploymentArn>,
+        /// When that deployment was first decided; from then on only its end ends the way back.
+        #[serde(default)]
+        returning_at: Option<Timestamp>,
+        /// When the release's own deployment was first seen to be over.
+        #[serde(default)]
+        over_at: Option<Timestamp>,
     },
     /// Traffic is where it belongs; the service's configuration is put back and stale performers are waited out.
     Settling {

@@ -11,6 +11,8 @@ use crate::release::{Cause, Outcome, Phase};
 
 /// How long the way back may take before a person is called. A Network Load Balancer alone adds ten minutes to a shift.
 const LIMIT: SignedDuration = SignedDuration::from_hours(2);
+/// How long the service may still show what a deployment that was rolled back has undone: reads lag behind, each by itself.
+const LAG: SignedDuration = SignedDuration::from_secs(20);
 /// How long a refused rollback is tried again before a person is called.
 const REFUSED_LIMIT: SignedDuration = SignedDuration::from_mins(15);
 
@@ -24,7 +26,7 @@ pub(super) fn begin(mut turn: Turn<'_>, cause: Cause, stage: Option<usize>) -> D
     turn.next.request = None;
     // Whatever was decided before may still be under way in a stalled performer: settling counts from here.
     turn.next.acted_at = Some(now);
-    turn.enter(Phase::RollingBack { cause, since: now, stage, restored_at: None, returning: None });
+    turn.enter(Phase::RollingBack { cause, since: now, stage, restored_at: None, returning: None, returning_at: None, over_at: None });
     rolling_back(turn)
 }
 
@@ -46,11 +48,17 @@ pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
         return give_up(turn, plan, &cause);
     }
     if let Some(foreign) = turn.foreign_deployment()
-        && turn.our_deployment().is_some_and(|ours| ours.status.is_over() && !ours.status.is_rollback())
+        && let Some(ours) = turn.our_deployment()
+        && ours.status.is_over()
         && foreign.task_definition.as_ref() != Some(&plan.way_back.task_definition)
     {
         let detail =
             format!("deployment {} took over while this release was being rolled back", foreign.arn.short());
+        if ours.status == DeploymentStatus::RollbackSuccessful {
+            // The way back had been gone to its end; what was deployed after that is not ours to judge.
+            turn.saw(detail);
+            return settle::begin(turn, outcome(&cause, true));
+        }
         return settle::interfered(turn, detail);
     }
     match turn.our_deployment() {
@@ -120,6 +128,7 @@ fn after(
     let Some(Some(service)) = turn.seen.service.known() else {
         return turn.wait(RETRY_AFTER, "the service could not be seen");
     };
+    let over_at = mark_over(&mut turn);
     let runs_old = service.task_definition == plan.way_back.task_definition;
     let weights_old = drift(plan, turn.seen, Percent::NONE).is_none() && turn.seen.weights.error().is_none();
     let returning = turn.seen.deployments.known().and_then(|seen| {
@@ -131,6 +140,9 @@ fn after(
     if let Some(returning) = returning {
         return follow_return(turn, plan, returning, cause);
     }
+    if returning_at(&turn).is_some() {
+        return return_to(turn, plan, ours);
+    }
     if runs_old && weights_old && ours.status != DeploymentStatus::RollbackFailed {
         turn.saw(format!(
             "{} runs again, deployment {} is {}",
@@ -140,15 +152,56 @@ fn after(
         ));
         return settle::begin(turn, outcome(cause, true));
     }
-    if runs_old && !weights_old && ours.status == DeploymentStatus::RollbackSuccessful {
-        return turn.wait(RETRY_AFTER, "the load balancer does not show the old weights yet");
+    if ours.status == DeploymentStatus::RollbackSuccessful {
+        if runs_old {
+            return turn.wait(RETRY_AFTER, "the load balancer does not show the old weights yet");
+        }
+        if turn.seen.at.duration_since(over_at) < LAG {
+            return turn.wait(RETRY_AFTER, "the service does not show the old task definition yet");
+        }
     }
-    if due(&turn, RETRY_AFTER * 3) {
+    return_to(turn, plan, ours)
+}
+
+/// Since when the release's own deployment is seen to be over.
+fn mark_over(turn: &mut Turn<'_>) -> Timestamp {
+    let at = turn.now;
+    match &mut turn.next.phase {
+        Phase::RollingBack { over_at, .. } => *over_at.get_or_insert(at),
+        Phase::Queued
+        | Phase::Preparing { .. }
+        | Phase::Running { .. }
+        | Phase::Settling { .. }
+        | Phase::Ended { .. } => at,
+    }
+}
+
+fn returning_at(turn: &Turn<'_>) -> Option<Timestamp> {
+    match &turn.next.phase {
+        Phase::RollingBack { returning_at, .. } => *returning_at,
+        Phase::Queued
+        | Phase::Preparing { .. }
+        | Phase::Running { .. }
+        | Phase::Settling { .. }
+        | Phase::Ended { .. } => None,
+    }
+}
+
+/// Deploys what ran before, once; again only when nothing is seen of it for a while.
+fn return_to(mut turn: Turn<'_>, plan: &Plan, ours: &DeploymentSeen) -> Decision {
+    let now = turn.now;
+    let first = returning_at(&turn).is_none();
+    if first || due(&turn, RETRY_AFTER * 3) {
         turn.act(Effect::ReturnTo {
             target: plan.target.clone(),
             task_definition: plan.way_back.task_definition.clone(),
             configuration: plan.way_back.configuration.clone(),
         });
+    }
+    if first {
+        if let Phase::RollingBack { returning_at, .. } = &mut turn.next.phase {
+            *returning_at = Some(now);
+        }
         turn.tell(
             format!("deploying {} again", plan.way_back.task_definition.short()),
             format!(

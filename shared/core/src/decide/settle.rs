@@ -6,7 +6,7 @@ use super::{Decision, LOOK_SOON, rollback, turn::Turn};
 use crate::effect::{Effect, RETRY_AFTER, SETTLE};
 use crate::observation::{DeploymentSeen, Promoted, Quarantined, ServiceHead, ServiceSeen};
 use crate::plan::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT, Plan, same_configuration};
-use crate::release::{Cause, Intent, Outcome, Phase};
+use crate::release::{Cause, Intent, Outcome, Phase, Request};
 
 /// How long settling may take before a person is called.
 const LIMIT: SignedDuration = SignedDuration::from_mins(30);
@@ -46,6 +46,11 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
     let Some(plan) = turn.old.plan.as_ref() else {
         return end(turn, outcome, restored_at);
     };
+    if outcome == Outcome::Promoted
+        && let Some(cause) = asked_back(turn.old.request.as_ref())
+    {
+        return rollback::begin(turn, cause, None);
+    }
     let gives_way = matches!(&outcome, Outcome::Failed { cause: Cause::Interference { .. }, .. });
     if outcome != Outcome::Promoted
         && !gives_way
@@ -59,12 +64,21 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
     let (Some(Some(service)), Some(_)) = (turn.seen.service.known(), turn.seen.deployments.known()) else {
         return past_limit(turn, since, outcome, restored_at, "the service could not be seen");
     };
-    if gives_way && let Some(foreign) = turn.foreign_deployment() {
-        let (configuration_is_ours, hooks) = (
-            same_configuration(&service.deployment_configuration, &plan.configuration),
-            our_pauses(plan, foreign),
-        );
-        for hook in hooks {
+    // After a way back, a deployment of what ran before is the way back, or does the same.
+    let back = Some(&plan.way_back.task_definition);
+    let foreign = turn.foreign_deployment().filter(|foreign| {
+        gives_way || outcome == Outcome::Promoted || foreign.task_definition.as_ref() != back
+    });
+    if gives_way
+        && foreign.is_none()
+        && let Some(ours) = turn.our_deployment()
+        && !ours.status.is_over()
+        && turn.now.duration_since(since) < LIMIT
+    {
+        return withdraw(turn, ours);
+    }
+    if let Some(foreign) = foreign {
+        for hook in our_pauses(plan, foreign) {
             turn.act(Effect::ContinueHook { deployment: foreign.arn.clone(), hook });
         }
         if !turn.effects.is_empty() {
@@ -73,10 +87,13 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
                 "it inherited our pause hooks and would wait for us in vain",
             );
         }
-        if !configuration_is_ours
-            && !same_configuration(&service.deployment_configuration, &plan.way_back.configuration)
-        {
-            turn.saw("the other deployment brought its own deployment configuration, which is left as it is");
+        let theirs = &service.deployment_configuration;
+        let is_ours = same_configuration(theirs, &plan.configuration);
+        if is_ours && !foreign.status.is_over() && turn.now.duration_since(since) < LIMIT {
+            return turn.wait(LOOK_SOON, "the other deployment has our pause hooks and is let pass them");
+        }
+        if !is_ours && !same_configuration(theirs, &plan.way_back.configuration) {
+            turn.note("the other deployment brought its own deployment configuration, which is left as it is");
             return wait_out(turn, outcome, restored_at);
         }
     }
@@ -84,6 +101,25 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
         return put_back(turn, plan, service, since, outcome, restored_at);
     }
     wait_out(turn, outcome, restored_at)
+}
+
+/// A person's word still counts while a promoted release settles. A newer release only waits: its turn comes next.
+fn asked_back(request: Option<&Request>) -> Option<Cause> {
+    match request? {
+        Request::Rollback { by, why } => Some(Cause::Requested { by: by.clone(), why: why.clone() }),
+        Request::Cancel { by, why } => Some(Cause::CancelRequested { by: by.clone(), why: why.clone() }),
+        Request::Supersede { .. } => None,
+    }
+}
+
+/// Our deployment began after the other one, from a decision made before that one was seen: it is taken back.
+fn withdraw(mut turn: Turn<'_>, ours: &DeploymentSeen) -> Decision {
+    let due = turn.next.acted_at.is_none_or(|at| turn.now.duration_since(at) >= RETRY_AFTER);
+    if !ours.status.is_rollback() && due {
+        turn.act(Effect::StopDeployment { deployment: ours.arn.clone() });
+        turn.tell("taking our deployment back", "it began after someone else's");
+    }
+    turn.wait(RETRY_AFTER, "our deployment is being taken back")
 }
 
 fn is_failed(outcome: &Outcome) -> bool {
@@ -201,7 +237,7 @@ pub(super) fn end(mut turn: Turn<'_>, outcome: Outcome, restored_at: Option<Time
         Outcome::Cancelled { by, why } => format!("{by}: {why}"),
         Outcome::Failed { needs, .. } => format!("a person is needed: {needs}"),
     };
-    turn.tell(format!("ended: {}", outcome.word()), why);
+    turn.conclude(format!("ended: {}", outcome.word()), why);
     turn.head = Some(head);
     let at = turn.now;
     turn.enter(Phase::Ended { outcome, at, restored_at });

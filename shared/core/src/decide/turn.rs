@@ -50,6 +50,13 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Says how the release ended: that names the entry, whatever else was told on the way there in the same turn.
+    pub(super) fn conclude(&mut self, what: impl Into<String>, why: impl Into<String>) {
+        if let Some((what, why)) = self.told.replace((what.into(), why.into())) {
+            self.saw.push(format!("{what}: {why}"));
+        }
+    }
+
     /// Says who acted, when it was not Tidegate by the plan.
     pub(super) fn by(&mut self, actor: Actor) {
         self.actor = actor;
