@@ -35,7 +35,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "URL")]
     pub endpoint_url: Option<String>,
     /// The name Tidegate's stack was deployed with
-    #[arg(long, global = true, value_name = "NAME", env = "TIDEGATE_STACK", default_value = "tidegate", value_parser = stack)]
+    #[arg(long, global = true, value_name = "NAME", env = "TIDEGATE_STACK", hide_env_values = true, default_value = "tidegate", value_parser = stack)]
     pub stack: String,
     /// The AWS account Tidegate is installed in [default: the caller's]
     #[arg(long, global = true, value_name = "ID")]

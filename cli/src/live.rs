@@ -28,13 +28,18 @@ pub async fn look(release: &Release, traffic: &dyn Traffic, alarms: &dyn Alarms)
     let mut live = Live::default();
     match rules {
         Ok(rules) => live.measured = share(plan, &rules),
-        Err(error) => live.unseen.push(format!("the live weights could not be read: {error}")),
+        Err(error) => live.unseen.push(unseen("the live weights", &error)),
     }
     match alarms {
         Ok(alarms) => live.alarms = Some(alarms),
-        Err(error) => live.unseen.push(format!("the alarms could not be read: {error}")),
+        Err(error) => live.unseen.push(unseen("the alarms", &error)),
     }
     live
+}
+
+/// Without the request id: the same trouble is the same text, and not a change, at every look.
+pub fn unseen(what: &str, error: &PortError) -> String {
+    format!("{what} could not be read: {}: {}: {}", error.operation, error.code, error.message)
 }
 
 async fn rules(release: &Release, plan: &Plan, traffic: &dyn Traffic) -> Result<Vec<RuleSeen>, PortError> {

@@ -64,6 +64,16 @@ impl Output {
         self.raw(&text)
     }
 
+    /// Prints a table: on a terminal each row is one line, however long its last column.
+    pub fn table(&mut self, rows: Vec<Line>) -> io::Result<()> {
+        if !self.is_live() {
+            return self.lines(&rows);
+        }
+        let (columns, _) = self.size();
+        let rows: Vec<Line> = rows.into_iter().map(|row| row.cut(columns)).collect();
+        self.lines(&rows)
+    }
+
     /// Prints one object, for people who pipe it on: indented.
     pub fn object(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(value)?;

@@ -21,24 +21,41 @@ use crate::exit::Exit;
 use crate::output::Output;
 use crate::render::Clock;
 
-/// Runs a command. The connection is opened by those that need one, after their files have been read.
+/// Runs a command. Files are read and what needs no AWS is done before there is any connection.
 pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<Exit> {
-    let global = cli.global;
-    match cli.command {
+    match &cli.command {
+        Command::Validate(args) => return validate::run(args, out),
+        Command::Schema => return schema::run(out),
         Command::Apply(args) => {
-            let policies = apply::read(&args)?;
-            apply::run(policies, &Connection::open(&global).await?, out).await
+            let policies = apply::read(args)?;
+            return apply::run(policies, &Connection::open(&cli.global).await?, out).await;
         }
-        Command::Validate(args) => validate::run(&args, out),
+        Command::Plan(_)
+        | Command::Release(_)
+        | Command::Releases(_)
+        | Command::Watch(_)
+        | Command::Why(_)
+        | Command::Rollback(_)
+        | Command::Cancel(_)
+        | Command::Services => {}
+    }
+    run_with(&cli.command, &Connection::open(&cli.global).await?, out).await
+}
+
+/// Runs a command over a connection.
+pub async fn run_with(command: &Command, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
+    match command {
+        Command::Apply(args) => apply::run(apply::read(args)?, connection, out).await,
+        Command::Validate(args) => validate::run(args, out),
         Command::Schema => schema::run(out),
-        Command::Plan(args) => plan::run(&args, &Connection::open(&global).await?, out).await,
-        Command::Release(args) => release::run(&args, &Connection::open(&global).await?, out).await,
-        Command::Releases(args) => releases::run(&args, &Connection::open(&global).await?, out).await,
-        Command::Watch(args) => watch::run(&args, &Connection::open(&global).await?, out).await,
-        Command::Why(args) => why::run(&args, &Connection::open(&global).await?, out).await,
-        Command::Rollback(args) => rollback::run(&args, &Connection::open(&global).await?, out).await,
-        Command::Cancel(args) => cancel::run(&args, &Connection::open(&global).await?, out).await,
-        Command::Services => services::run(&Connection::open(&global).await?, out).await,
+        Command::Plan(args) => plan::run(args, connection, out).await,
+        Command::Release(args) => release::run(args, connection, out).await,
+        Command::Releases(args) => releases::run(args, connection, out).await,
+        Command::Watch(args) => watch::run(args, connection, out).await,
+        Command::Why(args) => why::run(args, connection, out).await,
+        Command::Rollback(args) => rollback::run(args, connection, out).await,
+        Command::Cancel(args) => cancel::run(args, connection, out).await,
+        Command::Services => services::run(connection, out).await,
     }
 }
 

@@ -53,7 +53,7 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     if out.is_json() {
         out.object(&Answer { releases: rows })?;
     } else {
-        out.lines(&render::releases(&rows, &clock(connection.home().time.now())))?;
+        out.table(render::releases(&rows, &clock(connection.home().time.now())))?;
     }
     Ok(Exit::Ok)
 }

@@ -26,7 +26,7 @@ pub async fn run(connection: &Connection, out: &mut Output) -> anyhow::Result<Ex
     if out.is_json() {
         out.object(&Answer { services: rows })?;
     } else {
-        out.lines(&render::services(&rows, &clock(home.time.now())))?;
+        out.table(render::services(&rows, &clock(home.time.now())))?;
     }
     Ok(Exit::Ok)
 }

@@ -116,7 +116,7 @@ impl Watched {
         match self.read(world).await {
             Ok(()) => {}
             Err(error) if error.kind.is_transient() && self.release.is_some() => {
-                trouble = Some(format!("the ledger could not be read: {error}"));
+                trouble = Some(live::unseen("the ledger", &error));
             }
             Err(error) => return Err(error).with_context(|| format!("failed to read release {}", self.id)),
         }

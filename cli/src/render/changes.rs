@@ -24,7 +24,8 @@ pub fn changes(before: Option<&ReleaseView>, now: &ReleaseView, clock: &Clock) -
     }
     for alarm in &now.alarms {
         let old = before.alarms.iter().find(|old| old.name == alarm.name).and_then(|old| old.state.clone());
-        if old != alarm.state {
+        // Of a release that has ended the alarms are not read any more.
+        if old != alarm.state && !now.over {
             lines.push(turned(alarm, old, clock));
         }
     }

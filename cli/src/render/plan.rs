@@ -65,7 +65,7 @@ fn way_back(plan: &PlannedView) -> Vec<Line> {
     lines.extend(back.image.iter().map(|image| label("image", image.clone())));
     lines.extend(back.weights.iter().map(|rule| {
         let weights: Vec<String> =
-            rule.weights.iter().map(|(group, weight)| format!("{} {weight}", group.short())).collect();
+            rule.target_groups.iter().map(|group| format!("{} {}", group.name, group.weight)).collect();
         label("weights", weights.join(", "))
     }));
     lines.push(label("strategy", format!("{}, as it is now", back.strategy)));

@@ -52,7 +52,9 @@ fn rest(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
     if let Some(traffic) = traffic(view) {
         lines.push(label("traffic").add(Tone::Plain, traffic));
     }
-    lines.extend(alarms(&view.alarms, clock));
+    if !view.over {
+        lines.extend(alarms(&view.alarms, clock));
+    }
     lines.extend(view.unseen.iter().map(|unseen| label("unseen").add(Tone::Warn, unseen.clone())));
     lines.extend(ending(view, clock));
     lines
@@ -179,8 +181,12 @@ fn ending(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
             label("ended").add(Tone::Plain, format!("{}, after {took}", clock.time(at)))
         }
         (None, Some(at)) => {
-            let when = if at > clock.now { format!("in {}", clock.until(at)) } else { "any moment".into() };
-            label("next").add(Tone::Plain, format!("{} (looks at the latest {when})", view.next.what))
+            let when = if at > clock.now {
+                format!("in {} at the latest", clock.until(at))
+            } else {
+                "any moment".to_owned()
+            };
+            label("next").add(Tone::Plain, format!("{} (looks again {when})", view.next.what))
         }
         (None, None) => label("next").add(Tone::Plain, view.next.what.clone()),
     });

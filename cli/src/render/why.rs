@@ -25,7 +25,7 @@ pub fn why(view: &ReleaseView, service: &[EntryView], clock: &Clock) -> Vec<Line
 
 fn entry(entry: &EntryView, clock: &Clock) -> Vec<Line> {
     let more = |name: &str, text: &str| {
-        Line::plain("            ").column(Tone::Faint, name, 7).add(Tone::Plain, text.to_owned())
+        Line::plain("            ").column(Tone::Faint, name, 8).add(Tone::Plain, text.to_owned())
     };
     let by = if entry.by == "tidegate" { String::new() } else { format!(" (by {})", entry.by) };
     let mut lines = vec![

@@ -6,7 +6,7 @@ mod release;
 mod rows;
 mod stages;
 
-pub use plan::{PlanView, PlannedStage, PlannedView, WayBackView};
+pub use plan::{PlanView, PlannedStage, PlannedView, RuleView, WayBackView, WeightView};
 pub use release::{
     AlarmView, BackView, CauseView, EntryView, NextView, ReleaseView, State, because, cause_kind, entries,
 };

@@ -79,7 +79,38 @@ pub struct WayBackView {
     /// The deployment strategy that is put back.
     pub strategy: String,
     /// The weights that are live.
-    pub weights: Vec<RuleSeen>,
+    pub weights: Vec<RuleView>,
+}
+
+/// A listener or listener rule.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RuleView {
+    /// Its ARN.
+    pub rule: String,
+    /// Where it sends traffic.
+    pub target_groups: Vec<WeightView>,
+}
+
+/// A target group of a rule.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WeightView {
+    /// Its ARN.
+    pub target_group: String,
+    /// Its name.
+    pub name: String,
+    /// Its weight.
+    pub weight: u32,
+}
+
+impl From<&RuleSeen> for RuleView {
+    fn from(rule: &RuleSeen) -> Self {
+        let target_groups = rule.weights.iter().map(|(group, weight)| WeightView {
+            target_group: group.to_string(),
+            name: group.short().to_owned(),
+            weight: *weight,
+        });
+        Self { rule: rule.arn.to_string(), target_groups: target_groups.collect() }
+    }
 }
 
 impl From<&Plan> for PlannedView {
@@ -95,7 +126,7 @@ impl From<&Plan> for PlannedView {
                 task_definition: back.task_definition.to_string(),
                 image: back.image.clone(),
                 strategy: back.configuration["strategy"].as_str().unwrap_or("ROLLING").to_owned(),
-                weights: back.weights.clone(),
+                weights: back.weights.iter().map(RuleView::from).collect(),
             },
             made_at: plan.made_at,
         }

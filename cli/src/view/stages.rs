@@ -54,7 +54,11 @@ pub fn stages(release: &Release, history: &[Entry]) -> Vec<StageView> {
         .iter()
         .enumerate()
         .map(|(index, stage)| {
-            let state = reached.state(index);
+            let state = match (stage, reached.state(index)) {
+                // The configuration is put back at the end of the way back, too.
+                (Stage::PutBack, StageState::NotReached) => put_back(&release.phase),
+                (_, state) => state,
+            };
             let since = reached.since.filter(|_| state == StageState::Now);
             let bake_secs = bake_secs(stage);
             StageView {
@@ -112,6 +116,23 @@ fn reached(release: &Release, plan: &Plan, history: &[Entry]) -> Reached {
         }
         Phase::Settling { .. } | Phase::Ended { .. } => {
             Reached { index: told(), since: None, forward: false }
+        }
+    }
+}
+
+/// How far a release that was turned back is with putting the configuration back.
+fn put_back(phase: &Phase) -> StageState {
+    match phase {
+        Phase::Settling { .. } => StageState::Now,
+        Phase::Ended { outcome, .. } => match outcome {
+            Outcome::Failed { .. } => StageState::NotReached,
+            Outcome::Promoted
+            | Outcome::RolledBack { .. }
+            | Outcome::Superseded { .. }
+            | Outcome::Cancelled { .. } => StageState::Done,
+        },
+        Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } | Phase::RollingBack { .. } => {
+            StageState::Ahead
         }
     }
 }

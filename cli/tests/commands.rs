@@ -1,0 +1,336 @@
+//! The commands against the ledger and the AWS of the testkit: time passes only while `watch` waits, and then the conductor works.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use clap::Parser as _;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tidegate_cli::args::Cli;
+use tidegate_cli::commands::run_with;
+use tidegate_cli::connect::{Caller as Asking, Connection, Identity};
+use tidegate_cli::output::Output;
+use tidegate_cli::wakes::Wakes;
+use tidegate_core::ids::ReleaseId;
+use tidegate_core::ports::{PortError, Waker};
+use tidegate_runtime::time::Time;
+use tidegate_runtime::{Home, World};
+use tidegate_testkit::fakes::{Caller, Quality, Universe};
+use tidegate_testkit::names;
+
+const POLICY: &str = r#"
+service: checkout
+from:     { ecr: { repository: shop/checkout, tags: ["main-*"] } }
+to:       { ecs: { cluster: prod, service: checkout, container: app } }
+strategy: { canary: { percent: 10, bake: 1m }, bake: 2m }
+rollback: { alarms: [checkout-5xx] }
+"#;
+
+const ANN: &str = "arn:aws:sts::111122223333:assumed-role/developer/ann";
+const BAD: Quality = Quality::Bad { from_percent: 10, alarm_after_secs: 20 };
+
+/// The test's world: a universe, and a person at a terminal.
+struct Bench {
+    universe: Universe,
+}
+
+struct Answer {
+    code: u8,
+    out: String,
+}
+
+/// The universe's time; whenever somebody waits, the conductor first does what there is to do.
+struct WorkingTime {
+    conductor: World,
+}
+
+#[async_trait]
+impl Time for WorkingTime {
+    fn now(&self) -> Timestamp {
+        self.conductor.home.time.now()
+    }
+
+    async fn sleep(&self, duration: SignedDuration) {
+        for release in self.conductor.home.ledger.open().await.unwrap() {
+            self.conductor.drive(&release.id, &[], self.now()).await.unwrap();
+        }
+        self.conductor.home.time.sleep(duration).await;
+    }
+}
+
+struct ByPort(Arc<dyn Waker>);
+
+#[async_trait]
+impl Waker for ByPort {
+    async fn wake(&self, release: &ReleaseId, delay_secs: u32, why: &str) -> Result<(), PortError> {
+        self.0.wake(release, delay_secs, why).await
+    }
+}
+
+#[derive(Clone, Default)]
+struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn caller(id: u64, name: &str) -> Caller {
+    Caller { id, name: name.into() }
+}
+
+impl Bench {
+    /// The service runs build 1, and its policy is stored.
+    async fn new() -> Self {
+        let bench = Self { universe: Universe::quiet() };
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(POLICY.as_bytes()).unwrap();
+        let stored = bench.run(&["apply", file.path().to_str().unwrap()]).await;
+        assert_eq!(
+            (stored.code, stored.out.as_str()),
+            (0, "+ checkout: stored (canary 10 % for 1m, then 2m)\n")
+        );
+        bench
+    }
+
+    fn push(&self, build: u32, quality: Quality) {
+        let mut state = self.universe.state();
+        let now = state.now;
+        state.aws.push(build, quality, now);
+    }
+
+    fn connection(&self) -> Connection {
+        let world = self.universe.world(caller(1, "person"), true);
+        let conductor = self.universe.world(caller(2, "conductor"), false);
+        let wakes = Wakes::new(Box::new(ByPort(world.home.waker.clone().unwrap())));
+        let home = Home { time: Arc::new(WorkingTime { conductor }), ..world.home };
+        let asking = Asking::known(Identity { account: names::account(), arn: ANN.into() });
+        Connection::with(World { home, ..world }, wakes, asking)
+    }
+
+    async fn try_run(&self, args: &[&str]) -> anyhow::Result<Answer> {
+        let cli = Cli::try_parse_from([&["tidegate"], args].concat()).unwrap();
+        let buffer = Buffer::default();
+        let mut out = Output::to(Box::new(buffer.clone()), cli.global.json);
+        let exit = run_with(&cli.command, &self.connection(), &mut out).await?;
+        let out = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        Ok(Answer { code: exit.code(), out })
+    }
+
+    async fn run(&self, args: &[&str]) -> Answer {
+        self.try_run(args).await.unwrap()
+    }
+
+    async fn json(&self, args: &[&str]) -> (u8, Value) {
+        let answer = self.run(&[args, &["--json"]].concat()).await;
+        (answer.code, serde_json::from_str(&answer.out).unwrap())
+    }
+
+    async fn promote(&self, build: u32) {
+        self.push(build, Quality::Good);
+        let answer = self.run(&["release", "checkout", &format!("main-{build}"), "--watch"]).await;
+        assert_eq!(answer.code, 0, "{}", answer.out);
+    }
+}
+
+#[tokio::test]
+async fn a_good_image_is_followed_until_it_is_promoted() {
+    let bench = Bench::new().await;
+    bench.push(2, Quality::Good);
+    let answer = bench.run(&["release", "checkout", "main-2", "--reason", "it is time", "--watch"]).await;
+    assert_eq!(answer.code, 0, "{}", answer.out);
+    for expected in
+        ["created release", "it is time", ANN, "shift to 10 %: done", "measured 10 %", "ended: promoted"]
+    {
+        assert!(answer.out.contains(expected), "{expected}:\n{}", answer.out);
+    }
+    let (code, services) = bench.json(&["services"]).await;
+    assert_eq!((code, &services["services"][0]["promoted"]["image"]["tag"]), (0, &Value::from("main-2")));
+}
+
+#[tokio::test]
+async fn watch_tells_scripts_every_change_once_and_the_end_last() {
+    let bench = Bench::new().await;
+    bench.push(2, Quality::Good);
+    let answer = bench.run(&["release", "checkout", "main-2", "--watch", "--json"]).await;
+    let lines: Vec<Value> = answer.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let last = lines.last().unwrap();
+    assert_eq!(
+        (answer.code, &last["state"], &last["exit_code"]),
+        (0, &Value::from("promoted"), &Value::from(0))
+    );
+    assert!(lines[..lines.len() - 1].iter().all(|line| line["over"] == false && line["exit_code"] == 6));
+    let told: Vec<u64> = lines
+        .iter()
+        .flat_map(|line| line["history"].as_array().unwrap())
+        .map(|entry| entry["version"].as_u64().unwrap())
+        .collect();
+    let release = last["release"].as_str().unwrap().parse().unwrap();
+    let written: Vec<u64> =
+        bench.universe.state().rows.history(&release).iter().map(|entry| entry.version).collect();
+    assert_eq!(told, written);
+}
+
+#[tokio::test]
+async fn a_bad_image_ends_with_3_and_is_refused_until_somebody_insists() {
+    let bench = Bench::new().await;
+    bench.push(2, BAD);
+    let answer = bench.run(&["release", "checkout", "main-2", "--watch"]).await;
+    assert_eq!(answer.code, 3, "{}", answer.out);
+    for expected in ["✗ bake at 10 %", "traffic is back since", "because  alarm checkout-5xx went off"] {
+        assert!(answer.out.contains(expected), "{expected}:\n{}", answer.out);
+    }
+    let (code, why) = bench.json(&["why", "checkout"]).await;
+    assert_eq!((code, &why["release"]["cause"]["kind"]), (3, &Value::from("alarm")));
+
+    let (code, again) = bench.json(&["release", "checkout", "main-2"]).await;
+    assert_eq!((code, &again["outcome"], &again["release"]), (7, &Value::from("refused"), &Value::Null));
+    let (_, why) = bench.json(&["why", "checkout"]).await;
+    assert!(why["service_history"][0]["what"].as_str().unwrap().starts_with("refused"), "{why}");
+    let (_, plan) = bench.json(&["plan", "checkout", "main-2"]).await;
+    assert!(plan["notes"][0].as_str().unwrap().contains("--insist"), "{plan}");
+    let (code, insisted) = bench.json(&["release", "checkout", "main-2", "--insist"]).await;
+    assert_eq!((code, &insisted["outcome"]), (0, &Value::from("created")));
+}
+
+#[tokio::test]
+async fn a_finished_release_is_rolled_back_to_the_one_promoted_before() {
+    let bench = Bench::new().await;
+    bench.promote(2).await;
+    bench.promote(3).await;
+    let (_, list) = bench.json(&["releases", "checkout"]).await;
+    let first = list["releases"][1]["release"].clone();
+    let answer = bench.run(&["rollback", "checkout", "--reason", "customers complain", "--watch"]).await;
+    assert_eq!(answer.code, 0, "what it goes back to was promoted:\n{}", answer.out);
+    assert!(
+        answer.out.contains(&format!("goes back to release {}", first.as_str().unwrap())),
+        "{}",
+        answer.out
+    );
+    let (_, services) = bench.json(&["services"]).await;
+    assert_eq!(services["services"][0]["promoted"]["image"]["tag"], "main-2");
+}
+
+#[tokio::test]
+async fn rolling_back_what_is_under_way_ends_with_3_although_it_was_asked_for() {
+    let bench = Bench::new().await;
+    bench.push(2, Quality::Good);
+    assert_eq!(bench.run(&["release", "checkout", "main-2"]).await.code, 0);
+    let waiting = bench.run(&["watch", "checkout", "--timeout", "1m"]).await;
+    assert_eq!(waiting.code, 6, "{}", waiting.out);
+    let answer = bench.run(&["rollback", "checkout", "--watch"]).await;
+    assert_eq!(answer.code, 3, "{}", answer.out);
+    assert!(answer.out.contains("was asked to roll back"), "{}", answer.out);
+}
+
+#[tokio::test]
+async fn a_cancelled_release_ends_with_5() {
+    let bench = Bench::new().await;
+    bench.push(2, Quality::Good);
+    let (_, created) = bench.json(&["release", "checkout", "main-2"]).await;
+    let id = created["release"].as_str().unwrap();
+    assert_eq!(bench.run(&["watch", id, "--once"]).await.code, 6);
+    let answer = bench.run(&["cancel", id, "--reason", "wrong branch", "--watch"]).await;
+    assert_eq!(answer.code, 5, "{}", answer.out);
+    assert!(answer.out.contains(&format!("{ANN}: wrong branch")), "{}", answer.out);
+    let again = bench.try_run(&["cancel", id]).await.err().unwrap();
+    assert!(format!("{again:#}").contains("has already ended: cancelled"), "{again:#}");
+}
+
+#[tokio::test]
+async fn a_plan_shows_the_way_back_and_changes_nothing() {
+    let bench = Bench::new().await;
+    bench.push(2, Quality::Good);
+    let (code, plan) = bench.json(&["plan", "checkout", "main-2"]).await;
+    assert_eq!(code, 0, "{plan}");
+    assert_eq!(plan["plan"]["way_back"]["weights"][0]["target_groups"][0]["weight"], 100);
+    assert_eq!(plan["plan"]["stages"][4]["stage"], "bake");
+    let (_, list) = bench.json(&["releases"]).await;
+    assert_eq!(list["releases"].as_array().unwrap().len(), 0);
+    assert!(bench.universe.state().performed.is_empty());
+}
+
+#[tokio::test]
+async fn a_blocked_plan_ends_with_7_and_says_what_to_mend() {
+    let bench = Bench::new().await;
+    bench.push(2, Quality::Good);
+    {
+        let mut state = bench.universe.state();
+        let now = state.now;
+        state.aws.set_alarm(true, now);
+    }
+    let answer = bench.run(&["plan", "checkout", "main-2"]).await;
+    assert_eq!(answer.code, 7, "{}", answer.out);
+    assert!(
+        answer.out.contains("✗ alarm_red") && answer.out.contains("mend what it reports first"),
+        "{}",
+        answer.out
+    );
+}
+
+#[tokio::test]
+async fn a_queue_that_cannot_be_reached_does_not_keep_a_release_from_being_created() {
+    let bench = Bench::new().await;
+    bench.push(2, Quality::Good);
+    let never = ("sqs:SendMessage".to_owned(), names::at(-3600), names::at(86_400));
+    bench.universe.state().conditions.denied.push(never);
+    let (code, created) = bench.json(&["release", "checkout", "main-2"]).await;
+    assert_eq!(
+        (code, &created["outcome"], &created["conductor_told"]),
+        (0, &Value::from("created"), &Value::from(false))
+    );
+}
+
+#[tokio::test]
+async fn who_may_not_read_weights_and_alarms_still_sees_what_the_release_saw() {
+    let bench = Bench::new().await;
+    bench.push(2, Quality::Good);
+    bench.run(&["release", "checkout", "main-2"]).await;
+    bench.run(&["watch", "checkout", "--timeout", "1m"]).await;
+    for operation in ["elasticloadbalancing:DescribeRules", "cloudwatch:DescribeAlarms"] {
+        let never = (operation.to_owned(), names::at(-3600), names::at(86_400));
+        bench.universe.state().conditions.denied.push(never);
+    }
+    let (_, seen) = bench.json(&["watch", "checkout", "--once"]).await;
+    assert_eq!((&seen["measured_percent"], &seen["measured_live"]), (&Value::from(10), &Value::from(false)));
+    assert_eq!(seen["alarms"][0]["state"], Value::Null);
+    assert_eq!(seen["unseen"].as_array().unwrap().len(), 2, "{seen}");
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_told_with_what_to_do() {
+    let bench = Bench::new().await;
+    let told = async |args: &[&str]| format!("{:#}", bench.try_run(args).await.err().unwrap());
+    assert_eq!(
+        told(&["watch", "nothing"]).await,
+        "there is no service nothing; `tidegate services` lists the services"
+    );
+    assert!(told(&["watch", "checkout"]).await.contains("has no release yet"));
+    assert!(told(&["release", "checkout", "main-9"]).await.contains("there is no tag main-9"));
+    assert!(told(&["plan", "nothing", "main-1"]).await.contains("store its policy with `tidegate apply`"));
+    let other = format!("{}/shop/other:v1", names::registry());
+    assert!(
+        told(&["release", "checkout", &other])
+            .await
+            .contains("releases from shop/checkout, not from shop/other")
+    );
+}
+
+#[tokio::test]
+async fn apply_tells_what_changed_field_by_field() {
+    let bench = Bench::new().await;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(POLICY.replace("percent: 10", "percent: 5").as_bytes()).unwrap();
+    let path = file.path().to_str().unwrap();
+    let changed = bench.run(&["apply", path]).await;
+    assert!(changed.out.contains("strategy.canary.percent: 10 → 5"), "{}", changed.out);
+    let (code, again) = bench.json(&["apply", path]).await;
+    assert_eq!((code, &again["policies"][0]["change"]), (0, &Value::from("unchanged")));
+}

@@ -1,0 +1,385 @@
+//! One release in every phase, as the core makes it: the policy of the README, a steady service behind an ALB.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tidegate_cli::live::Live;
+use tidegate_cli::render::Clock;
+use tidegate_core::history::{Actor, Entry, Report};
+use tidegate_core::ids::{AccountId, Image, Region, ReleaseId, ecr_registry};
+use tidegate_core::observation::{
+    AlarmSeen, AlarmState, LoadBalancerSeen, RuleSeen, ServiceHead, ServiceSeen, TaskDefinitionSeen,
+};
+use tidegate_core::plan::{Plan, compile};
+use tidegate_core::policy::{self, Percent, Policy};
+use tidegate_core::preflight::Ground;
+use tidegate_core::release::{Cause, Intent, Outcome, Phase, Progress, Release, Step, Wake};
+
+pub(crate) const POLICY: &str = r#"
+service: checkout
+from:     { ecr: { repository: shop/checkout, tags: ["main-*", "v[0-9]*"] } }
+to:       { ecs: { cluster: prod, service: checkout, container: app } }
+strategy: { canary: { percent: 10, bake: 5m }, bake: 15m }
+rollback: { alarms: [checkout-5xx, checkout-p99] }
+on_newer: queue
+"#;
+
+const PERSON: &str = "arn:aws:sts::111122223333:assumed-role/developer/ann";
+
+/// Seconds after the release was created.
+pub(crate) fn at(secs: i64) -> Timestamp {
+    "2026-03-02T09:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_secs(secs)
+}
+
+pub(crate) fn clock(secs: i64) -> Clock {
+    Clock { now: at(secs), zone: TimeZone::UTC }
+}
+
+pub(crate) fn account() -> AccountId {
+    "111122223333".parse().unwrap()
+}
+
+pub(crate) fn region() -> Region {
+    "eu-central-1".parse().unwrap()
+}
+
+pub(crate) fn policy() -> Policy {
+    policy::parse("checkout.yaml", POLICY).unwrap()
+}
+
+pub(crate) fn head() -> ServiceHead {
+    ServiceHead::new(policy(), at(-3600))
+}
+
+pub(crate) fn id(number: u32) -> ReleaseId {
+    format!("01kjpq{number:020}").parse().unwrap()
+}
+
+pub(crate) fn image(tag: &str, digit: char) -> Image {
+    Image {
+        registry: ecr_registry(&account(), &region()),
+        repository: "shop/checkout".parse().unwrap(),
+        digest: format!("sha256:{}", digit.to_string().repeat(64)).parse().unwrap(),
+        tag: Some(tag.parse().unwrap()),
+    }
+}
+
+fn group(name: &str) -> tidegate_core::ids::TargetGroupArn {
+    format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/{name}/0123456789abcdef")
+        .parse()
+        .unwrap()
+}
+
+pub(crate) fn plan() -> Plan {
+    let rule: tidegate_core::ids::RuleArn =
+        "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener-rule/app/shop/1/2/3"
+            .parse()
+            .unwrap();
+    let running = "arn:aws:ecs:eu-central-1:111122223333:task-definition/checkout:41";
+    let service = ServiceSeen {
+        status: "ACTIVE".into(),
+        controller: "ECS".into(),
+        task_definition: running.parse().unwrap(),
+        deployment_configuration: json!({ "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100 }),
+        desired: 4,
+        running: 4,
+        pending: 0,
+        steady: true,
+        load_balancers: vec![LoadBalancerSeen {
+            target_group: Some(group("checkout-blue")),
+            alternate_target_group: Some(group("checkout-green")),
+            production_rule: Some(rule.clone()),
+            test_rule: None,
+            role_given: true,
+        }],
+        service_connect: false,
+    };
+    let old = image("main-41", 'a');
+    let task_definition = TaskDefinitionSeen {
+        arn: running.parse().unwrap(),
+        active: true,
+        images: BTreeMap::from([("app".parse().unwrap(), old.pinned())]),
+    };
+    let weights =
+        [RuleSeen { arn: rule, weights: vec![(group("checkout-blue"), 1), (group("checkout-green"), 0)] }];
+    let ground = Ground { service: &service, task_definition: &task_definition, weights: &weights };
+    let policy = policy();
+    let target = policy.target(&account(), &region());
+    compile(&policy, &target, &image("main-42", 'b'), &Intent::Deploy, ground, at(5))
+}
+
+pub(crate) fn queued() -> Release {
+    Release {
+        id: id(42),
+        service: "checkout".parse().unwrap(),
+        target: policy().target(&account(), &region()),
+        image: image("main-42", 'b'),
+        intent: Intent::Deploy,
+        requested_by: Actor::Event { source: "aws.ecr".into(), id: "13cde686".into() },
+        created_at: at(0),
+        version: 0,
+        phase: Phase::Queued,
+        plan: None,
+        progress: Progress::default(),
+        request: None,
+        acted_at: None,
+        wake: Some(Wake { at: at(300), why: format!("it is queued behind release {}", id(41)) }),
+        report: Report::next(format!("it is queued behind release {}", id(41))),
+    }
+}
+
+pub(crate) fn preparing() -> Release {
+    let next = "preflight waits for alarm_without_data to pass, 10 minutes at most";
+    Release {
+        version: 2,
+        phase: Phase::Preparing { since: at(2) },
+        wake: Some(Wake { at: at(20), why: next.into() }),
+        report: Report::next(next).fact(
+            "alarm_without_data: alarm checkout-p99 has no data, so it cannot tell good from bad (send it traffic, or treat missing data as not breaching)",
+        ),
+        ..queued()
+    }
+}
+
+/// In the bake of the canary, which began 52 s after the creation.
+pub(crate) fn baking() -> Release {
+    let next = "bake at 10 % until 2026-03-02T09:05:52Z";
+    Release {
+        version: 9,
+        phase: Phase::Running { stage: 4, since: at(52), step: Step::Entered },
+        plan: Some(plan()),
+        progress: Progress {
+            started_at: Some(at(2)),
+            task_definition: Some(
+                "arn:aws:ecs:eu-central-1:111122223333:task-definition/checkout:42".parse().unwrap(),
+            ),
+            deployment: Some(
+                "arn:aws:ecs:eu-central-1:111122223333:service-deployment/prod/checkout/DEPLOYMENT1"
+                    .parse()
+                    .unwrap(),
+            ),
+            continued: Vec::new(),
+            set: Some(Percent::from_tenths(100)),
+            measured: Some(Percent::from_tenths(100)),
+        },
+        wake: Some(Wake { at: at(172), why: next.into() }),
+        report: Report::next(next),
+        ..queued()
+    }
+}
+
+pub(crate) fn alarm_cause() -> Cause {
+    Cause::Alarm {
+        alarm: "checkout-5xx".parse().unwrap(),
+        reason: "Threshold Crossed: 1 datapoint [7.0] was greater than the threshold (1.0).".into(),
+        at: Some(at(180)),
+    }
+}
+
+pub(crate) fn rolling_back() -> Release {
+    let next = "Amazon ECS rolls the deployment back";
+    Release {
+        version: 10,
+        phase: Phase::RollingBack {
+            cause: alarm_cause(),
+            since: at(181),
+            stage: Some(4),
+            restored_at: None,
+            returning: None, returning_at: None, over_at: None,
+        },
+        wake: Some(Wake { at: at(187), why: next.into() }),
+        report: Report::next(next)
+            .fact("deployment DEPLOYMENT1 is ROLLBACK_IN_PROGRESS PRODUCTION_TRAFFIC_SHIFT"),
+        ..baking()
+    }
+}
+
+fn ended(outcome: Outcome, secs: i64, restored_at: Option<Timestamp>) -> Release {
+    Release {
+        version: 14,
+        phase: Phase::Ended { outcome, at: at(secs), restored_at },
+        wake: None,
+        report: Report::next("nothing: the release has ended"),
+        ..baking()
+    }
+}
+
+pub(crate) fn rolled_back() -> Release {
+    let mut release = ended(Outcome::RolledBack { cause: alarm_cause() }, 240, Some(at(183)));
+    release.progress.set = Some(Percent::NONE);
+    release.progress.measured = Some(Percent::NONE);
+    release
+}
+
+pub(crate) fn settling() -> Release {
+    let next = "a stalled performer of an earlier decision is waited out";
+    Release {
+        phase: Phase::Settling { outcome: Outcome::Promoted, since: at(1300), restored_at: None },
+        wake: Some(Wake { at: at(1310), why: next.into() }),
+        report: Report::next(next),
+        ..promoted()
+    }
+}
+
+pub(crate) fn promoted() -> Release {
+    let mut release = ended(Outcome::Promoted, 1310, None);
+    release.progress.set = Some(Percent::ALL);
+    release.progress.measured = Some(Percent::ALL);
+    release
+}
+
+pub(crate) fn failed() -> Release {
+    let cause = Cause::Interference { detail: "deployment OTHER of checkout:43".into() };
+    let needs = "see who deployed and whether what runs now is meant to; then release again".into();
+    ended(Outcome::Failed { cause, needs }, 200, None)
+}
+
+pub(crate) fn cancelled() -> Release {
+    let by = Actor::Person { name: PERSON.into() };
+    let mut release = ended(Outcome::Cancelled { by, why: "wrong branch".into() }, 20, None);
+    release.plan = None;
+    release.progress = Progress::default();
+    release
+}
+
+pub(crate) fn superseded() -> Release {
+    Release {
+        phase: Phase::Ended { outcome: Outcome::Superseded { by: id(43) }, at: at(30), restored_at: None },
+        ..cancelled()
+    }
+}
+
+pub(crate) fn returning() -> Release {
+    let task_definition = plan().way_back.task_definition;
+    Release {
+        intent: Intent::Return { from: id(42), to: id(41), task_definition },
+        image: image("main-41", 'a'),
+        requested_by: Actor::Person { name: PERSON.into() },
+        ..preparing()
+    }
+}
+
+fn entry(version: u64, secs: i64, what: &str, why: &str) -> Entry {
+    Entry {
+        version,
+        at: at(secs),
+        actor: Actor::Tidegate,
+        what: what.into(),
+        why: why.into(),
+        saw: Vec::new(),
+        effects: Vec::new(),
+        measured: None,
+    }
+}
+
+pub(crate) fn history_until_bake() -> Vec<Entry> {
+    let ten = Some(Percent::from_tenths(100));
+    vec![
+        Entry {
+            actor: Actor::Event { source: "aws.ecr".into(), id: "13cde686".into() },
+            ..entry(0, 0, "created for shop/checkout:main-42 (bbbbbbbbbbbb)", "tag main-42 was pushed")
+        },
+        entry(1, 2, "started", "no other release of the service is under way"),
+        entry(2, 5, "preflight passed", "the way back to checkout:41 is proven"),
+        Entry {
+            effects: vec!["register checkout with app = bbbbbbbbbbbb".into()],
+            ..entry(
+                3,
+                5,
+                "register checkout with app = bbbbbbbbbbbb",
+                "no result was seen of doing it before",
+            )
+        },
+        entry(4, 12, "register task definition: done", "the task definition is registered"),
+        // What is told second in one turn is kept among what was seen.
+        Entry {
+            saw: vec![
+                "start deployment: done: the candidate runs and is healthy, without production traffic"
+                    .into(),
+            ],
+            ..entry(6, 40, "deployment DEPLOYMENT1 is under way", "Amazon ECS has begun it")
+        },
+        Entry {
+            effects: vec!["let deployment DEPLOYMENT1 go on".into()],
+            ..entry(7, 41, "shifting to 10 %", "the candidate waits for the shift and every alarm is OK")
+        },
+        Entry {
+            saw: vec!["set 10 %, measured 10 %".into()],
+            measured: ten,
+            ..entry(8, 52, "shift to 10 %: done", "the candidate has 10 % of the traffic")
+        },
+    ]
+}
+
+pub(crate) fn history_of_rollback() -> Vec<Entry> {
+    let mut history = history_until_bake();
+    history.extend([
+        Entry {
+            effects: vec!["roll deployment DEPLOYMENT1 back".into()],
+            ..entry(10, 181, "rolling back", &alarm_cause().to_string())
+        },
+        entry(11, 183, "traffic restored", "the load balancer sends the candidate nothing any more"),
+        entry(12, 229, "settling: will be rolled back", "traffic is where it belongs"),
+        entry(14, 240, "ended: rolled back", &alarm_cause().to_string()),
+    ]);
+    history
+}
+
+pub(crate) fn history_of_promotion() -> Vec<Entry> {
+    let mut history = history_until_bake();
+    history.extend([
+        entry(10, 352, "bake at 10 % for 5m: done", "300 s at 10 % and every alarm is OK"),
+        entry(11, 370, "shift to 100 %: done", "the candidate has 100 % of the traffic"),
+        entry(12, 1270, "bake at 100 % for 15m: done", "900 s at 100 % and every alarm is OK"),
+        entry(13, 1300, "promote: done", "Amazon ECS has completed the deployment"),
+    ]);
+    history
+}
+
+fn alarm(state: AlarmState, reason: &str) -> AlarmSeen {
+    AlarmSeen { state, since: Some(at(-600)), reason: reason.into(), silenced: None }
+}
+
+pub(crate) fn live() -> Live {
+    Live {
+        measured: Some(Percent::from_tenths(98)),
+        alarms: Some(BTreeMap::from([
+            ("checkout-5xx".parse().unwrap(), alarm(AlarmState::Ok, "fine")),
+            ("checkout-p99".parse().unwrap(), alarm(AlarmState::Ok, "fine")),
+        ])),
+        unseen: Vec::new(),
+    }
+}
+
+pub(crate) fn live_full() -> Live {
+    Live { measured: Some(Percent::ALL), ..live() }
+}
+
+pub(crate) fn live_red() -> Live {
+    let mut live = live();
+    let red = AlarmSeen {
+        since: Some(at(180)),
+        ..alarm(
+            AlarmState::Alarm,
+            "Threshold Crossed: 1 datapoint [7.0] was greater than the threshold (1.0).",
+        )
+    };
+    let muted = AlarmSeen { silenced: Some("mute rule nightly".into()), ..alarm(AlarmState::Alarm, "slow") };
+    live.alarms = Some(BTreeMap::from([
+        ("checkout-5xx".parse().unwrap(), red),
+        ("checkout-p99".parse().unwrap(), muted),
+    ]));
+    live
+}
+
+pub(crate) fn live_denied() -> Live {
+    Live {
+        unseen: vec![
+            "the live weights could not be read: elasticloadbalancing:DescribeRules: AccessDenied: not allowed".into(),
+            "the alarms could not be read: cloudwatch:DescribeAlarms: AccessDenied: not allowed".into(),
+        ],
+        ..Live::default()
+    }
+}

@@ -1,0 +1,220 @@
+//! What people and scripts are shown of a release in each phase. Regenerate with `INSTA_UPDATE=always cargo test -p tidegate-cli`
+//! and read the difference.
+
+mod fixtures;
+
+use fixtures::*;
+use insta::{assert_json_snapshot, assert_snapshot};
+use tidegate_cli::line::Line;
+use tidegate_cli::live::Live;
+use tidegate_cli::render;
+use tidegate_cli::view::{PlanView, PlannedView, ReleaseRow, ReleaseView, ServiceRow, StageState, entries};
+use tidegate_core::history::Entry;
+use tidegate_core::observation::{Promoted, Quarantined};
+use tidegate_core::preflight::Finding;
+use tidegate_core::release::Release;
+
+fn text(lines: &[Line]) -> String {
+    lines.iter().map(Line::text).collect::<Vec<_>>().join("\n")
+}
+
+fn tree(release: &Release, history: &[Entry], live: &Live, now: i64) -> String {
+    text(&render::tree(&ReleaseView::new(release, history, live), &clock(now), 3))
+}
+
+#[test]
+fn a_queued_release() {
+    assert_snapshot!(tree(&queued(), &history_until_bake()[..1], &Live::default(), 10));
+}
+
+#[test]
+fn preflight_waits() {
+    assert_snapshot!(tree(&preparing(), &history_until_bake()[..2], &Live::default(), 10));
+}
+
+#[test]
+fn the_canary_bakes() {
+    assert_snapshot!(tree(&baking(), &history_until_bake(), &live(), 120));
+}
+
+#[test]
+fn the_canary_bakes_and_nothing_else_may_be_read() {
+    assert_snapshot!(tree(&baking(), &history_until_bake(), &live_denied(), 120));
+}
+
+#[test]
+fn an_alarm_turns_it_back() {
+    assert_snapshot!(tree(&rolling_back(), &history_of_rollback()[..9], &live_red(), 182));
+}
+
+#[test]
+fn it_was_rolled_back() {
+    assert_snapshot!(tree(&rolled_back(), &history_of_rollback(), &Live::default(), 300));
+}
+
+#[test]
+fn it_settles_before_it_is_promoted() {
+    assert_snapshot!(tree(&settling(), &history_of_promotion(), &live_full(), 1302));
+}
+
+#[test]
+fn it_was_promoted() {
+    assert_snapshot!(tree(&promoted(), &history_of_promotion(), &Live::default(), 1400));
+}
+
+#[test]
+fn a_person_is_needed() {
+    assert_snapshot!(tree(&failed(), &history_until_bake(), &Live::default(), 300));
+}
+
+#[test]
+fn it_was_cancelled_before_it_had_a_plan() {
+    assert_snapshot!(tree(&cancelled(), &history_until_bake()[..1], &Live::default(), 300));
+}
+
+#[test]
+fn a_newer_one_took_its_place() {
+    assert_snapshot!(tree(&superseded(), &history_until_bake()[..1], &Live::default(), 300));
+}
+
+#[test]
+fn a_person_goes_back() {
+    assert_snapshot!(tree(&returning(), &[], &Live::default(), 10));
+}
+
+#[test]
+fn json_of_a_baking_release() {
+    assert_json_snapshot!(ReleaseView::new(&baking(), &history_until_bake(), &live()));
+}
+
+#[test]
+fn json_of_a_release_that_was_rolled_back() {
+    assert_json_snapshot!(ReleaseView::new(&rolled_back(), &history_of_rollback(), &Live::default()));
+}
+
+#[test]
+fn the_whole_story() {
+    let view = ReleaseView::new(&rolled_back(), &history_of_rollback(), &Live::default());
+    let refused = Entry {
+        what: "refused shop/checkout:main-43 (bbbbbbbbbbbb)".into(),
+        why: "it was rolled back".into(),
+        at: at(260),
+        ..history_until_bake()[0].clone()
+    };
+    assert_snapshot!(text(&render::why(&view, &entries(&[refused]), &clock(300))));
+}
+
+#[test]
+fn what_changes_is_appended_where_nothing_can_be_written_over() {
+    let looks = [
+        (baking(), history_until_bake(), live(), 120),
+        (baking(), history_until_bake(), live(), 121),
+        (baking(), history_until_bake(), live_red(), 180),
+        (rolling_back(), history_of_rollback()[..9].to_vec(), live_red(), 181),
+        (rolled_back(), history_of_rollback(), Live::default(), 240),
+    ];
+    let mut before: Option<ReleaseView> = None;
+    let mut told = Vec::new();
+    for (release, history, live, now) in looks {
+        let view = ReleaseView::new(&release, &history, &live);
+        told.push(format!("--- {now}"));
+        told.push(text(&render::changes(before.as_ref(), &view, &clock(now))));
+        before = Some(view);
+    }
+    assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn a_low_terminal_shows_the_current_stage() {
+    let view = ReleaseView::new(&baking(), &history_until_bake(), &live());
+    for rows in [12, 14, 17, 20, 40] {
+        let lines = render::fitted(&view, &clock(120), rows);
+        assert!(lines.len() <= rows, "{rows}");
+        assert!(text(&lines).contains("▶ bake at 10 % for 5m"), "{rows}:\n{}", text(&lines));
+        assert!(text(&lines).contains("next     bake at 10 %"), "{rows}:\n{}", text(&lines));
+    }
+}
+
+#[test]
+fn a_plan_with_its_way_back() {
+    let note = Finding {
+        code: "no_tasks_wanted".into(),
+        blocking: false,
+        problem: "the service wants no tasks, so nothing proves the new version works".into(),
+        remedy: "set a desired count".into(),
+    };
+    let view = PlanView {
+        service: "checkout".parse().unwrap(),
+        target: queued().target,
+        image: queued().image,
+        blocked: false,
+        findings: vec![note],
+        unseen: Vec::new(),
+        notes: Vec::new(),
+        plan: Some(PlannedView::from(&plan())),
+    };
+    assert_snapshot!(text(&render::plan(&view)));
+    assert_json_snapshot!("json_of_a_plan", view);
+}
+
+#[test]
+fn a_plan_that_is_blocked() {
+    let red = Finding {
+        code: "alarm_red".into(),
+        blocking: true,
+        problem: "alarm checkout-5xx is already in ALARM; Amazon ECS would ignore all alarms of the deployment: bad".into(),
+        remedy: "mend what it reports first".into(),
+    };
+    let view = PlanView {
+        service: "checkout".parse().unwrap(),
+        target: queued().target,
+        image: queued().image,
+        blocked: true,
+        findings: vec![red],
+        unseen: vec!["ecr:DescribeImages: AccessDenied: not allowed".into()],
+        notes: vec![format!("release {} is under way", id(41))],
+        plan: None,
+    };
+    assert_snapshot!(text(&render::plan(&view)));
+}
+
+#[test]
+fn lists() {
+    let releases =
+        [baking(), rolling_back(), rolled_back(), promoted(), failed(), cancelled(), superseded(), queued()];
+    let rows: Vec<ReleaseRow> = releases.iter().map(ReleaseRow::from).collect();
+    assert_snapshot!("releases", text(&render::releases(&rows, &clock(300))));
+    assert_json_snapshot!("json_of_a_release_in_a_list", rows[2]);
+
+    let mut head = head();
+    let fresh = ServiceRow::new(&"api".parse().unwrap(), &head, &account(), &region());
+    head.active = Some(id(42));
+    head.promoted.push(Promoted {
+        release: id(41),
+        image: image("main-41", 'a'),
+        task_definition: plan().way_back.task_definition,
+        at: at(-90_000),
+    });
+    let quarantined = Quarantined { release: id(40), why: "alarm".into(), at: at(-7200) };
+    head.quarantine.insert(image("main-40", 'c').digest, quarantined);
+    let busy = ServiceRow::new(&"checkout".parse().unwrap(), &head, &account(), &region());
+    assert_snapshot!("services", text(&render::services(&[fresh, busy.clone()], &clock(300))));
+    assert_json_snapshot!("json_of_a_service_in_a_list", busy);
+}
+
+/// The times stages were done at are read from the core's own words; this holds the two together.
+#[test]
+fn the_core_still_tells_of_a_stage_in_the_words_that_are_looked_for() {
+    use tidegate_core::decide::decide;
+    use tidegate_core::observation::{Observation, Seen};
+    use tidegate_core::release::{Phase, Step};
+
+    let mut release = baking();
+    release.phase = Phase::Running { stage: 1, since: at(5), step: Step::Entered };
+    let candidate = release.progress.task_definition.take();
+    let seen = Observation { at: at(12), candidate: Seen::Known(candidate), ..Observation::default() };
+    let decision = decide(&release, &seen, at(12));
+    let view = ReleaseView::new(&decision.release, &[decision.entry.unwrap()], &Live::default());
+    let stage = &view.stages[1];
+    assert_eq!((stage.state, stage.done_at), (StageState::Done, Some(at(12))));
+}
