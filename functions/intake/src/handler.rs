@@ -32,6 +32,7 @@ fn pushed(envelope: &Envelope, event: &Event) -> Option<Pushed> {
         repository,
         tag: tag?,
         digest,
+        pushed_at: envelope.time,
         by: Actor::Event { source: envelope.source.clone(), id: envelope.id.clone() },
         delivery: Some(envelope.id.clone()),
     })

@@ -22,6 +22,8 @@ pub struct Arrival {
     pub by: Actor,
     /// Why, when a person asks.
     pub why: Option<String>,
+    /// When the image was pushed, when a push brings it: events come out of order, and only the newest image matters.
+    pub pushed_at: Option<Timestamp>,
     /// A person insists: quarantine and "already promoted" do not hold it.
     pub insist: bool,
     /// The delivery, so that the same one is handled once, and until when that is remembered.
@@ -95,7 +97,19 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
     }
     if !arrival.insist {
         if let Some(quarantined) = head.quarantine.get(digest) {
-            return refuse(head, arrival, quarantined, now);
+            let why = format!(
+                "{digest} was rolled back by release {} ({}); to release it all the same: tidegate release {} {digest} --insist",
+                quarantined.release, quarantined.why, arrival.service
+            );
+            return refuse(head, arrival, why, now);
+        }
+        if let (Some(pushed), Some(newest)) = (arrival.pushed_at, head.newest_push)
+            && pushed < newest
+        {
+            let why = format!(
+                "its push at {pushed} came to be known after that of a newer image, pushed at {newest}"
+            );
+            return refuse(head, arrival, why, now);
         }
         if let Some(runs) = head.promoted.first().filter(|last| last.image.digest == *digest)
             && current.active.is_none()
@@ -108,6 +122,7 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
     if arrival.insist {
         next.quarantine.remove(digest);
     }
+    next.newest_push = next.newest_push.max(arrival.pushed_at);
     let why = arrival.why.clone().unwrap_or_else(|| match &arrival.image.tag {
         Some(tag) => format!("tag {tag} was pushed"),
         None => "it was asked for by digest".to_owned(),
@@ -147,11 +162,7 @@ fn turning_back(release: &Release) -> bool {
     }
 }
 
-fn refuse(head: &ServiceHead, arrival: &Arrival, quarantined: &Quarantined, now: Timestamp) -> Admission {
-    let why = format!(
-        "{} was rolled back by release {} ({}); to release it all the same: tidegate release {} {} --insist",
-        arrival.image.digest, quarantined.release, quarantined.why, arrival.service, arrival.image.digest
-    );
+fn refuse(head: &ServiceHead, arrival: &Arrival, why: String, now: Timestamp) -> Admission {
     let version = head.version + 1;
     let entry = Entry {
         version,
@@ -355,6 +366,7 @@ pub fn go_back(
         image: to.image.clone(),
         by: by.clone(),
         why: None,
+        pushed_at: None,
         insist: false,
         once: None,
     };

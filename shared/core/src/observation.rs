@@ -112,6 +112,9 @@ pub struct ServiceHead {
     /// Digests that were rolled back here and are not released again unless a person says so.
     #[serde(default)]
     pub quarantine: BTreeMap<Digest, Quarantined>,
+    /// When the newest image that was let in by a push was pushed: the event of an older one that comes late starts nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_push: Option<Timestamp>,
 }
 
 impl ServiceHead {
@@ -130,6 +133,7 @@ impl ServiceHead {
             waiting: None,
             promoted: Vec::new(),
             quarantine: BTreeMap::new(),
+            newest_push: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use tidegate_core::admission::{self, Admission, Arrival, Current};
 use tidegate_core::history::Actor;
 use tidegate_core::ids::{AccountId, Digest, Image, Region, RepositoryName, ServiceName, Tag, ecr_registry};
 use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{ErrorKind, PortError, Watched};
+use tidegate_core::ports::{Commit, ErrorKind, PortError, Watched};
 use tidegate_core::release::Release;
 
 use crate::world::Home;
@@ -27,6 +27,8 @@ pub struct Pushed {
     pub tag: Tag,
     /// The digest it points at.
     pub digest: Digest,
+    /// When it was pushed.
+    pub pushed_at: Timestamp,
     /// Who or what says so.
     pub by: Actor,
     /// The delivery's id.
@@ -51,6 +53,7 @@ impl Home {
                 image,
                 by: pushed.by.clone(),
                 why: None,
+                pushed_at: Some(pushed.pushed_at),
                 insist: false,
                 delivery: pushed.delivery.clone(),
             };
@@ -83,8 +86,14 @@ impl Home {
             let admission = admission::admit(current, &arrival, self.new_id(), now);
             let commit = match &admission {
                 Admission::Created { commit, .. } | Admission::Refused { commit, .. } => (**commit).clone(),
-                Admission::Known { .. } | Admission::Runs { .. } => return Ok(Some(admission)),
+                Admission::Known { .. } | Admission::Runs { .. } => {
+                    // Handled all the same: the same delivery again, when something else runs, must not release it anew.
+                    Commit { once: arrival.once.clone(), ..Commit::default() }
+                }
             };
+            if commit.releases.is_empty() && commit.head.is_none() && commit.once.is_none() {
+                return Ok(Some(admission));
+            }
             match self.ledger.commit(commit).await {
                 Ok(()) => {
                     if let Admission::Created { release, .. } = &admission {
@@ -142,6 +151,8 @@ pub struct Asked {
     pub by: Actor,
     /// Why, when a person asks.
     pub why: Option<String>,
+    /// When the image was pushed, when a push brings it.
+    pub pushed_at: Option<Timestamp>,
     /// A person insists.
     pub insist: bool,
     /// The delivery's id.
@@ -157,6 +168,7 @@ impl Asked {
             image: self.image.clone(),
             by: self.by.clone(),
             why: self.why.clone(),
+            pushed_at: self.pushed_at,
             insist: self.insist,
             once: self.delivery.as_ref().map(|delivery| (format!("{}#{delivery}", self.service), until)),
         }

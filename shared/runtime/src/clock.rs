@@ -5,6 +5,7 @@ use tidegate_core::history::Actor;
 use tidegate_core::ids::{ServiceName, ecr_registry};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::ports::{Images, PortError};
+use tidegate_core::release::Release;
 
 use crate::arrivals::Pushed;
 use crate::world::Home;
@@ -64,11 +65,14 @@ impl Home {
             return Ok(false);
         };
         let fresh = now.duration_since(pushed_at) < EVENT_GRACE;
-        if fresh || pushed_at < head.watching_since || head.quarantine.contains_key(&digest) {
+        let overtaken = head.newest_push.is_some_and(|newest| newest > pushed_at);
+        if fresh || overtaken || pushed_at < head.watching_since || head.quarantine.contains_key(&digest) {
             return Ok(false);
         }
         let releases = self.ledger.releases(service, LOOK_BACK).await?;
-        if releases.iter().any(|release| release.image.digest == digest || release.created_at > pushed_at) {
+        // What a person asked for after the push stands; what another, older push led to does not.
+        let overruled = |release: &Release| release.created_at > pushed_at && is_asked_for(release);
+        if releases.iter().any(|release| release.image.digest == digest || overruled(release)) {
             return Ok(false);
         }
         tracing::warn!(service = %service, image.digest = %digest, "the event of a push was lost; the clock found it");
@@ -78,9 +82,17 @@ impl Home {
             repository: head.policy.from.ecr.repository.clone(),
             tag,
             digest,
+            pushed_at,
             by: Actor::Event { source: "tidegate.clock".into(), id: format!("pushed at {pushed_at}") },
             delivery: None,
         };
         Ok(!self.image_pushed(&pushed).await?.is_empty())
+    }
+}
+
+fn is_asked_for(release: &Release) -> bool {
+    match &release.requested_by {
+        Actor::Person { .. } => true,
+        Actor::Tidegate | Actor::Event { .. } => false,
     }
 }

@@ -26,7 +26,15 @@ pub(super) fn begin(mut turn: Turn<'_>, cause: Cause, stage: Option<usize>) -> D
     turn.next.request = None;
     // Whatever was decided before may still be under way in a stalled performer: settling counts from here.
     turn.next.acted_at = Some(now);
-    turn.enter(Phase::RollingBack { cause, since: now, stage, restored_at: None, returning: None, returning_at: None, over_at: None });
+    turn.enter(Phase::RollingBack {
+        cause,
+        since: now,
+        stage,
+        restored_at: None,
+        returning: None,
+        returning_at: None,
+        over_at: None,
+    });
     rolling_back(turn)
 }
 

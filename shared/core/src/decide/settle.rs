@@ -93,7 +93,9 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
             return turn.wait(LOOK_SOON, "the other deployment has our pause hooks and is let pass them");
         }
         if !is_ours && !same_configuration(theirs, &plan.way_back.configuration) {
-            turn.note("the other deployment brought its own deployment configuration, which is left as it is");
+            turn.note(
+                "the other deployment brought its own deployment configuration, which is left as it is",
+            );
             return wait_out(turn, outcome, restored_at);
         }
     }
