@@ -1,3 +1,7 @@
 //! Builders, fakes with fault injection, and the seeded simulator.
 
+pub mod build;
+pub mod fakes;
 pub mod ministack;
+pub mod names;
+pub mod sim;

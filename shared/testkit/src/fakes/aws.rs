@@ -1,0 +1,1042 @@
+//! Amazon ECS, ELB, CloudWatch and ECR as far as a release sees them: services, deployments with their life-cycle stages and pause
+//! hooks, weights, alarms that go red on what a bad version does with its traffic, images.
+//!
+//! Behaviour after the ECS developer guide: "Amazon ECS canary deployments", "blue/green deployments" and "lifecycle hooks", and the
+//! API references of `ContinueServiceDeployment` and `StopServiceDeployment`. Where the documentation is silent, the habit that is
+//! harder for its user is modelled.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tidegate_core::effect::Effect;
+use tidegate_core::ids::{
+    AlarmName, ContainerName, DeploymentArn, Digest, HookId, Image, Tag, TargetGroupArn, TaskDefinitionArn,
+};
+use tidegate_core::observation::{
+    AlarmSeen, AlarmState, DeploymentSeen, DeploymentStatus, HookSeen, LoadBalancerSeen, RuleSeen,
+    ServiceSeen, TaskDefinitionSeen,
+};
+use tidegate_core::plan::same_configuration;
+use tidegate_core::policy::Percent;
+use tidegate_core::ports::{ErrorKind, PortError};
+
+use crate::names;
+
+const SCALE_UP: &str = "SCALE_UP";
+const BEFORE_SHIFT: &str = "PRE_PRODUCTION_TRAFFIC_SHIFT";
+const SHIFT: &str = "PRODUCTION_TRAFFIC_SHIFT";
+const AFTER_SHIFT: &str = "POST_PRODUCTION_TRAFFIC_SHIFT";
+const BAKE: &str = "BAKE_TIME";
+const CLEAN_UP: &str = "CLEAN_UP";
+
+/// What an image does once it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quality {
+    /// It works.
+    Good,
+    /// It answers with errors as soon as it has this share of the traffic; the alarm sees it later.
+    Bad {
+        /// The share, percent.
+        from_percent: u32,
+        /// How long until the alarm is red.
+        alarm_after_secs: u32,
+    },
+    /// Its tasks never become healthy.
+    NeverStarts,
+}
+
+/// Where a service's traffic comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balancing {
+    /// One Application Load Balancer with two target groups.
+    LoadBalancer,
+    /// Service Connect alone: shares can be shifted, and nobody but ECS can measure them.
+    ServiceConnect,
+    /// None.
+    None,
+}
+
+/// How long things take, each between two bounds in milliseconds.
+#[derive(Debug, Clone)]
+pub struct EcsHabits {
+    /// From the request to the first task being placed.
+    pub pending: (u64, u64),
+    /// Until the candidate's tasks are healthy.
+    pub task_start: (u64, u64),
+    /// One traffic shift.
+    pub shift: (u64, u64),
+    /// Giving up the old tasks.
+    pub clean_up: (u64, u64),
+    /// From a request to roll back to the traffic being back.
+    pub traffic_back: (u64, u64),
+    /// Between two looks of ECS at the alarms of a deployment.
+    pub alarm_poll: (u64, u64),
+    /// How long an alarm stays red after its cause is gone.
+    pub alarm_recovery: (u64, u64),
+    /// Whether the service names the old task definition as soon as the rollback begins, rather than at its end.
+    pub names_old_early: bool,
+}
+
+impl Default for EcsHabits {
+    fn default() -> Self {
+        Self {
+            pending: (1_000, 1_000),
+            task_start: (10_000, 10_000),
+            shift: (2_000, 2_000),
+            clean_up: (8_000, 8_000),
+            traffic_back: (700, 700),
+            alarm_poll: (45_000, 45_000),
+            alarm_recovery: (60_000, 60_000),
+            names_old_early: false,
+        }
+    }
+}
+
+/// An event that AWS emits.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Emitted {
+    /// An alarm changed its state.
+    Alarm(AlarmName, AlarmSeen),
+    /// Something happened to the service or its deployment.
+    Service(String),
+    /// An image was pushed.
+    Push(Digest, Tag),
+}
+
+/// Where a deployment stands, and what comes when it is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    Pending,
+    ScaleUp,
+    Replacing,
+    Hook { then: Then },
+    Shifting { to: u32 },
+    StepBake,
+    Bake,
+    CleanUp,
+    TrafficBack,
+    BackCleanUp,
+    Stopping,
+    Over,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Shift,
+    Bake,
+}
+
+/// A deployment of the service.
+#[derive(Debug, Clone)]
+struct Deployment {
+    arn: DeploymentArn,
+    created_at: Timestamp,
+    task_definition: TaskDefinitionArn,
+    source: TaskDefinitionArn,
+    configuration: Value,
+    source_group: usize,
+    own_group: usize,
+    stand: Stand,
+    due: Option<Timestamp>,
+    status: DeploymentStatus,
+    stage: Option<&'static str>,
+    reason: Option<String>,
+    percent: u32,
+    hooks: Vec<HookSeen>,
+    alarms_ignored: bool,
+    triggered: Vec<String>,
+    next_poll: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+struct Fleet {
+    task_definition: TaskDefinitionArn,
+    group: usize,
+    /// Its share of its group's traffic.
+    portion: u32,
+    healthy: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Registered {
+    images: BTreeMap<ContainerName, String>,
+    active: bool,
+}
+
+/// The service as it is now, for checks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceState {
+    /// The task definition it is set to.
+    pub task_definition: TaskDefinitionArn,
+    /// Its deployment configuration.
+    pub configuration: Value,
+    /// What share of the traffic each task definition serves, percent.
+    pub shares: BTreeMap<TaskDefinitionArn, u32>,
+    /// The deployment under way.
+    pub under_way: Option<DeploymentArn>,
+}
+
+/// What a read sees: a whole state, as of some moment.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    task_definition: TaskDefinitionArn,
+    configuration: Value,
+    balancing: Balancing,
+    desired: u32,
+    weights: [u32; 2],
+    fleets: Vec<Fleet>,
+    deployments: Vec<Deployment>,
+    registered: BTreeMap<TaskDefinitionArn, Registered>,
+    alarms: BTreeMap<AlarmName, AlarmSeen>,
+    images: Vec<(Tag, Digest, Timestamp)>,
+}
+
+/// AWS.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    scene: Scene,
+    past: Vec<(Timestamp, Scene)>,
+    habits: EcsHabits,
+    quality: BTreeMap<Digest, Quality>,
+    numbers: u32,
+    rng: fastrand::Rng,
+    bad_since: Option<Timestamp>,
+    good_since: Option<Timestamp>,
+    emitted: Vec<Emitted>,
+    told: Vec<String>,
+    happened: usize,
+    broken: Vec<String>,
+    /// Someone else set the weights, so they prove nothing any more.
+    tampered: bool,
+}
+
+fn group_arn(group: usize) -> TargetGroupArn {
+    if group == 0 { names::blue() } else { names::green() }
+}
+
+fn later(now: Timestamp, millis: u64) -> Timestamp {
+    let millis = i64::try_from(millis).unwrap_or(i64::MAX);
+    now.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(now)
+}
+
+fn refused(kind: ErrorKind, operation: &str, code: &str, message: impl Into<String>) -> PortError {
+    PortError::new(kind, operation, code, message)
+}
+
+impl Aws {
+    /// The service runs build 1 with revision 1 of its task definition, all traffic on `blue`; the alarm is OK.
+    pub fn new(balancing: Balancing, configuration: Value, habits: EcsHabits, seed: u64) -> Self {
+        let first = names::task_definition(1);
+        let images = BTreeMap::from([
+            (names::container(), names::image(1).pinned()),
+            (ContainerName::new("sidecar").expect("a name"), "public.ecr.aws/envoy/envoy:v1".to_owned()),
+        ]);
+        let alarm = AlarmSeen {
+            state: AlarmState::Ok,
+            since: Some(names::start()),
+            reason: "no datapoint was above the threshold".into(),
+            silenced: None,
+        };
+        let long_ago = names::at(-86_400);
+        Self {
+            scene: Scene {
+                task_definition: first.clone(),
+                configuration,
+                balancing,
+                desired: 2,
+                weights: [100, 0],
+                fleets: vec![Fleet { task_definition: first.clone(), group: 0, portion: 100, healthy: true }],
+                deployments: Vec::new(),
+                registered: BTreeMap::from([(first, Registered { images, active: true })]),
+                alarms: BTreeMap::from([(names::alarm(), alarm)]),
+                images: vec![(names::tag(1), names::digest(1), long_ago)],
+            },
+            past: Vec::new(),
+            habits,
+            quality: BTreeMap::new(),
+            numbers: 0,
+            rng: fastrand::Rng::with_seed(seed),
+            bad_since: None,
+            good_since: None,
+            emitted: Vec::new(),
+            told: Vec::new(),
+            happened: 0,
+            broken: Vec::new(),
+            tampered: false,
+        }
+    }
+
+    /// The invariants that were broken by what AWS was asked to do, or that the model itself broke.
+    pub fn broken(&self) -> &[String] {
+        &self.broken
+    }
+
+    /// Takes the events that were emitted since.
+    pub fn take_emitted(&mut self) -> Vec<Emitted> {
+        std::mem::take(&mut self.emitted)
+    }
+
+    /// Takes what happened since, in words.
+    pub fn take_told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// The true state now.
+    pub fn state(&self) -> ServiceState {
+        let mut shares = BTreeMap::new();
+        for fleet in &self.scene.fleets {
+            let share = self.scene.weights[fleet.group] * fleet.portion / 100;
+            *shares.entry(fleet.task_definition.clone()).or_default() += share;
+        }
+        shares.retain(|_, share| *share > 0);
+        ServiceState {
+            task_definition: self.scene.task_definition.clone(),
+            configuration: self.scene.configuration.clone(),
+            shares,
+            under_way: self.active().map(|at| self.scene.deployments[at].arn.clone()),
+        }
+    }
+
+    /// How often something has happened; equal when nothing has in between.
+    pub fn happened(&self) -> usize {
+        self.happened
+    }
+
+    /// The pushes, oldest first.
+    pub fn pushes(&self) -> &[(Tag, Digest, Timestamp)] {
+        &self.scene.images
+    }
+
+    /// The true weights now.
+    pub fn weights(&self) -> [u32; 2] {
+        self.scene.weights
+    }
+
+    /// The state as it was at `then`, for a read that lags behind.
+    pub fn as_of(&self, then: Timestamp) -> &Scene {
+        self.past
+            .iter()
+            .rev()
+            .find(|(at, _)| *at <= then)
+            .map_or_else(|| self.past.first().map_or(&self.scene, |(_, scene)| scene), |(_, scene)| scene)
+    }
+
+    /// The image a task definition pins in the service's container.
+    pub fn image_of(&self, arn: &TaskDefinitionArn) -> Option<&str> {
+        Some(self.scene.registered.get(arn)?.images.get(&names::container())?.as_str())
+    }
+
+    fn keep(&mut self, now: Timestamp) {
+        let keep_from = now.saturating_sub(SignedDuration::from_secs(60)).unwrap_or(now);
+        // The newest one before the window is still what a read from its beginning sees.
+        let first = self.past.iter().rposition(|(at, _)| *at <= keep_from).unwrap_or(0);
+        self.past.drain(..first);
+        self.past.push((now, self.scene.clone()));
+    }
+
+    fn between(&mut self, (from, to): (u64, u64)) -> u64 {
+        self.rng.u64(from..=to.max(from))
+    }
+
+    fn active(&self) -> Option<usize> {
+        self.scene.deployments.iter().rposition(|deployment| deployment.stand != Stand::Over)
+    }
+
+    fn tell(&mut self, what: String) {
+        self.happened += 1;
+        self.told.push(what);
+    }
+
+    fn notify(&mut self, what: String) {
+        self.emitted.push(Emitted::Service(what));
+    }
+
+    // --- what people and other tools do ---
+
+    /// An image is pushed.
+    pub fn push(&mut self, build: u32, quality: Quality, now: Timestamp) {
+        self.advance(now);
+        self.quality.insert(names::digest(build), quality);
+        self.scene.images.push((names::tag(build), names::digest(build), now));
+        self.emitted.push(Emitted::Push(names::digest(build), names::tag(build)));
+        self.tell(format!("build {build} is pushed ({quality:?})"));
+        self.keep(now);
+    }
+
+    /// The event of a push comes again, as when the same digest gets another tag.
+    pub fn push_again(&mut self, build: u32, now: Timestamp) {
+        self.scene.images.push((names::tag(build), names::digest(build), now));
+        self.emitted.push(Emitted::Push(names::digest(build), names::tag(build)));
+        self.tell(format!("build {build} is pushed again"));
+        self.keep(now);
+    }
+
+    /// Someone else deploys a task definition of theirs, with or without a deployment configuration of their own.
+    pub fn deploy_by_someone(&mut self, revision: u32, configuration: Option<Value>, now: Timestamp) {
+        self.advance(now);
+        let arn = names::task_definition(revision);
+        let images = self.scene.registered[&names::task_definition(1)].images.clone();
+        self.scene.registered.insert(arn.clone(), Registered { images, active: true });
+        if let Some(configuration) = configuration {
+            self.scene.configuration = configuration;
+        }
+        self.tell(format!("someone else deploys {}", arn.short()));
+        self.deploy(&arn, now);
+        self.keep(now);
+    }
+
+    /// Someone else sets the weights.
+    pub fn set_weights_by_someone(&mut self, weights: [u32; 2], now: Timestamp) {
+        self.advance(now);
+        self.tell(format!("someone else sets the weights to {weights:?}"));
+        self.scene.weights = weights;
+        self.tampered = true;
+        self.keep(now);
+    }
+
+    /// Someone lets the deployment that waits go on, in the console.
+    pub fn go_on_by_someone(&mut self, now: Timestamp) {
+        self.advance(now);
+        let waiting = self.scene.deployments.iter().rev().find_map(|deployment| {
+            let hook = deployment.hooks.iter().find(|hook| hook.awaiting)?;
+            Some((deployment.arn.clone(), hook.id.clone()))
+        });
+        if let Some((deployment, hook)) = waiting {
+            // Only a hook that awaits is taken, so this is never refused.
+            let _ = self.go_on(&deployment, &hook, now);
+            self.keep(now);
+        }
+    }
+
+    /// The alarm turns red, or green again, by itself.
+    pub fn set_alarm(&mut self, red: bool, now: Timestamp) {
+        self.turn_alarm(red, now, "set by hand");
+        self.keep(now);
+    }
+
+    fn turn_alarm(&mut self, red: bool, now: Timestamp, reason: &str) {
+        let state = if red { AlarmState::Alarm } else { AlarmState::Ok };
+        let seen = AlarmSeen { state, since: Some(now), reason: reason.to_owned(), silenced: None };
+        self.tell(format!("alarm {} is {}: {reason}", names::alarm(), seen.state.as_str()));
+        self.scene.alarms.insert(names::alarm(), seen.clone());
+        self.emitted.push(Emitted::Alarm(names::alarm(), seen));
+    }
+
+    // --- time ---
+
+    /// Lets everything happen that is due.
+    pub fn advance(&mut self, now: Timestamp) {
+        if self.past.is_empty() {
+            self.keep(now);
+        }
+        while let Some((at, _)) = self
+            .scene
+            .deployments
+            .iter()
+            .enumerate()
+            .filter_map(|(at, deployment)| Some((at, deployment.due.filter(|due| *due <= now)?)))
+            .min_by_key(|(_, due)| *due)
+        {
+            self.scene.deployments[at].due = None;
+            self.happen(at, now);
+            self.check();
+            self.keep(now);
+        }
+        self.watch_alarm(now);
+        self.own_alarm_watch(now);
+    }
+
+    /// When something happens next by itself, as far as it is known now.
+    pub fn next_at(&self) -> Option<Timestamp> {
+        self.scene.deployments.iter().filter_map(|deployment| deployment.due).min()
+    }
+
+    fn happen(&mut self, at: usize, now: Timestamp) {
+        let arn = self.scene.deployments[at].arn.clone();
+        match self.scene.deployments[at].stand {
+            Stand::Pending => self.scale_up(at, now),
+            Stand::ScaleUp => {
+                let own = self.scene.deployments[at].task_definition.clone();
+                self.fleet_of(&own).healthy = true;
+                if self.strategy(at) == "ROLLING" {
+                    let source = self.scene.deployments[at].source.clone();
+                    self.fleet_of(&own).portion = 50;
+                    self.fleet_of(&source).portion = 50;
+                    self.scene.deployments[at].percent = 50;
+                    self.tell(format!("{}: half of the tasks are replaced", arn.short()));
+                    let time = self.between(self.habits.task_start);
+                    self.go(at, Stand::Replacing, None, Some(later(now, time)));
+                } else {
+                    self.before_shift(at, now);
+                }
+            }
+            Stand::Replacing => {
+                let (own, source) = self.both(at);
+                self.fleet_of(&own).portion = 100;
+                self.fleet_of(&source).portion = 0;
+                self.scene.deployments[at].percent = 100;
+                self.tell(format!("{}: every task is replaced", arn.short()));
+                let bake = self.bake_millis(at);
+                self.go(at, Stand::Bake, Some(BAKE), Some(later(now, bake)));
+            }
+            Stand::Hook { .. } => {
+                self.tell(format!("{}: a pause hook times out", arn.short()));
+                self.roll_back(at, "a lifecycle hook timed out", now);
+            }
+            Stand::Shifting { to } => self.shifted(at, to, now),
+            Stand::StepBake => self.before_shift(at, now),
+            Stand::Bake => {
+                let time = self.between(self.habits.clean_up);
+                self.go(at, Stand::CleanUp, Some(CLEAN_UP), Some(later(now, time)));
+            }
+            Stand::CleanUp => self.succeed(at),
+            Stand::TrafficBack => {
+                self.traffic_to_source(at);
+                self.scene.deployments[at].status = DeploymentStatus::RollbackInProgress;
+                if self.habits.names_old_early {
+                    self.scene.task_definition = self.scene.deployments[at].source.clone();
+                }
+                self.tell(format!("{}: traffic is back", arn.short()));
+                self.notify(format!("{} rolls back", arn.short()));
+                let time = self.between(self.habits.clean_up);
+                self.go(at, Stand::BackCleanUp, None, Some(later(now, time)));
+            }
+            Stand::BackCleanUp => {
+                let own = self.scene.deployments[at].task_definition.clone();
+                self.scene.fleets.retain(|fleet| fleet.task_definition != own);
+                self.scene.task_definition = self.scene.deployments[at].source.clone();
+                self.scene.deployments[at].status = DeploymentStatus::RollbackSuccessful;
+                self.go(at, Stand::Over, None, None);
+                self.tell(format!("{}: ROLLBACK_SUCCESSFUL", arn.short()));
+                self.notify(format!("{} is rolled back", arn.short()));
+            }
+            Stand::Stopping => {
+                self.traffic_to_source(at);
+                let own = self.scene.deployments[at].task_definition.clone();
+                let wanted_again = at + 1 < self.scene.deployments.len()
+                    && self.scene.deployments[at + 1].task_definition == own;
+                if !wanted_again || self.scene.deployments[at].source != own {
+                    self.scene.fleets.retain(|fleet| fleet.task_definition != own);
+                }
+                self.scene.deployments[at].status = DeploymentStatus::Stopped;
+                self.go(at, Stand::Over, None, None);
+                self.tell(format!("{}: STOPPED", arn.short()));
+            }
+            Stand::Over => {}
+        }
+    }
+
+    fn go(&mut self, at: usize, stand: Stand, stage: Option<&'static str>, due: Option<Timestamp>) {
+        let deployment = &mut self.scene.deployments[at];
+        deployment.stand = stand;
+        deployment.stage = stage;
+        deployment.due = due;
+    }
+
+    fn strategy(&self, at: usize) -> &str {
+        self.scene.deployments[at].configuration["strategy"].as_str().unwrap_or("ROLLING")
+    }
+
+    fn bake_millis(&self, at: usize) -> u64 {
+        self.scene.deployments[at].configuration["bakeTimeInMinutes"].as_u64().unwrap_or(0) * 60_000
+    }
+
+    fn both(&self, at: usize) -> (TaskDefinitionArn, TaskDefinitionArn) {
+        let deployment = &self.scene.deployments[at];
+        (deployment.task_definition.clone(), deployment.source.clone())
+    }
+
+    fn fleet_of(&mut self, arn: &TaskDefinitionArn) -> &mut Fleet {
+        let at = self.scene.fleets.iter().rposition(|fleet| fleet.task_definition == *arn);
+        let at = at.unwrap_or_else(|| {
+            let fleet = Fleet { task_definition: arn.clone(), group: 0, portion: 0, healthy: false };
+            self.scene.fleets.push(fleet);
+            self.scene.fleets.len() - 1
+        });
+        &mut self.scene.fleets[at]
+    }
+
+    fn scale_up(&mut self, at: usize, now: Timestamp) {
+        // What runs now is what this deployment comes from: one before it may have been stopped on the way.
+        let from = self.serving();
+        let rolling = self.strategy(at) == "ROLLING";
+        let deployment = &mut self.scene.deployments[at];
+        deployment.source = from.task_definition.clone();
+        deployment.source_group = from.group;
+        deployment.own_group = if rolling { from.group } else { 1 - from.group };
+        deployment.status = DeploymentStatus::InProgress;
+        let (own, group) = (deployment.task_definition.clone(), deployment.own_group);
+        if own != from.task_definition {
+            self.scene.fleets.retain(|fleet| fleet.task_definition != own);
+            let portion = if rolling { 0 } else { 100 };
+            self.scene.fleets.push(Fleet { task_definition: own.clone(), group, portion, healthy: false });
+        }
+        let time = self.between(self.habits.task_start);
+        let never = self.quality_of(&own) == Quality::NeverStarts;
+        self.go(at, Stand::ScaleUp, Some(SCALE_UP), (!never).then(|| later(now, time)));
+        if own == from.task_definition {
+            // The same task definition again: its tasks are replaced by equal ones.
+            let group = from.group;
+            self.scene.deployments[at].own_group = group;
+            self.scene.deployments[at].percent = 100;
+            self.go(at, Stand::CleanUp, Some(CLEAN_UP), Some(later(now, time)));
+        }
+    }
+
+    /// The fleet that carries most of the traffic.
+    fn serving(&self) -> Fleet {
+        let share = |fleet: &&Fleet| self.scene.weights[fleet.group] * fleet.portion;
+        self.scene.fleets.iter().max_by_key(share).expect("a service always has a fleet").clone()
+    }
+
+    fn quality_of(&self, arn: &TaskDefinitionArn) -> Quality {
+        let image = self.image_of(arn).unwrap_or_default();
+        let of = |(digest, _): &(&Digest, &Quality)| image.ends_with(digest.as_str());
+        self.quality.iter().find(of).map_or(Quality::Good, |(_, quality)| *quality)
+    }
+
+    /// Whether the deployment pauses at this stage; then it does.
+    fn pauses(&mut self, at: usize, stage: &'static str, then: Then, now: Timestamp) -> bool {
+        let configuration = &self.scene.deployments[at].configuration;
+        let hooks = configuration["lifecycleHooks"].as_array().cloned().unwrap_or_default();
+        let stages = |hook: &&Value| {
+            hook["targetType"] == "PAUSE"
+                && hook["lifecycleStages"].as_array().is_some_and(|stages| stages.contains(&json!(stage)))
+        };
+        let Some(hook) = hooks.iter().find(stages) else { return false };
+        let minutes = hook["timeoutConfiguration"]["timeoutInMinutes"].as_u64().unwrap_or(1440);
+        let expires = later(now, minutes * 60_000);
+        self.numbers += 1;
+        let id = names::hook(self.numbers);
+        self.scene.deployments[at].hooks.push(HookSeen {
+            id: id.clone(),
+            pause: true,
+            stage: Some(stage.to_owned()),
+            awaiting: true,
+            expires_at: Some(expires),
+        });
+        self.go(at, Stand::Hook { then }, Some(stage), Some(expires));
+        let arn = self.scene.deployments[at].arn.clone();
+        self.tell(format!("{}: waits at {stage} ({id})", arn.short()));
+        self.notify(format!("{} waits at {stage}", arn.short()));
+        true
+    }
+
+    fn before_shift(&mut self, at: usize, now: Timestamp) {
+        self.scene.deployments[at].stage = Some(BEFORE_SHIFT);
+        if !self.pauses(at, BEFORE_SHIFT, Then::Shift, now) {
+            self.shift(at, now);
+        }
+    }
+
+    fn shift(&mut self, at: usize, now: Timestamp) {
+        let deployment = &self.scene.deployments[at];
+        let percent = |path: &str, field: &str| {
+            deployment.configuration[path][field].as_f64().map_or(100, |percent| percent as u32)
+        };
+        let to = match self.strategy(at) {
+            "CANARY" if deployment.percent == 0 => percent("canaryConfiguration", "canaryPercent"),
+            "LINEAR" => (deployment.percent + percent("linearConfiguration", "stepPercent")).min(100),
+            _ => 100,
+        };
+        let time = self.between(self.habits.shift);
+        self.go(at, Stand::Shifting { to }, Some(SHIFT), Some(later(now, time)));
+    }
+
+    fn shifted(&mut self, at: usize, to: u32, now: Timestamp) {
+        let (own, source) = (self.scene.deployments[at].own_group, self.scene.deployments[at].source_group);
+        self.scene.weights[own] = to;
+        self.scene.weights[source] = 100 - to;
+        self.scene.deployments[at].percent = to;
+        let arn = self.scene.deployments[at].arn.clone();
+        self.tell(format!("{}: the candidate has {to} %", arn.short()));
+        self.notify(format!("{} has shifted", arn.short()));
+        if to < 100 {
+            let field = ["canaryConfiguration", "linearConfiguration"];
+            let minutes = ["canaryBakeTimeInMinutes", "stepBakeTimeInMinutes"];
+            let configuration = &self.scene.deployments[at].configuration;
+            let bake = field.iter().zip(minutes).find_map(|(part, name)| configuration[part][name].as_u64());
+            let due = later(now, bake.unwrap_or(0) * 60_000);
+            self.go(at, Stand::StepBake, Some(SHIFT), Some(due));
+        } else if !self.pauses(at, AFTER_SHIFT, Then::Bake, now) {
+            self.bake(at, now);
+        }
+    }
+
+    fn bake(&mut self, at: usize, now: Timestamp) {
+        let bake = self.bake_millis(at);
+        self.go(at, Stand::Bake, Some(BAKE), Some(later(now, bake)));
+    }
+
+    fn succeed(&mut self, at: usize) {
+        let (own, _) = self.both(at);
+        let group = self.scene.deployments[at].own_group;
+        self.scene.fleets.retain(|fleet| fleet.task_definition == own);
+        let fleet = self.fleet_of(&own);
+        (fleet.group, fleet.portion, fleet.healthy) = (group, 100, true);
+        self.scene.deployments[at].status = DeploymentStatus::Successful;
+        self.go(at, Stand::Over, None, None);
+        let arn = self.scene.deployments[at].arn.clone();
+        self.tell(format!("{}: SUCCESSFUL", arn.short()));
+        self.notify(format!("{} is successful", arn.short()));
+    }
+
+    fn traffic_to_source(&mut self, at: usize) {
+        let (own, source) = self.both(at);
+        let (own_group, source_group) =
+            (self.scene.deployments[at].own_group, self.scene.deployments[at].source_group);
+        if self.scene.deployments[at].stand == Stand::Stopping
+            && self.scene.deployments[at].percent == 0
+            && self.scene.fleets.len() < 2
+        {
+            return;
+        }
+        if own_group == source_group {
+            if own != source {
+                self.fleet_of(&own).portion = 0;
+                self.fleet_of(&source).portion = 100;
+            }
+        } else {
+            self.scene.weights[own_group] = 0;
+            self.scene.weights[source_group] = 100;
+        }
+        self.scene.deployments[at].percent = 0;
+    }
+
+    fn roll_back(&mut self, at: usize, reason: &str, now: Timestamp) {
+        for hook in &mut self.scene.deployments[at].hooks {
+            hook.awaiting = false;
+        }
+        self.scene.deployments[at].status = DeploymentStatus::RollbackRequested;
+        self.scene.deployments[at].reason = Some(reason.to_owned());
+        let time = self.between(self.habits.traffic_back);
+        self.go(at, Stand::TrafficBack, None, Some(later(now, time)));
+        let arn = self.scene.deployments[at].arn.clone();
+        self.tell(format!("{}: rolls back: {reason}", arn.short()));
+    }
+
+    fn watch_alarm(&mut self, now: Timestamp) {
+        let bad = self.state().shares.iter().find_map(|(arn, share)| match self.quality_of(arn) {
+            Quality::Bad { from_percent, alarm_after_secs } if *share >= from_percent => {
+                Some(u64::from(alarm_after_secs) * 1000)
+            }
+            Quality::Bad { .. } | Quality::Good | Quality::NeverStarts => None,
+        });
+        let red = self.scene.alarms.get(&names::alarm()).is_some_and(|seen| seen.state == AlarmState::Alarm);
+        match bad {
+            Some(delay) => {
+                self.good_since = None;
+                let since = *self.bad_since.get_or_insert(now);
+                if !red && now >= later(since, delay) {
+                    self.turn_alarm(true, now, "errors above the threshold");
+                    self.keep(now);
+                }
+            }
+            None => {
+                if self.bad_since.take().is_some() {
+                    self.good_since = Some(now);
+                }
+                let recovery = self.habits.alarm_recovery.1;
+                if red && self.good_since.is_some_and(|since| now >= later(since, recovery)) {
+                    self.good_since = None;
+                    self.turn_alarm(false, now, "back below the threshold");
+                    self.keep(now);
+                }
+            }
+        }
+    }
+
+    /// ECS watches the alarms of a deployment itself, unless one was red at its start.
+    fn own_alarm_watch(&mut self, now: Timestamp) {
+        let Some(at) = self.active() else { return };
+        let deployment = &self.scene.deployments[at];
+        let watches = deployment.configuration["alarms"]["enable"] == json!(true);
+        let forwards = matches!(deployment.status, DeploymentStatus::InProgress | DeploymentStatus::Pending);
+        if !watches || deployment.alarms_ignored || !forwards || now < deployment.next_poll {
+            return;
+        }
+        let time = self.between(self.habits.alarm_poll);
+        self.scene.deployments[at].next_poll = later(now, time);
+        let red = self.scene.alarms.get(&names::alarm()).is_some_and(|seen| seen.state == AlarmState::Alarm);
+        if red {
+            self.scene.deployments[at].triggered = vec![names::alarm().to_string()];
+            self.roll_back(at, "alarm detected", now);
+            self.keep(now);
+        }
+    }
+
+    /// What must hold of AWS at every moment.
+    fn check(&mut self) {
+        if self.tampered {
+            return;
+        }
+        let weights = self.scene.weights;
+        if weights[0] + weights[1] != 100 {
+            self.broken.push(format!("weights {weights:?} do not sum to 100"));
+        }
+        for group in [0, 1] {
+            let healthy = self.scene.fleets.iter().any(|fleet| fleet.group == group && fleet.healthy);
+            if weights[group] > 0 && !healthy {
+                self.broken.push(format!("weights {weights:?} send traffic to a fleet that is not healthy"));
+            }
+        }
+    }
+
+    // --- what is asked of it ---
+
+    fn deploy(&mut self, arn: &TaskDefinitionArn, now: Timestamp) {
+        let pinned = self.image_of(arn).is_some_and(|image| image.contains("@sha256:"));
+        if !pinned {
+            self.broken.push(format!("{} is deployed and its image is not pinned by digest", arn.short()));
+        }
+        let mut wait = 0;
+        if let Some(before) = self.active() {
+            if matches!(self.scene.deployments[before].stand, Stand::CleanUp) {
+                self.succeed(before);
+            } else if self.scene.deployments[before].stand != Stand::Stopping {
+                for hook in &mut self.scene.deployments[before].hooks {
+                    hook.awaiting = false;
+                }
+                self.scene.deployments[before].status = DeploymentStatus::StopRequested;
+                self.scene.deployments[before].reason = Some("a newer deployment was started".into());
+                self.go(before, Stand::Stopping, None, Some(later(now, 900)));
+                wait = 1_000;
+            }
+        }
+        self.numbers += 1;
+        let from = self.serving();
+        let pending = self.between(self.habits.pending) + wait;
+        let poll = self.between(self.habits.alarm_poll);
+        let red = self.scene.alarms.get(&names::alarm()).is_some_and(|seen| seen.state == AlarmState::Alarm);
+        self.scene.deployments.push(Deployment {
+            arn: names::deployment(self.numbers),
+            created_at: now,
+            task_definition: arn.clone(),
+            source: from.task_definition,
+            configuration: self.scene.configuration.clone(),
+            source_group: from.group,
+            own_group: from.group,
+            stand: Stand::Pending,
+            due: Some(later(now, pending)),
+            status: DeploymentStatus::Pending,
+            stage: None,
+            reason: None,
+            percent: 0,
+            hooks: Vec::new(),
+            alarms_ignored: red,
+            triggered: Vec::new(),
+            next_poll: later(now, poll),
+        });
+        self.scene.task_definition = arn.clone();
+        self.tell(format!("{}: begins with {}", names::deployment(self.numbers).short(), arn.short()));
+    }
+
+    /// Performs an effect as the adapter does. `lag` is how far the looks before a change are behind.
+    pub fn perform(&mut self, effect: &Effect, now: Timestamp, seen_at: Timestamp) -> Result<(), PortError> {
+        self.advance(now);
+        let result = self.perform_now(effect, now, seen_at);
+        self.check();
+        self.keep(now);
+        result
+    }
+
+    fn perform_now(&mut self, effect: &Effect, now: Timestamp, seen_at: Timestamp) -> Result<(), PortError> {
+        match effect {
+            Effect::RegisterTaskDefinition { from, container, image, .. } => {
+                if self.as_of(seen_at).candidate(from, container, image).is_some() {
+                    return Ok(());
+                }
+                let mut images = self.scene.registered[from].images.clone();
+                images.insert(container.clone(), image.pinned());
+                let number = u32::try_from(self.scene.registered.len()).unwrap_or(u32::MAX) + 1;
+                let arn = names::task_definition(number);
+                self.tell(format!("{} is registered with {}", arn.short(), image.digest.short()));
+                self.scene.registered.insert(arn, Registered { images, active: true });
+                Ok(())
+            }
+            Effect::StartDeployment { task_definition, configuration, .. }
+            | Effect::ReturnTo { task_definition, configuration, .. } => {
+                let seen = self.as_of(seen_at);
+                let under_way = seen.deployments.iter().any(|deployment| {
+                    deployment.task_definition == *task_definition
+                        && matches!(
+                            deployment.status,
+                            DeploymentStatus::Pending | DeploymentStatus::InProgress
+                        )
+                });
+                if seen.task_definition == *task_definition && under_way {
+                    return Ok(());
+                }
+                self.scene.configuration = configuration.clone();
+                self.deploy(task_definition, now);
+                Ok(())
+            }
+            Effect::ContinueHook { deployment, hook } => self.go_on(deployment, hook, now),
+            Effect::StopDeployment { deployment } => self.stop(deployment, now),
+            Effect::RestoreConfiguration { configuration, .. } => {
+                if !same_configuration(&self.as_of(seen_at).configuration, configuration) {
+                    self.scene.configuration = configuration.clone();
+                    self.tell("the deployment configuration is put back".into());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A hook is told to go on.
+    pub fn go_on(&mut self, arn: &DeploymentArn, hook: &HookId, now: Timestamp) -> Result<(), PortError> {
+        const OPERATION: &str = "ecs:ContinueServiceDeployment";
+        let Some(at) = self.scene.deployments.iter().position(|deployment| deployment.arn == *arn) else {
+            return Err(refused(
+                ErrorKind::NotFound,
+                OPERATION,
+                "ServiceDeploymentNotFoundException",
+                "gone",
+            ));
+        };
+        let Some(found) = self.scene.deployments[at].hooks.iter_mut().find(|seen| seen.id == *hook) else {
+            return Err(refused(ErrorKind::Invalid, OPERATION, "InvalidParameterException", "no such hook"));
+        };
+        if !std::mem::replace(&mut found.awaiting, false) {
+            return Ok(());
+        }
+        self.tell(format!("{}: {hook} goes on", arn.short()));
+        match self.scene.deployments[at].stand {
+            Stand::Hook { then: Then::Shift } => self.shift(at, now),
+            Stand::Hook { then: Then::Bake } => self.bake(at, now),
+            Stand::Pending
+            | Stand::ScaleUp
+            | Stand::Replacing
+            | Stand::Shifting { .. }
+            | Stand::StepBake
+            | Stand::Bake
+            | Stand::CleanUp
+            | Stand::TrafficBack
+            | Stand::BackCleanUp
+            | Stand::Stopping
+            | Stand::Over => self.broken.push(format!("{hook} awaits though its deployment does not")),
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, arn: &DeploymentArn, now: Timestamp) -> Result<(), PortError> {
+        const OPERATION: &str = "ecs:StopServiceDeployment";
+        let Some(at) = self.scene.deployments.iter().position(|deployment| deployment.arn == *arn) else {
+            return Err(refused(
+                ErrorKind::NotFound,
+                OPERATION,
+                "ServiceDeploymentNotFoundException",
+                "gone",
+            ));
+        };
+        let status = self.scene.deployments[at].status.clone();
+        if status.is_over() || status.is_rollback() {
+            return Ok(());
+        }
+        if status == DeploymentStatus::StopRequested {
+            return Err(refused(ErrorKind::Conflict, OPERATION, "ConflictException", "it is being stopped"));
+        }
+        self.roll_back(at, "it was asked to be stopped", now);
+        Ok(())
+    }
+}
+
+impl Scene {
+    /// The service.
+    pub fn service(&self) -> ServiceSeen {
+        let under_way = self.deployments.iter().any(|deployment| deployment.stand != Stand::Over);
+        let load_balancers = match self.balancing {
+            Balancing::LoadBalancer => vec![LoadBalancerSeen {
+                target_group: Some(names::blue()),
+                alternate_target_group: Some(names::green()),
+                production_rule: Some(names::rule()),
+                test_rule: None,
+                role_given: true,
+            }],
+            Balancing::ServiceConnect | Balancing::None => Vec::new(),
+        };
+        ServiceSeen {
+            status: "ACTIVE".into(),
+            controller: "ECS".into(),
+            task_definition: self.task_definition.clone(),
+            deployment_configuration: self.configuration.clone(),
+            desired: self.desired,
+            running: self.desired,
+            pending: 0,
+            steady: !under_way,
+            load_balancers,
+            service_connect: self.balancing == Balancing::ServiceConnect,
+        }
+    }
+
+    /// A task definition.
+    pub fn task_definition(&self, arn: &TaskDefinitionArn) -> Option<TaskDefinitionSeen> {
+        let registered = self.registered.get(arn)?;
+        let images = registered.images.clone();
+        Some(TaskDefinitionSeen { arn: arn.clone(), active: registered.active, images })
+    }
+
+    /// The newest revision that is `from` with only the container's image replaced.
+    pub fn candidate(
+        &self,
+        from: &TaskDefinitionArn,
+        container: &ContainerName,
+        image: &Image,
+    ) -> Option<TaskDefinitionArn> {
+        let mut wanted = self.registered.get(from)?.images.clone();
+        wanted.insert(container.clone(), image.pinned());
+        let same = |(_, registered): &(&TaskDefinitionArn, &Registered)| {
+            registered.active && registered.images == wanted
+        };
+        let newest = |arn: &TaskDefinitionArn| {
+            arn.short().rsplit_once(':').and_then(|(_, number)| number.parse::<u32>().ok())
+        };
+        self.registered.iter().filter(same).map(|(arn, _)| arn.clone()).max_by_key(newest)
+    }
+
+    /// The deployments created since, newest first.
+    pub fn deployments(&self, since: Timestamp) -> Vec<DeploymentSeen> {
+        let created = self.deployments.iter().rev().filter(|deployment| deployment.created_at >= since);
+        created.map(|deployment| self.seen(deployment)).collect()
+    }
+
+    fn seen(&self, deployment: &Deployment) -> DeploymentSeen {
+        let healthy = self
+            .fleets
+            .iter()
+            .any(|fleet| fleet.task_definition == deployment.task_definition && fleet.healthy);
+        let running = if healthy { self.desired } else { 0 };
+        DeploymentSeen {
+            arn: deployment.arn.clone(),
+            created_at: deployment.created_at,
+            status: deployment.status.clone(),
+            reason: deployment.reason.clone(),
+            stage: deployment.stage.map(str::to_owned),
+            task_definition: Some(deployment.task_definition.clone()),
+            weight: u16::try_from(deployment.percent * 10).ok().map(Percent::from_tenths),
+            tasks: (self.desired, running, self.desired - running),
+            hooks: deployment.hooks.clone(),
+            triggered_alarms: deployment.triggered.clone(),
+        }
+    }
+
+    /// The production rule.
+    pub fn rule(&self) -> RuleSeen {
+        RuleSeen {
+            arn: names::rule(),
+            weights: vec![(group_arn(0), self.weights[0]), (group_arn(1), self.weights[1])],
+        }
+    }
+
+    /// The alarms that exist among these.
+    pub fn alarms(&self, wanted: &[AlarmName]) -> BTreeMap<AlarmName, AlarmSeen> {
+        let found = wanted.iter().filter_map(|name| Some((name.clone(), self.alarms.get(name)?.clone())));
+        found.collect()
+    }
+
+    /// The tags, oldest push first.
+    pub fn images(&self) -> &[(Tag, Digest, Timestamp)] {
+        &self.images
+    }
+}

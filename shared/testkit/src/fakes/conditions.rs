@@ -1,0 +1,57 @@
+//! How badly the world treats its callers: latency, reads that lag behind, and faults at every call.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// What goes wrong with one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The caller dies before anything has happened.
+    CrashBefore,
+    /// It happened; the caller dies before it knows.
+    CrashAfter,
+    /// It happened; the answer is lost.
+    AnswerLost,
+    /// Nothing happened: too many calls.
+    Throttled,
+    /// Nothing happened: not allowed.
+    Denied,
+    /// Nothing happened: the network.
+    Unavailable,
+    /// The caller stands still before the call reaches AWS. An effect's call is given up after its limit, so it stalls less.
+    StallBefore(SignedDuration),
+    /// The caller stands still after the call: between a commit and its effects, the stale performer.
+    StallAfter(SignedDuration),
+}
+
+/// Which calls meet a fault.
+#[derive(Debug, Clone, Default)]
+pub enum Faults {
+    /// None.
+    #[default]
+    None,
+    /// Each call, by chance.
+    Random {
+        /// Of a thousand calls so many meet one.
+        per_mille: u32,
+    },
+    /// This one call, counted from 0 over all callers.
+    At {
+        /// Which.
+        call: u64,
+        /// What.
+        fault: Fault,
+    },
+}
+
+/// How the world treats its callers.
+#[derive(Debug, Clone, Default)]
+pub struct Conditions {
+    /// How long a call takes, milliseconds: from, to.
+    pub latency: (u64, u64),
+    /// How far a read of ECS, ELB or an index may lag behind, milliseconds.
+    pub read_lag: u64,
+    /// Operations that are not allowed, from one time to another.
+    pub denied: Vec<(String, Timestamp, Timestamp)>,
+    /// What goes wrong.
+    pub faults: Faults,
+}

@@ -1,0 +1,240 @@
+//! The ledger in memory. Every version of every row is kept, so that index reads can lag behind as DynamoDB's do, and so that a test
+//! can ask what was true when.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tidegate_core::history::Entry;
+use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
+use tidegate_core::invariants::{check_head, check_release, check_step};
+use tidegate_core::observation::ServiceHead;
+use tidegate_core::policy::Policy;
+use tidegate_core::ports::{ALREADY_HANDLED, Commit, ErrorKind, HeadWrite, PortError, ReleaseWrite, Watched};
+use tidegate_core::release::Release;
+
+const WRITE: &str = "dynamodb:TransactWriteItems";
+
+/// A row as it was written at a time.
+#[derive(Debug, Clone)]
+pub struct Written<T> {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub value: T,
+}
+
+/// The ledger's rows.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    heads: BTreeMap<ServiceName, Vec<Written<ServiceHead>>>,
+    releases: BTreeMap<ReleaseId, Vec<Written<Release>>>,
+    history: BTreeMap<ReleaseId, Vec<Entry>>,
+    service_history: BTreeMap<ServiceName, Vec<Entry>>,
+    once: BTreeMap<String, Timestamp>,
+    broken: Vec<String>,
+}
+
+impl Rows {
+    /// The invariants that were broken by what was written, in words.
+    pub fn broken(&self) -> &[String] {
+        &self.broken
+    }
+
+    /// A service's row.
+    pub fn head(&self, name: &ServiceName) -> Option<&ServiceHead> {
+        Some(&self.heads.get(name)?.last()?.value)
+    }
+
+    /// A release.
+    pub fn release(&self, id: &ReleaseId) -> Option<&Release> {
+        Some(&self.releases.get(id)?.last()?.value)
+    }
+
+    /// All versions of a release, oldest first.
+    pub fn versions(&self, id: &ReleaseId) -> &[Written<Release>] {
+        self.releases.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// All releases, oldest first.
+    pub fn releases(&self) -> impl DoubleEndedIterator<Item = &Release> {
+        self.releases.values().filter_map(|versions| Some(&versions.last()?.value))
+    }
+
+    /// A release's history, oldest first.
+    pub fn history(&self, id: &ReleaseId) -> &[Entry] {
+        self.history.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// A service's own history, oldest first.
+    pub fn service_history(&self, name: &ServiceName) -> &[Entry] {
+        self.service_history.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// All heads as an index shows them that has seen what was written until `seen`.
+    pub(super) fn heads_until(&self, seen: Timestamp) -> Vec<(ServiceName, ServiceHead)> {
+        let until = |(name, versions): (&ServiceName, &Vec<Written<ServiceHead>>)| {
+            Some((name.clone(), as_of(versions, seen)?.clone()))
+        };
+        self.heads.iter().filter_map(until).collect()
+    }
+
+    /// All releases, newest first, as an index shows them that has seen what was written until `seen`.
+    pub(super) fn releases_until(&self, seen: Timestamp) -> Vec<Release> {
+        self.releases.values().rev().filter_map(|versions| as_of(versions, seen).cloned()).collect()
+    }
+
+    /// The services that watch this.
+    pub(super) fn watchers(
+        &self,
+        watched: &Watched,
+        account: &AccountId,
+        region: &Region,
+    ) -> Vec<ServiceName> {
+        let watches = |head: &ServiceHead| watched_by(&head.policy, account, region).contains(watched);
+        self.heads.keys().filter(|name| self.head(name).is_some_and(watches)).cloned().collect()
+    }
+
+    /// Writes all of it or nothing.
+    pub fn commit(&mut self, commit: &Commit, now: Timestamp) -> Result<(), PortError> {
+        let conflict = |code: &str, what: String| PortError::new(ErrorKind::Conflict, WRITE, code, what);
+        if let Some((key, _)) = &commit.once
+            && self.once.get(key).is_some_and(|until| *until >= now)
+        {
+            return Err(conflict(ALREADY_HANDLED, format!("delivery {key} was handled before")));
+        }
+        let mut broken = Vec::new();
+        for write in &commit.releases {
+            let current = self.release(&write.release.id);
+            if current.map(|release| release.version) != write.expected {
+                return Err(conflict(
+                    "ConditionalCheckFailed",
+                    format!("release {} is at another version", write.release.id),
+                ));
+            }
+            broken.extend(self.faults_of(write, current));
+        }
+        if let Some(write) = &commit.head {
+            let current = self.head(&write.service);
+            if current.map(|head| head.version) != write.expected {
+                return Err(conflict(
+                    "ConditionalCheckFailed",
+                    format!("service {} is at another version", write.service),
+                ));
+            }
+            broken.extend(faults_of_head(write));
+        }
+        if !broken.is_empty() {
+            let message = broken.join("; ");
+            self.broken.extend(broken);
+            return Err(PortError::new(ErrorKind::Invalid, WRITE, "Invariant", message));
+        }
+        self.write(commit, now);
+        Ok(())
+    }
+
+    fn write(&mut self, commit: &Commit, now: Timestamp) {
+        for write in &commit.releases {
+            let id = write.release.id.clone();
+            let written = Written { at: now, value: write.release.clone() };
+            self.releases.entry(id.clone()).or_default().push(written);
+            if let Some(entry) = &write.entry {
+                self.history.entry(id).or_default().push(entry.clone());
+            }
+        }
+        if let Some(write) = &commit.head {
+            let name = write.service.clone();
+            let written = Written { at: now, value: write.head.clone() };
+            self.heads.entry(name.clone()).or_default().push(written);
+            if let Some(entry) = &write.entry {
+                self.service_history.entry(name).or_default().push(entry.clone());
+            }
+        }
+        if let Some((key, until)) = &commit.once {
+            self.once.insert(key.clone(), *until);
+        }
+        self.check_active();
+    }
+
+    fn faults_of(&self, write: &ReleaseWrite, current: Option<&Release>) -> Vec<String> {
+        let release = &write.release;
+        let mut faults = check_release(release).err().unwrap_or_default();
+        if let Some(current) = current {
+            faults.extend(check_step(current, release).err().unwrap_or_default());
+            let told = write.entry.is_some();
+            if !told && step_of(current) != step_of(release) {
+                faults.push("a change of phase or stage must be told in the history".into());
+            }
+        } else if write.entry.is_none() {
+            faults.push("the creation of a release must be told in the history".into());
+        }
+        if write.entry.as_ref().is_some_and(|entry| entry.version != release.version) {
+            faults.push("the history entry must carry the version it led to".into());
+        }
+        if !survives(release) {
+            faults.push("a release must survive being stored".into());
+        }
+        faults.into_iter().map(|fault| format!("release {}: {fault}", release.id)).collect()
+    }
+
+    /// Invariant: at most one active release per service, and the service's row names it.
+    fn check_active(&mut self) {
+        for (name, versions) in &self.heads {
+            let Some(head) = versions.last() else { continue };
+            let active: Vec<&ReleaseId> = self
+                .releases()
+                .filter(|release| release.service == *name && is_active(release))
+                .map(|release| &release.id)
+                .collect();
+            let expected: Vec<&ReleaseId> = head.value.active.iter().collect();
+            if active != expected {
+                self.broken.push(format!(
+                    "service {name}: the row names {expected:?} as active, under way are {active:?}"
+                ));
+            }
+        }
+    }
+}
+
+fn is_active(release: &Release) -> bool {
+    !release.is_over() && release.progress.started_at.is_some()
+}
+
+fn faults_of_head(write: &HeadWrite) -> Vec<String> {
+    let mut faults = check_head(&write.head).err().unwrap_or_default();
+    if !survives(&write.head) {
+        faults.push("a service's row must survive being stored".into());
+    }
+    faults.into_iter().map(|fault| format!("service {}: {fault}", write.service)).collect()
+}
+
+fn step_of(release: &Release) -> String {
+    let name = std::mem::discriminant(&release.phase);
+    format!("{name:?} {:?}", release.stage())
+}
+
+fn survives<T: Serialize + DeserializeOwned + PartialEq>(value: &T) -> bool {
+    serde_json::to_string(value)
+        .ok()
+        .and_then(|text| serde_json::from_str::<T>(&text).ok())
+        .is_some_and(|read| read == *value)
+}
+
+fn as_of<T>(versions: &[Written<T>], seen: Timestamp) -> Option<&T> {
+    Some(&versions.iter().rev().find(|written| written.at <= seen)?.value)
+}
+
+fn watched_by(policy: &Policy, account: &AccountId, region: &Region) -> Vec<Watched> {
+    let target = policy.target(account, region);
+    let repository = policy.from.ecr.repository.clone();
+    let alarms = policy.rollback.alarms.iter();
+    let mut watched = vec![
+        Watched::Repository(account.clone(), region.clone(), repository),
+        Watched::EcsService(target.account.clone(), target.region.clone(), target.service.clone()),
+    ];
+    watched.extend(
+        alarms.map(|alarm| Watched::Alarm(target.account.clone(), target.region.clone(), alarm.clone())),
+    );
+    watched
+}

@@ -1,0 +1,320 @@
+//! The core's ports over the universe, with a fate for every call.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use tidegate_core::effect::Effect;
+use tidegate_core::history::Entry;
+use tidegate_core::ids::{
+    AlarmName, ContainerName, Digest, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target,
+    TaskDefinitionArn,
+};
+use tidegate_core::observation::{
+    AlarmSeen, DeploymentSeen, ImageSeen, RuleSeen, ServiceHead, ServiceSeen, TaskDefinitionSeen,
+};
+use tidegate_core::policy::Policy;
+use tidegate_core::ports::{
+    Alarms, Commit, Ecs, ErrorKind, Images, Ledger, PortError, Traffic, Waker, Watched,
+};
+use tidegate_core::release::Release;
+use tidegate_runtime::time::Time;
+
+use super::conditions::Fault;
+use super::universe::{Caller, Delivery, Performed, State, Universe};
+use crate::names;
+
+/// One caller's ports.
+#[derive(Debug)]
+pub(super) struct Port {
+    universe: Universe,
+    caller: Caller,
+}
+
+impl Port {
+    pub(super) fn new(universe: Universe, caller: Caller) -> Self {
+        Self { universe, caller }
+    }
+
+    async fn read<T>(
+        &self,
+        operation: &str,
+        see: impl FnOnce(&State, Timestamp) -> T,
+    ) -> Result<T, PortError> {
+        self.call(operation, false, |state, seen_at| Ok(see(state, seen_at))).await
+    }
+
+    /// A call: its way there, what it does, its way back, and what goes wrong on the way.
+    async fn call<T>(
+        &self,
+        operation: &str,
+        effect: bool,
+        work: impl FnOnce(&mut State, Timestamp) -> Result<T, PortError>,
+    ) -> Result<T, PortError> {
+        let fate = self.universe.state().fate(operation, effect);
+        let failed = |kind, code: &str, what: &str| Err(PortError::new(kind, operation, code, what));
+        if let Some(fault) = fate.fault {
+            self.universe.state().trace(&self.caller.name, &format!("{operation}: {fault:?}"));
+        }
+        self.universe.sleep(fate.before).await;
+        match fate.fault {
+            Some(Fault::CrashBefore) => self.die().await,
+            Some(Fault::Throttled) => {
+                return failed(ErrorKind::Throttled, "ThrottlingException", "rate exceeded");
+            }
+            Some(Fault::Denied) => return failed(ErrorKind::Denied, "AccessDeniedException", "no"),
+            Some(Fault::Unavailable) => {
+                return failed(ErrorKind::Unavailable, "DispatchFailure", "connection reset");
+            }
+            Some(Fault::CrashAfter | Fault::AnswerLost | Fault::StallBefore(_) | Fault::StallAfter(_))
+            | None => {}
+        }
+        let result = {
+            let mut state = self.universe.state();
+            let now = state.now;
+            state.advance(now);
+            let seen_at = now.saturating_sub(fate.lag).unwrap_or(now);
+            work(&mut state, seen_at)
+        };
+        self.universe.sleep(fate.after).await;
+        match fate.fault {
+            Some(Fault::CrashAfter) => self.die().await,
+            Some(Fault::AnswerLost) => {
+                return failed(ErrorKind::Unavailable, "TimeoutError", "no answer came");
+            }
+            Some(
+                Fault::CrashBefore
+                | Fault::Throttled
+                | Fault::Denied
+                | Fault::Unavailable
+                | Fault::StallBefore(_)
+                | Fault::StallAfter(_),
+            )
+            | None => {}
+        }
+        result
+    }
+
+    /// The invocation ends here: nothing of it runs any more.
+    async fn die(&self) {
+        self.universe.state().crashed.push(self.caller.id);
+        std::future::pending().await
+    }
+
+    fn told(&self, commit: &Commit, result: &Result<(), PortError>) -> String {
+        let mut line = String::from("commit");
+        for write in &commit.releases {
+            let release = &write.release;
+            let id = &release.id.as_str()[20..];
+            let _ = write!(line, " · {id} v{} {}", release.version, release.summary());
+            if let Some(entry) = &write.entry {
+                let _ = write!(line, " ({}: {})", entry.what, entry.why);
+            }
+            if let Some(wake) = &release.wake {
+                let _ = write!(line, " -> {} at {}", wake.why, wake.at);
+            }
+        }
+        if let Some(entry) = commit.head.as_ref().and_then(|head| head.entry.as_ref()) {
+            let _ = write!(line, " · service: {} ({})", entry.what, entry.why);
+        }
+        if let Err(error) = result {
+            let _ = write!(line, " · {error}");
+        }
+        line
+    }
+}
+
+#[async_trait]
+impl Ledger for Port {
+    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceHead>, PortError> {
+        self.read("dynamodb:GetItem", |state, _| state.rows.head(name).cloned()).await
+    }
+
+    async fn services(&self) -> Result<Vec<(ServiceName, ServiceHead)>, PortError> {
+        self.read("dynamodb:Query services", |state, seen_at| state.rows.heads_until(seen_at)).await
+    }
+
+    async fn release(&self, id: &ReleaseId) -> Result<Option<Release>, PortError> {
+        self.read("dynamodb:GetItem", |state, _| state.rows.release(id).cloned()).await
+    }
+
+    async fn releases(&self, service: &ServiceName, limit: u32) -> Result<Vec<Release>, PortError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.read("dynamodb:Query releases", |state, seen_at| {
+            let of = |release: &Release| release.service == *service;
+            state.rows.releases_until(seen_at).into_iter().filter(of).take(limit).collect()
+        })
+        .await
+    }
+
+    async fn open(&self) -> Result<Vec<Release>, PortError> {
+        self.read("dynamodb:Query open", |state, seen_at| {
+            state.rows.releases_until(seen_at).into_iter().filter(|release| !release.is_over()).collect()
+        })
+        .await
+    }
+
+    async fn due(&self, until: Timestamp) -> Result<Vec<(ReleaseId, Timestamp)>, PortError> {
+        self.read("dynamodb:Query due", |state, seen_at| {
+            let releases = state.rows.releases_until(seen_at).into_iter();
+            let wakes = releases.filter_map(|release| Some((release.id, release.wake?.at)));
+            wakes.filter(|(_, at)| *at <= until).collect()
+        })
+        .await
+    }
+
+    async fn watchers(&self, watched: &Watched) -> Result<Vec<ServiceName>, PortError> {
+        self.read("dynamodb:Query watchers", |state, _| {
+            state.rows.watchers(watched, &names::account(), &names::region())
+        })
+        .await
+    }
+
+    async fn history(&self, id: &ReleaseId) -> Result<Vec<Entry>, PortError> {
+        self.read("dynamodb:Query history", |state, _| state.rows.history(id).to_vec()).await
+    }
+
+    async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Vec<Entry>, PortError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.read("dynamodb:Query history", |state, _| {
+            state.rows.service_history(name).iter().rev().take(limit).cloned().collect()
+        })
+        .await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), PortError> {
+        self.call("dynamodb:TransactWriteItems", false, |state, _| {
+            let now = state.now;
+            let result = state.rows.commit(&commit, now);
+            let told = self.told(&commit, &result);
+            state.trace(&self.caller.name, &told);
+            result
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Ecs for Port {
+    async fn service(&self, _: &Target) -> Result<Option<ServiceSeen>, PortError> {
+        self.read("ecs:DescribeServices", |state, at| Some(state.aws.as_of(at).service())).await
+    }
+
+    async fn task_definition(
+        &self,
+        _: &Target,
+        arn: &TaskDefinitionArn,
+    ) -> Result<TaskDefinitionSeen, PortError> {
+        const OPERATION: &str = "ecs:DescribeTaskDefinition";
+        self.call(OPERATION, false, |state, seen_at| {
+            state.aws.as_of(seen_at).task_definition(arn).ok_or_else(|| {
+                PortError::new(ErrorKind::NotFound, OPERATION, "ClientException", "no such revision")
+            })
+        })
+        .await
+    }
+
+    async fn find_candidate(
+        &self,
+        _: &Target,
+        from: &TaskDefinitionArn,
+        container: &ContainerName,
+        image: &Image,
+    ) -> Result<Option<TaskDefinitionArn>, PortError> {
+        self.read("ecs:ListTaskDefinitions", |state, seen_at| {
+            state.aws.as_of(seen_at).candidate(from, container, image)
+        })
+        .await
+    }
+
+    async fn deployments(&self, _: &Target, since: Timestamp) -> Result<Vec<DeploymentSeen>, PortError> {
+        self.read("ecs:ListServiceDeployments", |state, at| state.aws.as_of(at).deployments(since)).await
+    }
+
+    async fn perform(&self, _: &Target, effect: &Effect) -> Result<(), PortError> {
+        let begun = self.universe.state().now;
+        self.call(&format!("ecs:{}", effect.name()), true, |state, seen_at| {
+            state.trace(&self.caller.name, &format!("performs: {effect}"));
+            let now = state.now;
+            let by = self.caller.clone();
+            state.performed.push(Performed { by, begun, applied: now, effect: effect.clone() });
+            state.aws.perform(effect, now, seen_at)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Traffic for Port {
+    async fn rules(&self, _: &Target, rules: &[RuleArn]) -> Result<Vec<RuleSeen>, PortError> {
+        self.read("elasticloadbalancing:DescribeRules", |state, seen_at| {
+            let rule = state.aws.as_of(seen_at).rule();
+            rules.iter().filter(|arn| **arn == rule.arn).map(|_| rule.clone()).collect()
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Alarms for Port {
+    async fn states(
+        &self,
+        _: &Target,
+        wanted: &[AlarmName],
+    ) -> Result<BTreeMap<AlarmName, AlarmSeen>, PortError> {
+        self.read("cloudwatch:DescribeAlarms", |state, at| state.aws.as_of(at).alarms(wanted)).await
+    }
+}
+
+#[async_trait]
+impl Images for Port {
+    async fn image(&self, image: &Image) -> Result<Option<ImageSeen>, PortError> {
+        self.read("ecr:DescribeImages", |state, seen_at| {
+            let images = state.aws.as_of(seen_at).images();
+            let there = images.iter().any(|(_, digest, _)| *digest == image.digest);
+            there.then(|| ImageSeen { digest: image.digest.clone(), expiring: false, archived: false })
+        })
+        .await
+    }
+
+    async fn resolve(&self, _: &str, _: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, PortError> {
+        self.read("ecr:DescribeImages", |state, seen_at| {
+            let images = state.aws.as_of(seen_at).images();
+            images.iter().rev().find(|(name, ..)| name == tag).map(|(_, digest, _)| digest.clone())
+        })
+        .await
+    }
+
+    async fn newest(&self, _: &str, policy: &Policy) -> Result<Option<(Tag, Digest, Timestamp)>, PortError> {
+        self.read("ecr:DescribeImages", |state, seen_at| {
+            let images = state.aws.as_of(seen_at).images();
+            images.iter().rev().find(|(tag, ..)| policy.selects(tag)).cloned()
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Waker for Port {
+    async fn wake(&self, release: &ReleaseId, delay_secs: u32, _: &str) -> Result<(), PortError> {
+        self.call("sqs:SendMessage", false, |state, _| {
+            let delay = SignedDuration::from_secs(i64::from(delay_secs.min(900)));
+            let at = state.now.saturating_add(delay).unwrap_or(state.now);
+            state.queue.push((at, Delivery::Wake(release.clone())));
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Time for Port {
+    fn now(&self) -> Timestamp {
+        self.universe.state().now
+    }
+
+    async fn sleep(&self, duration: SignedDuration) {
+        self.universe.sleep(duration).await;
+    }
+}

@@ -1,0 +1,279 @@
+//! Ledger, AWS, queue and clock in one place, and the handle callers reach them by.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use jiff::{SignedDuration, Timestamp};
+use tidegate_core::effect::{CALL_LIMIT, Effect};
+use tidegate_core::ids::{AlarmName, Digest, ReleaseId, Tag};
+use tidegate_core::observation::AlarmSeen;
+use tidegate_runtime::{Home, World};
+
+use super::aws::{Aws, Balancing, EcsHabits};
+use super::conditions::{Conditions, Fault, Faults};
+use super::ledger::Rows;
+use super::ports::Port;
+use crate::names;
+
+/// Something that wakes a function.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delivery {
+    /// A message of the wake queue.
+    Wake(ReleaseId),
+    /// An alarm changed its state.
+    Alarm(AlarmName, AlarmSeen),
+    /// Something happened to the ECS service.
+    Service(String),
+    /// An image was pushed.
+    Push(Digest, Tag, Timestamp),
+    /// The clock's schedule.
+    Round,
+}
+
+/// Who calls.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The invocation.
+    pub id: u64,
+    /// For traces: `conductor-12`.
+    pub name: String,
+}
+
+/// An effect that was performed.
+#[derive(Debug, Clone)]
+pub struct Performed {
+    /// Who performed it.
+    pub by: Caller,
+    /// When the performer began.
+    pub begun: Timestamp,
+    /// When it took effect.
+    pub applied: Timestamp,
+    /// What.
+    pub effect: Effect,
+}
+
+/// Everything there is.
+#[derive(Debug)]
+pub struct State {
+    /// The time.
+    pub now: Timestamp,
+    /// AWS.
+    pub aws: Aws,
+    /// The ledger.
+    pub rows: Rows,
+    /// How the world treats its callers.
+    pub conditions: Conditions,
+    /// Messages sent to the wake queue, with the time they come out of it.
+    pub queue: Vec<(Timestamp, Delivery)>,
+    /// Callers that died.
+    pub crashed: Vec<u64>,
+    /// Effects that were performed.
+    pub performed: Vec<Performed>,
+    /// What happened, line by line.
+    pub trace: Vec<String>,
+    /// How many calls were made.
+    pub calls: u64,
+    rng: fastrand::Rng,
+    timers: BTreeMap<(Timestamp, u64), Waker>,
+    timer: u64,
+    by_hand: bool,
+}
+
+/// What becomes of one call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fate {
+    pub(super) before: SignedDuration,
+    pub(super) after: SignedDuration,
+    pub(super) fault: Option<Fault>,
+    pub(super) lag: SignedDuration,
+}
+
+impl State {
+    /// Writes a line of the trace, and what AWS has to tell before it.
+    pub fn trace(&mut self, who: &str, what: &str) {
+        let told = self.aws.take_told();
+        for line in told {
+            self.line("aws", &line);
+        }
+        self.line(who, what);
+    }
+
+    fn line(&mut self, who: &str, what: &str) {
+        let since = self.now.duration_since(names::start());
+        let (minutes, secs, millis) = (since.as_secs() / 60, since.as_secs() % 60, since.subsec_millis());
+        self.trace.push(format!("{minutes:>4}:{secs:02}.{millis:03}  {who:<14} {what}"));
+    }
+
+    /// Draws what becomes of a call.
+    pub(super) fn fate(&mut self, operation: &str, effect: bool) -> Fate {
+        let call = self.calls;
+        self.calls += 1;
+        let (from, to) = self.conditions.latency;
+        let (before, mut after) = (self.millis(from / 2, to / 2), self.millis(from / 2, to / 2));
+        let mut before = before;
+        let lag = self.millis(0, self.conditions.read_lag);
+        let denied = |(name, from, to): &(String, Timestamp, Timestamp)| {
+            operation == name && *from <= self.now && self.now < *to
+        };
+        let denied = self.conditions.denied.iter().any(denied);
+        let fault = match self.conditions.faults {
+            _ if denied => Some(Fault::Denied),
+            Faults::None => None,
+            Faults::At { call: at, fault } => (at == call).then_some(fault),
+            Faults::Random { per_mille } => (self.rng.u32(0..1000) < per_mille).then(|| self.draw()),
+        };
+        match fault {
+            // All calls of an effect share one limit; what has not reached AWS by then never does.
+            Some(Fault::StallBefore(stall)) if effect => before = stall.min(CALL_LIMIT),
+            Some(Fault::StallBefore(stall)) => before += stall,
+            Some(Fault::StallAfter(stall)) => after += stall,
+            Some(
+                Fault::CrashBefore
+                | Fault::CrashAfter
+                | Fault::AnswerLost
+                | Fault::Throttled
+                | Fault::Denied
+                | Fault::Unavailable,
+            )
+            | None => {}
+        }
+        Fate { before, after, fault, lag }
+    }
+
+    fn draw(&mut self) -> Fault {
+        let stall = SignedDuration::from_millis(self.rng.i64(500..60_000));
+        let short = SignedDuration::from_millis(self.rng.i64(500..5_000));
+        match self.rng.u32(0..9) {
+            0 => Fault::CrashBefore,
+            1 => Fault::CrashAfter,
+            2 => Fault::AnswerLost,
+            3 => Fault::Throttled,
+            4 => Fault::Unavailable,
+            5 => Fault::StallBefore(short),
+            6 => Fault::StallAfter(stall),
+            7 => Fault::StallBefore(stall),
+            _ => Fault::StallAfter(short),
+        }
+    }
+
+    fn millis(&mut self, from: u64, to: u64) -> SignedDuration {
+        let drawn = self.rng.u64(from..=to.max(from));
+        SignedDuration::from_millis(i64::try_from(drawn).unwrap_or(i64::MAX))
+    }
+
+    /// The time of the next timer.
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        self.timers.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Moves the time on, and lets AWS do what is due.
+    pub fn advance(&mut self, to: Timestamp) {
+        while let Some(next) = self.aws.next_at().filter(|next| *next < to) {
+            self.now = self.now.max(next);
+            self.aws.advance(self.now);
+        }
+        self.now = self.now.max(to);
+        self.aws.advance(self.now);
+    }
+
+    /// The callers whose timers are due.
+    pub fn take_due(&mut self) -> Vec<Waker> {
+        let later = self.timers.split_off(&(self.now, u64::MAX));
+        std::mem::replace(&mut self.timers, later).into_values().collect()
+    }
+}
+
+/// The handle.
+#[derive(Debug, Clone)]
+pub struct Universe {
+    state: Arc<Mutex<State>>,
+}
+
+impl Universe {
+    /// A universe in which time only moves when it is moved, or, `by_hand` false, when a caller waits: then waiting takes no real time.
+    pub fn new(aws: Aws, conditions: Conditions, seed: u64, by_hand: bool) -> Self {
+        let state = State {
+            now: names::start(),
+            aws,
+            rows: Rows::default(),
+            conditions,
+            queue: Vec::new(),
+            crashed: Vec::new(),
+            performed: Vec::new(),
+            trace: Vec::new(),
+            calls: 0,
+            rng: fastrand::Rng::with_seed(seed),
+            timers: BTreeMap::new(),
+            timer: 0,
+            by_hand,
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// A quiet universe for tests of single steps: no faults, no latency, a load balancer, and waiting that takes no real time.
+    pub fn quiet() -> Self {
+        let own =
+            serde_json::json!({ "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100 });
+        let aws = Aws::new(Balancing::LoadBalancer, own, EcsHabits::default(), 1);
+        Self::new(aws, Conditions::default(), 1, false)
+    }
+
+    /// The state. Never held across an await.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ports for one caller; without a waker for what the wake queue itself wakes.
+    pub fn world(&self, caller: Caller, with_waker: bool) -> World {
+        let port = Arc::new(Port::new(self.clone(), caller));
+        World {
+            home: Home {
+                account: names::account(),
+                region: names::region(),
+                ledger: port.clone(),
+                waker: with_waker.then(|| port.clone() as _),
+                time: port.clone(),
+            },
+            ecs: port.clone(),
+            traffic: port.clone(),
+            alarms: port.clone(),
+            images: port,
+        }
+    }
+
+    /// Waits.
+    pub(super) async fn sleep(&self, duration: SignedDuration) {
+        let until = {
+            let mut state = self.state();
+            let until = state.now.saturating_add(duration.max(SignedDuration::ZERO)).unwrap_or(state.now);
+            if !state.by_hand {
+                state.advance(until);
+            }
+            until
+        };
+        Sleep { universe: self.clone(), until }.await;
+    }
+}
+
+struct Sleep {
+    universe: Universe,
+    until: Timestamp,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.universe.state();
+        if state.now >= self.until {
+            return Poll::Ready(());
+        }
+        state.timer += 1;
+        let key = (self.until, state.timer);
+        state.timers.insert(key, context.waker().clone());
+        Poll::Pending
+    }
+}

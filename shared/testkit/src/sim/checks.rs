@@ -1,0 +1,297 @@
+//! What must hold in every simulation: the invariants of the design that are about more than one row, each a function of its own. (The
+//! ones about a single row are the core's; the ledger in memory applies them to every write.)
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use tidegate_core::effect::{CALL_LIMIT, Effect, LEASE};
+use tidegate_core::ids::{ReleaseId, TaskDefinitionArn};
+use tidegate_core::plan::{Plan, same_configuration};
+use tidegate_core::release::{Intent, Outcome, Phase, Release};
+
+use super::scenario::{Action, Scenario};
+use crate::fakes::{Performed, Rows, ServiceState, State};
+use crate::names;
+
+/// Looks on.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    pub(super) broken: Vec<String>,
+    acts: Vec<(Timestamp, Action)>,
+    ended: BTreeSet<ReleaseId>,
+    rolled_back: BTreeSet<u32>,
+    refused: BTreeMap<u32, usize>,
+    shares: BTreeMap<TaskDefinitionArn, u32>,
+    performed: usize,
+    looked: (usize, usize),
+    changed_at: Option<Timestamp>,
+}
+
+impl Watch {
+    /// A person or another tool did something.
+    pub(super) fn acted(&mut self, action: &Action, now: Timestamp) {
+        self.acts.push((now, action.clone()));
+        if let Action::Insist(build) = action {
+            self.refused.remove(build);
+        }
+    }
+
+    /// How long nothing has changed.
+    pub(super) fn quiet_since(&self, now: Timestamp) -> SignedDuration {
+        self.changed_at.map_or(SignedDuration::MAX, |at| now.duration_since(at))
+    }
+
+    /// Whether a release of this build was rolled back.
+    pub(super) fn was_rolled_back(&self, build: u32) -> bool {
+        self.rolled_back.contains(&build)
+    }
+
+    /// From now on no release of this build may come to be.
+    pub(super) fn refuse(&mut self, build: u32, releases: usize) {
+        self.refused.insert(build, releases);
+    }
+
+    /// Looks at what is now.
+    pub(super) fn look(&mut self, state: &State, scenario: &Scenario) {
+        let looked = (state.aws.happened(), state.trace.len());
+        if looked == self.looked {
+            return;
+        }
+        self.looked = looked;
+        for performed in &state.performed[self.performed..] {
+            self.broken.extend(no_stale_performer_acts(performed, &state.rows));
+            self.changed_at = Some(state.now);
+        }
+        self.performed = state.performed.len();
+        let live = state.aws.state();
+        for (arn, share) in &live.shares {
+            if *share > self.shares.get(arn).copied().unwrap_or(0) && !self.helped(state.now) {
+                self.broken.extend(the_share_never_rises_after_a_breach(arn, state, scenario));
+            }
+        }
+        self.shares.clone_from(&live.shares);
+        let ended: Vec<&Release> = state
+            .rows
+            .releases()
+            .filter(|release| release.is_over() && !self.ended.contains(&release.id))
+            .collect();
+        for release in ended {
+            self.ended.insert(release.id.clone());
+            self.changed_at = Some(state.now);
+            let disturbed = self.disturbed(release);
+            let excused = disturbed || !scenario.conditions.denied.is_empty();
+            self.broken.extend(the_outcome_is_what_is_live(release, &live, disturbed, excused));
+            self.broken.extend(what_was_rolled_back_is_quarantined(release, &state.rows));
+            self.broken.extend(the_history_tells_the_end(release, &state.rows));
+            if let (Some(Outcome::RolledBack { .. }), Intent::Deploy) = (release.outcome(), &release.intent)
+                && let Some(build) = (2..8).find(|build| names::digest(*build) == release.image.digest)
+            {
+                self.rolled_back.insert(build);
+            }
+        }
+    }
+
+    /// Looks at how it all ended.
+    pub(super) fn at_the_end(&mut self, state: &State, scenario: &Scenario) {
+        for (build, before) in self.refused.clone() {
+            let of = |release: &&Release| release.image.digest == names::digest(build);
+            let after = state.rows.releases().skip(before).filter(of).count();
+            if after > 0 {
+                self.broken.push(format!("build {build} was rolled back, and released again by a push"));
+            }
+        }
+        self.broken.extend(the_newest_push_was_released(state));
+        let undisturbed = !self.acts.iter().any(|(_, action)| is_disturbing(action));
+        if undisturbed && scenario.conditions.denied.is_empty() {
+            self.broken.extend(what_runs_is_what_was_promoted_last(state));
+        }
+    }
+
+    /// Whether someone else deployed or moved weights while the release was there, or shortly before.
+    fn disturbed(&self, release: &Release) -> bool {
+        let from = release.created_at.saturating_sub(SignedDuration::from_secs(300)).expect("within range");
+        self.acts.iter().any(|(at, action)| match action {
+            Action::Deploy { .. } => *at >= from,
+            Action::Weights(_) => true,
+            Action::Push(..)
+            | Action::PushAgain(_)
+            | Action::Insist(_)
+            | Action::RollBack
+            | Action::Cancel
+            | Action::Alarm(_)
+            | Action::GoOn => false,
+        })
+    }
+
+    /// Whether someone else has just moved traffic.
+    fn helped(&self, now: Timestamp) -> bool {
+        let recently = |at: &Timestamp| now.duration_since(*at) < SignedDuration::from_secs(60);
+        self.acts.iter().any(|(at, action)| {
+            recently(at) && matches!(action, Action::GoOn | Action::Weights(_) | Action::Deploy { .. })
+        })
+    }
+}
+
+fn is_disturbing(action: &Action) -> bool {
+    matches!(action, Action::Deploy { .. } | Action::Weights(_))
+}
+
+fn goes_back(phase: &Phase) -> bool {
+    match phase {
+        Phase::RollingBack { .. } => true,
+        Phase::Settling { outcome, .. } | Phase::Ended { outcome, .. } => *outcome != Outcome::Promoted,
+        Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } => false,
+    }
+}
+
+/// When the release was first known to go back.
+fn turned_at(release: &Release, rows: &Rows) -> Option<Timestamp> {
+    rows.versions(&release.id)
+        .iter()
+        .find(|written| goes_back(&written.value.phase))
+        .map(|written| written.at)
+}
+
+fn ended_at(release: &Release, rows: &Rows) -> Option<Timestamp> {
+    rows.versions(&release.id).iter().find(|written| written.value.is_over()).map(|written| written.at)
+}
+
+/// The release an effect belongs to.
+fn release_of<'a>(effect: &Effect, rows: &'a Rows) -> Option<&'a Release> {
+    rows.releases().rev().find(|release| match effect {
+        Effect::RegisterTaskDefinition { release: id, .. } => release.id == *id,
+        Effect::StartDeployment { task_definition, .. } => {
+            release.progress.task_definition.as_ref() == Some(task_definition)
+        }
+        Effect::ContinueHook { deployment, .. } | Effect::StopDeployment { deployment } => {
+            release.progress.deployment.as_ref() == Some(deployment)
+        }
+        Effect::ReturnTo { .. } | Effect::RestoreConfiguration { .. } => false,
+    })
+}
+
+/// A performer that stalled must not begin a forward effect once the lease of the decision before the turn has run out, and nothing at
+/// all may happen in the name of a release that has ended.
+fn no_stale_performer_acts(performed: &Performed, rows: &Rows) -> Vec<String> {
+    let Some(release) = release_of(&performed.effect, rows) else { return Vec::new() };
+    let what = format!("{} performs \"{}\"", performed.by.name, performed.effect);
+    let mut broken = Vec::new();
+    if let Some(turned) = turned_at(release, rows)
+        && performed.effect.is_forward()
+        && performed.begun.duration_since(turned) >= LEASE
+    {
+        broken.push(format!("{what} though the release was turned back at {turned}"));
+    }
+    if let Some(ended) = ended_at(release, rows)
+        && performed.applied > ended
+        && performed.effect.is_forward()
+    {
+        broken.push(format!("{what} though the release ended at {ended}"));
+    }
+    broken
+}
+
+/// After a breach the candidate's weight never rises again in that release. What was already on its way when it was noticed (a shift
+/// that was begun, a call under way) may still arrive, and is turned back.
+fn the_share_never_rises_after_a_breach(
+    arn: &TaskDefinitionArn,
+    state: &State,
+    scenario: &Scenario,
+) -> Option<String> {
+    let release = state.rows.releases().rev().find(|release| {
+        release.progress.task_definition.as_ref() == Some(arn) && release.progress.deployment.is_some()
+    })?;
+    let held = release.plan.as_ref().is_some_and(Plan::is_held);
+    let newer = state.rows.releases().any(|other| other.id > release.id && other.plan.is_some());
+    let turned = turned_at(release, &state.rows)?;
+    let shift = i64::try_from(scenario.habits.shift.1).expect("within range");
+    let grace = LEASE + CALL_LIMIT + SignedDuration::from_millis(shift);
+    (held && !newer && state.now.duration_since(turned) > grace)
+        .then(|| format!("{} gets more traffic though its release was turned back at {turned}", arn.short()))
+}
+
+/// What a release says it ended as is what runs, at that very moment.
+fn the_outcome_is_what_is_live(
+    release: &Release,
+    live: &ServiceState,
+    disturbed: bool,
+    excused: bool,
+) -> Vec<String> {
+    let (Some(outcome), Some(plan)) = (release.outcome(), &release.plan) else { return Vec::new() };
+    let expected = match outcome {
+        Outcome::Promoted => release.progress.task_definition.clone(),
+        Outcome::RolledBack { .. } | Outcome::Superseded { .. } | Outcome::Cancelled { .. } => {
+            Some(plan.way_back.task_definition.clone())
+        }
+        Outcome::Failed { .. } if excused => None,
+        Outcome::Failed { .. } => Some(plan.way_back.task_definition.clone()),
+    };
+    let Some(expected) = expected.filter(|_| !disturbed) else { return Vec::new() };
+    let mut broken = Vec::new();
+    let mut must = |holds: bool, what: String| {
+        if !holds {
+            broken.push(format!("release {} ended {}: {what}", release.id, outcome.word()));
+        }
+    };
+    must(
+        live.task_definition == expected,
+        format!("the service is set to {}, not {}", live.task_definition.short(), expected.short()),
+    );
+    let shares = BTreeMap::from([(expected.clone(), 100)]);
+    must(live.shares == shares, format!("{:?} serve traffic, not {} alone", live.shares, expected.short()));
+    must(
+        same_configuration(&live.configuration, &plan.way_back.configuration),
+        format!("the configuration is not the service's own: {}", live.configuration),
+    );
+    must(live.under_way.is_none(), format!("deployment {:?} is still under way", live.under_way));
+    broken
+}
+
+/// A digest that was rolled back is quarantined.
+fn what_was_rolled_back_is_quarantined(release: &Release, rows: &Rows) -> Option<String> {
+    let rolled_back = matches!(release.outcome(), Some(Outcome::RolledBack { .. }));
+    let kept = rows.head(&release.service)?.quarantine.contains_key(&release.image.digest);
+    (rolled_back && release.intent == Intent::Deploy && !kept)
+        .then(|| format!("release {} was rolled back and its digest is not quarantined", release.id))
+}
+
+/// The history explains every transition; the ledger has seen to the ones between.
+fn the_history_tells_the_end(release: &Release, rows: &Rows) -> Option<String> {
+    let last = rows.history(&release.id).last()?;
+    let told = last.version == release.version && !last.why.is_empty() && last.what.starts_with("ended");
+    (!told).then(|| format!("release {} ended and its history ends with \"{}\"", release.id, last.what))
+}
+
+/// No push is lost, and none is overtaken by an older one: the newest has had its release.
+fn the_newest_push_was_released(state: &State) -> Option<String> {
+    let (tag, digest, _) = state.aws.pushes().last()?;
+    if *digest == names::digest(1) {
+        return None;
+    }
+    let of = |release: &&Release| release.image.digest == *digest;
+    let Some(release) = state.rows.releases().rfind(of) else {
+        return Some(format!("{tag} was pushed last and was never released"));
+    };
+    let Some(Outcome::Superseded { by }) = release.outcome() else { return None };
+    let by = state.rows.release(by)?;
+    let older = by.image.digest != *digest && by.intent == Intent::Deploy && by.image.digest < *digest;
+    let asked = matches!(by.requested_by, tidegate_core::history::Actor::Person { .. });
+    (older && !asked).then(|| format!("{tag} was pushed last and was superseded by the older {}", by.image))
+}
+
+/// At the end the service runs what was promoted last.
+fn what_runs_is_what_was_promoted_last(state: &State) -> Option<String> {
+    let head = state.rows.head(&names::service())?;
+    let expected =
+        head.promoted.first().map_or_else(|| names::task_definition(1), |last| last.task_definition.clone());
+    let live = state.aws.state();
+    let shares = BTreeMap::from([(expected.clone(), 100)]);
+    (live.task_definition != expected || live.shares != shares).then(|| {
+        format!(
+            "{} was promoted last; the service runs {} with {:?}",
+            expected.short(),
+            live.task_definition.short(),
+            live.shares
+        )
+    })
+}

@@ -1,0 +1,522 @@
+//! The machinery: invocations as futures polled in a drawn order, one virtual clock, and everything that wakes a function.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use jiff::{SignedDuration, Timestamp};
+use tidegate_core::history::Actor;
+use tidegate_core::observation::Hint;
+use tidegate_core::ports::Watched;
+use tidegate_runtime::arrivals::{Asked, Pushed};
+use tidegate_runtime::requests::RequestError;
+
+use super::checks;
+use super::scenario::{Action, Scenario};
+use crate::fakes::{Aws, Caller, Delivery, Emitted, State, Universe};
+use crate::names;
+
+/// Of the sentinel and the conductor; intake has less and needs less.
+const TIME_LIMIT: SignedDuration = SignedDuration::from_secs(60);
+/// What a function keeps for answering.
+const RESERVE: SignedDuration = SignedDuration::from_secs(3);
+/// When a message comes back that was not deleted.
+const VISIBILITY: SignedDuration = SignedDuration::from_secs(360);
+/// How often a message is received, or an event delivered, before it is a dead letter.
+const RECEIVES: u32 = 5;
+const EVENT_TRIES: u32 = 3;
+/// How long everything may take after the last thing anyone did.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(7);
+/// A simulation that polls this often goes round in circles.
+const POLLS_MAX: u64 = 2_000_000;
+
+/// What came of a simulation.
+#[derive(Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// What was broken; empty when everything held.
+    pub broken: Vec<String>,
+    /// What happened.
+    pub trace: Vec<String>,
+    /// How many port calls were made.
+    pub calls: u64,
+    /// How the releases ended, oldest first.
+    pub outcomes: Vec<String>,
+    /// How long it took, in the simulation.
+    pub took: SignedDuration,
+}
+
+impl Report {
+    /// Panics, with the trace, unless everything held.
+    pub fn expect_sound(self) -> Self {
+        assert!(
+            self.broken.is_empty(),
+            "{}\n\nseed {} broke:\n  {}\nrun it alone with TIDEGATE_SEED={}",
+            self.trace.join("\n"),
+            self.seed,
+            self.broken.join("\n  "),
+            self.seed,
+        );
+        self
+    }
+}
+
+/// Something that comes at its time.
+#[derive(Debug, Clone)]
+enum Event {
+    Deliver { delivery: Delivery, attempt: u32, id: u64 },
+    Act(Action),
+    TimeLimit(u64),
+    Minute,
+    Second,
+}
+
+type Outcome = Result<(), String>;
+
+struct Task {
+    future: Pin<Box<dyn Future<Output = Outcome>>>,
+    name: String,
+    delivery: Option<(Delivery, u32, u64)>,
+}
+
+struct Wakes {
+    task: u64,
+    ready: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if !ready.contains(&self.task) {
+            ready.push(self.task);
+        }
+    }
+}
+
+/// One simulation.
+pub struct Simulation {
+    universe: Universe,
+    scenario: Scenario,
+    rng: fastrand::Rng,
+    tasks: BTreeMap<u64, Task>,
+    ready: Arc<Mutex<Vec<u64>>>,
+    events: BTreeMap<(Timestamp, u64), Event>,
+    numbers: u64,
+    polls: u64,
+    last_act: Timestamp,
+    watch: checks::Watch,
+}
+
+impl Simulation {
+    /// Ready to run.
+    pub fn new(scenario: Scenario) -> Self {
+        // Ids and jitter are drawn from the thread's generator; with it seeded, everything is.
+        fastrand::seed(scenario.seed);
+        let own = scenario.own_configuration.clone();
+        let aws = Aws::new(scenario.balancing, own, scenario.habits.clone(), scenario.seed);
+        let universe = Universe::new(aws, scenario.conditions.clone(), scenario.seed, true);
+        let mut simulation = Self {
+            universe,
+            rng: fastrand::Rng::with_seed(scenario.seed ^ 0x5eed),
+            tasks: BTreeMap::new(),
+            ready: Arc::default(),
+            events: BTreeMap::new(),
+            numbers: 0,
+            polls: 0,
+            last_act: names::start(),
+            watch: checks::Watch::default(),
+            scenario,
+        };
+        simulation.set_up();
+        simulation
+    }
+
+    fn set_up(&mut self) {
+        let head = tidegate_core::admission::apply(
+            None,
+            self.scenario.policy.clone(),
+            Actor::Person { name: "setup".into() },
+            names::start(),
+        );
+        let commit = tidegate_core::ports::Commit { head, ..Default::default() };
+        self.state().rows.commit(&commit, names::start()).expect("an empty ledger takes a policy");
+        for (secs, action) in self.scenario.script.clone() {
+            let at = names::at(i64::from(secs));
+            self.last_act = self.last_act.max(at);
+            self.later(at, Event::Act(action));
+        }
+        self.later(names::at(60), Event::Minute);
+        self.later(names::at(1), Event::Second);
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.universe.state()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.state().now
+    }
+
+    fn later(&mut self, at: Timestamp, event: Event) {
+        self.numbers += 1;
+        self.events.insert((at, self.numbers), event);
+    }
+
+    /// Runs to the end and says what was broken.
+    pub fn run(mut self) -> Report {
+        let mut pushed_again = !self.scenario.push_again;
+        loop {
+            self.run_ready();
+            self.collect();
+            if self.is_at_rest() {
+                if pushed_again {
+                    break;
+                }
+                pushed_again = true;
+                self.push_rolled_back_again();
+                continue;
+            }
+            if self.now().duration_since(self.last_act) > PATIENCE || self.polls > POLLS_MAX {
+                let open: Vec<String> = self
+                    .state()
+                    .rows
+                    .releases()
+                    .filter(|release| !release.is_over())
+                    .map(|release| format!("{}: {}", release.id, release.summary()))
+                    .collect();
+                self.watch.broken.push(format!("every release ends within {PATIENCE:#}: {open:?}"));
+                break;
+            }
+            if !self.watch.broken.is_empty() || !self.state().rows.broken().is_empty() {
+                break;
+            }
+            self.next();
+        }
+        self.finish()
+    }
+
+    fn finish(mut self) -> Report {
+        let state = self.universe.state();
+        if self.watch.broken.is_empty() && state.rows.broken().is_empty() && state.aws.broken().is_empty() {
+            self.watch.at_the_end(&state, &self.scenario);
+        }
+        let mut broken = self.watch.broken.clone();
+        broken.extend(state.rows.broken().iter().cloned());
+        broken.extend(state.aws.broken().iter().cloned());
+        let outcomes = state.rows.releases().map(|release| release.summary()).collect();
+        Report {
+            seed: self.scenario.seed,
+            broken,
+            trace: state.trace.clone(),
+            calls: state.calls,
+            outcomes,
+            took: state.now.duration_since(names::start()),
+        }
+    }
+
+    /// Everything was done, nothing is under way, and nothing stale can act any more.
+    fn is_at_rest(&self) -> bool {
+        let state = self.state();
+        let quiet = SignedDuration::from_secs(400);
+        let over = state.rows.releases().all(|release| release.is_over());
+        over && self.tasks.is_empty()
+            && state.aws.state().under_way.is_none()
+            && state.now.duration_since(self.last_act) > quiet
+            && self.watch.quiet_since(state.now) > SignedDuration::from_secs(70)
+    }
+
+    fn push_rolled_back_again(&mut self) {
+        let builds: Vec<u32> = (2..8).filter(|build| self.watch.was_rolled_back(*build)).collect();
+        let now = self.now();
+        for build in builds {
+            let releases = self.state().rows.releases().count();
+            self.watch.refuse(build, releases);
+            self.state().aws.push_again(build, now);
+        }
+        self.last_act = now;
+    }
+
+    // --- invocations ---
+
+    fn run_ready(&mut self) {
+        loop {
+            let ready = std::mem::take(&mut *self.ready.lock().unwrap_or_else(PoisonError::into_inner));
+            if ready.is_empty() {
+                return;
+            }
+            let mut ready = ready;
+            self.rng.shuffle(&mut ready);
+            for task in ready {
+                self.poll(task);
+            }
+        }
+    }
+
+    fn poll(&mut self, id: u64) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        self.polls += 1;
+        let waker = Waker::from(Arc::new(Wakes { task: id, ready: self.ready.clone() }));
+        let polled = task.future.as_mut().poll(&mut Context::from_waker(&waker));
+        let crashed = std::mem::take(&mut self.state().crashed);
+        match polled {
+            Poll::Ready(outcome) => self.ended(id, outcome),
+            Poll::Pending if crashed.contains(&id) => self.ended(id, Err("the invocation died".into())),
+            Poll::Pending => {}
+        }
+        let state = self.universe.state();
+        self.watch.look(&state, &self.scenario);
+    }
+
+    fn ended(&mut self, id: u64, outcome: Outcome) {
+        let Some(task) = self.tasks.remove(&id) else { return };
+        let Err(error) = outcome else { return };
+        self.state().trace(&task.name, &format!("failed: {error}"));
+        let Some((delivery, attempt, id)) = task.delivery else { return };
+        let (again, most) = match &delivery {
+            Delivery::Wake(_) => (VISIBILITY, RECEIVES),
+            Delivery::Alarm(..) | Delivery::Service(_) | Delivery::Push(..) => {
+                (SignedDuration::from_secs(60 * i64::from(attempt)), EVENT_TRIES)
+            }
+            Delivery::Round => return,
+        };
+        if attempt < most {
+            let at = self.now().saturating_add(again).expect("within range");
+            self.later(at, Event::Deliver { delivery, attempt: attempt + 1, id });
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        kind: &str,
+        delivery: Option<(Delivery, u32, u64)>,
+        make: impl FnOnce(Universe, Caller, Timestamp) -> Pin<Box<dyn Future<Output = Outcome>>>,
+    ) {
+        self.numbers += 1;
+        let id = self.numbers;
+        let name = format!("{kind}-{id}");
+        let ends = self.now().saturating_add(TIME_LIMIT).expect("within range");
+        let until = ends.saturating_sub(RESERVE).expect("within range");
+        let future = make(self.universe.clone(), Caller { id, name: name.clone() }, until);
+        self.tasks.insert(id, Task { future, name, delivery });
+        self.later(ends, Event::TimeLimit(id));
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+    }
+
+    fn deliver(&mut self, delivery: Delivery, attempt: u32, id: u64) {
+        let told = Some((delivery.clone(), attempt, id));
+        match delivery {
+            Delivery::Wake(release) => self.spawn("conductor", told, move |universe, caller, until| {
+                let world = universe.world(caller, false);
+                Box::pin(async move {
+                    world.drive(&release, &[], until).await.map(|_| ()).map_err(|error| chain(&error))
+                })
+            }),
+            Delivery::Alarm(name, seen) => {
+                let watched = Watched::Alarm(names::account(), names::region(), name.clone());
+                self.sentinel(told, watched, Hint::Alarm { name, seen });
+            }
+            Delivery::Service(what) => {
+                let service = names::target().service;
+                let watched = Watched::EcsService(names::account(), names::region(), service);
+                self.sentinel(told, watched, Hint::Look(what));
+            }
+            Delivery::Push(digest, tag, pushed_at) => {
+                self.spawn("intake", told, move |universe, caller, _| {
+                    let home = universe.world(caller, true).home;
+                    let pushed = Pushed {
+                        account: names::account(),
+                        region: names::region(),
+                        repository: names::repository(),
+                        tag,
+                        digest,
+                        pushed_at,
+                        by: Actor::Event { source: "aws.ecr".into(), id: format!("event-{id}") },
+                        delivery: Some(format!("event-{id}")),
+                    };
+                    Box::pin(async move {
+                        home.image_pushed(&pushed).await.map(|_| ()).map_err(|error| chain(&error))
+                    })
+                })
+            }
+            Delivery::Round => self.spawn("clock", told, |universe, caller, _| {
+                let world = universe.world(caller, true);
+                Box::pin(async move {
+                    let round = world.home.round(&*world.images).await.map_err(|error| chain(&error))?;
+                    if round.failed.is_empty() { Ok(()) } else { Err(round.failed.join("; ")) }
+                })
+            }),
+        }
+    }
+
+    fn sentinel(&mut self, told: Option<(Delivery, u32, u64)>, watched: Watched, hint: Hint) {
+        self.spawn("sentinel", told, move |universe, caller, until| {
+            let world = universe.world(caller, true);
+            Box::pin(async move {
+                world.noticed(&watched, hint, until).await.map(|_| ()).map_err(|error| chain(&error))
+            })
+        });
+    }
+
+    fn act(&mut self, action: Action) {
+        let now = self.now();
+        self.state().trace("people", &format!("{action:?}"));
+        self.watch.acted(&action, now);
+        match action {
+            Action::Push(build, quality) => self.state().aws.push(build, quality, now),
+            Action::PushAgain(build) => self.state().aws.push_again(build, now),
+            Action::Deploy { revision, own_configuration } => {
+                let own = own_configuration.then(
+                    || serde_json::json!({ "strategy": "ROLLING", "maximumPercent": 150, "minimumHealthyPercent": 50 }),
+                );
+                self.state().aws.deploy_by_someone(revision, own, now);
+            }
+            Action::Weights(weights) => self.state().aws.set_weights_by_someone(weights, now),
+            Action::Alarm(red) => self.state().aws.set_alarm(red, now),
+            Action::GoOn => self.state().aws.go_on_by_someone(now),
+            Action::Insist(build) => self.spawn("person", None, move |universe, caller, _| {
+                let home = universe.world(caller, true).home;
+                let asked = Asked {
+                    service: names::service(),
+                    image: names::image(build),
+                    by: Actor::Person { name: "ana".into() },
+                    why: Some("it is right after all".into()),
+                    pushed_at: None,
+                    insist: true,
+                    delivery: None,
+                };
+                Box::pin(async move {
+                    home.release_image(asked, |_| true).await.map(|_| ()).map_err(|error| chain(&error))
+                })
+            }),
+            Action::RollBack => self.spawn("person", None, |universe, caller, _| {
+                let home = universe.world(caller, true).home;
+                let by = Actor::Person { name: "ana".into() };
+                Box::pin(async move {
+                    asked(home.roll_back(&names::service(), &by, "it looks wrong").await.map(|_| ()))
+                })
+            }),
+            Action::Cancel => {
+                let active = self.state().rows.head(&names::service()).and_then(|head| head.active.clone());
+                let Some(active) = active else { return };
+                self.spawn("person", None, move |universe, caller, _| {
+                    let home = universe.world(caller, true).home;
+                    let by = Actor::Person { name: "ben".into() };
+                    Box::pin(async move {
+                        let ask = tidegate_core::admission::Ask::Cancel;
+                        asked(home.ask(&active, ask, &by, "not today").await)
+                    })
+                });
+            }
+        }
+    }
+
+    // --- time ---
+
+    /// What AWS emitted and callers sent goes on its way.
+    fn collect(&mut self) {
+        let (emitted, queue, now) = {
+            let mut state = self.universe.state();
+            (state.aws.take_emitted(), std::mem::take(&mut state.queue), state.now)
+        };
+        for emitted in emitted {
+            let delivery = match emitted {
+                Emitted::Alarm(name, seen) => Delivery::Alarm(name, seen),
+                Emitted::Service(what) => Delivery::Service(what),
+                Emitted::Push(digest, tag) => Delivery::Push(digest, tag, now),
+            };
+            let times = match self.chance(self.scenario.delivering.lost) {
+                true => 0,
+                false => 1 + u32::from(self.chance(self.scenario.delivering.doubled)),
+            };
+            self.numbers += 1;
+            let id = self.numbers;
+            for _ in 0..times {
+                let mut millis = self.rng.u64(200..1_500);
+                if self.chance(self.scenario.delivering.late) {
+                    millis += self.rng.u64(0..=self.scenario.delivering.late_millis);
+                }
+                self.deliver_later(now, millis, delivery.clone(), id);
+            }
+        }
+        for (at, delivery) in queue {
+            self.numbers += 1;
+            let id = self.numbers;
+            let times = 1 + u32::from(self.chance(self.scenario.delivering.doubled));
+            for _ in 0..times {
+                let millis = self.rng.u64(20..500);
+                self.deliver_later(at, millis, delivery.clone(), id);
+            }
+        }
+    }
+
+    fn deliver_later(&mut self, from: Timestamp, millis: u64, delivery: Delivery, id: u64) {
+        let millis = SignedDuration::from_millis(i64::try_from(millis).expect("within range"));
+        let at = from.saturating_add(millis).expect("within range");
+        self.later(at, Event::Deliver { delivery, attempt: 1, id });
+    }
+
+    fn chance(&mut self, per_mille: u32) -> bool {
+        self.rng.u32(0..1000) < per_mille
+    }
+
+    /// On to the next moment at which something happens.
+    fn next(&mut self) {
+        let timer = self.state().next_timer();
+        let event = self.events.keys().next().map(|(at, _)| *at);
+        let Some(at) = [timer, event].into_iter().flatten().min() else { return };
+        let due = {
+            let mut state = self.universe.state();
+            state.advance(at);
+            state.take_due()
+        };
+        due.into_iter().for_each(Waker::wake);
+        let now = self.now();
+        while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= now) {
+            let event = entry.remove();
+            self.happen(event);
+        }
+        let state = self.universe.state();
+        self.watch.look(&state, &self.scenario);
+    }
+
+    fn happen(&mut self, event: Event) {
+        let now = self.now();
+        let in_a = |secs| now.saturating_add(SignedDuration::from_secs(secs)).expect("within range");
+        match event {
+            Event::Deliver { delivery, attempt, id } => self.deliver(delivery, attempt, id),
+            Event::Act(action) => self.act(action),
+            Event::TimeLimit(task) => self.ended(task, Err("the time limit was reached".into())),
+            Event::Minute => {
+                self.later(in_a(60), Event::Minute);
+                self.numbers += 1;
+                self.deliver(Delivery::Round, 1, self.numbers);
+            }
+            // AWS looks at itself at least this often; alarms have no timer of their own.
+            Event::Second => self.later(in_a(1), Event::Second),
+        }
+    }
+}
+
+/// What is not possible is an answer, not a failure.
+fn asked(result: Result<(), RequestError>) -> Outcome {
+    match result {
+        Ok(()) | Err(RequestError::NotPossible(_)) => Ok(()),
+        Err(error @ (RequestError::Ledger(_) | RequestError::NoRelease(_) | RequestError::NoService(_))) => {
+            Err(chain(&error))
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,238 @@
+//! What happens in a simulation: drawn from a seed, or written down by a test.
+
+use serde_json::{Value, json};
+use tidegate_core::policy::{self, Policy};
+
+use crate::fakes::{Balancing, Conditions, EcsHabits, Faults, Quality};
+use crate::names;
+
+/// Something a person or another tool does.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Pushes the nth build.
+    Push(u32, Quality),
+    /// Pushes the nth build again.
+    PushAgain(u32),
+    /// Releases the nth build on a person's word, quarantine or not.
+    Insist(u32),
+    /// Asks for a rollback of the service.
+    RollBack,
+    /// Cancels the release under way.
+    Cancel,
+    /// Deploys a task definition of theirs, by Terraform or by hand.
+    Deploy {
+        /// The revision.
+        revision: u32,
+        /// Whether with a deployment configuration of their own.
+        own_configuration: bool,
+    },
+    /// Sets the weights.
+    Weights([u32; 2]),
+    /// Sets the alarm.
+    Alarm(bool),
+    /// Lets the deployment that waits go on, in the console.
+    GoOn,
+}
+
+/// How events and messages are treated on their way, in per mille and milliseconds.
+#[derive(Debug, Clone, Default)]
+pub struct Delivering {
+    /// Lost.
+    pub lost: u32,
+    /// Delivered twice.
+    pub doubled: u32,
+    /// Delivered late, up to this much.
+    pub late: u32,
+    /// How late at most.
+    pub late_millis: u64,
+}
+
+/// A simulation's beginning and what happens to it.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Names it in failures, and feeds every draw.
+    pub seed: u64,
+    /// The policy.
+    pub policy: Policy,
+    /// Where the traffic comes from.
+    pub balancing: Balancing,
+    /// The service's own deployment configuration.
+    pub own_configuration: Value,
+    /// How long things take in ECS.
+    pub habits: EcsHabits,
+    /// How the world treats its callers.
+    pub conditions: Conditions,
+    /// How events travel.
+    pub delivering: Delivering,
+    /// What people and other tools do, by second.
+    pub script: Vec<(u32, Action)>,
+    /// Whether digests that were rolled back are pushed again at the end.
+    pub push_again: bool,
+}
+
+impl Scenario {
+    /// One build that is released by canary in a world without faults.
+    pub fn canary(quality: Quality) -> Self {
+        Self {
+            seed: 0,
+            policy: policy("canary: { percent: 10, bake: 40s }, bake: 40s", "queue"),
+            balancing: Balancing::LoadBalancer,
+            own_configuration: json!({ "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100 }),
+            habits: EcsHabits::default(),
+            conditions: Conditions { latency: (20, 20), ..Conditions::default() },
+            delivering: Delivering::default(),
+            script: vec![(5, Action::Push(2, quality))],
+            push_again: false,
+        }
+    }
+
+    /// The scenario of a seed.
+    pub fn random(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let balancing = match rng.u32(0..10) {
+            0 => Balancing::None,
+            1 => Balancing::ServiceConnect,
+            _ => Balancing::LoadBalancer,
+        };
+        let (step, last) = (rng.u32(0..90), rng.u32(0..120));
+        let strategy = match (balancing, rng.u32(0..10)) {
+            (Balancing::None, 0..5) => format!("blue_green: {{}}, bake: {last}s"),
+            (Balancing::None, _) | (_, 0) => format!("rolling: {{}}, bake: {last}s"),
+            (_, 1 | 2) => format!("blue_green: {{}}, bake: {last}s"),
+            (_, 3 | 4) => {
+                let percent = rng.u32(20..=50);
+                format!("linear: {{ percent: {percent}, bake: {step}s }}, bake: {last}s")
+            }
+            (_, _) => {
+                let percent = rng.u32(1..=50);
+                format!("canary: {{ percent: {percent}, bake: {step}s }}, bake: {last}s")
+            }
+        };
+        let on_newer = if rng.bool() { "queue" } else { "replace" };
+        let faults = match rng.u32(0..4) {
+            0 => Faults::None,
+            1 => Faults::Random { per_mille: 5 },
+            2 => Faults::Random { per_mille: 20 },
+            _ => Faults::Random { per_mille: 60 },
+        };
+        let conditions = Conditions {
+            latency: (5, rng.u64(10..400)),
+            read_lag: [0, 500, 2_000, 4_000][rng.usize(0..4)],
+            denied: denials(&mut rng),
+            faults,
+        };
+        let delivering = match rng.u32(0..3) {
+            0 => Delivering::default(),
+            1 => Delivering { lost: 50, doubled: 50, late: 100, late_millis: 20_000 },
+            _ => Delivering { lost: 300, doubled: 200, late: 300, late_millis: 180_000 },
+        };
+        Self {
+            seed,
+            policy: policy(&strategy, on_newer),
+            balancing,
+            own_configuration: own_configuration(&mut rng),
+            habits: habits(&mut rng),
+            conditions,
+            delivering,
+            script: script(&mut rng),
+            push_again: rng.bool(),
+        }
+    }
+}
+
+fn denials(rng: &mut fastrand::Rng) -> Vec<(String, jiff::Timestamp, jiff::Timestamp)> {
+    const OPERATIONS: [&str; 8] = [
+        "ecs:stop_deployment",
+        "ecs:continue_hook",
+        "ecs:start_deployment",
+        "ecs:restore_configuration",
+        "ecs:register_task_definition",
+        "ecs:DescribeServices",
+        "cloudwatch:DescribeAlarms",
+        "elasticloadbalancing:DescribeRules",
+    ];
+    if rng.u32(0..8) > 0 {
+        return Vec::new();
+    }
+    let operation = OPERATIONS[rng.usize(0..OPERATIONS.len())];
+    let from = rng.i64(0..400);
+    vec![(operation.to_owned(), names::at(from), names::at(from + rng.i64(5..200)))]
+}
+
+fn own_configuration(rng: &mut fastrand::Rng) -> Value {
+    let mut own = json!({ "maximumPercent": 200, "minimumHealthyPercent": 100 });
+    match rng.u32(0..4) {
+        0 => {}
+        1 => own["strategy"] = "ROLLING".into(),
+        2 => {
+            own["strategy"] = "ROLLING".into();
+            own["deploymentCircuitBreaker"] = json!({ "enable": true, "rollback": true });
+        }
+        _ => {
+            own["strategy"] = "BLUE_GREEN".into();
+            own["bakeTimeInMinutes"] = 1.into();
+            own["alarms"] = json!({ "alarmNames": ["their-own"], "enable": false, "rollback": false });
+        }
+    }
+    own
+}
+
+fn habits(rng: &mut fastrand::Rng) -> EcsHabits {
+    let mut span = |from: u64, to: u64| {
+        let low = rng.u64(from..=to);
+        (low, rng.u64(low..=to))
+    };
+    EcsHabits {
+        pending: span(200, 3_000),
+        task_start: span(2_000, 60_000),
+        shift: span(500, 20_000),
+        clean_up: span(1_000, 30_000),
+        traffic_back: span(200, 3_000),
+        alarm_poll: span(15_000, 90_000),
+        alarm_recovery: span(20_000, 120_000),
+        names_old_early: rng.bool(),
+    }
+}
+
+fn script(rng: &mut fastrand::Rng) -> Vec<(u32, Action)> {
+    let mut script = Vec::new();
+    let mut at = rng.u32(1..60);
+    for build in 2..2 + rng.u32(1..=3) {
+        let quality = match rng.u32(0..10) {
+            0..5 => Quality::Good,
+            5..9 => Quality::Bad { from_percent: rng.u32(1..=100), alarm_after_secs: rng.u32(5..120) },
+            _ => Quality::NeverStarts,
+        };
+        script.push((at, Action::Push(build, quality)));
+        at += if rng.bool() { rng.u32(1..40) } else { rng.u32(40..900) };
+    }
+    for _ in 0..rng.u32(0..3) {
+        let when = rng.u32(5..700);
+        let action = match rng.u32(0..24) {
+            0..5 => Action::RollBack,
+            5..9 => Action::Cancel,
+            9..12 => Action::PushAgain(2),
+            12..14 => Action::Insist(2),
+            14..17 => Action::Deploy { revision: 900 + when, own_configuration: rng.bool() },
+            17..19 => Action::Weights([[100, 0], [0, 100], [50, 50]][rng.usize(0..3)]),
+            19..21 => Action::Alarm(true),
+            21..23 => Action::GoOn,
+            _ => Action::Alarm(false),
+        };
+        script.push((when, action));
+    }
+    script.sort_by_key(|(at, _)| *at);
+    script
+}
+
+fn policy(strategy: &str, on_newer: &str) -> Policy {
+    let text = format!(
+        "service: checkout\n\
+         from: {{ ecr: {{ repository: shop/checkout, tags: [\"main-*\"] }} }}\n\
+         to: {{ ecs: {{ cluster: prod, service: checkout, container: app }} }}\n\
+         strategy: {{ {strategy} }}\n\
+         rollback: {{ alarms: [checkout-5xx] }}\n\
+         on_newer: {on_newer}\n"
+    );
+    policy::parse("simulated.yaml", &text).expect("a policy")
+}
