@@ -86,8 +86,12 @@ pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Obse
     findings.extend(traffic_findings(policy, service, weights));
     match intent {
         Intent::Deploy => findings.extend(alarm_findings(policy, seen)),
-        // Red alarms are the reason for going back, not against it.
-        Intent::Return { .. } => {}
+        // Red alarms are the reason for going back, not against it; and so is what is wrong with the version that is left.
+        Intent::Return { .. } => {
+            let about_what_is_left =
+                |finding: &&mut Finding| ABOUT_WHAT_IS_LEFT.contains(&finding.code.as_str());
+            findings.iter_mut().filter(about_what_is_left).for_each(|finding| finding.blocking = false);
+        }
     }
     if findings.iter().any(|finding| finding.blocking) {
         Preflight::Blocked(findings)
@@ -95,6 +99,15 @@ pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Obse
         Preflight::Pass(Ground { service, task_definition, weights }, findings)
     }
 }
+
+/// Findings that never hold a return: a version that crashes is never steady, and nobody wants to come back to it.
+const ABOUT_WHAT_IS_LEFT: [&str; 5] = [
+    "service_not_steady",
+    "task_definition_inactive",
+    "old_image_missing",
+    "old_image_archived",
+    "old_image_expiring",
+];
 
 fn unseen(seen: &Observation) -> Vec<PortError> {
     let mut errors: Vec<&PortError> = Vec::new();

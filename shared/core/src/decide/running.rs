@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Decision, LOOK_EVERY, LOOK_SOON, drift, measured, rollback, settle, turn::Turn};
+use super::{CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, drift, measured, rollback, settle, turn::Turn};
 use crate::effect::{Effect, RETRY_AFTER};
 use crate::history::Actor;
 use crate::ids::{AlarmName, HookId};
@@ -65,7 +65,7 @@ fn judgement(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
         Some(Request::Supersede { by }) => return Some(Cause::Newer { release: by.clone() }),
         None => {}
     }
-    if let Some(cause) = breach(turn.seen, &plan.alarms) {
+    if let Some(cause) = breach(turn.seen, plan) {
         return Some(cause);
     }
     turn.seen
@@ -75,9 +75,14 @@ fn judgement(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
 }
 
 /// An alarm of the plan that is red and not silenced, now or in the event that woke us.
-fn breach(seen: &Observation, alarms: &[AlarmName]) -> Option<Cause> {
+fn breach(seen: &Observation, plan: &Plan) -> Option<Cause> {
+    let alarms = &plan.alarms;
+    // An event that was delivered late, or again, may tell of a release before this one; preflight has seen the alarm OK since.
+    let proven_at = plan.made_at.saturating_sub(CLOCK_SKEW).unwrap_or(plan.made_at);
     let hinted = seen.hints.iter().filter_map(|hint| match hint {
-        crate::observation::Hint::Alarm { name, seen } => Some((name, seen)),
+        crate::observation::Hint::Alarm { name, seen } => {
+            seen.since.is_none_or(|since| since >= proven_at).then_some((name, seen))
+        }
         crate::observation::Hint::Look(_) => None,
     });
     let observed = seen.alarms.known().into_iter().flatten();

@@ -264,7 +264,10 @@ fn remember(head: &mut ServiceHead, turn: &Turn<'_>, outcome: &Outcome) {
         }
         // What is gone back to was good before; that going back did not work says nothing against it.
         Outcome::RolledBack { .. } if release.intent != Intent::Deploy => {}
-        Outcome::RolledBack { cause } => {
+        // A person has to end the way back; the digest is no better for that.
+        Outcome::Failed { cause, .. } if !speaks_against_image(cause) || release.intent != Intent::Deploy => {
+        }
+        Outcome::RolledBack { cause } | Outcome::Failed { cause, .. } => {
             let entry = Quarantined { release: release.id.clone(), why: cause.to_string(), at: turn.now };
             head.quarantine.insert(release.image.digest.clone(), entry);
             while head.quarantine.len() > ServiceHead::QUARANTINE_KEPT {
@@ -277,6 +280,20 @@ fn remember(head: &mut ServiceHead, turn: &Turn<'_>, outcome: &Outcome) {
                 head.quarantine.remove(&oldest);
             }
         }
-        Outcome::Superseded { .. } | Outcome::Cancelled { .. } | Outcome::Failed { .. } => {}
+        Outcome::Superseded { .. } | Outcome::Cancelled { .. } => {}
+    }
+}
+
+/// Whether a failure for this cause is one of what was released, rather than of how or where.
+fn speaks_against_image(cause: &Cause) -> bool {
+    match cause {
+        Cause::Alarm { .. } | Cause::Deployment { .. } | Cause::Requested { .. } => true,
+        Cause::CancelRequested { .. }
+        | Cause::Newer { .. }
+        | Cause::Refused { .. }
+        | Cause::TimedOut { .. }
+        | Cause::Weights { .. }
+        | Cause::Preflight { .. }
+        | Cause::Interference { .. } => false,
     }
 }
