@@ -187,7 +187,9 @@ pub(crate) fn rolling_back() -> Release {
             since: at(181),
             stage: Some(4),
             restored_at: None,
-            returning: None, returning_at: None, over_at: None,
+            returning: None,
+            returning_at: None,
+            over_at: None,
         },
         wake: Some(Wake { at: at(187), why: next.into() }),
         report: Report::next(next)
