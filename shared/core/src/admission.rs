@@ -7,7 +7,7 @@ use crate::ids::{Image, ReleaseId, ServiceName, Target};
 use crate::observation::{Quarantined, ServiceHead};
 use crate::policy::OnNewer;
 use crate::ports::{Commit, HeadWrite, ReleaseWrite};
-use crate::release::{Intent, Outcome, Phase, Progress, Release, Request, Wake};
+use crate::release::{Intent, Outcome, Phase, Progress, Provenance, Release, Request, Wake};
 
 /// An image that asks to be released.
 #[derive(Debug, Clone)]
@@ -26,6 +26,10 @@ pub struct Arrival {
     pub pushed_at: Option<Timestamp>,
     /// A person insists: quarantine and "already promoted" do not hold it.
     pub insist: bool,
+    /// Where the image comes from.
+    pub provenance: Provenance,
+    /// Why freeze windows do not hold it; a second person has to approve that.
+    pub bypass_freeze: Option<String>,
     /// The delivery, so that the same one is handled once, and until when that is remembered.
     pub once: Option<(String, Timestamp)>,
 }
@@ -199,6 +203,9 @@ fn new_release(id: ReleaseId, arrival: &Arrival, intent: Intent, now: Timestamp)
         phase: Phase::Queued,
         plan: None,
         progress: Progress::default(),
+        gates: std::collections::BTreeMap::new(),
+        provenance: arrival.provenance.clone(),
+        bypass_freeze: arrival.bypass_freeze.clone(),
         request: None,
         acted_at: None,
         wake: Some(Wake { at: now, why: "it has just been created".into() }),
@@ -368,6 +375,8 @@ pub fn go_back(
         why: None,
         pushed_at: None,
         insist: false,
+        provenance: Provenance::default(),
+        bypass_freeze: None,
         once: None,
     };
     let intent = Intent::Return {

@@ -2,9 +2,9 @@
 //! been done, changes nothing.
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::gate::Token;
 use crate::ids::{ContainerName, DeploymentArn, HookId, Image, ReleaseId, Target, TaskDefinitionArn};
 
 /// How long after its own commit a performer may still begin an effect. After that it reloads: someone else may have decided
@@ -22,8 +22,7 @@ pub const SETTLE: SignedDuration = SignedDuration::from_secs(10);
 pub const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(6);
 
 /// One thing to do to the world.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "effect", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Ensure that a revision exists which is `from` with only `container`'s image changed.
     RegisterTaskDefinition {
@@ -66,6 +65,22 @@ pub enum Effect {
         /// The whole `deploymentConfiguration`, without hooks of ours.
         configuration: Value,
     },
+    /// Have an approver's link delivered.
+    Invite {
+        /// What it is about.
+        invite: Box<Invite>,
+    },
+    /// Ensure that a build that tries the candidate has been started.
+    StartBuild {
+        /// The stage, which together with the release makes the build one of its kind.
+        stage: usize,
+        /// The release.
+        release: ReleaseId,
+        /// The CodeBuild project.
+        project: String,
+        /// Environment variables the build gets.
+        environment: std::collections::BTreeMap<String, String>,
+    },
     /// Ensure that the service's deployment configuration is again what it was before the release.
     RestoreConfiguration {
         /// Where.
@@ -85,6 +100,8 @@ impl Effect {
             Self::StopDeployment { .. } => "stop_deployment",
             Self::ReturnTo { .. } => "return_to",
             Self::RestoreConfiguration { .. } => "restore_configuration",
+            Self::Invite { .. } => "invite",
+            Self::StartBuild { .. } => "start_build",
         }
     }
 
@@ -94,7 +111,11 @@ impl Effect {
             Self::RegisterTaskDefinition { .. }
             | Self::StartDeployment { .. }
             | Self::ContinueHook { .. } => true,
-            Self::StopDeployment { .. } | Self::ReturnTo { .. } | Self::RestoreConfiguration { .. } => false,
+            Self::StopDeployment { .. }
+            | Self::ReturnTo { .. }
+            | Self::RestoreConfiguration { .. }
+            | Self::Invite { .. }
+            | Self::StartBuild { .. } => false,
         }
     }
 }
@@ -114,8 +135,33 @@ impl std::fmt::Display for Effect {
             Self::RestoreConfiguration { .. } => {
                 f.write_str("put the service's deployment configuration back")
             }
+            Self::Invite { invite } => write!(f, "send {} a link to approve", invite.approver),
+            Self::StartBuild { project, .. } => write!(f, "start build {project}"),
         }
     }
+}
+
+/// An approver's link, and what the message says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invite {
+    /// The release.
+    pub release: ReleaseId,
+    /// The service.
+    pub service: crate::ids::ServiceName,
+    /// The image.
+    pub image: Image,
+    /// What is to be approved: `shift`, …
+    pub before: String,
+    /// Who.
+    pub approver: String,
+    /// The SNS topic.
+    pub sns: String,
+    /// The secret of the link.
+    pub token: Token,
+    /// Until when.
+    pub expires_at: Timestamp,
+    /// Who asked for the release.
+    pub requested_by: String,
 }
 
 /// Permission to perform: the version an effect was decided at, and until when it may be begun.

@@ -184,6 +184,28 @@ id!(
     r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$", |v| is_arn(v, "iam") && v.contains(":role/")
 );
 
+id!(
+    /// AWS identities by pattern: an ARN of a role, user or assumed role, in which `*` stands for anything.
+    AwsPattern, "AWS identity", "an ARN such as arn:aws:iam::111122223333:role/alice or arn:aws:sts::111122223333:assumed-role/admin/*",
+    r"^arn:.+$", |v| v.starts_with("arn:") && v.len() <= 2048
+);
+
+impl AwsPattern {
+    /// Whether the identity is meant.
+    pub fn matches(&self, arn: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let Some(mut rest) = arn.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+        let mut last = None;
+        for part in parts {
+            if let Some(between) = last.replace(part) {
+                let Some(at) = rest.find(between) else { return false };
+                rest = &rest[at + between.len()..];
+            }
+        }
+        last.map_or(rest.is_empty(), |end: &str| rest.ends_with(end))
+    }
+}
+
 impl Digest {
     /// The first twelve hexadecimal digits, for people.
     pub fn short(&self) -> &str {
@@ -295,6 +317,16 @@ mod tests {
             error,
             r#""sha256:XYZ" is not a valid image digest: sha256: followed by 64 lower-case hexadecimal digits"#
         );
+    }
+
+    #[test]
+    fn identities_match_whole_arns_with_stars_for_anything() {
+        let matches = |pattern: &str, arn: &str| AwsPattern::new(pattern).unwrap().matches(arn);
+        assert!(matches("arn:aws:iam::1:role/a", "arn:aws:iam::1:role/a"));
+        assert!(!matches("arn:aws:iam::1:role/a", "arn:aws:iam::1:role/ab"));
+        assert!(matches("arn:aws:sts::1:assumed-role/admin/*", "arn:aws:sts::1:assumed-role/admin/me"));
+        assert!(matches("arn:*:assumed-role/*/me", "arn:aws:sts::1:assumed-role/admin/me"));
+        assert!(!matches("arn:*:assumed-role/*/me", "arn:aws:sts::1:assumed-role/admin/you"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod decide;
 pub mod effect;
+pub mod gate;
 pub mod history;
 pub mod ids;
 pub mod invariants;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::gate::{BuildSeen, ScanSeen};
 use crate::ids::{
     AlarmName, ContainerName, DeploymentArn, Digest, HookId, ReleaseId, RuleArn, TargetGroupArn,
     TaskDefinitionArn,
@@ -78,8 +79,43 @@ pub struct Observation {
     pub new_image: Seen<Option<ImageSeen>>,
     /// Facts the event that woke us brought with it.
     pub hints: Vec<Hint>,
+    /// The scan of the release's image.
+    pub scan: Seen<ScanSeen>,
+    /// The verification build of the current stage.
+    pub build: Seen<Option<BuildSeen>>,
+    /// What the effects performed just before brought about, where nothing in AWS shows it.
+    pub accomplished: Vec<Accomplished>,
+    /// Fresh randomness for tokens; never used twice, never kept.
+    pub entropy: Entropy,
     /// Effects of this release that AWS refused for good in this invocation.
     pub refused: Vec<Refusal>,
+}
+
+/// What an effect brought about, where nothing in AWS shows it afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accomplished {
+    /// A link was handed over for delivery.
+    Invited {
+        /// To whom.
+        approver: String,
+    },
+    /// A build was started.
+    BuildStarted {
+        /// The stage it is for.
+        stage: usize,
+        /// Its id.
+        build: String,
+    },
+}
+
+/// 32 random bytes that are never printed.
+#[derive(Clone, Copy, Default)]
+pub struct Entropy(pub [u8; 32]);
+
+impl std::fmt::Debug for Entropy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Entropy(…)")
+    }
 }
 
 /// An effect AWS refused in a way that trying again does not mend.
@@ -448,6 +484,10 @@ pub struct Needs {
     pub deployments_since: Option<Timestamp>,
     /// Alarms.
     pub alarms: Vec<AlarmName>,
+    /// The scan of the release's image.
+    pub scan: bool,
+    /// This build.
+    pub build: Option<String>,
     /// Rules and listeners; before the plan is made those the service names.
     pub weights: bool,
 }

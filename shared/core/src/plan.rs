@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::gate::{ApprovalGate, Approver};
 use crate::ids::{AlarmName, ContainerName, Image, RuleArn, Target, TargetGroupArn, TaskDefinitionArn};
 use crate::observation::{LoadBalancerSeen, RuleSeen};
-use crate::policy::{Percent, Policy, Shift, Span, Strategy};
+use crate::policy::{
+    Approval, Before, Freeze, OnExpiry, Percent, Policy, Scan, Shift, Span, Strategy, Verify, VerifyAt,
+};
 use crate::preflight::Ground;
 use crate::release::Intent;
 
@@ -43,6 +46,20 @@ pub enum Stage {
         /// How long, seconds.
         secs: u32,
     },
+    /// People approve.
+    Approve {
+        /// The index among the plan's approval gates.
+        gate: usize,
+    },
+    /// No freeze window is open.
+    Freeze,
+    /// The image's scan is good enough.
+    Scan,
+    /// A build that tries the candidate succeeds.
+    Verify {
+        /// The index among the plan's verifications.
+        verify: usize,
+    },
     /// Tasks are replaced in place (rolling).
     RollOut,
     /// The old version's tasks are given up.
@@ -62,6 +79,8 @@ impl Stage {
             Self::Bake { secs, .. } => u64::from(*secs) + 10 * 60,
             Self::RollOut => 2 * 3600,
             Self::Promote => 60 * 60,
+            // These end by limits of their own, which the policy gives; a freeze may last.
+            Self::Approve { .. } | Self::Freeze | Self::Scan | Self::Verify { .. } => u64::MAX,
         }
     }
 
@@ -73,6 +92,10 @@ impl Stage {
             | Self::RegisterTaskDefinition
             | Self::StartDeployment
             | Self::Shift { .. }
+            | Self::Approve { .. }
+            | Self::Freeze
+            | Self::Scan
+            | Self::Verify { .. }
             | Self::RollOut
             | Self::Promote
             | Self::PutBack => 0,
@@ -91,6 +114,10 @@ impl fmt::Display for Stage {
                 let span = Span::from_secs(*secs).map_or_else(|| format!("{secs}s"), |span| span.to_string());
                 write!(f, "bake at {percent} % for {span}")
             }
+            Self::Approve { gate } => write!(f, "approval {}", gate + 1),
+            Self::Freeze => f.write_str("no freeze window"),
+            Self::Scan => f.write_str("scan of the image"),
+            Self::Verify { verify } => write!(f, "verification {}", verify + 1),
             Self::RollOut => f.write_str("roll out"),
             Self::Promote => f.write_str("promote"),
             Self::PutBack => f.write_str("put configuration back"),
@@ -113,12 +140,45 @@ pub struct Plan {
     pub way_back: WayBack,
     /// The alarms the release is judged by.
     pub alarms: Vec<AlarmName>,
+    /// What the release has to pass beside its alarms.
+    #[serde(default)]
+    pub gates: Gates,
     /// The `deploymentConfiguration` while the release is under way.
     pub configuration: Value,
     /// Where the candidate's share is measured: the rule, and the target group the candidate gets.
     pub measured_at: Vec<(RuleArn, TargetGroupArn)>,
     /// When it was made.
     pub made_at: Timestamp,
+}
+
+/// What a release has to pass beside its alarms, as its policy had it when the plan was made.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Gates {
+    /// People.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<ApprovalGate>,
+    /// Times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Freeze>,
+    /// The image's scan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<Scan>,
+    /// Builds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verifies: Vec<Verify>,
+}
+
+impl Gates {
+    /// How long the gates may hold the pause before a shift, and the one before the promotion, seconds.
+    fn longest_waits(&self) -> (u64, u64) {
+        let approvals = |before: Before| -> u64 {
+            let gates = self.approvals.iter().filter(|gate| gate.approval.before == before);
+            gates.map(|gate| u64::from(gate.approval.expires.secs())).sum()
+        };
+        // A pause stands before every shift with the same limit: the verification of the first one counts for all.
+        let verifies: u64 = self.verifies.iter().map(|verify| u64::from(verify.timeout.secs())).sum();
+        (approvals(Before::Shift) + verifies, approvals(Before::Promote))
+    }
 }
 
 /// What must be done to restore exactly what was there.
@@ -134,15 +194,25 @@ pub struct WayBack {
     pub weights: Vec<RuleSeen>,
 }
 
+/// What was asked of a release, as far as the plan depends on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What it is meant to do.
+    pub intent: &'a Intent,
+    /// Why freeze windows do not hold it.
+    pub bypass_freeze: Option<&'a str>,
+}
+
 /// Makes the plan. Preflight has passed: the service can be released with this strategy.
 pub fn compile(
     policy: &Policy,
     target: &Target,
     image: &Image,
-    intent: &Intent,
+    asked: Asked<'_>,
     ground: Ground<'_>,
     now: Timestamp,
 ) -> Plan {
+    let Asked { intent, bypass_freeze } = asked;
     let Ground { service, task_definition, weights } = ground;
     let strategy = strategy_for(policy, intent);
     let alarms = match intent {
@@ -151,17 +221,23 @@ pub fn compile(
         Intent::Return { .. } => Vec::new(),
     };
     let container = policy.to.ecs.container.clone();
+    let gates = match intent {
+        Intent::Deploy => gates(policy, bypass_freeze),
+        // A way back is held by nothing.
+        Intent::Return { .. } => Gates::default(),
+    };
     Plan {
         target: target.clone(),
         image: image.clone(),
-        stages: stages(&strategy, intent),
+        stages: stages(&strategy, intent, &gates),
         way_back: WayBack {
             task_definition: task_definition.arn.clone(),
             image: task_definition.images.get(&container).cloned(),
             configuration: restorable(&service.deployment_configuration),
             weights: weights.to_vec(),
         },
-        configuration: configuration(&service.deployment_configuration, &strategy, &alarms),
+        configuration: configuration(&service.deployment_configuration, &strategy, &alarms, &gates),
+        gates,
         measured_at: match strategy.shift {
             Shift::Rolling => Vec::new(),
             Shift::Canary { .. } | Shift::Linear { .. } | Shift::BlueGreen => {
@@ -186,46 +262,117 @@ fn strategy_for(policy: &Policy, intent: &Intent) -> Strategy {
     }
 }
 
-fn stages(strategy: &Strategy, intent: &Intent) -> Vec<Stage> {
+fn stages(strategy: &Strategy, intent: &Intent, gates: &Gates) -> Vec<Stage> {
     let mut stages = vec![Stage::Preflight];
+    stages.extend(gates.scan.is_some().then_some(Stage::Scan));
+    stages.extend(approvals(gates, Before::Deploy));
+    stages.extend(gates.freeze.is_some().then_some(Stage::Freeze));
     match intent {
         Intent::Deploy => stages.push(Stage::RegisterTaskDefinition),
         Intent::Return { .. } => {}
     }
     stages.push(Stage::StartDeployment);
-    let mut shift = |percent: Percent, bake: Span| {
-        stages.push(Stage::Shift { percent });
-        if bake > Span::default() {
-            stages.push(Stage::Bake { percent, secs: bake.secs() });
+    stages.extend(verifies(gates, VerifyAt::Candidate));
+    stages.extend(approvals(gates, Before::Shift));
+    let shifts = shifts(strategy);
+    for (index, (percent, bake)) in shifts.iter().enumerate() {
+        stages.push(Stage::Shift { percent: *percent });
+        if index == 0 {
+            stages.extend(verifies(gates, VerifyAt::FirstShift));
         }
-    };
-    match &strategy.shift {
-        Shift::Canary { percent, bake } => {
-            shift(*percent, *bake);
-            shift(Percent::ALL, strategy.bake);
-        }
-        Shift::Linear { percent, bake } => {
-            let mut share = *percent;
-            while share < Percent::ALL {
-                shift(share, *bake);
-                share = share.plus(*percent);
-            }
-            shift(Percent::ALL, strategy.bake);
-        }
-        Shift::BlueGreen => shift(Percent::ALL, strategy.bake),
-        Shift::Rolling => {
-            stages.push(Stage::RollOut);
-            if strategy.bake > Span::default() {
-                stages.push(Stage::Bake { percent: Percent::ALL, secs: strategy.bake.secs() });
-            }
-        }
+        stages.extend(bake_at(*percent, *bake));
     }
-    match strategy.shift {
-        Shift::Rolling => {}
-        Shift::Canary { .. } | Shift::Linear { .. } | Shift::BlueGreen => stages.push(Stage::Promote),
+    if shifts.is_empty() {
+        stages.push(Stage::RollOut);
+        stages.extend(bake_at(Percent::ALL, strategy.bake));
+    } else {
+        stages.extend(approvals(gates, Before::Promote));
+        stages.push(Stage::Promote);
     }
     stages.push(Stage::PutBack);
     stages
+}
+
+/// The shares of traffic in order, each with its bake; empty when nothing is shifted.
+fn shifts(strategy: &Strategy) -> Vec<(Percent, Span)> {
+    match &strategy.shift {
+        Shift::Canary { percent, bake } => vec![(*percent, *bake), (Percent::ALL, strategy.bake)],
+        Shift::Linear { percent, bake } => {
+            let mut shifts = Vec::new();
+            let mut share = *percent;
+            while share < Percent::ALL {
+                shifts.push((share, *bake));
+                share = share.plus(*percent);
+            }
+            shifts.push((Percent::ALL, strategy.bake));
+            shifts
+        }
+        Shift::BlueGreen => vec![(Percent::ALL, strategy.bake)],
+        Shift::Rolling => Vec::new(),
+    }
+}
+
+fn bake_at(percent: Percent, bake: Span) -> Option<Stage> {
+    (bake > Span::default()).then_some(Stage::Bake { percent, secs: bake.secs() })
+}
+
+fn approvals(gates: &Gates, before: Before) -> impl Iterator<Item = Stage> {
+    let indices: Vec<usize> = gates
+        .approvals
+        .iter()
+        .enumerate()
+        .filter(|(_, gate)| gate.approval.before == before)
+        .map(|(index, _)| index)
+        .collect();
+    indices.into_iter().map(|gate| Stage::Approve { gate })
+}
+
+fn verifies(gates: &Gates, at: VerifyAt) -> impl Iterator<Item = Stage> {
+    let indices: Vec<usize> = gates
+        .verifies
+        .iter()
+        .enumerate()
+        .filter(|(_, verify)| verify.at == at)
+        .map(|(index, _)| index)
+        .collect();
+    indices.into_iter().map(|verify| Stage::Verify { verify })
+}
+
+/// The policy's gates with the people looked up. A bypassed freeze is replaced by the approval of a second person.
+fn gates(policy: &Policy, bypass_freeze: Option<&str>) -> Gates {
+    let approvers = |approval: &Approval| {
+        let people = policy.approvers(approval).into_iter().filter_map(|name| {
+            let person = policy.people.get(&name)?;
+            Some(Approver { sns: person.sns.clone(), aws: person.aws.clone(), name })
+        });
+        people.collect::<Vec<_>>()
+    };
+    let mut approvals: Vec<ApprovalGate> = policy
+        .approval
+        .iter()
+        .map(|approval| ApprovalGate {
+            approvers: approvers(approval),
+            approval: approval.clone(),
+            because: None,
+        })
+        .collect();
+    let freeze = match (&policy.freeze, bypass_freeze) {
+        (Some(_), Some(why)) => {
+            let approval = Approval {
+                before: Before::Deploy,
+                by: policy.people.keys().cloned().collect(),
+                count: 1,
+                expires: Span::four_hours(),
+                on_expiry: OnExpiry::Reject,
+                not_by_requester: true,
+            };
+            let because = Some(format!("it passes the freeze: {why}"));
+            approvals.insert(0, ApprovalGate { approvers: approvers(&approval), approval, because });
+            None
+        }
+        (freeze, _) => freeze.clone(),
+    };
+    Gates { approvals, freeze, scan: policy.scan.clone(), verifies: policy.verify.clone() }
 }
 
 /// The rule and the target group that carries no traffic now: where the candidate will be.
@@ -240,7 +387,7 @@ fn candidate_group(lb: &LoadBalancerSeen, weights: &[RuleSeen]) -> Option<(RuleA
 }
 
 /// The service's own configuration with the strategy, our pause hooks and the policy's alarms as ECS's second line.
-fn configuration(own: &Value, strategy: &Strategy, alarms: &[AlarmName]) -> Value {
+fn configuration(own: &Value, strategy: &Strategy, alarms: &[AlarmName], gates: &Gates) -> Value {
     let mut configuration = own.as_object().cloned().unwrap_or_default();
     for field in ["canaryConfiguration", "linearConfiguration", "bakeTimeInMinutes"] {
         configuration.remove(field);
@@ -277,9 +424,9 @@ fn configuration(own: &Value, strategy: &Strategy, alarms: &[AlarmName]) -> Valu
             );
         }
         Shift::Canary { bake, .. } | Shift::Linear { bake, .. } => {
-            hold(&mut configuration, *bake, strategy.bake)
+            hold(&mut configuration, *bake, strategy.bake, gates)
         }
-        Shift::BlueGreen => hold(&mut configuration, Span::default(), strategy.bake),
+        Shift::BlueGreen => hold(&mut configuration, Span::default(), strategy.bake, gates),
     }
     Value::Object(configuration)
 }
@@ -293,10 +440,11 @@ fn with_breaker(own: Option<&Value>) -> Value {
 }
 
 /// Adds the pause hooks that hold every shift. The bakes are ours, so ECS's own are zero.
-fn hold(configuration: &mut Map<String, Value>, step_bake: Span, final_bake: Span) {
+fn hold(configuration: &mut Map<String, Value>, step_bake: Span, final_bake: Span, gates: &Gates) {
+    let (before_shift, before_promotion) = gates.longest_waits();
     configuration.insert("bakeTimeInMinutes".into(), 0.into());
-    let pause = |stage: &str, bake: Span| {
-        let minutes = u64::from(bake.secs()).div_ceil(60) + HOOK_GRACE_MINUTES;
+    let pause = |stage: &str, bake: Span, gates_secs: u64| {
+        let minutes = (u64::from(bake.secs()) + gates_secs).div_ceil(60) + HOOK_GRACE_MINUTES;
         json!({
             "targetType": "PAUSE",
             "lifecycleStages": [stage],
@@ -305,8 +453,8 @@ fn hold(configuration: &mut Map<String, Value>, step_bake: Span, final_bake: Spa
     };
     let mut hooks =
         configuration.get("lifecycleHooks").and_then(Value::as_array).cloned().unwrap_or_default();
-    hooks.push(pause(PAUSE_BEFORE_SHIFT, step_bake));
-    hooks.push(pause(PAUSE_BEFORE_PROMOTION, final_bake));
+    hooks.push(pause(PAUSE_BEFORE_SHIFT, step_bake, before_shift));
+    hooks.push(pause(PAUSE_BEFORE_PROMOTION, final_bake, before_promotion));
     configuration.insert("lifecycleHooks".into(), hooks.into());
 }
 

@@ -1,8 +1,11 @@
 //! A release: what is released, why, how far it is.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::gate::Opened;
 use crate::history::{Actor, Report};
 use crate::ids::{
     AlarmName, DeploymentArn, HookId, Image, ReleaseId, ServiceName, Target, TaskDefinitionArn,
@@ -37,6 +40,15 @@ pub struct Release {
     /// What has been learnt on the way.
     #[serde(default)]
     pub progress: Progress,
+    /// The approval gates that were opened, by stage.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gates: BTreeMap<usize, Opened>,
+    /// Where the image comes from, as far as was said.
+    #[serde(default)]
+    pub provenance: Provenance,
+    /// Why freeze windows do not hold it, and who said so; a second person has to approve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bypass_freeze: Option<String>,
     /// What a person, or a newer release, has asked of this one since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
@@ -49,6 +61,20 @@ pub struct Release {
     /// Why it is where it is.
     #[serde(default)]
     pub report: Report,
+}
+
+/// Where an image comes from, as far as was said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The commit it was built from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Who made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// Where the build is read about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 /// What a release is meant to do.
@@ -257,6 +283,20 @@ pub enum Cause {
         /// The findings, each with its remedy.
         findings: Vec<String>,
     },
+    /// A person said no, or nobody said yes in time.
+    Rejected {
+        /// Who; Tidegate when the time ran out.
+        by: Actor,
+        /// What they said.
+        why: String,
+    },
+    /// A gate of the policy did not open: freeze, scan, verification.
+    Gate {
+        /// Which.
+        gate: String,
+        /// Why.
+        detail: String,
+    },
     /// Someone else deployed to the service meanwhile.
     Interference {
         /// What was seen.
@@ -278,6 +318,8 @@ impl std::fmt::Display for Cause {
             }
             Self::Weights { detail } => write!(f, "the live weights are not what was set: {detail}"),
             Self::Preflight { findings } => write!(f, "preflight: {}", findings.join("; ")),
+            Self::Rejected { by, why } => write!(f, "{by} rejected it: {why}"),
+            Self::Gate { gate, detail } => write!(f, "{gate}: {detail}"),
             Self::Interference { detail } => write!(f, "someone else deployed to the service: {detail}"),
         }
     }
@@ -298,6 +340,9 @@ pub struct Progress {
     /// Pause hooks that were told to go on; each is told for one stage only.
     #[serde(default)]
     pub continued: Vec<HookId>,
+    /// Verification builds that were started, by stage.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub builds: BTreeMap<usize, String>,
     /// The candidate's share that was set last.
     #[serde(default)]
     pub set: Option<Percent>,

@@ -1,6 +1,7 @@
 //! The decision: from a release and what was seen of the world to the next release, the effects to perform, when to look again, and
 //! why. Pure: the same arguments give the same answer, so every path can be tried without AWS.
 
+mod gates;
 mod rollback;
 mod running;
 mod settle;
@@ -96,6 +97,8 @@ pub fn needs(release: &Release, policy: Option<&Policy>) -> Needs {
             deployments_since: since,
             alarms: release.plan.as_ref().map(|plan| plan.alarms.clone()).unwrap_or_default(),
             weights: true,
+            scan: release.stage() == Some(&Stage::Scan),
+            build: gates::build_of(release),
             ..Needs::default()
         },
         Phase::RollingBack { .. } => {

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{CLOCK_SKEW, Decision, LOOK_SOON, drift, measured, settle, turn::Turn};
 use crate::effect::{Effect, RETRY_AFTER};
+use crate::history::Actor;
 use crate::observation::{DeploymentSeen, DeploymentStatus};
 use crate::plan::Plan;
 use crate::policy::Percent;
@@ -268,6 +269,8 @@ fn due(turn: &Turn<'_>, retry_after: SignedDuration) -> bool {
 fn outcome(cause: &Cause, started: bool) -> Outcome {
     match cause {
         Cause::CancelRequested { by, why } => Outcome::Cancelled { by: by.clone(), why: why.clone() },
+        Cause::Rejected { by, why } if !started => Outcome::Cancelled { by: by.clone(), why: format!("rejected: {why}") },
+        Cause::Gate { gate, detail } if !started => Outcome::Cancelled { by: Actor::Tidegate, why: format!("{gate}: {detail}") },
         Cause::Newer { release } => Outcome::Superseded { by: release.clone() },
         Cause::Refused { .. } | Cause::TimedOut { .. } if !started => Outcome::Failed {
             cause: cause.clone(),
@@ -280,6 +283,8 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
         | Cause::TimedOut { .. }
         | Cause::Weights { .. }
         | Cause::Preflight { .. }
+        | Cause::Rejected { .. }
+        | Cause::Gate { .. }
         | Cause::Interference { .. } => Outcome::RolledBack { cause: cause.clone() },
     }
 }

@@ -2,7 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, drift, measured, rollback, settle, turn::Turn};
+use super::{
+    CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, drift, gates, measured, rollback, settle, turn::Turn,
+};
 use crate::effect::{Effect, RETRY_AFTER};
 use crate::history::Actor;
 use crate::ids::{AlarmName, HookId};
@@ -47,6 +49,10 @@ pub(super) fn running(
         Stage::StartDeployment => start(turn, plan, stage, step),
         Stage::Shift { percent } => shift(turn, plan, stage, step, *percent),
         Stage::Bake { percent, secs } => bake(turn, plan, stage, since, *percent, *secs),
+        Stage::Approve { gate } => gates::approve(turn, plan, stage, *gate),
+        Stage::Freeze => gates::freeze(turn, plan, stage),
+        Stage::Scan => gates::scan(turn, plan, stage, since),
+        Stage::Verify { verify } => gates::verify(turn, plan, stage, since, *verify),
         Stage::RollOut => roll_out(turn, plan, stage),
         Stage::Promote => promote(turn, plan, stage, step),
         Stage::PutBack => settle::begin(turn, Outcome::Promoted),
@@ -142,7 +148,7 @@ fn described(deployment: &DeploymentSeen) -> String {
 }
 
 /// To the next stage.
-fn advance(mut turn: Turn<'_>, plan: &Plan, stage: usize, why: impl Into<String>) -> Decision {
+pub(super) fn advance(mut turn: Turn<'_>, plan: &Plan, stage: usize, why: impl Into<String>) -> Decision {
     let now = turn.now;
     match plan.stages.get(stage + 1) {
         Some(next) => {
@@ -158,6 +164,10 @@ fn advance(mut turn: Turn<'_>, plan: &Plan, stage: usize, why: impl Into<String>
                 | Stage::RegisterTaskDefinition
                 | Stage::StartDeployment
                 | Stage::Shift { .. }
+                | Stage::Approve { .. }
+                | Stage::Freeze
+                | Stage::Scan
+                | Stage::Verify { .. }
                 | Stage::RollOut
                 | Stage::Promote
                 | Stage::PutBack => turn.wait(SignedDuration::ZERO, text),
@@ -268,11 +278,23 @@ fn start(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision
     turn.wait(RETRY_AFTER, "the deployment is being started")
 }
 
-/// A pause hook of that stage that waits for us and was not used before.
+/// A pause hook of ours that waits and was not used before: the one before the promotion, or one before a shift.
+///
+/// AWS's own enumeration of `lifecycleStage` lacks the stage the pauses before a shift are in, so what a deployment says while it waits
+/// there is not relied on: every stage counts as that one, but those that are known to be others.
 fn awaiting<'a>(deployment: &'a DeploymentSeen, stage: &str, used: &[HookId]) -> Option<&'a HookSeen> {
+    const OTHERS: [&str; 6] = [
+        "RECONCILE_SERVICE",
+        "PRE_SCALE_UP",
+        "SCALE_UP",
+        "POST_SCALE_UP",
+        "TEST_TRAFFIC_SHIFT",
+        "POST_TEST_TRAFFIC_SHIFT",
+    ];
     deployment.hooks.iter().find(|hook| {
-        let at = hook.stage.as_deref().or(deployment.stage.as_deref());
-        hook.pause && hook.awaiting && at == Some(stage) && !used.contains(&hook.id)
+        let at = hook.stage.as_deref().or(deployment.stage.as_deref()).unwrap_or(PAUSE_BEFORE_SHIFT);
+        let at = if at == PAUSE_BEFORE_PROMOTION || OTHERS.contains(&at) { at } else { PAUSE_BEFORE_SHIFT };
+        hook.pause && hook.awaiting && at == stage && !used.contains(&hook.id)
     })
 }
 

@@ -287,7 +287,11 @@ fn remember(head: &mut ServiceHead, turn: &Turn<'_>, outcome: &Outcome) {
 /// Whether a failure for this cause is one of what was released, rather than of how or where.
 fn speaks_against_image(cause: &Cause) -> bool {
     match cause {
-        Cause::Alarm { .. } | Cause::Deployment { .. } | Cause::Requested { .. } => true,
+        Cause::Alarm { .. }
+        | Cause::Deployment { .. }
+        | Cause::Requested { .. }
+        | Cause::Rejected { .. }
+        | Cause::Gate { .. } => true,
         Cause::CancelRequested { .. }
         | Cause::Newer { .. }
         | Cause::Refused { .. }

@@ -67,7 +67,8 @@ pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
             for note in &notes {
                 turn.saw(note.to_string());
             }
-            let plan = plan::compile(&head.policy, &old.target, &old.image, &old.intent, ground, turn.now);
+            let asked = plan::Asked { intent: &old.intent, bypass_freeze: old.bypass_freeze.as_deref() };
+            let plan = plan::compile(&head.policy, &old.target, &old.image, asked, ground, turn.now);
             turn.next.progress.task_definition = match &old.intent {
                 Intent::Deploy => None,
                 Intent::Return { task_definition, .. } => Some(task_definition.clone()),

@@ -1,8 +1,11 @@
 //! The policy of a service: one YAML file that says what starts a release, where it goes, how traffic moves and what moves it
 //! back. Parsed once into types that cannot be wrong; the JSON Schema editors complete from is generated from these types.
 
+mod gates;
 mod parse;
 mod scalars;
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,12 +15,17 @@ use crate::ids::{
     ServiceName, Tag, Target,
 };
 
+pub use gates::{
+    Allowed, Approval, Before, Dated, Freeze, FreezeThen, Frozen, OnExpiry, Person, Scan, SeverityName,
+    Verify, VerifyAt, WeekTime, Weekly, Zone,
+};
 pub use parse::{PolicyError, json_schema, parse};
 pub use scalars::{Percent, Span, TagPattern};
 
 /// One service's policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, try_from = "Unchecked")]
+#[schemars(!try_from)]
 pub struct Policy {
     /// The name Tidegate knows the service by.
     pub service: ServiceName,
@@ -33,26 +41,179 @@ pub struct Policy {
     /// What happens when a newer image arrives while a release is under way.
     #[serde(default)]
     pub on_newer: OnNewer,
+    /// Who has to approve, and where in the plan; one, or a list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "OneOrMany<Approval>")]
+    pub approval: Vec<Approval>,
+    /// The address book: how people are reached, and known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub people: BTreeMap<String, Person>,
+    /// Groups of people.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, Vec<String>>,
+    /// When nothing is released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Freeze>,
+    /// What the image's scan may find.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<Scan>,
+    /// Builds that try the candidate; one, or a list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "OneOrMany<Verify>")]
+    pub verify: Vec<Verify>,
 }
 
-/// What starts a release.
+/// For the JSON Schema alone: one value, or a list.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+/// A policy whose parts are each right, before they are checked against each other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename = "Policy")]
+struct Unchecked {
+    service: ServiceName,
+    from: Source,
+    to: Destination,
+    strategy: Strategy,
+    #[serde(default)]
+    rollback: Rollback,
+    #[serde(default)]
+    on_newer: OnNewer,
+    #[serde(default, deserialize_with = "gates::one_or_many")]
+    approval: Vec<Approval>,
+    #[serde(default)]
+    people: BTreeMap<String, Person>,
+    #[serde(default)]
+    groups: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    freeze: Option<Freeze>,
+    #[serde(default)]
+    scan: Option<Scan>,
+    #[serde(default, deserialize_with = "gates::one_or_many")]
+    verify: Vec<Verify>,
+}
+
+impl TryFrom<Unchecked> for Policy {
+    type Error = String;
+
+    fn try_from(raw: Unchecked) -> Result<Self, String> {
+        let Unchecked {
+            service,
+            from,
+            to,
+            strategy,
+            rollback,
+            on_newer,
+            approval,
+            people,
+            groups,
+            freeze,
+            scan,
+            verify,
+        } = raw;
+        let policy = Self {
+            service,
+            from,
+            to,
+            strategy,
+            rollback,
+            on_newer,
+            approval,
+            people,
+            groups,
+            freeze,
+            scan,
+            verify,
+        };
+        policy.check()?;
+        Ok(policy)
+    }
+}
+
+/// What starts a release. Whatever does, the image is one of the ECR repository's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// A push to an ECR repository.
+    /// The repository the images are in, and which pushes to it start a release.
     pub ecr: EcrSource,
+    /// A build that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codebuild: Option<BuildSource>,
+    /// A release manifest written to a bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<BucketSource>,
+    /// A CodePipeline action.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pipeline: bool,
+    /// The event `tidegate.release.requested` on the default event bus.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub requests: bool,
+    /// Webhooks on the invoke URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhooks: Option<WebhookSource>,
 }
 
-/// A push to an ECR repository of a tag that matches.
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// The repository the images are in, and which pushes to it start a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EcrSource {
     /// The repository, without registry: `shop/checkout`.
     pub repository: RepositoryName,
-    /// Glob patterns; one must match the whole tag. `*`, `?`, `[0-9]`, `[!a]` and `{a,b}` are understood.
-    #[schemars(length(min = 1))]
-    #[serde(deserialize_with = "scalars::non_empty")]
+    /// Glob patterns; one must match the whole tag. `*`, `?`, `[0-9]`, `[!a]` and `{a,b}` are understood. Empty: pushes start nothing.
+    #[serde(default)]
     pub tags: Vec<TagPattern>,
+}
+
+/// A CodeBuild build that succeeded, in Tidegate's own account and region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BuildSource {
+    /// The project.
+    pub project: String,
+    /// The exported environment variable with the image, by tag or digest. Default `IMAGE_URI`. Without it, `imageDetail.json` or
+    /// `imagedefinitions.json` of the build's artifact is read.
+    #[serde(default = "image_uri")]
+    pub variable: String,
+}
+
+fn image_uri() -> String {
+    "IMAGE_URI".to_owned()
+}
+
+/// A release manifest written to a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BucketSource {
+    /// The bucket.
+    pub bucket: String,
+    /// What the key has to begin with.
+    #[serde(default)]
+    pub prefix: String,
+}
+
+/// Webhooks on the invoke URL. Their secrets are in Tidegate's secret, not here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSource {
+    /// The GitHub repository whose `deployment` and `workflow_run` events are taken: `owner/name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub github: Option<String>,
+    /// Whether Jenkins (or anyone with the HMAC secret) may ask.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub jenkins: bool,
+    /// The Docker Hub repository whose pushes are taken: `owner/name`. The image of the same tag in the ECR repository is released; a
+    /// pull-through cache or a mirror brings it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docker_hub: Option<String>,
 }
 
 /// Where the release goes.
@@ -247,6 +408,75 @@ pub enum OnNewer {
 }
 
 impl Policy {
+    /// What only shows when the parts are seen together. The errors name the field.
+    fn check(&self) -> Result<(), String> {
+        let rolling = self.strategy.shift == Shift::Rolling;
+        for (group, members) in &self.groups {
+            if let Some(unknown) = members.iter().find(|name| !self.people.contains_key(*name)) {
+                return Err(format!("groups.{group}: found {unknown:?}, allowed the names in people"));
+            }
+        }
+        for (index, approval) in self.approval.iter().enumerate() {
+            if let Some(unknown) = approval
+                .by
+                .iter()
+                .find(|name| !self.people.contains_key(*name) && !self.groups.contains_key(*name))
+            {
+                return Err(format!(
+                    "approval[{index}].by: found {unknown:?}, allowed the names in people and groups"
+                ));
+            }
+            let able = self.approvers(approval).len();
+            if approval.count == 0 || usize::from(approval.count) > able {
+                return Err(format!(
+                    "approval[{index}].count: found {}, allowed 1 to {able}, as many people as may approve",
+                    approval.count
+                ));
+            }
+            if rolling && approval.before != Before::Deploy {
+                let found = approval.before;
+                return Err(format!(
+                    "approval[{index}].before: found {found}, allowed deploy: a rolling strategy holds no traffic back"
+                ));
+            }
+        }
+        if let Some(index) = self.verify.iter().position(|_| rolling) {
+            return Err(format!(
+                "verify[{index}]: a rolling strategy holds no traffic back for the candidate to be tried; use another strategy"
+            ));
+        }
+        let ways = [
+            self.from.codebuild.is_some(),
+            self.from.s3.is_some(),
+            self.from.pipeline,
+            self.from.requests,
+            self.from.webhooks.is_some(),
+        ];
+        if self.from.ecr.tags.is_empty() && !ways.contains(&true) {
+            return Err("from.ecr.tags: found an empty list, allowed one entry or more unless another way under from starts releases".into());
+        }
+        Ok(())
+    }
+
+    /// The people who may give an approval, each once.
+    pub fn approvers(&self, approval: &Approval) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in &approval.by {
+            let members = self.groups.get(name).cloned().unwrap_or_else(|| vec![name.clone()]);
+            names.extend(members);
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// The person an AWS identity belongs to.
+    pub fn person_of(&self, arn: &str) -> Option<&str> {
+        let known =
+            self.people.iter().find(|(_, person)| person.aws.iter().any(|pattern| pattern.matches(arn)));
+        known.map(|(name, _)| name.as_str())
+    }
+
     /// Whether a push of this tag starts a release.
     pub fn selects(&self, tag: &Tag) -> bool {
         self.from.ecr.tags.iter().any(|pattern| pattern.matches(tag))

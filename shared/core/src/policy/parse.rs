@@ -1,7 +1,5 @@
 //! From YAML text to a [`Policy`], with errors that name the place.
 
-use std::fmt::Write as _;
-
 use super::Policy;
 
 /// A policy file that cannot be used: where, what was found, what is allowed.
@@ -28,10 +26,10 @@ pub fn parse(file: &str, text: &str) -> Result<Policy, PolicyError> {
         let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
         <Policy as serde::Deserialize>::deserialize(tracked).inspect_err(|_| path = track.path().to_string())
     })
-    .map_err(|error| describe(file, path, &error))
+    .map_err(|error| describe(file, text, path, &error))
 }
 
-fn describe(file: &str, path: String, error: &serde_saphyr::Error) -> PolicyError {
+fn describe(file: &str, text: &str, path: String, error: &serde_saphyr::Error) -> PolicyError {
     let error = error.without_snippet();
     let location = error.location();
     let mut problem = error.to_string();
@@ -39,16 +37,23 @@ fn describe(file: &str, path: String, error: &serde_saphyr::Error) -> PolicyErro
     if let Some(at) = problem.find(" at line ") {
         problem.truncate(at);
     }
-    if path == "." && problem.is_empty() {
-        let _ = write!(problem, "the file is not a policy");
+    let (mut line, mut column) = location.map_or((0, 0), |at| (at.line(), at.column()));
+    let mut path = path;
+    // What is checked across fields names the field itself, and has no place of its own.
+    if line == 0
+        && let Some((field, rest)) = problem.split_once(": ")
+    {
+        let top = field.split(['.', '[']).next().unwrap_or(field);
+        let found = text
+            .lines()
+            .position(|line| line.strip_prefix(top).is_some_and(|rest| rest.trim_start().starts_with(':')));
+        if let Some(index) = found {
+            (line, column) = (index as u64 + 1, 1);
+            path = field.to_owned();
+            problem = rest.to_owned();
+        }
     }
-    PolicyError {
-        file: file.to_owned(),
-        line: location.map_or(0, |at| at.line()),
-        column: location.map_or(0, |at| at.column()),
-        path,
-        problem,
-    }
+    PolicyError { file: file.to_owned(), line, column, path, problem }
 }
 
 /// The JSON Schema of a policy file, generated from the types.
@@ -122,7 +127,7 @@ on_newer: queue
         refused(
             r#"["main-*", "v[0-9]*"]"#,
             "[]",
-            "p.yaml:3:53: from.ecr.tags: found an empty list, allowed one entry or more",
+            "p.yaml:3:1: from.ecr.tags: found an empty list, allowed one entry or more unless another way under from starts releases",
         );
         refused(
             r#""v[0-9]*""#,
@@ -152,7 +157,7 @@ on_newer: queue
         refused(
             "on_newer: queue",
             "on_never: queue",
-            "p.yaml:7:1: on_never: unknown field `on_never`, expected one of service, from, to, strategy, rollback, on_newer",
+            "p.yaml:7:1: on_never: unknown field `on_never`, expected one of service, from, to, strategy, rollback, on_newer, approval, people, groups, freeze, scan, verify",
         );
         refused("service: checkout\n", "", "p.yaml:6:1: .: missing field `service`");
     }

@@ -136,6 +136,16 @@ impl Span {
         if secs <= Self::MAX_SECS { Some(Self(secs)) } else { None }
     }
 
+    /// How long an approval is waited for when nothing else is said.
+    pub const fn four_hours() -> Self {
+        Self(4 * 3600)
+    }
+
+    /// For defaults within the limit.
+    pub(super) const fn of_secs(secs: u32) -> Self {
+        Self(secs)
+    }
+
     /// In seconds.
     pub const fn secs(self) -> u32 {
         self.0

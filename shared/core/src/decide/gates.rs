@@ -1,0 +1,286 @@
+//! The stages in which something else than traffic decides: people, times, scans, builds.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Decision, LOOK_EVERY, LOOK_SOON, rollback, running::advance, turn::Turn};
+use crate::effect::{Effect, Invite, RETRY_AFTER};
+use crate::gate::{ApprovalGate, Approver, BuildStatus, Invitation, Opened, ScanVerdict, Token, judge};
+use crate::history::Actor;
+use crate::observation::Accomplished;
+use crate::plan::{Plan, Stage};
+use crate::policy::{FreezeThen, OnExpiry};
+use crate::release::{Cause, Release};
+
+/// A build that was asked for shows up within this time; the same request is answered with the same build.
+const BUILD_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(30);
+
+/// People approve. Their links are made here, from randomness that is given; only hashes are kept.
+pub(super) fn approve(mut turn: Turn<'_>, plan: &Plan, stage: usize, gate: usize) -> Decision {
+    let Some(gate) = plan.gates.approvals.get(gate) else {
+        return advance(turn, plan, stage, "the plan has no such gate");
+    };
+    let eligible = eligible(turn.old, gate);
+    let Some(opened) = turn.next.gates.get(&stage).cloned() else {
+        return open(turn, stage, gate, &eligible);
+    };
+    if let Some(no) = opened.given.iter().find(|given| !given.approve) {
+        let by = Actor::Person { name: no.approver.clone() };
+        let why = no.comment.clone().unwrap_or_else(|| "no comment was given".to_owned());
+        return rollback::begin(turn, Cause::Rejected { by, why }, Some(stage));
+    }
+    let yes = opened.given.iter().filter(|given| given.approve).count();
+    if yes >= usize::from(gate.approval.count) {
+        let names: Vec<&str> = opened.given.iter().map(|given| given.approver.as_str()).collect();
+        return advance(turn, plan, stage, format!("approved by {}", names.join(", ")));
+    }
+    if turn.now >= opened.expires_at {
+        let why = format!("{yes} of {} approvals came in time", gate.approval.count);
+        return match gate.approval.on_expiry {
+            OnExpiry::Approve => advance(turn, plan, stage, format!("{why}; the policy says to go on")),
+            OnExpiry::Reject => {
+                rollback::begin(turn, Cause::Rejected { by: Actor::Tidegate, why }, Some(stage))
+            }
+        };
+    }
+    invite(&mut turn, stage, gate, &eligible);
+    let next_look =
+        turn.now.saturating_add(LOOK_EVERY * 5).unwrap_or(opened.expires_at).min(opened.expires_at);
+    let missing = usize::from(gate.approval.count) - yes;
+    let names: Vec<&str> = eligible.iter().map(|person| person.name.as_str()).collect();
+    let why =
+        format!("waits for {missing} more of {} to approve until {:.0}", names.join(", "), opened.expires_at);
+    if turn.effects.is_empty() { turn.wait_until(next_look, why) } else { turn.wait(RETRY_AFTER, why) }
+}
+
+/// Whoever asked for the release does not approve it, unless the policy allows it.
+fn eligible<'a>(release: &Release, gate: &'a ApprovalGate) -> Vec<&'a Approver> {
+    let requester = match &release.requested_by {
+        Actor::Person { name } => Some(name.as_str()),
+        Actor::Tidegate | Actor::Event { .. } => None,
+    };
+    let author = release.provenance.author.as_deref();
+    let is_requester = |person: &Approver| {
+        [requester, author]
+            .into_iter()
+            .flatten()
+            .any(|asked| asked == person.name || person.aws.iter().any(|pattern| pattern.matches(asked)))
+    };
+    gate.approvers.iter().filter(|person| !gate.approval.not_by_requester || !is_requester(person)).collect()
+}
+
+fn open(mut turn: Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&Approver]) -> Decision {
+    if eligible.len() < usize::from(gate.approval.count) {
+        let detail = format!(
+            "{} approvals are needed, but without whoever asked for the release only {} may approve",
+            gate.approval.count,
+            eligible.len()
+        );
+        return rollback::begin(turn, Cause::Gate { gate: "approval".into(), detail }, Some(stage));
+    }
+    let (at, expires) = (turn.now, gate.approval.expires.duration());
+    let expires_at = at.saturating_add(expires).unwrap_or(at);
+    turn.next.gates.insert(stage, Opened { at, expires_at, invitations: Vec::new(), given: Vec::new() });
+    let names: Vec<&str> = eligible.iter().map(|person| person.name.as_str()).collect();
+    let why = gate.because.clone().unwrap_or_else(|| "the policy asks for it".into());
+    turn.tell(format!("asking {} to approve before {}", names.join(", "), gate.approval.before), why);
+    invite(&mut turn, stage, gate, eligible);
+    turn.wait(RETRY_AFTER, "the approvers are being asked")
+}
+
+/// Sends each approver who has not answered a link, and again one that was never handed over. A new link voids the one before.
+fn invite(turn: &mut Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&Approver]) {
+    let Some(mut opened) = turn.next.gates.remove(&stage) else { return };
+    for person in eligible {
+        let Some(sns) = &person.sns else { continue };
+        if opened.given.iter().any(|given| given.approver == person.name) {
+            continue;
+        }
+        let done = turn.seen.accomplished.contains(&Accomplished::Invited { approver: person.name.clone() });
+        match opened.invitations.iter_mut().find(|invitation| invitation.approver == person.name) {
+            Some(invitation) if invitation.sent_at.is_some() => continue,
+            Some(invitation) if done => {
+                invitation.sent_at = Some(turn.now);
+                turn.tell(format!("{} was sent a link", person.name), "the message was handed over");
+                continue;
+            }
+            Some(invitation) if turn.now.duration_since(invitation.made_at) < RETRY_AFTER => continue,
+            Some(_) | None => {}
+        }
+        let token = Token::make(&turn.seen.entropy.0, &format!("{}/{stage}/{}", turn.old.id, person.name));
+        opened.invitations.retain(|invitation| invitation.approver != person.name);
+        opened.invitations.push(Invitation {
+            approver: person.name.clone(),
+            token_hash: token.hash(),
+            made_at: turn.now,
+            sent_at: None,
+        });
+        let invite = Invite {
+            release: turn.old.id.clone(),
+            service: turn.old.service.clone(),
+            image: turn.old.image.clone(),
+            before: gate.approval.before.to_string(),
+            approver: person.name.clone(),
+            sns: sns.clone(),
+            token,
+            expires_at: opened.expires_at,
+            requested_by: turn.old.requested_by.to_string(),
+        };
+        turn.act(Effect::Invite { invite: Box::new(invite) });
+    }
+    turn.next.gates.insert(stage, opened);
+}
+
+/// No freeze window is open.
+pub(super) fn freeze(mut turn: Turn<'_>, plan: &Plan, stage: usize) -> Decision {
+    let Some(frozen) = plan.gates.freeze.as_ref().and_then(|freeze| freeze.at(turn.now)) else {
+        return advance(turn, plan, stage, "no freeze window is open");
+    };
+    let then = plan.gates.freeze.as_ref().map(|freeze| freeze.then).unwrap_or_default();
+    match then {
+        FreezeThen::Refuse => {
+            let detail = format!("{} (until {:.0})", frozen.window, frozen.until);
+            rollback::begin(turn, Cause::Gate { gate: "freeze".into(), detail }, Some(stage))
+        }
+        FreezeThen::Wait => {
+            turn.note(format!("the freeze window {} is open until {:.0}", frozen.window, frozen.until));
+            // A look in between, so that a changed clock or a long window is never waited for in one piece.
+            let next_look = turn
+                .now
+                .saturating_add(SignedDuration::from_hours(1))
+                .unwrap_or(frozen.until)
+                .min(frozen.until);
+            turn.wait_until(next_look, format!("frozen until {:.0}: {}", frozen.until, frozen.window))
+        }
+    }
+}
+
+/// The image's scan is good enough.
+pub(super) fn scan(mut turn: Turn<'_>, plan: &Plan, stage: usize, since: Timestamp) -> Decision {
+    let Some(policy) = &plan.gates.scan else { return advance(turn, plan, stage, "no scan is asked for") };
+    let verdict = match &turn.seen.scan {
+        crate::observation::Seen::Known(seen) => judge(policy, seen, turn.now),
+        crate::observation::Seen::Unknown(error) => {
+            ScanVerdict::Wait(format!("the scan could not be read: {error}"))
+        }
+        crate::observation::Seen::NotAsked => ScanVerdict::Wait("the scan has not been read yet".into()),
+    };
+    match verdict {
+        ScanVerdict::Pass(why) => advance(turn, plan, stage, why),
+        ScanVerdict::Fail(detail) => {
+            rollback::begin(turn, Cause::Gate { gate: "scan".into(), detail }, Some(stage))
+        }
+        ScanVerdict::Wait(why) if turn.now.duration_since(since) < policy.wait.duration() => {
+            turn.note(why.clone());
+            turn.wait(LOOK_SOON, why)
+        }
+        ScanVerdict::Wait(why) => {
+            let detail = format!("{why} after {}", policy.wait);
+            rollback::begin(turn, Cause::Gate { gate: "scan".into(), detail }, Some(stage))
+        }
+    }
+}
+
+/// The build of the verification a release is in, once it has been started.
+pub(super) fn build_of(release: &Release) -> Option<String> {
+    let crate::release::Phase::Running { stage, .. } = &release.phase else { return None };
+    match release.stage()? {
+        Stage::Verify { .. } => release.progress.builds.get(stage).cloned(),
+        Stage::Preflight
+        | Stage::RegisterTaskDefinition
+        | Stage::StartDeployment
+        | Stage::Shift { .. }
+        | Stage::Bake { .. }
+        | Stage::Approve { .. }
+        | Stage::Freeze
+        | Stage::Scan
+        | Stage::RollOut
+        | Stage::Promote
+        | Stage::PutBack => None,
+    }
+}
+
+/// A build tries the candidate.
+pub(super) fn verify(
+    mut turn: Turn<'_>,
+    plan: &Plan,
+    stage: usize,
+    since: Timestamp,
+    verify: usize,
+) -> Decision {
+    let Some(policy) = plan.gates.verifies.get(verify) else {
+        return advance(turn, plan, stage, "the plan has no such build");
+    };
+    let started = turn.seen.accomplished.iter().find_map(|done| match done {
+        Accomplished::BuildStarted { stage: of, build } if *of == stage => Some(build.clone()),
+        Accomplished::BuildStarted { .. } | Accomplished::Invited { .. } => None,
+    });
+    if let Some(build) = started {
+        turn.tell(format!("build {build} tries the candidate"), "the policy asks for it");
+        turn.next.progress.builds.insert(stage, build);
+        return turn.wait(LOOK_SOON, "the build tries the candidate");
+    }
+    let late = turn.now.duration_since(since) >= policy.timeout.duration();
+    let fail = |turn: Turn<'_>, detail: String| {
+        rollback::begin(turn, Cause::Gate { gate: "verification".into(), detail }, Some(stage))
+    };
+    let Some(build) = turn.next.progress.builds.get(&stage).cloned() else {
+        if late {
+            return fail(turn, format!("the build could not be started within {}", policy.timeout));
+        }
+        let due = turn
+            .next
+            .acted_at
+            .is_none_or(|at| at < since || turn.now.duration_since(at) >= BUILD_RETRY_AFTER);
+        if due {
+            let environment = environment(turn.old, plan, policy.test_url.as_deref());
+            turn.act(Effect::StartBuild {
+                stage,
+                release: turn.old.id.clone(),
+                project: policy.codebuild.clone(),
+                environment,
+            });
+        }
+        return turn.wait(RETRY_AFTER, "the build is being started");
+    };
+    match turn.seen.build.known() {
+        Some(Some(seen)) => {
+            let log = seen.log_url.clone().unwrap_or_else(|| "no log".into());
+            match &seen.status {
+                BuildStatus::Succeeded => {
+                    turn.saw(format!("log of build {build}: {log}"));
+                    advance(turn, plan, stage, format!("build {build} succeeded"))
+                }
+                BuildStatus::Failed(status) => {
+                    turn.saw(format!("log of build {build}: {log}"));
+                    let detail = format!("build {build} ended as {status}; its log: {log}");
+                    fail(turn, detail)
+                }
+                BuildStatus::InProgress if late => {
+                    fail(turn, format!("build {build} took longer than {}; its log: {log}", policy.timeout))
+                }
+                BuildStatus::InProgress => {
+                    turn.note(format!("build {build} is under way; its log: {log}"));
+                    turn.wait(LOOK_SOON, "the build tries the candidate")
+                }
+            }
+        }
+        Some(None) => fail(turn, format!("build {build} does not exist any more")),
+        None if late => fail(turn, format!("build {build} could not be seen for {}", policy.timeout)),
+        None => turn.wait(LOOK_SOON, "the build could not be seen"),
+    }
+}
+
+fn environment(release: &Release, plan: &Plan, test_url: Option<&str>) -> BTreeMap<String, String> {
+    let mut environment = BTreeMap::from([
+        ("TIDEGATE_RELEASE".to_owned(), release.id.to_string()),
+        ("TIDEGATE_SERVICE".to_owned(), release.service.to_string()),
+        ("TIDEGATE_IMAGE".to_owned(), plan.image.pinned()),
+        ("TIDEGATE_DIGEST".to_owned(), plan.image.digest.to_string()),
+    ]);
+    if let Some(url) = test_url {
+        environment.insert("TIDEGATE_TEST_URL".to_owned(), url.to_owned());
+    }
+    environment
+}
