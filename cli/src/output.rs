@@ -64,6 +64,18 @@ impl Output {
         self.raw(&text)
     }
 
+    /// Prints lines over the last `drawn` ones, in one write and without clearing first, so that nothing flickers.
+    pub fn redraw(&mut self, drawn: usize, lines: &[Line]) -> io::Result<()> {
+        let mut text = if drawn > 0 { format!("\u{1b}[{drawn}A\r") } else { String::new() };
+        for line in lines {
+            text.push_str(&line.print(self.colour));
+            // The rest of what stood there before.
+            text.push_str("\u{1b}[K\n");
+        }
+        text.push_str("\u{1b}[J");
+        self.raw(&text)
+    }
+
     /// Prints a table: on a terminal each row is one line, however long its last column.
     pub fn table(&mut self, rows: Vec<Line>) -> io::Result<()> {
         if !self.is_live() {
@@ -96,5 +108,36 @@ impl Output {
     pub fn note(&mut self, text: &str) {
         // The answer is what counts; a note nobody can read is no failure.
         let _ = writeln!(self.notes, "tidegate: {text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_frame_is_written_over_the_one_before() {
+        let buffer = Buffer::default();
+        let mut out = Output::to(Box::new(buffer.clone()), false);
+        out.redraw(0, &[Line::plain("one"), Line::plain("two")]).unwrap();
+        out.redraw(2, &[Line::plain("three")]).unwrap();
+        let written = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(written, "one\u{1b}[K\ntwo\u{1b}[K\n\u{1b}[J\u{1b}[2A\rthree\u{1b}[K\n\u{1b}[J");
     }
 }

@@ -1,5 +1,7 @@
 //! The commands against the ledger and the AWS of the testkit: time passes only while `watch` waits, and then the conductor works.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,7 @@
 //! The binary over the AWS protocols: names derived from the stack's, the caller's identity, the ledger, the queue. AWS is a ministack.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::sync::OnceLock;
 
 use assert_cmd::Command;

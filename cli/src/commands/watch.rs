@@ -189,11 +189,8 @@ impl Screen {
         // One row stays free for the cursor; a line as wide as the terminal would wrap on some.
         let lines = render::fitted(view, clock, rows.saturating_sub(1));
         let lines: Vec<Line> = lines.into_iter().map(|line| line.cut(columns.saturating_sub(1))).collect();
-        if self.drawn > 0 {
-            // Up to the first line, then clear all below.
-            out.raw(&format!("\u{1b}[{}A\u{1b}[J", self.drawn))?;
-        }
+        out.redraw(self.drawn, &lines)?;
         self.drawn = lines.len();
-        Ok(out.lines(&lines)?)
+        Ok(())
     }
 }
