@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use tidegate_aws::SdkConfig;
+use tidegate_builds::CodeBuildAdapter;
 use tidegate_core::ports::Waker;
 use tidegate_images::EcrAdapter;
 use tidegate_ledger::DynamoLedger;
+use tidegate_messages::SnsMessenger;
 use tidegate_runtime::config::{Config, ConfigError};
 use tidegate_runtime::time::SystemTime;
 use tidegate_runtime::{Home, World};
@@ -40,8 +42,10 @@ impl Start {
 
     /// The ledger, the wake-up queue, the clock.
     pub fn home(&self) -> Home {
-        let place =
-            tidegate_ledger::Home { account: self.config.account.clone(), region: self.config.region.clone() };
+        let place = tidegate_ledger::Home {
+            account: self.config.account.clone(),
+            region: self.config.region.clone(),
+        };
         let ledger = DynamoLedger::new(aws_sdk_dynamodb::Client::new(&self.aws), &self.config.table, place);
         let queue = SqsWaker::new(aws_sdk_sqs::Client::new(&self.aws), &self.config.wake_queue_url);
         Home {
@@ -61,6 +65,8 @@ impl Start {
             traffic: Arc::new(tidegate_traffic::ElbAdapter::new(self.aws.clone())),
             alarms: Arc::new(tidegate_alarms::CloudWatchAdapter::new(self.aws.clone())),
             images: Arc::new(self.images()),
+            messenger: Arc::new(SnsMessenger::new(self.aws.clone(), self.config.gate_url.clone())),
+            builds: Arc::new(CodeBuildAdapter::new(&self.aws)),
         }
     }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::effect::Effect;
+use crate::effect::{Effect, Invite};
+use crate::gate::{BuildSeen, ScanSeen};
 use crate::history::Entry;
 use crate::ids::{
     AlarmName, Digest, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target, TaskDefinitionArn,
@@ -201,6 +202,8 @@ pub trait Alarms: Send + Sync {
 pub trait Images: Send + Sync {
     /// An image by digest; `None` when it is gone.
     async fn image(&self, image: &Image) -> Result<Option<ImageSeen>, PortError>;
+    /// What a scan of the image found; basic scanning or Amazon Inspector.
+    async fn scan(&self, image: &Image) -> Result<ScanSeen, PortError>;
     /// The digest a tag points at now.
     async fn resolve(
         &self,
@@ -214,6 +217,27 @@ pub trait Images: Send + Sync {
         registry: &str,
         policy: &Policy,
     ) -> Result<Option<(Tag, Digest, Timestamp)>, PortError>;
+}
+
+/// Messages to people.
+#[async_trait]
+pub trait Messenger: Send + Sync {
+    /// Hands an approver's link over for delivery.
+    async fn invite(&self, invite: &Invite) -> Result<(), PortError>;
+}
+
+/// Builds that try a candidate.
+#[async_trait]
+pub trait Builds: Send + Sync {
+    /// Starts a build and answers its id. The same `token` within minutes is answered with the same build.
+    async fn start(
+        &self,
+        project: &str,
+        token: &str,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<String, PortError>;
+    /// A build; `None` when there is none of that id.
+    async fn build(&self, id: &str) -> Result<Option<BuildSeen>, PortError>;
 }
 
 /// Wake-ups.

@@ -37,6 +37,10 @@ impl EcsAdapter {
                 within_limit(effect, continue_hook(&client, deployment, hook)).await
             }
             Effect::StopDeployment { deployment } => within_limit(effect, stop(&client, deployment)).await,
+            Effect::Invite { .. } | Effect::StartBuild { .. } => {
+                let message = "this effect is not one on Amazon ECS";
+                Err(PortError::new(ErrorKind::Invalid, operation(effect), "NotAnEcsEffect", message))
+            }
             Effect::RestoreConfiguration { target, configuration } => {
                 within_limit(effect, restore(&client, target, configuration)).await
             }
@@ -133,6 +137,7 @@ fn operation(effect: &Effect) -> &'static str {
             "ecs:UpdateService"
         }
         Effect::ContinueHook { .. } => "ecs:ContinueServiceDeployment",
+        Effect::Invite { .. } | Effect::StartBuild { .. } => "ecs",
         Effect::StopDeployment { .. } => "ecs:StopServiceDeployment",
     }
 }

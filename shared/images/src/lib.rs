@@ -5,6 +5,7 @@
 
 mod lifecycle;
 mod registry;
+mod scan;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -18,6 +19,7 @@ use aws_sdk_ecr::types::{
 };
 use jiff::Timestamp;
 use tidegate_aws::{SdkConfig, port_error};
+use tidegate_core::gate::ScanSeen;
 use tidegate_core::ids::{Digest, Image, RepositoryName, Tag};
 use tidegate_core::observation::ImageSeen;
 use tidegate_core::policy::Policy;
@@ -70,6 +72,12 @@ impl Images for EcrAdapter {
         let archived = is_archived(&found);
         let expiring = !archived && repository.takes_away(&found, Timestamp::now()).await?;
         Ok(Some(ImageSeen { digest: image.digest.clone(), expiring, archived }))
+    }
+
+    async fn scan(&self, image: &Image) -> Result<ScanSeen, PortError> {
+        let registry = &image.registry;
+        let repository = self.repository(registry, &image.repository).ok_or_else(|| not_ecr(registry))?;
+        scan::findings(&repository.client, repository.registry.account, image).await
     }
 
     async fn resolve(

@@ -6,7 +6,7 @@ use tidegate_core::history::Actor;
 use tidegate_core::ids::{AccountId, Digest, Image, Region, RepositoryName, ServiceName, Tag, ecr_registry};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::ports::{Commit, ErrorKind, PortError, Watched};
-use tidegate_core::release::Release;
+use tidegate_core::release::{Provenance, Release};
 
 use crate::world::Home;
 
@@ -55,6 +55,8 @@ impl Home {
                 why: None,
                 pushed_at: Some(pushed.pushed_at),
                 insist: false,
+                provenance: Provenance::default(),
+                bypass_freeze: None,
                 delivery: pushed.delivery.clone(),
             };
             if let Some(admission) =
@@ -155,6 +157,10 @@ pub struct Asked {
     pub pushed_at: Option<Timestamp>,
     /// A person insists.
     pub insist: bool,
+    /// Where the image comes from.
+    pub provenance: Provenance,
+    /// Why freeze windows do not hold it; a second person has to approve that.
+    pub bypass_freeze: Option<String>,
     /// The delivery's id.
     pub delivery: Option<String>,
 }
@@ -170,6 +176,8 @@ impl Asked {
             why: self.why.clone(),
             pushed_at: self.pushed_at,
             insist: self.insist,
+            provenance: self.provenance.clone(),
+            bypass_freeze: self.bypass_freeze.clone(),
             once: self.delivery.as_ref().map(|delivery| (format!("{}#{delivery}", self.service), until)),
         }
     }

@@ -13,6 +13,8 @@ pub struct Config {
     pub account: AccountId,
     /// `AWS_REGION`: the region Tidegate is installed in.
     pub region: Region,
+    /// `TIDEGATE_GATE_URL`: where approvers' links lead; only functions that send links have it.
+    pub gate_url: Option<String>,
 }
 
 /// A setting that is missing or wrong.
@@ -46,6 +48,7 @@ impl Config {
             wake_queue_url: text("TIDEGATE_WAKE_QUEUE_URL")?,
             account: AccountId::new(text("TIDEGATE_ACCOUNT_ID")?)
                 .map_err(|error| wrong("TIDEGATE_ACCOUNT_ID", error))?,
+            gate_url: get("TIDEGATE_GATE_URL").filter(|url| !url.is_empty()),
             region: Region::new(text("AWS_REGION")?).map_err(|error| wrong("AWS_REGION", error))?,
         })
     }

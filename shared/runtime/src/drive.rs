@@ -4,11 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 use tidegate_core::decide::{self, Decision};
 use tidegate_core::effect::{Effect, Lease};
 use tidegate_core::ids::ReleaseId;
-use tidegate_core::observation::{Hint, Refusal, ServiceHead};
+use tidegate_core::observation::{Accomplished, Hint, Refusal, ServiceHead};
 use tidegate_core::ports::{ErrorKind, PortError};
 use tidegate_core::release::Release;
 
-use crate::observe::observe;
+use crate::observe::{Brought, observe};
 use crate::world::World;
 
 /// A wake-up this soon is waited for where we are: cheaper and more exact than a message.
@@ -83,7 +83,7 @@ struct Done {
     head: Option<ServiceHead>,
     changed: bool,
     performed: bool,
-    refused: Vec<Refusal>,
+    brought: Brought,
 }
 
 impl World {
@@ -95,11 +95,10 @@ impl World {
         deadline: Timestamp,
     ) -> Result<Driven, DriveError> {
         let mut id = id.clone();
-        let mut hints = hints.to_vec();
-        let mut refused = Vec::new();
+        let mut brought = Brought { hints: hints.to_vec(), ..Brought::default() };
         let (mut turns, mut lost) = (0, 0);
         for _ in 0..TURNS_MAX {
-            let done = match self.turn(&id, &hints, &refused).await? {
+            let done = match self.turn(&id, &brought).await? {
                 Turned::Nothing => return Ok(Driven { turns, wake_at: None }),
                 Turned::Lost => {
                     lost += 1;
@@ -116,8 +115,7 @@ impl World {
             };
             lost = 0;
             turns += u32::from(done.changed);
-            hints.clear();
-            refused = done.refused;
+            brought = done.brought;
             let Some(wake) = done.release.wake else {
                 // The service is free: the release that waited begins at once.
                 match done.head.and_then(|head| head.waiting) {
@@ -129,7 +127,7 @@ impl World {
                 }
             };
             let now = self.home.time.now();
-            if done.performed || !refused.is_empty() {
+            if done.performed || !brought.refused.is_empty() {
                 continue;
             }
             if wake.at <= now.saturating_add(IN_PLACE).unwrap_or(now) && wake.at < deadline {
@@ -152,7 +150,7 @@ impl World {
         }
     }
 
-    async fn turn(&self, id: &ReleaseId, hints: &[Hint], refused: &[Refusal]) -> Result<Turned, DriveError> {
+    async fn turn(&self, id: &ReleaseId, brought: &Brought) -> Result<Turned, DriveError> {
         let failed = |source| DriveError::Ledger { release: id.clone(), source };
         let Some(release) = self.home.ledger.release(id).await.map_err(failed)? else {
             tracing::warn!(release.id = %id, "there is no such release");
@@ -163,7 +161,7 @@ impl World {
         }
         let head = self.home.ledger.service(&release.service).await.map_err(failed)?;
         let needs = decide::needs(&release, head.as_ref().map(|head| &head.policy));
-        let seen = observe(self, &release, head, &needs, hints, refused).await;
+        let seen = observe(self, &release, head, &needs, brought).await;
         let now = self.home.time.now();
         let decision = decide::decide(&release, &seen, now);
         let changed = match decision.commit(&release, seen.head.as_ref()) {
@@ -176,30 +174,62 @@ impl World {
         };
         log(&decision, changed);
         let lease = Lease::after(decision.release.version, now);
-        let refused = self.perform(&decision, lease).await;
+        let brought = self.perform(&decision, lease).await;
         let performed = !decision.effects.is_empty();
         let head = decision.head.or(seen.head);
-        Ok(Turned::Done(Box::new(Done { release: decision.release, head, changed, performed, refused })))
+        Ok(Turned::Done(Box::new(Done { release: decision.release, head, changed, performed, brought })))
     }
 
     /// Performs the effects, each only while the lease holds. Failures that may pass are left to the next look, which derives the effect
     /// again; refusals are handed to the next decision.
-    async fn perform(&self, decision: &Decision, lease: Lease) -> Vec<Refusal> {
-        let mut refused = Vec::new();
+    async fn perform(&self, decision: &Decision, lease: Lease) -> Brought {
+        let mut brought = Brought::default();
         for effect in &decision.effects {
             if !lease.holds(self.home.time.now()) {
                 tracing::warn!(release.id = %decision.release.id, effect = effect.name(), "the lease ran out before the effect was begun");
                 break;
             }
-            if let Err(error) = self.ecs.perform(&decision.release.target, effect).await {
-                tracing::warn!(release.id = %decision.release.id, effect = effect.name(), error = %error, "the effect failed");
-                if !error.kind.is_transient() {
-                    refused.push(Refusal { effect: effect.name(), error });
+            match self.perform_one(&decision.release, effect).await {
+                Ok(accomplished) => brought.accomplished.extend(accomplished),
+                Err(error) => {
+                    tracing::warn!(release.id = %decision.release.id, effect = effect.name(), error = %error, "the effect failed");
+                    // A link that cannot be sent now is made anew later; it turns nothing back.
+                    if matches!(effect, Effect::Invite { .. }) {
+                        continue;
+                    }
+                    if !error.kind.is_transient() {
+                        brought.refused.push(Refusal { effect: effect.name(), error });
+                    }
+                    break;
                 }
-                break;
             }
         }
-        refused
+        brought
+    }
+
+    async fn perform_one(
+        &self,
+        release: &Release,
+        effect: &Effect,
+    ) -> Result<Option<Accomplished>, PortError> {
+        match effect {
+            Effect::RegisterTaskDefinition { .. }
+            | Effect::StartDeployment { .. }
+            | Effect::ContinueHook { .. }
+            | Effect::StopDeployment { .. }
+            | Effect::ReturnTo { .. }
+            | Effect::RestoreConfiguration { .. } => {
+                self.ecs.perform(&release.target, effect).await.map(|()| None)
+            }
+            Effect::Invite { invite } => {
+                self.messenger.invite(invite).await?;
+                Ok(Some(Accomplished::Invited { approver: invite.approver.clone() }))
+            }
+            Effect::StartBuild { stage, release, project, environment } => {
+                let build = self.builds.start(project, &format!("{release}-{stage}"), environment).await?;
+                Ok(Some(Accomplished::BuildStarted { stage: *stage, build }))
+            }
+        }
     }
 }
 

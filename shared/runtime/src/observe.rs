@@ -4,12 +4,31 @@ use std::collections::BTreeMap;
 
 use tidegate_core::ids::{Digest, Image, RepositoryName, RuleArn};
 use tidegate_core::observation::{
-    Hint, ImageSeen, Needs, Observation, Refusal, Seen, ServiceHead, ServiceSeen, TaskDefinitionSeen,
+    Accomplished, Entropy, Hint, ImageSeen, Needs, Observation, Refusal, Seen, ServiceHead, ServiceSeen,
+    TaskDefinitionSeen,
 };
 use tidegate_core::ports::PortError;
 use tidegate_core::release::Release;
 
 use crate::world::World;
+
+/// What is known without looking: what the event said, and what became of the effects performed just before.
+#[derive(Debug, Clone, Default)]
+pub struct Brought {
+    /// Facts of the event that woke us.
+    pub hints: Vec<Hint>,
+    /// What AWS refused for good.
+    pub refused: Vec<Refusal>,
+    /// What was brought about and shows nowhere in AWS.
+    pub accomplished: Vec<Accomplished>,
+}
+
+/// Fresh randomness from the operating system. Without any, tokens must not be made, so there is nothing to go on with.
+fn entropy() -> Entropy {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the operating system gives randomness");
+    Entropy(bytes)
+}
 
 /// Looks at what `needs` asks for. Errors are part of the answer.
 pub async fn observe(
@@ -17,12 +36,11 @@ pub async fn observe(
     release: &Release,
     head: Option<ServiceHead>,
     needs: &Needs,
-    hints: &[Hint],
-    refused: &[Refusal],
+    brought: &Brought,
 ) -> Observation {
     let at = world.home.time.now();
     let target = &release.target;
-    let (service, candidate, deployments, alarms, planned_weights) = tokio::join!(
+    let (service, candidate, deployments, alarms, planned_weights, scan, build) = tokio::join!(
         async { if needs.service { world.ecs.service(target).await.into() } else { Seen::NotAsked } },
         async {
             match (&release.plan, needs.candidate) {
@@ -57,6 +75,13 @@ pub async fn observe(
                 (None, _) | (_, false) => Seen::NotAsked,
             }
         },
+        async { if needs.scan { world.images.scan(&release.image).await.into() } else { Seen::NotAsked } },
+        async {
+            match &needs.build {
+                Some(build) => world.builds.build(build).await.into(),
+                None => Seen::NotAsked,
+            }
+        },
     );
     let mut seen = Observation {
         at,
@@ -66,8 +91,12 @@ pub async fn observe(
         deployments,
         alarms,
         weights: planned_weights,
-        hints: hints.to_vec(),
-        refused: refused.to_vec(),
+        scan,
+        build,
+        entropy: entropy(),
+        hints: brought.hints.clone(),
+        refused: brought.refused.clone(),
+        accomplished: brought.accomplished.clone(),
         ..Observation::default()
     };
     if needs.preflight {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_core::ids::{AccountId, Region, ReleaseId};
-use tidegate_core::ports::{Alarms, Ecs, Images, Ledger, Traffic, Waker};
+use tidegate_core::ports::{Alarms, Builds, Ecs, Images, Ledger, Messenger, Traffic, Waker};
 
 use crate::time::Time;
 
@@ -36,6 +36,10 @@ pub struct World {
     pub alarms: Arc<dyn Alarms>,
     /// ECR.
     pub images: Arc<dyn Images>,
+    /// Messages to people.
+    pub messenger: Arc<dyn Messenger>,
+    /// CodeBuild.
+    pub builds: Arc<dyn Builds>,
 }
 
 impl Home {

@@ -13,6 +13,8 @@ use crate::plan::{Plan, Stage};
 use crate::policy::{FreezeThen, OnExpiry};
 use crate::release::{Cause, Release};
 
+/// A link that was not handed over is made anew after this.
+const INVITE_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// A build that was asked for shows up within this time; the same request is answered with the same build.
 const BUILD_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
@@ -105,7 +107,7 @@ fn invite(turn: &mut Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&A
                 turn.tell(format!("{} was sent a link", person.name), "the message was handed over");
                 continue;
             }
-            Some(invitation) if turn.now.duration_since(invitation.made_at) < RETRY_AFTER => continue,
+            Some(invitation) if turn.now.duration_since(invitation.made_at) < INVITE_RETRY_AFTER => continue,
             Some(_) | None => {}
         }
         let token = Token::make(&turn.seen.entropy.0, &format!("{}/{stage}/{}", turn.old.id, person.name));
