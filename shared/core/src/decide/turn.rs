@@ -122,7 +122,9 @@ impl<'a> Turn<'a> {
         let version = self.next.version;
         if self.told.is_none() && !self.effects.is_empty() {
             let names: Vec<String> = self.effects.iter().map(ToString::to_string).collect();
-            self.told = Some((names.join("; "), "no result was seen of doing it before".into()));
+            let first = matches!(self.old.phase, Phase::Running { step: Step::Entered, .. });
+            let why = if first { "the plan's next step" } else { "no result was seen of doing it before" };
+            self.told = Some((names.join("; "), why.into()));
         }
         let entry = self.told.map(|(what, why)| Entry {
             version,
