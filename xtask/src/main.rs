@@ -1,8 +1,9 @@
-//! Developer commands: `cargo xtask demo`, `sandbox`, `test`, `package`, `check-template`.
+//! Developer commands: `cargo xtask demo`, `sandbox`, `test`, `bench`, `package`, `check-template`.
 //!
 //! Thin on purpose: it makes the Python environment, builds what is needed in one cargo run, and hands over. What the commands
 //! do is in the sandbox; this only saves people from knowing paths.
 
+mod bench;
 mod build;
 mod package;
 mod run;
@@ -44,6 +45,8 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Arch::Arm64)]
         arch: Arch,
     },
+    /// Measures the release build: each figure a ratio against a named baseline of the same run.
+    Bench(Forwarded),
     /// Checks template.yaml with cfn-lint and the SAM translator.
     CheckTemplate,
 }
@@ -93,6 +96,7 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Sandbox(Sandbox::Down(forwarded)) => run::hand_over(&workspace, "down", &forwarded.args),
         Command::Test(forwarded) => run::test(&workspace, &forwarded.args),
         Command::Package { arch } => package::package(&workspace, arch),
+        Command::Bench(forwarded) => bench::bench(&workspace, &forwarded.args),
         Command::CheckTemplate => template::check(&workspace),
     }
 }

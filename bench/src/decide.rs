@@ -1,0 +1,159 @@
+//! One decision. Baseline: writing the release it decides on as JSON once, which every commit has to do anyway.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tidegate_core::admission::{Admission, Arrival, Current, admit};
+use tidegate_core::decide::decide;
+use tidegate_core::history::Actor;
+use tidegate_core::ids::{Digest, Image, ReleaseId};
+use tidegate_core::observation::{
+    AlarmSeen, AlarmState, ImageSeen, LoadBalancerSeen, Observation, RuleSeen, Seen, ServiceHead,
+    ServiceSeen, TaskDefinitionSeen,
+};
+use tidegate_core::policy;
+use tidegate_core::release::{Provenance, Release};
+
+use crate::{Row, median};
+
+const ROUNDS: usize = 200;
+const CALLS: u32 = 500;
+
+const POLICY: &str = "
+service: checkout
+from:     { ecr: { repository: shop/checkout, tags: [\"main-*\"] } }
+to:       { ecs: { cluster: prod, service: checkout, container: app } }
+strategy: { canary: { percent: 10, bake: 5m }, bake: 15m }
+rollback: { alarms: [checkout-5xx, checkout-p99] }
+";
+
+/// A queued release, one in preflight, and one in its first stage.
+pub(crate) fn measure() -> Result<Vec<Row>> {
+    let now: Timestamp = "2026-01-01T00:00:00Z".parse().context("not a time")?;
+    let (queued, mut seen) = queued(now)?;
+    let preparing = decide(&queued, &seen, now);
+    seen.head = preparing.head.clone();
+    let running = decide(&preparing.release, &seen, now);
+    if running.release.plan.is_none() {
+        bail!("preflight did not pass: {:?}", running.release.report);
+    }
+    let cases = [
+        ("decide: queued", &queued),
+        ("decide: preflight", &preparing.release),
+        ("decide: running", &running.release),
+    ];
+    let rows = cases.map(|(name, release)| Row {
+        name: name.into(),
+        median: time(|| {
+            black_box(decide(black_box(release), black_box(&seen), now));
+        }),
+        baseline_name: "its JSON written once",
+        baseline: time(|| {
+            black_box(serde_json::to_string(black_box(release)).unwrap_or_default());
+        }),
+    });
+    Ok(rows.into())
+}
+
+fn time(mut call: impl FnMut()) -> Duration {
+    let rounds = (0..ROUNDS).map(|_| {
+        let started = Instant::now();
+        for _ in 0..CALLS {
+            call();
+        }
+        started.elapsed() / CALLS
+    });
+    median(rounds.collect())
+}
+
+fn queued(now: Timestamp) -> Result<(Release, Observation)> {
+    let policy = policy::parse("bench.yaml", POLICY)?;
+    let target = policy.target(&"111122223333".parse()?, &"eu-central-1".parse()?);
+    let head = ServiceHead::new(policy.clone(), now);
+    let arrival = Arrival {
+        service: policy.service.clone(),
+        target,
+        image: image('b')?,
+        by: Actor::Tidegate,
+        pushed_at: None,
+        why: None,
+        insist: false,
+        provenance: Provenance::default(),
+        bypass_freeze: None,
+        once: None,
+    };
+    let id = ReleaseId::new("0".repeat(26))?;
+    let current = Current { head: &head, active: None, waiting: None };
+    let Admission::Created { commit, .. } = admit(current, &arrival, id, now) else {
+        bail!("the image was not admitted")
+    };
+    let release = commit.releases.into_iter().next().context("no release")?.release;
+    let head = commit.head.context("no service row")?.head;
+    Ok((release, observation(now, head)?))
+}
+
+fn image(letter: char) -> Result<Image> {
+    Ok(Image {
+        registry: "111122223333.dkr.ecr.eu-central-1.amazonaws.com".into(),
+        repository: "shop/checkout".parse()?,
+        digest: Digest::new(format!("sha256:{}", letter.to_string().repeat(64)))?,
+        tag: None,
+    })
+}
+
+fn observation(now: Timestamp, head: ServiceHead) -> Result<Observation> {
+    let elb = "arn:aws:elasticloadbalancing:eu-central-1:111122223333";
+    let (blue, green) = (format!("{elb}:targetgroup/blue/1").parse()?, format!("{elb}:targetgroup/green/2"));
+    let green: tidegate_core::ids::TargetGroupArn = green.parse()?;
+    let rule: tidegate_core::ids::RuleArn = format!("{elb}:listener-rule/app/shop/1/2/3").parse()?;
+    let arn: tidegate_core::ids::TaskDefinitionArn =
+        "arn:aws:ecs:eu-central-1:111122223333:task-definition/checkout:1".parse()?;
+    let balancer = LoadBalancerSeen {
+        target_group: Some(blue),
+        alternate_target_group: Some(green.clone()),
+        production_rule: Some(rule.clone()),
+        test_rule: None,
+        role_given: true,
+    };
+    let weights = vec![(balancer.target_group.clone().context("blue")?, 100), (green, 0)];
+    let old = image('a')?;
+    let service = ServiceSeen {
+        status: "ACTIVE".into(),
+        controller: "ECS".into(),
+        task_definition: arn.clone(),
+        deployment_configuration: json!({ "maximumPercent": 200, "minimumHealthyPercent": 100 }),
+        desired: 2,
+        running: 2,
+        pending: 0,
+        steady: true,
+        load_balancers: vec![balancer],
+        service_connect: false,
+    };
+    let ok = || AlarmSeen { state: AlarmState::Ok, since: None, reason: String::new(), silenced: None };
+    let in_registry = |image: &Image| {
+        Seen::Known(Some(ImageSeen { digest: image.digest.clone(), expiring: false, archived: false }))
+    };
+    Ok(Observation {
+        at: now.saturating_add(SignedDuration::ZERO).context("time")?,
+        head: Some(head),
+        service: Seen::Known(Some(service)),
+        task_definition: Seen::Known(TaskDefinitionSeen {
+            arn,
+            active: true,
+            images: BTreeMap::from([("app".parse()?, old.pinned())]),
+        }),
+        deployments: Seen::Known(Vec::new()),
+        weights: Seen::Known(vec![RuleSeen { arn: rule, weights }]),
+        alarms: Seen::Known(BTreeMap::from([
+            ("checkout-5xx".parse()?, ok()),
+            ("checkout-p99".parse()?, ok()),
+        ])),
+        running_image: in_registry(&old),
+        new_image: in_registry(&image('b')?),
+        ..Observation::default()
+    })
+}
