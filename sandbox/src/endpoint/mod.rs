@@ -149,6 +149,16 @@ impl Endpoint {
         *lock(&self.shared.faults) = fresh.collect();
     }
 
+    /// Adds a fault to those there are.
+    pub fn add_fault(&self, fault: Fault) {
+        lock(&self.shared.faults).push(Fault { happened: 0, ..fault });
+    }
+
+    /// Removes the faults that `is_over` picks.
+    pub fn remove_faults(&self, mut is_over: impl FnMut(&Fault) -> bool) {
+        lock(&self.shared.faults).retain(|fault| !is_over(fault));
+    }
+
     /// The faults with how often each happened.
     pub fn faults(&self) -> Vec<Fault> {
         lock(&self.shared.faults).clone()

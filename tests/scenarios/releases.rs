@@ -1,0 +1,90 @@
+//! Releases from the push to the end, against the local AWS with the very functions that are deployed to the real one: what Tidegate
+//! promises, tried with everything that is known to go wrong.
+//!
+//! Needs what `cargo xtask test` builds and names in the environment. `TIDEGATE_SCENARIO` plays only the scenarios whose name
+//! contains it.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test fails on whatever else it finds")]
+
+#[path = "releases/alarms.rs"]
+mod alarms;
+#[path = "releases/faults.rs"]
+mod faults;
+#[path = "releases/images.rs"]
+mod images;
+#[path = "releases/letters.rs"]
+mod letters;
+#[path = "releases/people.rs"]
+mod people;
+#[path = "releases/runner.rs"]
+mod runner;
+#[path = "releases/stage.rs"]
+mod stage;
+#[path = "releases/story.rs"]
+mod story;
+#[path = "releases/strategies.rs"]
+mod strategies;
+
+#[path = "releases/trouble.rs"]
+mod trouble;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stage::{Stage, given};
+
+/// Everything that can share one local AWS because it concerns one service only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_promise_holds() {
+    let stage = Stage::start(|_| {}).await.expect("the local AWS starts");
+    // Those that wait longest go first.
+    let scenarios = [images::all(), strategies::all(), people::all(), faults::all(), alarms::all(), letters::all()];
+    runner::play(&stage, scenarios.into_iter().flatten().collect()).await;
+}
+
+/// Everything fails a little, all at the same time, and what is read is old.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_is_survived() {
+    let stage = Stage::start(|options| {
+        options.ecs.read_lag = Duration::from_millis(1500);
+    })
+    .await
+    .expect("the local AWS starts");
+    let _storm = trouble::storm(&stage);
+    let clock = tokio::spawn(trouble::clock(stage.clone()));
+    runner::play(&stage, trouble::in_the_storm()).await;
+    clock.abort();
+}
+
+/// An Amazon ECS whose minutes are short: its hooks time out soon, and the ten minutes of a Network Load Balancer are bearable.
+async fn short_minutes() -> Arc<Stage> {
+    Stage::start(|options| options.ecs.seconds_per_minute = 2.0).await.expect("the local AWS starts")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn network_load_balancers_too() {
+    runner::play(&short_minutes().await, strategies::behind_a_network_load_balancer()).await;
+}
+
+/// Tidegate is gone in the middle of a release, and comes back; and messages that nobody can read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tidegate_may_be_gone() {
+    let stage = short_minutes().await;
+    let clock = tokio::spawn(trouble::clock(stage.clone()));
+    runner::play(&stage, trouble::gone()).await;
+    runner::play(&stage, trouble::poison()).await;
+    clock.abort();
+}
+
+#[tokio::test]
+async fn nothing_is_left_behind() {
+    let binaries = [
+        given("TIDEGATE_SANDBOX_BIN", "target/debug/tidegate-sandbox"),
+        given("TIDEGATE_VENV", ".venv"),
+        given("TIDEGATE_TEMPLATE", "template.yaml"),
+        given("TIDEGATE_FUNCTIONS", "target/sandbox/functions"),
+        given("TIDEGATE_BIN", "target/debug/tidegate"),
+    ]
+    .map(|path| path.expect("`cargo xtask test` names it"));
+    trouble::nothing_is_left_behind(binaries).await.expect("nothing is left behind");
+}

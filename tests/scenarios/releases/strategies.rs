@@ -1,0 +1,121 @@
+//! Every way of moving traffic, behind every kind of load balancer: forward to the end, and back when the alarm says so.
+
+use anyhow::{Result, ensure};
+use tidegate_core::release::{Cause, Outcome, Phase};
+use tidegate_sandbox::local::shop::Balancer;
+
+use crate::runner::{Scenario, scenario};
+use crate::story::{Story, good};
+
+/// One cell of the table.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    name: &'static str,
+    strategy: &'static str,
+    balancer: Balancer,
+    /// The candidate's highest share when it is turned back on its first bake; `None` when nothing is measured.
+    first_share: Option<f64>,
+}
+
+const fn case(
+    name: &'static str,
+    strategy: &'static str,
+    balancer: Balancer,
+    first_share: Option<f64>,
+) -> Case {
+    Case { name, strategy, balancer, first_share }
+}
+
+const CASES: [Case; 9] = [
+    case(
+        "canary-alb",
+        "{ canary: { percent: 10, bake: 3s }, bake: 3s }",
+        Balancer::Application,
+        Some(10.0),
+    ),
+    case("linear-alb", "{ linear: { percent: 40, bake: 2s }, bake: 2s }", Balancer::Application, Some(40.0)),
+    case("blue-green-alb", "{ blue_green: {}, bake: 4s }", Balancer::Application, Some(100.0)),
+    case("rolling-alb", "{ rolling: {}, bake: 4s }", Balancer::Application, None),
+    case("canary-nlb", "{ canary: { percent: 20, bake: 3s }, bake: 3s }", Balancer::Network, Some(20.0)),
+    case("blue-green-nlb", "{ blue_green: {}, bake: 3s }", Balancer::Network, Some(100.0)),
+    case("rolling-nlb", "{ rolling: {}, bake: 3s }", Balancer::Network, None),
+    case("blue-green-alone", "{ blue_green: {}, bake: 3s }", Balancer::None, None),
+    case("rolling-alone", "{ rolling: {}, bake: 3s }", Balancer::None, None),
+];
+
+/// Those behind a Network Load Balancer wait ten of ECS's minutes for every shift.
+pub(crate) fn behind_a_network_load_balancer() -> Vec<Scenario> {
+    those(|balancer| balancer == Balancer::Network)
+}
+
+/// All others.
+pub(crate) fn all() -> Vec<Scenario> {
+    those(|balancer| balancer != Balancer::Network)
+}
+
+fn those(wanted: impl Fn(Balancer) -> bool) -> Vec<Scenario> {
+    CASES
+        .into_iter()
+        .filter(|case| wanted(case.balancer))
+        .map(|case| {
+            scenario(format!("{}: there and back", case.name), move |stage| async move {
+                let mut story = Story::open_behind(&stage, case.name, case.balancer).await?;
+                there_and_back(&mut story, case).await
+            })
+        })
+        .collect()
+}
+
+/// First a candidate that is turned back by the alarm, then the service as it was, then one that is promoted.
+async fn there_and_back(story: &mut Story, case: Case) -> Result<()> {
+    story.policy(case.strategy).await?;
+    if case.balancer != Balancer::None {
+        story.let_in()?;
+    }
+    back(story, case).await?;
+    story.turn(false).await?;
+    there(story, case).await?;
+    if case.balancer != Balancer::None {
+        let traffic = story.nobody_was_turned_away().await?;
+        ensure!(traffic.total.by_version.contains_key("v3"), "v3 served nobody: {:?}", traffic.total);
+    }
+    let dead = story.stage.dead_letters();
+    ensure!(dead.iter().all(|letter| !letter.contains(story.name.as_str())), "{dead:#?}");
+    Ok(())
+}
+
+async fn back(story: &Story, case: Case) -> Result<()> {
+    let id = story.release("main-2", good("v2")).await?;
+    match case.first_share {
+        Some(share) => drop(story.until_shifted(&id, share).await?),
+        // Without a measured share: once both versions are there.
+        None => drop(story.until(&id, "its deployment", |release| release.progress.deployment.is_some()).await?),
+    }
+    story.turn(true).await?;
+    let ended = story.ends(&id, "rolled back").await?;
+    let alarm = match ended.cause() {
+        Some(Cause::Alarm { alarm, .. }) => alarm.to_string(),
+        // ECS watches the same alarms, as a second line, and may be faster.
+        Some(Cause::Deployment { reason }) => reason.clone(),
+        other => anyhow::bail!("rolled back because of {other:?}"),
+    };
+    ensure!(alarm.contains("alarm") || alarm == story.switch(), "it is told what was red: {alarm}");
+    let restored = match &ended.phase {
+        Phase::Ended { restored_at, .. } => *restored_at,
+        _ => None,
+    };
+    ensure!(restored.is_some(), "when the traffic was back is not told");
+    story.is_as_before().await
+}
+
+async fn there(story: &Story, case: Case) -> Result<()> {
+    let digest = story.push("main-3", good("v3")).await?;
+    let id = story.release_of(&digest).await?;
+    let ended = story.ends(&id, "promoted").await?;
+    ensure!(ended.outcome() == Some(&Outcome::Promoted));
+    ensure!(ended.progress.set.is_none_or(|set| (set.as_f64() - 100.0).abs() < 0.05), "{:?}", ended.progress);
+    if case.first_share.is_some() {
+        ensure!(ended.progress.measured == ended.progress.set, "{:?}", ended.progress);
+    }
+    story.runs(&digest).await
+}
