@@ -409,8 +409,9 @@ impl Aws {
         }
     }
 
-    /// The alarm turns red, or green again, by itself.
+    /// The alarm turns red for a cause that is not the release's, or green again. Red passes by itself, as any cause that is gone.
     pub fn set_alarm(&mut self, red: bool, now: Timestamp) {
+        self.good_since = red.then_some(now);
         self.turn_alarm(red, now, "set by hand");
         self.keep(now);
     }
@@ -880,6 +881,9 @@ impl Aws {
                     self.tell("the deployment configuration is put back".into());
                 }
                 Ok(())
+            }
+            Effect::Invite { .. } | Effect::StartBuild { .. } => {
+                Err(refused(ErrorKind::Invalid, "ecs:perform", "NotOurs", "not an effect on Amazon ECS"))
             }
         }
     }

@@ -41,6 +41,13 @@ pub enum Faults {
         /// What.
         fault: Fault,
     },
+    /// The first call of this name: an effect as `ecs:stop_deployment` (`ecs:continue_hook ID`), a commit by what its history entry says happened.
+    Named {
+        /// Its name.
+        name: String,
+        /// What.
+        fault: Fault,
+    },
 }
 
 /// How the world treats its callers.

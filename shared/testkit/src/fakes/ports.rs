@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use tidegate_core::effect::Effect;
+use tidegate_core::effect::{Effect, Invite};
+use tidegate_core::gate::{BuildSeen, BuildStatus, ScanSeen, ScanStatus};
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{
     AlarmName, ContainerName, Digest, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target,
@@ -16,7 +17,7 @@ use tidegate_core::observation::{
 };
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::{
-    Alarms, Commit, Ecs, ErrorKind, Images, Ledger, PortError, Traffic, Waker, Watched,
+    Alarms, Builds, Commit, Ecs, ErrorKind, Images, Ledger, Messenger, PortError, Traffic, Waker, Watched,
 };
 use tidegate_core::release::Release;
 use tidegate_runtime::time::Time;
@@ -24,6 +25,9 @@ use tidegate_runtime::time::Time;
 use super::conditions::Fault;
 use super::universe::{Caller, Delivery, Performed, State, Universe};
 use crate::names;
+
+/// Every build succeeds after this long.
+const BUILD_TAKES: SignedDuration = SignedDuration::from_secs(25);
 
 /// One caller's ports.
 #[derive(Debug)]
@@ -184,7 +188,9 @@ impl Ledger for Port {
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), PortError> {
-        self.call("dynamodb:TransactWriteItems", false, |state, _| {
+        let entry = commit.releases.first().and_then(|write| write.entry.as_ref());
+        let name = entry.map_or("dynamodb:TransactWriteItems", |entry| entry.what.as_str()).to_owned();
+        self.call(&name, false, |state, _| {
             let now = state.now;
             let result = state.rows.commit(&commit, now);
             let told = self.told(&commit, &result);
@@ -234,7 +240,17 @@ impl Ecs for Port {
 
     async fn perform(&self, _: &Target, effect: &Effect) -> Result<(), PortError> {
         let begun = self.universe.state().now;
-        self.call(&format!("ecs:{}", effect.name()), true, |state, seen_at| {
+        let name = match effect {
+            Effect::ContinueHook { hook, .. } => format!("ecs:{} {hook}", effect.name()),
+            Effect::RegisterTaskDefinition { .. }
+            | Effect::StartDeployment { .. }
+            | Effect::StopDeployment { .. }
+            | Effect::ReturnTo { .. }
+            | Effect::RestoreConfiguration { .. }
+            | Effect::Invite { .. }
+            | Effect::StartBuild { .. } => format!("ecs:{}", effect.name()),
+        };
+        self.call(&name, true, |state, seen_at| {
             state.trace(&self.caller.name, &format!("performs: {effect}"));
             let now = state.now;
             let by = self.caller.clone();
@@ -278,6 +294,14 @@ impl Images for Port {
         .await
     }
 
+    async fn scan(&self, _: &Image) -> Result<ScanSeen, PortError> {
+        self.read("ecr:DescribeImageScanFindings", |_, _| ScanSeen {
+            status: ScanStatus::Complete,
+            findings: Vec::new(),
+        })
+        .await
+    }
+
     async fn resolve(&self, _: &str, _: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, PortError> {
         self.read("ecr:DescribeImages", |state, seen_at| {
             let images = state.aws.as_of(seen_at).images();
@@ -290,6 +314,45 @@ impl Images for Port {
         self.read("ecr:DescribeImages", |state, seen_at| {
             let images = state.aws.as_of(seen_at).images();
             images.iter().rev().find(|(tag, ..)| policy.selects(tag)).cloned()
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Messenger for Port {
+    async fn invite(&self, invite: &Invite) -> Result<(), PortError> {
+        self.call("sns:Publish", true, |state, _| {
+            state.invites.push(invite.clone());
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Builds for Port {
+    async fn start(
+        &self,
+        project: &str,
+        token: &str,
+        _: &BTreeMap<String, String>,
+    ) -> Result<String, PortError> {
+        self.call("codebuild:StartBuild", true, |state, _| {
+            let id = format!("{project}:{token}");
+            let now = state.now;
+            state.builds.entry(id.clone()).or_insert(now);
+            Ok(id)
+        })
+        .await
+    }
+
+    async fn build(&self, id: &str) -> Result<Option<BuildSeen>, PortError> {
+        self.read("codebuild:BatchGetBuilds", |state, _| {
+            let started = state.builds.get(id)?;
+            let over = state.now.duration_since(*started) >= BUILD_TAKES;
+            let status = if over { BuildStatus::Succeeded } else { BuildStatus::InProgress };
+            Some(BuildSeen { id: id.to_owned(), status, log_url: None })
         })
         .await
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use jiff::{SignedDuration, Timestamp};
-use tidegate_core::effect::{CALL_LIMIT, Effect};
+use tidegate_core::effect::{CALL_LIMIT, Effect, Invite};
 use tidegate_core::ids::{AlarmName, Digest, ReleaseId, Tag};
 use tidegate_core::observation::AlarmSeen;
 use tidegate_runtime::{Home, World};
@@ -72,6 +72,10 @@ pub struct State {
     pub crashed: Vec<u64>,
     /// Effects that were performed.
     pub performed: Vec<Performed>,
+    /// Links that were handed over for delivery.
+    pub invites: Vec<Invite>,
+    /// Builds that were started, and when.
+    pub builds: BTreeMap<String, Timestamp>,
     /// What happened, line by line.
     pub trace: Vec<String>,
     /// How many calls were made.
@@ -116,15 +120,19 @@ impl State {
         let mut before = before;
         let lag = self.millis(0, self.conditions.read_lag);
         let denied = |(name, from, to): &(String, Timestamp, Timestamp)| {
-            operation == name && *from <= self.now && self.now < *to
+            operation.starts_with(name.as_str()) && *from <= self.now && self.now < *to
         };
         let denied = self.conditions.denied.iter().any(denied);
         let fault = match self.conditions.faults {
             _ if denied => Some(Fault::Denied),
             Faults::None => None,
             Faults::At { call: at, fault } => (at == call).then_some(fault),
+            Faults::Named { ref name, fault } => (operation == name).then_some(fault),
             Faults::Random { per_mille } => (self.rng.u32(0..1000) < per_mille).then(|| self.draw()),
         };
+        if matches!(self.conditions.faults, Faults::Named { .. }) && fault.is_some() {
+            self.conditions.faults = Faults::None;
+        }
         match fault {
             // All calls of an effect share one limit; what has not reached AWS by then never does.
             Some(Fault::StallBefore(stall)) if effect => before = stall.min(CALL_LIMIT),
@@ -203,6 +211,8 @@ impl Universe {
             queue: Vec::new(),
             crashed: Vec::new(),
             performed: Vec::new(),
+            invites: Vec::new(),
+            builds: BTreeMap::new(),
             trace: Vec::new(),
             calls: 0,
             rng: fastrand::Rng::with_seed(seed),
@@ -240,7 +250,9 @@ impl Universe {
             ecs: port.clone(),
             traffic: port.clone(),
             alarms: port.clone(),
-            images: port,
+            images: port.clone(),
+            messenger: port.clone(),
+            builds: port,
         }
     }
 

@@ -33,6 +33,7 @@ impl Watch {
         self.acts.push((now, action.clone()));
         if let Action::Insist(build) = action {
             self.refused.remove(build);
+            self.rolled_back.remove(build);
         }
     }
 
@@ -166,7 +167,10 @@ fn release_of<'a>(effect: &Effect, rows: &'a Rows) -> Option<&'a Release> {
         Effect::ContinueHook { deployment, .. } | Effect::StopDeployment { deployment } => {
             release.progress.deployment.as_ref() == Some(deployment)
         }
-        Effect::ReturnTo { .. } | Effect::RestoreConfiguration { .. } => false,
+        Effect::ReturnTo { .. }
+        | Effect::RestoreConfiguration { .. }
+        | Effect::Invite { .. }
+        | Effect::StartBuild { .. } => false,
     })
 }
 

@@ -15,7 +15,7 @@ use tidegate_runtime::requests::RequestError;
 
 use super::checks;
 use super::scenario::{Action, Scenario};
-use crate::fakes::{Aws, Caller, Delivery, Emitted, State, Universe};
+use crate::fakes::{Aws, Caller, Delivery, Emitted, Performed, State, Universe};
 use crate::names;
 
 /// Of the sentinel and the conductor; intake has less and needs less.
@@ -43,6 +43,8 @@ pub struct Report {
     pub trace: Vec<String>,
     /// How many port calls were made.
     pub calls: u64,
+    /// The effects that were performed.
+    pub performed: Vec<Performed>,
     /// How the releases ended, oldest first.
     pub outcomes: Vec<String>,
     /// How long it took, in the simulation.
@@ -212,6 +214,7 @@ impl Simulation {
             broken,
             trace: state.trace.clone(),
             calls: state.calls,
+            performed: state.performed.clone(),
             outcomes,
             took: state.now.duration_since(names::start()),
         }
@@ -385,6 +388,8 @@ impl Simulation {
                     why: Some("it is right after all".into()),
                     pushed_at: None,
                     insist: true,
+                    provenance: tidegate_core::release::Provenance::default(),
+                    bypass_freeze: None,
                     delivery: None,
                 };
                 Box::pin(async move {

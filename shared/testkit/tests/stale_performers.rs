@@ -1,0 +1,51 @@
+//! AWS's calls have no conditions. A performer that has committed "shift" may stall while someone else commits the rollback, and wake
+//! up after that: what it then does must not move the traffic forward again.
+
+use jiff::SignedDuration;
+use tidegate_core::effect::Effect;
+use tidegate_testkit::fakes::{Fault, Faults, Performed, Quality};
+use tidegate_testkit::names;
+use tidegate_testkit::sim::{Action, Report, Scenario, Simulation};
+
+fn shifts(report: &Report) -> Vec<&Performed> {
+    report.performed.iter().filter(|done| matches!(done.effect, Effect::ContinueHook { .. })).collect()
+}
+
+/// A canary whose alarm goes red in the second after the shift to 100 % has begun, with one fault.
+fn red_at_the_shift(name: &str, fault: Fault) -> Report {
+    let calm = Simulation::new(Scenario::canary(Quality::Good)).run().expect_sound();
+    let second = shifts(&calm)[1].begun.duration_since(names::start()).as_secs();
+    let mut scenario = Scenario::canary(Quality::Good);
+    scenario.script.push((u32::try_from(second).unwrap() + 1, Action::Alarm(true)));
+    scenario.conditions.faults = Faults::Named { name: name.to_owned(), fault };
+    let report = Simulation::new(scenario).run().expect_sound();
+    assert!(
+        report.trace.iter().any(|line| line.contains(&format!("{name}: {fault:?}"))),
+        "the fault was not met"
+    );
+    assert_eq!(report.outcomes, ["rolled back"]);
+    report
+}
+
+#[test]
+fn the_lease_stops_who_stalled_between_commit_and_effect() {
+    for secs in [5, 12, 30, 55] {
+        let report =
+            red_at_the_shift("shifting to 100 %", Fault::StallAfter(SignedDuration::from_secs(secs)));
+        assert_eq!(shifts(&report).len(), 1, "only the shift to 10 % was performed");
+    }
+}
+
+#[test]
+fn a_call_that_hangs_meets_a_deployment_that_goes_back() {
+    // The call hangs for as long as an effect's calls may; meanwhile the sentinel has stopped the deployment.
+    let stall = Fault::StallBefore(SignedDuration::from_secs(4));
+    let report = red_at_the_shift("ecs:continue_hook ecs-pause-0003", stall);
+    let [.., late] = shifts(&report)[..] else { panic!("the call was made") };
+    let stop = report.performed.iter().find(|done| matches!(done.effect, Effect::StopDeployment { .. }));
+    assert!(late.applied > stop.expect("a rollback").applied, "the stop came first");
+    assert!(
+        !report.trace.iter().any(|line| line.contains("the candidate has 100 %")),
+        "the late call moved nothing"
+    );
+}
