@@ -38,7 +38,8 @@ use stage::{Stage, given};
 async fn every_promise_holds() {
     let stage = Stage::start(|_| {}).await.expect("the local AWS starts");
     // Those that wait longest go first.
-    let scenarios = [images::all(), strategies::all(), people::all(), faults::all(), alarms::all(), letters::all()];
+    let scenarios =
+        [images::all(), strategies::all(), people::all(), faults::all(), alarms::all(), letters::all()];
     runner::play(&stage, scenarios.into_iter().flatten().collect()).await;
 }
 

@@ -170,7 +170,12 @@ impl Shop {
     async fn wait_until_steady(&self, local: &Local) -> Result<()> {
         let deadline = Instant::now() + UP_WITHIN;
         loop {
-            let service = self.service(local).await?;
+            // Reads may lag behind: not even the cluster is there at first.
+            let service = match self.service(local).await {
+                Ok(service) => service,
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => json!({}),
+            };
             let done = service["deployments"][0]["rolloutState"] == "COMPLETED";
             if done && service["runningCount"] == json!(self.plan.tasks) {
                 return Ok(());

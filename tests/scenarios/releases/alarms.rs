@@ -42,7 +42,9 @@ pub(crate) fn all() -> Vec<Scenario> {
 }
 
 async fn errors(story: &mut Story) -> Result<()> {
-    story.policy_with("{ canary: { percent: 20, bake: 30s }, bake: 3s }", &[&story.shop.alarm], "queue").await?;
+    story
+        .policy_with("{ canary: { percent: 20, bake: 30s }, bake: 3s }", &[&story.shop.alarm], "queue")
+        .await?;
     story.let_in()?;
     let id = story.release("main-2", bad("v2")).await?;
     let release = story.ends(&id, "rolled back").await?;
@@ -104,7 +106,12 @@ async fn muted(story: &Story) -> Result<()> {
     let cause = release.cause().context("a failed release has a cause")?.to_string();
     ensure!(cause.contains("alarm_silenced") && cause.contains("maintenance"), "{cause}");
     story.is_as_before().await?;
-    story.cloudwatch("DeleteAlarmMuteRule", json!({ "AlarmMuteRuleName": format!("{}-maintenance", story.name) })).await?;
+    story
+        .cloudwatch(
+            "DeleteAlarmMuteRule",
+            json!({ "AlarmMuteRuleName": format!("{}-maintenance", story.name) }),
+        )
+        .await?;
     let (code, text) = story.stage.tidegate(&["release", story.name.as_str(), &digest, "--watch"]).await?;
     ensure!(code == 0, "exit code {code}: {text}");
     story.runs(&digest).await

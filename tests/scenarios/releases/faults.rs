@@ -21,25 +21,34 @@ const SOON: Duration = Duration::from_secs(60);
 
 pub(crate) fn all() -> Vec<Scenario> {
     let refused = ["UpdateService", "RegisterTaskDefinition"].map(|operation| {
-        scenario(format!("{operation} refused: nothing was changed, and it says what is missing"), move |stage| async move {
-            let name = format!("no-{}", operation.to_lowercase());
-            let story = Story::open_behind(&stage, &name, Balancer::None).await?;
-            refused(&story, operation).await
-        })
+        scenario(
+            format!("{operation} refused: nothing was changed, and it says what is missing"),
+            move |stage| async move {
+                let name = format!("no-{}", operation.to_lowercase());
+                let story = Story::open_behind(&stage, &name, Balancer::None).await?;
+                refused(&story, operation).await
+            },
+        )
     });
     let answers_lost = ["RegisterTaskDefinition", "UpdateService", "ContinueServiceDeployment", "*Describe*"];
     let lost = answers_lost.map(|operation| {
-        scenario(format!("the answers to {operation} lost: done once all the same"), move |stage| async move {
-            let name = format!("lost-{}", operation.trim_matches('*').to_lowercase());
-            let mut story = Story::open(&stage, &name).await?;
-            answers_lost_on(&mut story, operation).await
-        })
+        scenario(
+            format!("the answers to {operation} lost: done once all the same"),
+            move |stage| async move {
+                let name = format!("lost-{}", operation.trim_matches('*').to_lowercase());
+                let mut story = Story::open(&stage, &name).await?;
+                answers_lost_on(&mut story, operation).await
+            },
+        )
     });
     let mut all = vec![
-        scenario("StopServiceDeployment refused for a while: the way back is found all the same", async |stage| {
-            let mut story = Story::open(&stage, "no-stop").await?;
-            stop_refused(&mut story).await
-        }),
+        scenario(
+            "StopServiceDeployment refused for a while: the way back is found all the same",
+            async |stage| {
+                let mut story = Story::open(&stage, "no-stop").await?;
+                stop_refused(&mut story).await
+            },
+        ),
         scenario("calls that take seconds only cost time", async |stage| {
             let mut story = Story::open(&stage, "slow").await?;
             slow(&mut story).await
@@ -59,13 +68,17 @@ impl Story {
     fn happened(&self, operation: &str) -> u64 {
         let faults = self.stage.local.endpoint.faults();
         let of_this = |fault: &&Fault| {
-            fault.resource.as_deref() == Some(self.name.as_str()) && fault.operation.as_deref() == Some(operation)
+            fault.resource.as_deref() == Some(self.name.as_str())
+                && fault.operation.as_deref() == Some(operation)
         };
         faults.iter().filter(of_this).map(|fault| fault.happened).sum()
     }
 
     fn clear_faults(&self) {
-        self.stage.local.endpoint.remove_faults(|fault| fault.resource.as_deref() == Some(self.name.as_str()));
+        self.stage
+            .local
+            .endpoint
+            .remove_faults(|fault| fault.resource.as_deref() == Some(self.name.as_str()));
     }
 }
 
@@ -83,8 +96,7 @@ async fn refused(story: &Story, operation: &str) -> Result<()> {
     story.is_as_before().await?;
     // Nothing is quarantined by a role that was too narrow: once it is granted, the same image is released.
     story.clear_faults();
-    let (code, text) =
-        story.stage.tidegate(&["release", story.name.as_str(), &digest, "--watch"]).await?;
+    let (code, text) = story.stage.tidegate(&["release", story.name.as_str(), &digest, "--watch"]).await?;
     ensure!(code == 0, "exit code {code}: {text}");
     story.runs(&digest).await
 }
@@ -132,7 +144,8 @@ async fn answers_lost_on(story: &mut Story, operation: &str) -> Result<()> {
 async fn slow(story: &mut Story) -> Result<()> {
     story.policy(CANARY).await?;
     story.let_in()?;
-    for (operation, ms) in [("UpdateService", 3000), ("ContinueServiceDeployment", 2000), ("Describe*", 700)] {
+    for (operation, ms) in [("UpdateService", 3000), ("ContinueServiceDeployment", 2000), ("Describe*", 700)]
+    {
         let fault = story.fault("ecs", operation, Action::DelayMs(ms));
         story.stage.local.endpoint.add_fault(fault);
     }

@@ -75,7 +75,11 @@ async fn only_the_index(story: &Story) -> Result<()> {
     story.ends(&id, "promoted").await?;
     story.runs(&digest).await?;
     let releases = story.releases().await?;
-    ensure!(releases.len() == 1, "released as well: {:?}", releases.iter().map(|r| &r.image).collect::<Vec<_>>());
+    ensure!(
+        releases.len() == 1,
+        "released as well: {:?}",
+        releases.iter().map(|r| &r.image).collect::<Vec<_>>()
+    );
     Ok(())
 }
 
@@ -101,7 +105,11 @@ async fn one_digest(story: &Story) -> Result<()> {
     later["id"] = json!("0c6e1f4a-8d58-4b1c-a0c9-5c6f0c8a8a02");
     let answer = story.stage.invoke("intake", &later).await?;
     ensure!(answer["services"][story.name.as_str()] == "runs", "{answer}");
-    ensure!(story.releases().await?.len() == 1, "one digest became {} releases", story.releases().await?.len());
+    ensure!(
+        story.releases().await?.len() == 1,
+        "one digest became {} releases",
+        story.releases().await?.len()
+    );
     let list = json!({ "familyPrefix": story.name.as_str() });
     let revisions = story.ecs("ListTaskDefinitions", list).await?;
     let count = revisions["taskDefinitionArns"].as_array().map_or(0, Vec::len);

@@ -66,12 +66,18 @@ const LETTERS: [Letter; 8] = [
         detail["image-digest"] = json!("sha256:abc");
         detail
     }),
-    letter("push-without-repository", HOME, ECR, |marker| {
-        json!({ "result": "SUCCESS", "action-type": "PUSH", "image-tag": "main-1", "marker": marker })
-    }),
-    letter("alarm-without-a-name", HOME, ALARM, |marker| {
-        json!({ "state": { "value": "ALARM" }, "marker": marker })
-    }),
+    letter(
+        "push-without-repository",
+        HOME,
+        ECR,
+        |marker| json!({ "result": "SUCCESS", "action-type": "PUSH", "image-tag": "main-1", "marker": marker }),
+    ),
+    letter(
+        "alarm-without-a-name",
+        HOME,
+        ALARM,
+        |marker| json!({ "state": { "value": "ALARM" }, "marker": marker }),
+    ),
     letter("hook-that-is-a-list", HOME, HOOK, |marker| json!([marker])),
 ];
 
@@ -111,7 +117,12 @@ fn send(stage: &Stage, letter: &Letter) {
 /// What is not even a whole event is refused with an error, by every function that reads events.
 async fn truncated(stage: &Stage) -> Result<()> {
     for function in ["intake", "sentinel"] {
-        for event in [json!({ "version": "0", "id": "1" }), json!("{\"version\": \"0\", \"detail"), json!([]), Value::Null] {
+        for event in [
+            json!({ "version": "0", "id": "1" }),
+            json!("{\"version\": \"0\", \"detail"),
+            json!([]),
+            Value::Null,
+        ] {
             let refused = stage.invoke(function, &event).await;
             ensure!(refused.is_err(), "{function} accepted {event}: {refused:?}");
         }

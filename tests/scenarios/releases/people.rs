@@ -153,7 +153,8 @@ async fn continued_by_hand(story: &Story) -> Result<()> {
     story.policy_with(CANARY, &[&story.switch()], "queue").await?;
     let id = story.release("main-2", good("v2")).await?;
     story.until(&id, "its deployment", |release| release.progress.deployment.is_some()).await?;
-    let unknown = json!({ "AlarmName": story.switch(), "StateValue": "INSUFFICIENT_DATA", "StateReason": "tests" });
+    let unknown =
+        json!({ "AlarmName": story.switch(), "StateValue": "INSUFFICIENT_DATA", "StateReason": "tests" });
     story.cloudwatch("SetAlarmState", unknown).await?;
     story.until(&id, "it is held", |release| release.report.next.contains("held")).await?;
     let (deployment, hook) = until("a hook that waits", SOON, async || waiting_hook(story).await).await?;
@@ -241,7 +242,8 @@ async fn exit_codes(story: &Story) -> Result<()> {
     let service = story.name.as_str().to_owned();
     let policy = story.shop.policy(BLUE_GREEN);
     let file = story.stage.file("exit-codes.yaml", &policy)?.display().to_string();
-    let wrong = story.stage.file("wrong.yaml", &policy.replace("blue_green", "green_blue"))?.display().to_string();
+    let wrong =
+        story.stage.file("wrong.yaml", &policy.replace("blue_green", "green_blue"))?.display().to_string();
     let run = async |args: &[&str], expected: i32, said: &str| -> Result<()> {
         let (code, text) = story.stage.tidegate(args).await?;
         ensure!(code == expected && text.contains(said), "{args:?}: exit code {code}, {text}");

@@ -26,10 +26,7 @@ pub(crate) struct Scenario {
 }
 
 /// Names a scenario. The name is a sentence about what holds.
-pub(crate) fn scenario<F>(
-    name: impl Into<String>,
-    play: impl FnOnce(Arc<Stage>) -> F + 'static,
-) -> Scenario
+pub(crate) fn scenario<F>(name: impl Into<String>, play: impl FnOnce(Arc<Stage>) -> F + 'static) -> Scenario
 where
     F: Future<Output = Result<()>> + 'static,
 {

@@ -87,7 +87,8 @@ impl Stage {
         let client = &self.local.client;
         let answer = client.rest("lambda", http::Method::POST, &path, http::HeaderMap::new(), body).await;
         let answer = answer.map_err(|error| anyhow!("{}: {}", error.code, error.message))?;
-        let value: Value = serde_json::from_slice(answer.body()).context("the function did not answer JSON")?;
+        let value: Value =
+            serde_json::from_slice(answer.body()).context("the function did not answer JSON")?;
         if answer.headers().contains_key("x-amz-function-error") {
             bail!("{function} failed: {value}");
         }

@@ -81,8 +81,7 @@ impl Story {
             Balancer::Application | Balancer::Network => Some(shop.weights(&stage.local)?),
         };
         let before = Before { service: shop.service(&stage.local).await?, weights };
-        let story =
-            Self { stage: stage.clone(), shop, name: ServiceName::new(name)?, before, load: None };
+        let story = Self { stage: stage.clone(), shop, name: ServiceName::new(name)?, before, load: None };
         story.put_switch().await?;
         Ok(story)
     }
@@ -305,7 +304,8 @@ impl Story {
     /// The service's configuration is its own again, whatever happened.
     pub(crate) async fn configuration_is_its_own(&self) -> Result<()> {
         let service = self.service().await?;
-        let (is, was) = (&service["deploymentConfiguration"], &self.before.service["deploymentConfiguration"]);
+        let (is, was) =
+            (&service["deploymentConfiguration"], &self.before.service["deploymentConfiguration"]);
         ensure!(same_configuration(is, was), "deploymentConfiguration is {is:#}, it was {was:#}");
         ensure!(is[UNKNOWN] == was[UNKNOWN], "an unknown member was lost: {is:#}");
         ensure!(service["desiredCount"] == self.before.service["desiredCount"], "another number of tasks");

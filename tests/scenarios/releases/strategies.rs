@@ -27,12 +27,7 @@ const fn case(
 }
 
 const CASES: [Case; 9] = [
-    case(
-        "canary-alb",
-        "{ canary: { percent: 10, bake: 3s }, bake: 3s }",
-        Balancer::Application,
-        Some(10.0),
-    ),
+    case("canary-alb", "{ canary: { percent: 10, bake: 3s }, bake: 3s }", Balancer::Application, Some(10.0)),
     case("linear-alb", "{ linear: { percent: 40, bake: 2s }, bake: 2s }", Balancer::Application, Some(40.0)),
     case("blue-green-alb", "{ blue_green: {}, bake: 4s }", Balancer::Application, Some(100.0)),
     case("rolling-alb", "{ rolling: {}, bake: 4s }", Balancer::Application, None),
@@ -89,7 +84,9 @@ async fn back(story: &Story, case: Case) -> Result<()> {
     match case.first_share {
         Some(share) => drop(story.until_shifted(&id, share).await?),
         // Without a measured share: once both versions are there.
-        None => drop(story.until(&id, "its deployment", |release| release.progress.deployment.is_some()).await?),
+        None => {
+            drop(story.until(&id, "its deployment", |release| release.progress.deployment.is_some()).await?)
+        }
     }
     story.turn(true).await?;
     let ended = story.ends(&id, "rolled back").await?;

@@ -134,34 +134,40 @@ async fn found(story: &Story, digest: &str) -> Result<tidegate_core::ids::Releas
 // --- Tidegate is gone ------------------------------------------------------------------------------------------------------
 
 pub(crate) fn gone() -> Vec<Scenario> {
-    vec![scenario("if Tidegate is gone, Amazon ECS rolls back; when it comes back, the release ends rightly", async |stage| {
-        let mut story = Story::open(&stage, "gone").await?;
-        story.policy("{ canary: { percent: 10, bake: 20s }, bake: 3s }").await?;
-        story.let_in()?;
-        let id = story.release("main-2", good("v2")).await?;
-        story.until_shifted(&id, 10.0).await?;
-        cut_off(&stage);
-        until("Amazon ECS to have rolled back", SOON, async || {
-            let newest = story.deployments().await?.into_iter().next().unwrap_or_default();
-            Ok((newest["status"] == "ROLLBACK_SUCCESSFUL").then_some(()))
-        })
-        .await?;
-        ensure!(!story.get(&id).await?.is_over(), "Tidegate was not gone");
-        let old = story.service().await?["taskDefinition"].clone();
-        let hooks = &story.service().await?["deploymentConfiguration"]["lifecycleHooks"];
-        ensure!(hooks.as_array().is_some_and(|hooks| !hooks.is_empty()), "our hooks are gone already: {hooks}");
-        back_again(&stage);
-        let release = story.ends(&id, "rolled back").await?;
-        ensure!(matches!(release.cause(), Some(Cause::Deployment { .. })), "{:?}", release.cause());
-        story.is_as_before().await?;
-        ensure!(story.service().await?["taskDefinition"] == old);
-        let digest = story.push("main-3", good("v3")).await?;
-        let next = story.release_of(&digest).await?;
-        story.ends(&next, "promoted").await?;
-        story.runs(&digest).await?;
-        story.nobody_was_turned_away().await?;
-        Ok(())
-    })]
+    vec![scenario(
+        "if Tidegate is gone, Amazon ECS rolls back; when it comes back, the release ends rightly",
+        async |stage| {
+            let mut story = Story::open(&stage, "gone").await?;
+            story.policy("{ canary: { percent: 10, bake: 20s }, bake: 3s }").await?;
+            story.let_in()?;
+            let id = story.release("main-2", good("v2")).await?;
+            story.until_shifted(&id, 10.0).await?;
+            cut_off(&stage);
+            until("Amazon ECS to have rolled back", SOON, async || {
+                let newest = story.deployments().await?.into_iter().next().unwrap_or_default();
+                Ok((newest["status"] == "ROLLBACK_SUCCESSFUL").then_some(()))
+            })
+            .await?;
+            ensure!(!story.get(&id).await?.is_over(), "Tidegate was not gone");
+            let old = story.service().await?["taskDefinition"].clone();
+            let hooks = &story.service().await?["deploymentConfiguration"]["lifecycleHooks"];
+            ensure!(
+                hooks.as_array().is_some_and(|hooks| !hooks.is_empty()),
+                "our hooks are gone already: {hooks}"
+            );
+            back_again(&stage);
+            let release = story.ends(&id, "rolled back").await?;
+            ensure!(matches!(release.cause(), Some(Cause::Deployment { .. })), "{:?}", release.cause());
+            story.is_as_before().await?;
+            ensure!(story.service().await?["taskDefinition"] == old);
+            let digest = story.push("main-3", good("v3")).await?;
+            let next = story.release_of(&digest).await?;
+            story.ends(&next, "promoted").await?;
+            story.runs(&digest).await?;
+            story.nobody_was_turned_away().await?;
+            Ok(())
+        },
+    )]
 }
 
 /// No event reaches Tidegate, none of its calls reaches AWS, and none of its processes lives.
@@ -181,30 +187,37 @@ fn back_again(stage: &Stage) {
 // --- Messages that can never be read ---------------------------------------------------------------------------------------
 
 pub(crate) fn poison() -> Vec<Scenario> {
-    vec![scenario("a poison message ends in its queue, and the others of the batch are handled", async |stage| {
-        let story = Story::open_behind(&stage, "poison", Balancer::None).await?;
-        story.policy("{ blue_green: {}, bake: 1s }").await?;
-        // On AWS each try takes the visibility timeout of six minutes.
-        let queue = stage.queue("wake").await?;
-        let quick = json!({ "QueueUrl": queue, "Attributes": { "VisibilityTimeout": "2" } });
-        stage.sqs("SetQueueAttributes", quick).await?;
-        // Only the queue wakes this one: no event of ECS does.
-        stage.local.events.disturb(Disturbance { lost: 1.0, only: "aws.ecs".into(), ..Disturbance::default() });
-        let id = story.release("main-2", good("v2")).await?;
-        let wake = format!(r#"{{"schema":1,"release":"{id}","why":"tests"}}"#);
-        let bodies = ["not JSON at all", r#"{"schema":99,"release":"x"}"#, &wake];
-        let entries: Vec<_> = bodies
-            .iter()
-            .enumerate()
-            .map(|(index, body)| json!({ "Id": index.to_string(), "MessageBody": body }))
-            .collect();
-        stage.sqs("SendMessageBatch", json!({ "QueueUrl": queue, "Entries": entries })).await?;
-        stage.message("wake-dlq", "not JSON at all", SOON).await?;
-        stage.message("wake-dlq", "99", SOON).await?;
-        story.ends(&id, "promoted").await?;
-        stage.local.events.disturb(Disturbance::default());
-        Ok(())
-    })]
+    vec![scenario(
+        "a poison message ends in its queue, and the others of the batch are handled",
+        async |stage| {
+            let story = Story::open_behind(&stage, "poison", Balancer::None).await?;
+            story.policy("{ blue_green: {}, bake: 1s }").await?;
+            // On AWS each try takes the visibility timeout of six minutes.
+            let queue = stage.queue("wake").await?;
+            let quick = json!({ "QueueUrl": queue, "Attributes": { "VisibilityTimeout": "2" } });
+            stage.sqs("SetQueueAttributes", quick).await?;
+            // Only the queue wakes this one: no event of ECS does.
+            stage.local.events.disturb(Disturbance {
+                lost: 1.0,
+                only: "aws.ecs".into(),
+                ..Disturbance::default()
+            });
+            let id = story.release("main-2", good("v2")).await?;
+            let wake = format!(r#"{{"schema":1,"release":"{id}","why":"tests"}}"#);
+            let bodies = ["not JSON at all", r#"{"schema":99,"release":"x"}"#, &wake];
+            let entries: Vec<_> = bodies
+                .iter()
+                .enumerate()
+                .map(|(index, body)| json!({ "Id": index.to_string(), "MessageBody": body }))
+                .collect();
+            stage.sqs("SendMessageBatch", json!({ "QueueUrl": queue, "Entries": entries })).await?;
+            stage.message("wake-dlq", "not JSON at all", SOON).await?;
+            stage.message("wake-dlq", "99", SOON).await?;
+            story.ends(&id, "promoted").await?;
+            stage.local.events.disturb(Disturbance::default());
+            Ok(())
+        },
+    )]
 }
 
 // --- What is left behind ---------------------------------------------------------------------------------------------------
