@@ -1,1 +1,372 @@
-//! x
+//! Fixtures named by state: a release in a phase, with an observation of the world that fits it. What differs from that is said by the
+//! test: `Fixture::baking(10).breached()`.
+
+use jiff::{SignedDuration, Timestamp};
+use tidegate_core::decide::{Decision, decide};
+use tidegate_core::history::{Actor, Report};
+use tidegate_core::ids::TaskDefinitionArn;
+use tidegate_core::observation::{
+    AlarmSeen, AlarmState, DeploymentSeen, DeploymentStatus, Hint, HookSeen, ImageSeen, Observation, Refusal,
+    RuleSeen, Seen, ServiceHead,
+};
+use tidegate_core::plan::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT, Stage};
+use tidegate_core::policy::{self, Percent, Policy};
+use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::release::{
+    Cause, Intent, Outcome, Phase, Progress, Provenance, Release, Request, Step, Wake,
+};
+
+use crate::fakes::Universe;
+use crate::names;
+
+/// Canary 10 % for 5 minutes, then everything for 15; one alarm.
+pub fn policy() -> Policy {
+    let text = "service: checkout\n\
+                from: { ecr: { repository: shop/checkout, tags: [\"main-*\"] } }\n\
+                to: { ecs: { cluster: prod, service: checkout, container: app } }\n\
+                strategy: { canary: { percent: 10, bake: 5m }, bake: 15m }\n\
+                rollback: { alarms: [checkout-5xx] }\n";
+    policy::parse("fixture.yaml", text).expect("a policy")
+}
+
+/// The release of build 2, queued.
+pub fn release() -> Release {
+    Release {
+        id: names::release(1),
+        service: names::service(),
+        target: names::target(),
+        image: names::image(2),
+        intent: Intent::Deploy,
+        provenance: Provenance::default(),
+        bypass_freeze: None,
+        gates: Default::default(),
+        requested_by: Actor::Event { source: "aws.ecr".into(), id: "event-1".into() },
+        created_at: names::start(),
+        version: 0,
+        phase: Phase::Queued,
+        plan: None,
+        progress: Progress::default(),
+        request: None,
+        acted_at: None,
+        wake: Some(Wake { at: names::start(), why: "it has just been created".into() }),
+        report: Report::default(),
+    }
+}
+
+/// A release, the world as seen, and the time.
+#[derive(Debug, Clone)]
+pub struct Fixture {
+    /// The release.
+    pub release: Release,
+    /// The world.
+    pub seen: Observation,
+    /// The time; the look began just then.
+    pub now: Timestamp,
+}
+
+impl Fixture {
+    /// Waits for its turn, which has come.
+    pub fn queued() -> Self {
+        let universe = Universe::quiet();
+        let state = universe.state();
+        let scene = state.aws.as_of(names::start());
+        let image = |build| ImageSeen { digest: names::digest(build), expiring: false, archived: false };
+        let head =
+            ServiceHead { waiting: Some(names::release(1)), ..ServiceHead::new(policy(), names::start()) };
+        let seen = Observation {
+            at: names::start(),
+            head: Some(head),
+            service: Seen::Known(Some(scene.service())),
+            task_definition: Seen::Known(
+                scene.task_definition(&names::task_definition(1)).expect("it is registered"),
+            ),
+            candidate: Seen::Known(None),
+            deployments: Seen::Known(Vec::new()),
+            weights: Seen::Known(vec![scene.rule()]),
+            alarms: Seen::Known(scene.alarms(&[names::alarm()])),
+            running_image: Seen::Known(Some(image(1))),
+            new_image: Seen::Known(Some(image(2))),
+            ..Observation::default()
+        };
+        Self { release: release(), seen, now: names::start() }
+    }
+
+    /// The service's active release, before preflight.
+    pub fn preparing() -> Self {
+        Self::queued().decided()
+    }
+
+    /// Preflight has passed; the task definition is registered next.
+    pub fn registering() -> Self {
+        Self::preparing().decided()
+    }
+
+    /// Revision 2 is registered; its deployment is started next.
+    pub fn starting() -> Self {
+        let mut fixture = Self::registering();
+        fixture.seen.candidate = Seen::Known(Some(names::task_definition(2)));
+        fixture.decided()
+    }
+
+    /// Deployment 1 waits at its first pause, before the shift to 10 %.
+    pub fn shifting() -> Self {
+        let mut fixture = Self::starting();
+        fixture.release.progress.deployment = Some(names::deployment(1));
+        fixture
+            .in_stage(|stage| matches!(stage, Stage::Shift { percent } if *percent < Percent::ALL))
+            .waiting(1)
+    }
+
+    /// The shift to 10 % has been told to go on.
+    pub fn shifted() -> Self {
+        Self::shifting().decided()
+    }
+
+    /// The bake at this share, 10 or 100, has just begun.
+    pub fn baking(percent: u16) -> Self {
+        let share = Percent::from_tenths(percent * 10);
+        let mut fixture = Self::shifted();
+        fixture.release.progress.set = Some(share);
+        let fixture =
+            if share == Percent::ALL { fixture.waiting_for_promotion() } else { fixture.waiting(2) };
+        fixture
+            .weight(percent)
+            .in_stage(|stage| matches!(stage, Stage::Bake { percent, .. } if *percent == share))
+    }
+
+    /// Everything has baked; the old version is given up next.
+    pub fn promoting() -> Self {
+        Self::baking(100).in_stage(|stage| *stage == Stage::Promote)
+    }
+
+    /// Turned back by the alarm at 10 %; deployment 1 has been told to stop.
+    pub fn rolling_back() -> Self {
+        Self::baking(10).breached().decided()
+    }
+
+    /// Will end as promoted; the configuration is still ours.
+    pub fn settling() -> Self {
+        let mut fixture = Self::promoting().status(DeploymentStatus::Successful).runs(2);
+        fixture.release.phase =
+            Phase::Settling { outcome: Outcome::Promoted, since: fixture.now, restored_at: None };
+        fixture
+    }
+
+    /// Decides now.
+    pub fn decide(&self) -> Decision {
+        decide(&self.release, &self.seen, self.now)
+    }
+
+    /// As it is once what is decided now has been committed.
+    #[must_use]
+    pub fn decided(mut self) -> Self {
+        let decision = self.decide();
+        self.release = decision.release;
+        if decision.head.is_some() {
+            self.seen.head = decision.head;
+        }
+        self
+    }
+
+    /// In the first stage of the plan that is meant.
+    #[must_use]
+    pub fn in_stage(mut self, meant: impl Fn(&Stage) -> bool) -> Self {
+        let plan = self.release.plan.as_ref().expect("preflight has passed");
+        let stage = plan.stages.iter().position(meant).expect("the plan has the stage");
+        self.release.phase = Phase::Running { stage, since: self.now, step: Step::Entered };
+        self
+    }
+
+    /// So much later, with a new look.
+    #[must_use]
+    pub fn later(mut self, secs: i64) -> Self {
+        self.now = self.now.saturating_add(SignedDuration::from_secs(secs)).expect("within range");
+        self.seen.at = self.now;
+        self
+    }
+
+    /// The alarm is red.
+    #[must_use]
+    pub fn breached(self) -> Self {
+        self.alarm(AlarmState::Alarm)
+    }
+
+    /// The alarm is in this state.
+    #[must_use]
+    pub fn alarm(mut self, state: AlarmState) -> Self {
+        let seen = AlarmSeen { state, since: Some(self.now), reason: "5 % errors".into(), silenced: None };
+        self.seen.alarms = Seen::Known([(names::alarm(), seen)].into());
+        self
+    }
+
+    /// The alarm is silenced.
+    #[must_use]
+    pub fn silenced(mut self) -> Self {
+        if let Seen::Known(alarms) = &mut self.seen.alarms {
+            alarms.values_mut().for_each(|alarm| alarm.silenced = Some("a mute rule".into()));
+        }
+        self
+    }
+
+    /// An event tells that the alarm went red at this second of the test.
+    #[must_use]
+    pub fn told_of_alarm(mut self, since: i64) -> Self {
+        let seen = AlarmSeen {
+            state: AlarmState::Alarm,
+            since: Some(names::at(since)),
+            reason: "5 % errors".into(),
+            silenced: None,
+        };
+        self.seen.hints.push(Hint::Alarm { name: names::alarm(), seen });
+        self
+    }
+
+    /// Someone asks something of it.
+    #[must_use]
+    pub fn asked(mut self, request: Request) -> Self {
+        self.release.request = Some(request);
+        self
+    }
+
+    /// AWS refused this effect for good.
+    #[must_use]
+    pub fn refused(mut self, effect: &'static str) -> Self {
+        self.seen.refused.push(Refusal { effect, error: denied() });
+        self
+    }
+
+    /// The alarms cannot be read.
+    #[must_use]
+    pub fn blind_to_alarms(mut self) -> Self {
+        self.seen.alarms = Seen::Unknown(denied());
+        self
+    }
+
+    /// The deployments cannot be read.
+    #[must_use]
+    pub fn blind_to_deployments(mut self) -> Self {
+        self.seen.deployments = Seen::Unknown(denied());
+        self
+    }
+
+    /// The candidate has this share on the load balancer.
+    #[must_use]
+    pub fn weight(mut self, percent: u16) -> Self {
+        let percent = u32::from(percent);
+        let weights = vec![(names::blue(), 100 - percent), (names::green(), percent)];
+        self.seen.weights = Seen::Known(vec![RuleSeen { arn: names::rule(), weights }]);
+        self
+    }
+
+    /// Deployment 1 is seen, and waits nowhere.
+    #[must_use]
+    pub fn deployed(mut self) -> Self {
+        let created_at = self.release.progress.started_at.unwrap_or(self.now);
+        self.seen.deployments = Seen::Known(vec![deployment(1, &names::task_definition(2), created_at)]);
+        if let Seen::Known(Some(service)) = &mut self.seen.service {
+            service.task_definition = names::task_definition(2);
+            if let Some(plan) = &self.release.plan {
+                service.deployment_configuration = plan.configuration.clone();
+            }
+        }
+        self
+    }
+
+    /// Deployment 1 waits at this pause before a shift.
+    #[must_use]
+    pub fn waiting(self, hook: u32) -> Self {
+        self.deployed().pausing(hook, PAUSE_BEFORE_SHIFT)
+    }
+
+    /// Deployment 1 waits before its promotion.
+    #[must_use]
+    pub fn waiting_for_promotion(self) -> Self {
+        self.deployed().pausing(3, PAUSE_BEFORE_PROMOTION)
+    }
+
+    fn pausing(mut self, hook: u32, stage: &str) -> Self {
+        if let Seen::Known(deployments) = &mut self.seen.deployments {
+            deployments[0].stage = Some(stage.to_owned());
+            deployments[0].hooks.push(HookSeen {
+                id: names::hook(hook),
+                pause: true,
+                stage: Some(stage.to_owned()),
+                awaiting: true,
+                expires_at: None,
+            });
+        }
+        self
+    }
+
+    /// Deployment 1 has this status and waits nowhere.
+    #[must_use]
+    pub fn status(mut self, status: DeploymentStatus) -> Self {
+        self = self.deployed();
+        if let Seen::Known(deployments) = &mut self.seen.deployments {
+            deployments[0].status = status;
+        }
+        self
+    }
+
+    /// Someone else's deployment of revision 9 is seen, newer than ours.
+    #[must_use]
+    pub fn with_someone_elses(mut self) -> Self {
+        let created_at = self.now;
+        if let Seen::Known(deployments) = &mut self.seen.deployments {
+            deployments.insert(0, deployment(9, &names::task_definition(9), created_at));
+        }
+        self
+    }
+
+    /// The service is set to this revision.
+    #[must_use]
+    pub fn runs(mut self, revision: u32) -> Self {
+        if let Seen::Known(Some(service)) = &mut self.seen.service {
+            service.task_definition = names::task_definition(revision);
+        }
+        self
+    }
+
+    /// The service has its own deployment configuration.
+    #[must_use]
+    pub fn own_configuration(mut self) -> Self {
+        if let (Seen::Known(Some(service)), Some(plan)) = (&mut self.seen.service, &self.release.plan) {
+            service.deployment_configuration = plan.way_back.configuration.clone();
+        }
+        self
+    }
+}
+
+/// What a person asks.
+pub fn rollback_asked() -> Request {
+    Request::Rollback { by: Actor::Person { name: "ana".into() }, why: "it looks wrong".into() }
+}
+
+/// What a cancellation is.
+pub fn cancel_asked() -> Request {
+    Request::Cancel { by: Actor::Person { name: "ben".into() }, why: "not today".into() }
+}
+
+/// A cause for tests of ends.
+pub fn alarm_cause() -> Cause {
+    Cause::Alarm { alarm: names::alarm(), reason: "5 % errors".into(), at: None }
+}
+
+fn denied() -> PortError {
+    PortError::new(ErrorKind::Denied, "aws:Anything", "AccessDeniedException", "not allowed")
+}
+
+fn deployment(number: u32, of: &TaskDefinitionArn, created_at: Timestamp) -> DeploymentSeen {
+    DeploymentSeen {
+        arn: names::deployment(number),
+        created_at,
+        status: DeploymentStatus::InProgress,
+        reason: None,
+        stage: Some("SCALE_UP".into()),
+        task_definition: Some(of.clone()),
+        weight: None,
+        tasks: (2, 2, 0),
+        hooks: Vec::new(),
+        triggered_alarms: Vec::new(),
+    }
+}
