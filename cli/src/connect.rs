@@ -89,8 +89,13 @@ impl Connection {
         let region = Region::new(region).context("failed to use the configured region")?;
         let queue = format!("{}-wake", global.stack);
         let wakes = Wakes::new(Box::new(QueueByName::new(aws_sdk_sqs::Client::new(&aws), queue.clone())));
-        let config =
-            Config { table: format!("{}-ledger", global.stack), wake_queue_url: queue, account, region };
+        let config = Config {
+            table: format!("{}-ledger", global.stack),
+            wake_queue_url: queue,
+            account,
+            region,
+            gate_url: None,
+        };
         Ok(Self::with(Start { config, aws }.world(), wakes, caller))
     }
 

@@ -59,6 +59,7 @@ fn wrong_arguments_end_with_2() {
         &["plan", "no/service", "v1"],
         &["release", "checkout", "shop/checkout:v1"],
         &["release", "checkout", "sha256:abc"],
+        &["release", "checkout", "v1", "--bypass-freeze"],
         &["releases", "--limit", "0"],
         &["watch", "checkout", "--timeout", "soon"],
         &["watch", "checkout", "--timeout", "5m", "--once"],

@@ -1,6 +1,8 @@
 //! `plan`: what a release would do and what speaks against it, from the same look at AWS and the same preflight that the conductor
 //! takes. Nothing is changed.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use tidegate_core::decide;
 use tidegate_core::history::{Actor, Report};
@@ -8,9 +10,9 @@ use tidegate_core::ids::{Image, ReleaseId, ServiceName};
 use tidegate_core::observation::{Observation, ServiceHead};
 use tidegate_core::plan::{self as core_plan, Plan};
 use tidegate_core::preflight::{self, Finding, Preflight};
-use tidegate_core::release::{Intent, Phase, Progress, Release};
+use tidegate_core::release::{Intent, Phase, Progress, Provenance, Release};
 use tidegate_runtime::World;
-use tidegate_runtime::observe::observe;
+use tidegate_runtime::observe::{Brought, observe};
 
 use crate::connect::Connection;
 use crate::exit::Exit;
@@ -52,7 +54,7 @@ async fn look(
 ) -> anyhow::Result<PlanView> {
     let release = imagined(world, service, head, image)?;
     let needs = decide::needs(&release, Some(&head.policy));
-    let seen = observe(world, &release, Some(head.clone()), &needs, &[], &[]).await;
+    let seen = observe(world, &release, Some(head.clone()), &needs, &Brought::default()).await;
     let (findings, unseen, plan) = judge(world, head, &release, &seen);
     Ok(PlanView {
         service: service.clone(),
@@ -75,14 +77,9 @@ fn judge(
     match preflight::check(&head.policy, &release.image, &release.intent, seen) {
         Preflight::Pass(ground, findings) => {
             let now = world.home.time.now();
-            let plan = core_plan::compile(
-                &head.policy,
-                &release.target,
-                &release.image,
-                &release.intent,
-                ground,
-                now,
-            );
+            let asked =
+                core_plan::Asked { intent: &release.intent, bypass_freeze: release.bypass_freeze.as_deref() };
+            let plan = core_plan::compile(&head.policy, &release.target, &release.image, asked, ground, now);
             (findings, Vec::new(), Some(plan))
         }
         Preflight::Blocked(findings) => (findings, Vec::new(), None),
@@ -113,6 +110,9 @@ fn imagined(
         phase: Phase::Preparing { since: now },
         plan: None,
         progress: Progress::default(),
+        gates: BTreeMap::new(),
+        provenance: Provenance::default(),
+        bypass_freeze: None,
         request: None,
         acted_at: None,
         wake: None,

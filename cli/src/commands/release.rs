@@ -5,6 +5,7 @@ use serde::Serialize;
 use tidegate_core::admission::Admission;
 use tidegate_core::ids::{Image, ReleaseId, ServiceName};
 use tidegate_core::ports::Images;
+use tidegate_core::release::Provenance;
 use tidegate_runtime::arrivals::Asked;
 
 use super::watch::{self, Until};
@@ -28,6 +29,9 @@ pub struct Args {
     /// Why; kept in the history
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    /// Release it although a freeze window is open: a second person has to approve; needs --reason
+    #[arg(long, requires = "reason")]
+    pub bypass_freeze: bool,
     /// Follow the release until it has ended
     #[arg(long)]
     pub watch: bool,
@@ -59,6 +63,8 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
         pushed_at: None,
         insist: args.insist,
         delivery: None,
+        provenance: Provenance::default(),
+        bypass_freeze: args.reason.clone().filter(|_| args.bypass_freeze),
     };
     let admission = home.release_image(asked, |_| true).await;
     let admission = admission.with_context(|| format!("failed to release {image} to {}", args.service))?;

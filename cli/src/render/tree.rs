@@ -53,6 +53,7 @@ fn rest(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
         lines.push(label("traffic").add(Tone::Plain, traffic));
     }
     if !view.over {
+        lines.extend(approvals(view, clock));
         lines.extend(alarms(&view.alarms, clock));
     }
     lines.extend(view.unseen.iter().map(|unseen| label("unseen").add(Tone::Warn, unseen.clone())));
@@ -135,6 +136,35 @@ fn back(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
             Line::plain("    ").add(tone, mark).add(Tone::Plain, format!(" {text}"))
         }),
     );
+    lines
+}
+
+/// The approvals that are waited for or were given, each with its answers.
+fn approvals(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for approval in &view.approvals {
+        let yes = approval.given.iter().filter(|given| given.approved).count();
+        let state = if yes >= usize::from(approval.count) { Tone::Good } else { Tone::Warn };
+        let asked = format!(
+            "{yes} of {} before {}, asked {}",
+            approval.count,
+            approval.before,
+            approval.approvers.join(", ")
+        );
+        lines.push(
+            label("approval")
+                .add(state, asked)
+                .add(Tone::Faint, format!(", until {}", clock.time(approval.expires_at))),
+        );
+        lines.extend(approval.given.iter().map(|given| {
+            let (mark, tone) = if given.approved { ("✓", Tone::Good) } else { ("✗", Tone::Bad) };
+            let comment = given.comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
+            label("")
+                .add(tone, mark)
+                .add(Tone::Plain, format!(" {} {}", given.approver, clock.time(given.at)))
+                .add(Tone::Plain, comment)
+        }));
+    }
     lines
 }
 

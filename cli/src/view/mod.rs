@@ -8,7 +8,8 @@ mod stages;
 
 pub use plan::{PlanView, PlannedStage, PlannedView, RuleView, WayBackView, WeightView};
 pub use release::{
-    AlarmView, BackView, CauseView, EntryView, NextView, ReleaseView, State, because, cause_kind, entries,
+    AlarmView, ApprovalView, BackView, CauseView, EntryView, GivenView, NextView, ReleaseView, State,
+    because, cause_kind, entries,
 };
 pub use rows::{PromotedRow, ReleaseRow, ServiceRow, strategy};
 pub use stages::{StageState, StageView, stages};

@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tidegate_core::ids::{Image, ServiceName, Target};
 use tidegate_core::observation::RuleSeen;
-use tidegate_core::plan::{Plan, Stage};
+use tidegate_core::plan::Plan;
 use tidegate_core::policy::Percent;
 use tidegate_core::preflight::Finding;
 
-use super::stages::{bake_secs, name, percent};
+use super::stages::{Facts, facts};
 
 /// The answer of `plan`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,7 +55,7 @@ pub struct PlannedView {
 pub struct PlannedStage {
     /// From 1.
     pub number: usize,
-    /// `preflight`, `register_task_definition`, `start_deployment`, `shift`, `bake`, `roll_out`, `promote`, `put_back`.
+    /// As in a release's stages.
     pub stage: &'static str,
     /// For people.
     pub text: String,
@@ -65,8 +65,8 @@ pub struct PlannedStage {
     pub bake_secs: Option<u32>,
     /// When it begins at the earliest, counted from the start.
     pub earliest_secs: u64,
-    /// How long it may take before the release is rolled back.
-    pub limit_secs: u64,
+    /// How long it may take before the release is rolled back; null when it ends by a limit of the policy's.
+    pub limit_secs: Option<u64>,
 }
 
 /// What undoes it.
@@ -119,7 +119,7 @@ impl From<&Plan> for PlannedView {
         Self {
             hash: plan.hash(),
             container: plan.container.to_string(),
-            stages: stages(&plan.stages),
+            stages: stages(plan),
             at_least_secs: plan.at_least_secs(),
             alarms: plan.alarms.iter().map(ToString::to_string).collect(),
             way_back: WayBackView {
@@ -133,19 +133,20 @@ impl From<&Plan> for PlannedView {
     }
 }
 
-fn stages(stages: &[Stage]) -> Vec<PlannedStage> {
+fn stages(plan: &Plan) -> Vec<PlannedStage> {
     let mut earliest_secs = 0;
     let mut planned = Vec::new();
-    for (index, stage) in stages.iter().enumerate() {
-        let bake_secs = bake_secs(stage);
+    for (index, stage) in plan.stages.iter().enumerate() {
+        let Facts { name, percent, bake_secs, text } = facts(stage, &plan.gates);
+        let limit_secs = Some(stage.limit_secs()).filter(|limit| *limit != u64::MAX);
         planned.push(PlannedStage {
             number: index + 1,
-            stage: name(stage),
-            text: stage.to_string(),
-            percent: percent(stage),
+            stage: name,
+            text,
+            percent,
             bake_secs,
             earliest_secs,
-            limit_secs: stage.limit_secs(),
+            limit_secs,
         });
         earliest_secs += bake_secs.map_or(0, u64::from);
     }

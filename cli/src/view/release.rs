@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tidegate_core::gate::{Given, Opened};
 use tidegate_core::history::{Entry, Report};
 use tidegate_core::ids::{Image, ReleaseId, ServiceName, Target};
+use tidegate_core::plan::Stage;
 use tidegate_core::policy::Percent;
 use tidegate_core::release::{Cause, Intent, Outcome, Phase, Release};
 
@@ -78,6 +80,8 @@ pub struct ReleaseView {
     pub measured_live: bool,
     /// The alarms it is judged by.
     pub alarms: Vec<AlarmView>,
+    /// The approvals that have been asked for.
+    pub approvals: Vec<ApprovalView>,
     /// The way back, while and after it is gone.
     pub back: Option<BackView>,
     /// Why it did not go on.
@@ -111,6 +115,36 @@ pub struct AlarmView {
     pub silenced: Option<String>,
 }
 
+/// An approval that has been asked for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ApprovalView {
+    /// The number of the stage.
+    pub stage: usize,
+    /// `deploy`, `shift` or `promote`.
+    pub before: String,
+    /// How many have to approve.
+    pub count: u8,
+    /// Who may.
+    pub approvers: Vec<String>,
+    /// Until when it is waited.
+    pub expires_at: Timestamp,
+    /// What has been answered.
+    pub given: Vec<GivenView>,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GivenView {
+    /// Whose.
+    pub approver: String,
+    /// Yes or no.
+    pub approved: bool,
+    /// What they said.
+    pub comment: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// The way back.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BackView {
@@ -125,7 +159,8 @@ pub struct BackView {
 /// Why a release did not go on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CauseView {
-    /// `alarm`, `deployment`, `requested`, `cancel_requested`, `newer`, `refused`, `timed_out`, `weights`, `preflight`, `interference`.
+    /// `alarm`, `deployment`, `requested`, `cancel_requested`, `newer`, `refused`, `timed_out`, `weights`, `preflight`, `interference`,
+    /// `rejected`, `gate`.
     pub kind: &'static str,
     /// For people.
     pub text: String,
@@ -187,6 +222,7 @@ impl ReleaseView {
             measured_percent: live.measured.or(release.progress.measured),
             measured_live: live.measured.is_some(),
             alarms: alarms(release, live),
+            approvals: approvals(release),
             back: back(release, history),
             cause: release
                 .cause()
@@ -285,6 +321,34 @@ fn alarms(release: &Release, live: &Live) -> Vec<AlarmView> {
         .collect()
 }
 
+fn approvals(release: &Release) -> Vec<ApprovalView> {
+    let Some(plan) = &release.plan else { return Vec::new() };
+    let of_stage = |(stage, opened): (&usize, &Opened)| {
+        let Some(Stage::Approve { gate }) = plan.stages.get(*stage) else { return None };
+        let gate = plan.gates.approvals.get(*gate)?;
+        Some(ApprovalView {
+            stage: stage + 1,
+            before: gate.approval.before.to_string(),
+            count: gate.approval.count,
+            approvers: gate.approvers.iter().map(|person| person.name.clone()).collect(),
+            expires_at: opened.expires_at,
+            given: opened.given.iter().map(GivenView::from).collect(),
+        })
+    };
+    release.gates.iter().filter_map(of_stage).collect()
+}
+
+impl From<&Given> for GivenView {
+    fn from(given: &Given) -> Self {
+        Self {
+            approver: given.approver.clone(),
+            approved: given.approve,
+            comment: given.comment.clone(),
+            at: given.at,
+        }
+    }
+}
+
 fn back(release: &Release, history: &[Entry]) -> Option<BackView> {
     let (since, restored_at) = match &release.phase {
         Phase::RollingBack { since, restored_at, .. } => (Some(*since), *restored_at),
@@ -318,6 +382,8 @@ pub fn cause_kind(cause: &Cause) -> &'static str {
         Cause::Weights { .. } => "weights",
         Cause::Preflight { .. } => "preflight",
         Cause::Interference { .. } => "interference",
+        Cause::Rejected { .. } => "rejected",
+        Cause::Gate { .. } => "gate",
     }
 }
 

@@ -2,8 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use tidegate_core::gate::ApprovalGate;
 use tidegate_core::history::Entry;
-use tidegate_core::plan::{Plan, Stage};
+use tidegate_core::plan::{Gates, Plan, Stage};
 use tidegate_core::policy::Percent;
 use tidegate_core::release::{Outcome, Phase, Release};
 
@@ -28,7 +29,8 @@ pub enum StageState {
 pub struct StageView {
     /// From 1.
     pub number: usize,
-    /// `preflight`, `register_task_definition`, `start_deployment`, `shift`, `bake`, `roll_out`, `promote`, `put_back`.
+    /// `preflight`, `approve`, `freeze`, `scan`, `verify`, `register_task_definition`, `start_deployment`, `shift`, `bake`, `roll_out`,
+    /// `promote`, `put_back`.
     pub stage: &'static str,
     /// For people.
     pub text: String,
@@ -60,12 +62,12 @@ pub fn stages(release: &Release, history: &[Entry]) -> Vec<StageView> {
                 (_, state) => state,
             };
             let since = reached.since.filter(|_| state == StageState::Now);
-            let bake_secs = bake_secs(stage);
+            let Facts { name, percent, bake_secs, text } = facts(stage, &plan.gates);
             StageView {
                 number: index + 1,
-                stage: name(stage),
-                text: stage.to_string(),
-                percent: percent(stage),
+                stage: name,
+                text,
+                percent,
                 bake_secs,
                 state,
                 since,
@@ -139,54 +141,54 @@ fn put_back(phase: &Phase) -> StageState {
 
 /// When the history says that the stage was over. A change that tells of several things keeps the later ones among what it saw.
 fn done_at(stage: &Stage, history: &[Entry]) -> Option<Timestamp> {
-    let marks = match stage {
-        Stage::Preflight => "preflight passed".to_owned(),
-        Stage::RegisterTaskDefinition
-        | Stage::StartDeployment
-        | Stage::Shift { .. }
-        | Stage::Bake { .. }
-        | Stage::RollOut
-        | Stage::Promote
-        | Stage::PutBack => format!("{stage}: done"),
-    };
+    let marks =
+        if *stage == Stage::Preflight { "preflight passed".to_owned() } else { format!("{stage}: done") };
     let told = |entry: &&Entry| entry.what == marks || entry.saw.iter().any(|fact| fact.starts_with(&marks));
     history.iter().find(told).map(|entry| entry.at)
 }
 
-pub(super) fn name(stage: &Stage) -> &'static str {
+/// What a stage is, apart from how far it has come.
+pub(super) struct Facts {
+    pub(super) name: &'static str,
+    pub(super) percent: Option<Percent>,
+    pub(super) bake_secs: Option<u32>,
+    pub(super) text: String,
+}
+
+/// What a stage of a plan with these gates is. Who approves and which build tries it is said where the core's text only counts.
+pub(super) fn facts(stage: &Stage, gates: &Gates) -> Facts {
+    let plain = |name| Facts { name, percent: None, bake_secs: None, text: stage.to_string() };
     match stage {
-        Stage::Preflight => "preflight",
-        Stage::RegisterTaskDefinition => "register_task_definition",
-        Stage::StartDeployment => "start_deployment",
-        Stage::Shift { .. } => "shift",
-        Stage::Bake { .. } => "bake",
-        Stage::RollOut => "roll_out",
-        Stage::Promote => "promote",
-        Stage::PutBack => "put_back",
+        Stage::Preflight => plain("preflight"),
+        Stage::Approve { gate } => match gates.approvals.get(*gate) {
+            Some(gate) => Facts { text: asked(gate), ..plain("approve") },
+            None => plain("approve"),
+        },
+        Stage::Freeze => plain("freeze"),
+        Stage::Scan => plain("scan"),
+        Stage::Verify { verify } => match gates.verifies.get(*verify) {
+            Some(verify) => {
+                Facts { text: format!("verification by {}", verify.codebuild), ..plain("verify") }
+            }
+            None => plain("verify"),
+        },
+        Stage::RegisterTaskDefinition => plain("register_task_definition"),
+        Stage::StartDeployment => plain("start_deployment"),
+        Stage::Shift { percent } => Facts { percent: Some(*percent), ..plain("shift") },
+        Stage::Bake { percent, secs } => {
+            Facts { percent: Some(*percent), bake_secs: Some(*secs), ..plain("bake") }
+        }
+        Stage::RollOut => plain("roll_out"),
+        Stage::Promote => plain("promote"),
+        Stage::PutBack => plain("put_back"),
     }
 }
 
-pub(super) fn percent(stage: &Stage) -> Option<Percent> {
-    match stage {
-        Stage::Shift { percent } | Stage::Bake { percent, .. } => Some(*percent),
-        Stage::Preflight
-        | Stage::RegisterTaskDefinition
-        | Stage::StartDeployment
-        | Stage::RollOut
-        | Stage::Promote
-        | Stage::PutBack => None,
-    }
-}
-
-pub(super) fn bake_secs(stage: &Stage) -> Option<u32> {
-    match stage {
-        Stage::Bake { secs, .. } => Some(*secs),
-        Stage::Preflight
-        | Stage::RegisterTaskDefinition
-        | Stage::StartDeployment
-        | Stage::Shift { .. }
-        | Stage::RollOut
-        | Stage::Promote
-        | Stage::PutBack => None,
+/// `approval of 2 of ann, bob, eve`.
+fn asked(gate: &ApprovalGate) -> String {
+    let names: Vec<&str> = gate.approvers.iter().map(|person| person.name.as_str()).collect();
+    match names.as_slice() {
+        [one] => format!("approval of {one}"),
+        _ => format!("approval of {} of {}", gate.approval.count, names.join(", ")),
     }
 }

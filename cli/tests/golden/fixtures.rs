@@ -7,15 +7,16 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tidegate_cli::live::Live;
 use tidegate_cli::render::Clock;
+use tidegate_core::gate::{ApprovalGate, Approver, Given, Opened};
 use tidegate_core::history::{Actor, Entry, Report};
 use tidegate_core::ids::{AccountId, Image, Region, ReleaseId, ecr_registry};
 use tidegate_core::observation::{
     AlarmSeen, AlarmState, LoadBalancerSeen, RuleSeen, ServiceHead, ServiceSeen, TaskDefinitionSeen,
 };
-use tidegate_core::plan::{Plan, compile};
-use tidegate_core::policy::{self, Percent, Policy};
+use tidegate_core::plan::{Asked, Plan, Stage, compile};
+use tidegate_core::policy::{self, Approval, Percent, Policy};
 use tidegate_core::preflight::Ground;
-use tidegate_core::release::{Cause, Intent, Outcome, Phase, Progress, Release, Step, Wake};
+use tidegate_core::release::{Cause, Intent, Outcome, Phase, Progress, Provenance, Release, Step, Wake};
 
 pub(crate) const POLICY: &str = r#"
 service: checkout
@@ -107,7 +108,8 @@ pub(crate) fn plan() -> Plan {
     let ground = Ground { service: &service, task_definition: &task_definition, weights: &weights };
     let policy = policy();
     let target = policy.target(&account(), &region());
-    compile(&policy, &target, &image("main-42", 'b'), &Intent::Deploy, ground, at(5))
+    let asked = Asked { intent: &Intent::Deploy, bypass_freeze: None };
+    compile(&policy, &target, &image("main-42", 'b'), asked, ground, at(5))
 }
 
 pub(crate) fn queued() -> Release {
@@ -123,6 +125,9 @@ pub(crate) fn queued() -> Release {
         phase: Phase::Queued,
         plan: None,
         progress: Progress::default(),
+        gates: BTreeMap::new(),
+        provenance: Provenance::default(),
+        bypass_freeze: None,
         request: None,
         acted_at: None,
         wake: Some(Wake { at: at(300), why: format!("it is queued behind release {}", id(41)) }),
@@ -163,8 +168,40 @@ pub(crate) fn baking() -> Release {
             continued: Vec::new(),
             set: Some(Percent::from_tenths(100)),
             measured: Some(Percent::from_tenths(100)),
+            ..Progress::default()
         },
         wake: Some(Wake { at: at(172), why: next.into() }),
+        report: Report::next(next),
+        ..queued()
+    }
+}
+
+/// Waits for two of three people before anything is changed; one has answered.
+pub(crate) fn approving() -> Release {
+    let person = |name: &str| Approver { name: name.into(), sns: None, aws: Vec::new() };
+    let approval = json!({ "before": "deploy", "by": ["release-managers"], "count": 2, "expires": "4h" });
+    let approval: Approval = serde_json::from_value(approval).unwrap();
+    let mut plan = plan();
+    let approvers = vec![person("ann"), person("bob"), person("eve")];
+    plan.gates.approvals.push(ApprovalGate { approval, approvers, because: None });
+    plan.stages.insert(1, Stage::Approve { gate: 0 });
+    let given = Given {
+        approver: "ann".into(),
+        approve: true,
+        comment: Some("the numbers look good".into()),
+        at: at(100),
+        via: "link".into(),
+    };
+    let opened =
+        Opened { at: at(6), expires_at: at(6 + 4 * 3600), invitations: Vec::new(), given: vec![given] };
+    let next = "waits for 1 more of ann, bob, eve to approve until 2026-03-02T13:00:06Z";
+    Release {
+        version: 4,
+        phase: Phase::Running { stage: 1, since: at(5), step: Step::Entered },
+        plan: Some(plan),
+        progress: Progress { started_at: Some(at(2)), ..Progress::default() },
+        gates: BTreeMap::from([(1, opened)]),
+        wake: Some(Wake { at: at(306), why: next.into() }),
         report: Report::next(next),
         ..queued()
     }

@@ -13,11 +13,21 @@ use tidegate_cli::render;
 use tidegate_cli::view::{PlanView, PlannedView, ReleaseRow, ReleaseView, ServiceRow, StageState, entries};
 use tidegate_core::history::Entry;
 use tidegate_core::observation::{Promoted, Quarantined};
+use tidegate_core::plan::Plan;
 use tidegate_core::preflight::Finding;
 use tidegate_core::release::Release;
 
 fn text(lines: &[Line]) -> String {
     lines.iter().map(Line::text).collect::<Vec<_>>().join("\n")
+}
+
+/// The plan's hash changes with every field the core's plan gains, which is not what these tests are about.
+const HASH: &str = "0123456789abcdef";
+
+fn view(release: &Release, history: &[Entry], live: &Live) -> ReleaseView {
+    let view = ReleaseView::new(release, history, live);
+    assert_eq!(view.plan, release.plan.as_ref().map(Plan::hash));
+    ReleaseView { plan: view.plan.map(|_| HASH.into()), ..view }
 }
 
 fn tree(release: &Release, history: &[Entry], live: &Live, now: i64) -> String {
@@ -32,6 +42,11 @@ fn a_queued_release() {
 #[test]
 fn preflight_waits() {
     assert_snapshot!(tree(&preparing(), &history_until_bake()[..2], &Live::default(), 10));
+}
+
+#[test]
+fn people_are_asked_before_anything_is_changed() {
+    assert_snapshot!(tree(&approving(), &history_until_bake()[..3], &Live::default(), 120));
 }
 
 #[test]
@@ -86,12 +101,12 @@ fn a_person_goes_back() {
 
 #[test]
 fn json_of_a_baking_release() {
-    assert_json_snapshot!(ReleaseView::new(&baking(), &history_until_bake(), &live()));
+    assert_json_snapshot!(view(&baking(), &history_until_bake(), &live()));
 }
 
 #[test]
 fn json_of_a_release_that_was_rolled_back() {
-    assert_json_snapshot!(ReleaseView::new(&rolled_back(), &history_of_rollback(), &Live::default()));
+    assert_json_snapshot!(view(&rolled_back(), &history_of_rollback(), &Live::default()));
 }
 
 #[test]
@@ -153,7 +168,7 @@ fn a_plan_with_its_way_back() {
         findings: vec![note],
         unseen: Vec::new(),
         notes: Vec::new(),
-        plan: Some(PlannedView::from(&plan())),
+        plan: Some(PlannedView { hash: HASH.into(), ..PlannedView::from(&plan()) }),
     };
     assert_snapshot!(text(&render::plan(&view)));
     assert_json_snapshot!("json_of_a_plan", view);
