@@ -15,8 +15,8 @@ pub const LEASE: SignedDuration = SignedDuration::from_secs(4);
 pub const CALL_LIMIT: SignedDuration = SignedDuration::from_secs(4);
 
 /// How long after the last effect was decided a final state may be declared: the lease and the longest call have surely run
-/// out, so what is observed now is not changed by a stale performer any more.
-pub const SETTLE: SignedDuration = SignedDuration::from_secs(10);
+/// out, and reads that lag some seconds behind show what they left, so what is observed now is not changed by a stale performer any more.
+pub const SETTLE: SignedDuration = SignedDuration::from_secs(15);
 
 /// How long an effect that shows no result is given before it is performed again.
 pub const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(6);

@@ -12,7 +12,7 @@ use crate::observe::{Brought, observe};
 use crate::world::World;
 
 /// A wake-up this soon is waited for where we are: cheaper and more exact than a message.
-const IN_PLACE: SignedDuration = SignedDuration::from_secs(12);
+const IN_PLACE: SignedDuration = SignedDuration::from_secs(17);
 /// A wake-up this soon may come before the clock's next round, so it is sent at once.
 const BEFORE_NEXT_ROUND: SignedDuration = SignedDuration::from_secs(75);
 /// How often a lost race for the ledger is run again before the event is given back for another try.

@@ -47,7 +47,7 @@ pub(super) fn running(
         Stage::Preflight => advance(turn, plan, stage, "preflight has passed"),
         Stage::RegisterTaskDefinition => register(turn, plan, stage, step),
         Stage::StartDeployment => start(turn, plan, stage, step),
-        Stage::Shift { percent } => shift(turn, plan, stage, step, *percent),
+        Stage::Shift { percent } => shift(turn, plan, stage, since, step, *percent),
         Stage::Bake { percent, secs } => bake(turn, plan, stage, since, *percent, *secs),
         Stage::Approve { gate } => gates::approve(turn, plan, stage, *gate),
         Stage::Freeze => gates::freeze(turn, plan, stage),
@@ -68,6 +68,8 @@ fn judgement(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
         Some(Request::Cancel { by, why }) => {
             return Some(Cause::CancelRequested { by: by.clone(), why: why.clone() });
         }
+        // One that has baked at 100 % is let through: the newer one comes after it anyway.
+        Some(Request::Supersede { .. }) if turn.old.stage() == Some(&Stage::Promote) => {}
         Some(Request::Supersede { by }) => return Some(Cause::Newer { release: by.clone() }),
         None => {}
     }
@@ -298,7 +300,14 @@ fn awaiting<'a>(deployment: &'a DeploymentSeen, stage: &str, used: &[HookId]) ->
     })
 }
 
-fn shift(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step, percent: Percent) -> Decision {
+fn shift(
+    mut turn: Turn<'_>,
+    plan: &Plan,
+    stage: usize,
+    since: Timestamp,
+    step: &Step,
+    percent: Percent,
+) -> Decision {
     let Some(ours) = turn.our_deployment() else {
         note_error(&mut turn);
         return turn.wait(LOOK_SOON, "the deployment could not be seen");
@@ -310,12 +319,19 @@ fn shift(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step, percent: Pe
             let Some(hook) = awaiting(ours, PAUSE_BEFORE_SHIFT, &used) else {
                 return not_paused(turn, plan, stage, ours, percent);
             };
+            if is_shifted_already(&turn, plan, percent) {
+                return let_go_by_someone_else(turn, plan, stage, percent);
+            }
             if let Some(doubt) = doubt(turn.seen, &plan.alarms) {
                 turn.note(doubt.clone());
                 return turn.wait(LOOK_SOON, format!("the shift is held: {doubt}"));
             }
             let before = turn.next.progress.set.unwrap_or(Percent::NONE);
             if let Some(drift) = drift(plan, turn.seen, before) {
+                if turn.now.duration_since(since) < DRIFT_TOLERANCE {
+                    return turn
+                        .wait(RETRY_AFTER, "the load balancer does not show the weights set before yet");
+                }
                 return rollback::begin(turn, Cause::Weights { detail: drift }, Some(stage));
             }
             let (now, id) = (turn.now, hook.id.clone());
@@ -345,13 +361,26 @@ fn not_paused(
     if passed
         || ours.weight.is_some_and(|weight| weight >= percent && drift(plan, turn.seen, weight).is_none())
     {
-        turn.next.progress.set = Some(percent);
-        turn.by(Actor::Person { name: "someone outside Tidegate".into() });
-        return advance(turn, plan, stage, "the deployment was let go on by someone else");
+        return let_go_by_someone_else(turn, plan, stage, percent);
     }
     let at = ours.stage.clone().unwrap_or_else(|| ours.status.as_str().to_owned());
     turn.note(format!("the deployment is in {at}"));
     turn.wait(LOOK_SOON, format!("the deployment has to reach the pause before the shift to {percent} %"))
+}
+
+/// Whether the load balancers show this stage's share although we did not let it go on: then the pause that waits is the next one's.
+fn is_shifted_already(turn: &Turn<'_>, plan: &Plan, percent: Percent) -> bool {
+    let before = turn.next.progress.set.unwrap_or(Percent::NONE);
+    !plan.measured_at.is_empty()
+        && turn.seen.weights.known().is_some()
+        && before < percent
+        && drift(plan, turn.seen, percent).is_none()
+}
+
+fn let_go_by_someone_else(mut turn: Turn<'_>, plan: &Plan, stage: usize, percent: Percent) -> Decision {
+    turn.next.progress.set = Some(percent);
+    turn.by(Actor::Person { name: "someone outside Tidegate".into() });
+    advance(turn, plan, stage, "the deployment was let go on by someone else")
 }
 
 /// The pause was ended by us: wait until ECS has moved the traffic, and see it on the load balancer.
