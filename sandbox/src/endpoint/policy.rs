@@ -53,8 +53,37 @@ pub(super) fn needs(home: &Home<'_>, service: &str, operation: &str, input: &Val
         "ecs" => ecs(home, operation, input),
         "elasticloadbalancing" => load_balancing(operation, input),
         "monitoring" => cloudwatch(home, operation, input),
+        "codebuild" => codebuild(home, operation, input),
+        "codepipeline" => codepipeline(home, operation, input),
         _ => vec![need(format!("{service}:{operation}"), "*")],
     }
+}
+
+fn codebuild(home: &Home<'_>, operation: &str, input: &Value) -> Vec<Need> {
+    let named =
+        ["name", "names", "projectName", "id", "ids"].into_iter().flat_map(|name| texts(&input[name]));
+    let projects = named.map(|name| {
+        // A build is `project:uuid`, or an ARN that ends so.
+        let name = name.rsplit_once('/').map_or(name.as_str(), |(_, name)| name);
+        home.arn("codebuild", &format!("project/{}", name.split(':').next().unwrap_or_default()))
+    });
+    let mut resources: Vec<String> = projects.collect();
+    if resources.is_empty() {
+        resources.push("*".to_owned());
+    }
+    resources.into_iter().map(|resource| need(format!("codebuild:{operation}"), resource)).collect()
+}
+
+/// Jobs have no ARN; approvals are given on the action.
+fn codepipeline(home: &Home<'_>, operation: &str, input: &Value) -> Vec<Need> {
+    let text = |member: &str| input[member].as_str();
+    let name = text("pipelineName").or(text("name")).or(input["pipeline"]["name"].as_str());
+    let parts = [name, text("stageName"), text("actionName")];
+    let resource = match name {
+        None => "*".to_owned(),
+        Some(_) => home.arn("codepipeline", &parts.into_iter().flatten().collect::<Vec<_>>().join("/")),
+    };
+    vec![need(format!("codepipeline:{operation}"), resource)]
 }
 
 fn need(action: impl Into<String>, resource: impl Into<String>) -> Need {
@@ -325,6 +354,26 @@ mod tests {
         assert!(allowed(&policy, "DescribeServices", &json!({"cluster": "prod", "services": ["a", "b"]})));
         let arn = "arn:aws:ecs:eu-west-1:1:service/test/b";
         assert!(!allowed(&policy, "DescribeServices", &json!({"cluster": "prod", "services": ["a", arn]})));
+    }
+
+    #[test]
+    fn builds_and_approvals_are_named_by_what_they_belong_to() {
+        let needed = |service: &str, operation: &str, input: Value| {
+            let needs = needs(&HOME, service, operation, &input).into_iter();
+            needs.map(|need| format!("{} {}", need.action, need.resource)).collect::<Vec<_>>()
+        };
+        let project = "arn:aws:codebuild:eu-west-1:1:project/shop";
+        for id in ["shop:1-2", "arn:aws:codebuild:eu-west-1:1:build/shop:1-2"] {
+            let builds = needed("codebuild", "BatchGetBuilds", json!({"ids": [id]}));
+            assert_eq!(builds, [format!("codebuild:BatchGetBuilds {project}")]);
+        }
+        let started = needed("codebuild", "StartBuild", json!({"projectName": "shop"}));
+        assert_eq!(started, [format!("codebuild:StartBuild {project}")]);
+        let approval = json!({"pipelineName": "p", "stageName": "s", "actionName": "a", "token": "t"});
+        let approved = needed("codepipeline", "PutApprovalResult", approval);
+        assert_eq!(approved, ["codepipeline:PutApprovalResult arn:aws:codepipeline:eu-west-1:1:p/s/a"]);
+        let answered = needed("codepipeline", "PutJobSuccessResult", json!({"jobId": "1"}));
+        assert_eq!(answered, ["codepipeline:PutJobSuccessResult *"]);
     }
 
     #[test]
