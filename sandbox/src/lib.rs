@@ -5,11 +5,14 @@
 //! emulator has them with a data plane, and passes every other call on to ministack.
 
 pub mod cloudwatch;
+pub mod codebuild;
+pub mod codepipeline;
 pub mod demo;
 pub mod ecs;
 pub mod elb;
 pub mod endpoint;
 pub mod events;
+mod ids;
 pub mod images;
 pub mod load;
 pub mod local;

@@ -1,5 +1,20 @@
 //! The whole local AWS, put together: ministack, the endpoint in front of it, ECS, load balancers, CloudWatch, the event bus, and
 //! Tidegate deployed into it from its own template.
+//!
+//! Whose the ways into Tidegate are:
+//!
+//! | what | who |
+//! |---|---|
+//! | events of ECR pushes, CodeBuild, CodePipeline, ECS, alarms | the sandbox's [`Dispatcher`], to the rules in ministack |
+//! | `Object Created` of a bucket with `EventBridgeConfiguration` | ministack, to its own rules (the dispatcher never sees it) |
+//! | `PutEvents` with a source other than `aws.*` | ministack, to its own rules |
+//! | SNS to SQS, to functions | ministack |
+//! | function URLs | ministack; the endpoint passes them on by their Host header |
+//! | schedules, DynamoDB streams, SQS to functions | ministack |
+//!
+//! A function URL `https://ID.lambda-url.REGION.on.aws/` is reached at the endpoint as `http://ID.lambda-url.REGION.localhost:PORT/`:
+//! browsers resolve every name below `localhost` to this machine. Clients that do not can send the Host header themselves, or
+//! use `http://127.0.0.1:PORT/_aws/lambda-url/ID/`.
 
 pub mod admin;
 pub mod shop;
@@ -14,6 +29,8 @@ use anyhow::{Context, Result};
 use tokio::sync::Notify;
 
 use crate::cloudwatch::{self, CloudWatch};
+use crate::codebuild::{self, CodeBuild};
+use crate::codepipeline::{self, CodePipeline};
 use crate::ecs::{Ecs, Identity, Ports, Settings};
 use crate::elb::{self, Elb};
 use crate::endpoint::{Endpoint, Iam};
@@ -49,6 +66,8 @@ pub struct Options {
     pub weight_propagation: Duration,
     /// The level the functions log at.
     pub log_level: String,
+    /// The timing of CodePipeline.
+    pub pipelines: codepipeline::Options,
 }
 
 /// What of Tidegate is deployed.
@@ -79,6 +98,7 @@ impl Options {
             ecs,
             weight_propagation: Duration::ZERO,
             log_level: "INFO".into(),
+            pipelines: codepipeline::Options::new(ACCOUNT, REGION),
         }
     }
 }
@@ -150,6 +170,16 @@ impl Local {
         endpoint.register("ecs", Arc::new(ecs.clone()));
         endpoint.register("elasticloadbalancing", Arc::new(elb.clone()));
         endpoint.register("monitoring", Arc::new(cloudwatch.clone()));
+        let builds = codebuild::Options::new(ACCOUNT, REGION);
+        endpoint.register(
+            "codebuild",
+            Arc::new(CodeBuild::new(builds, client.clone(), Arc::new(events.clone()))),
+        );
+        let pipelines = options.pipelines.clone();
+        endpoint.register(
+            "codepipeline",
+            Arc::new(CodePipeline::start(pipelines, client.clone(), Arc::new(events.clone()))),
+        );
         endpoint.mount(elb.admin());
         endpoint.mount(cloudwatch.admin());
         endpoint.mount(events.admin());
@@ -235,3 +265,8 @@ async fn deploy(client: &Client, tidegate: &Tidegate) -> Result<Deployed> {
     };
     ministack::deploy(client, &deployment).await
 }
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod ways_in_tests;

@@ -46,6 +46,13 @@ impl Client {
         Self { http, authority: addr.to_string(), region: region.to_owned(), credentials }
     }
 
+    /// The same endpoint with the keys of a session, as `AssumeRole` gives them.
+    pub fn with_session(&self, access_key: &str, secret: &str, session_token: &str) -> Self {
+        let credentials =
+            Credentials::new(access_key, secret, Some(session_token.to_owned()), None, "sandbox session");
+        Self { credentials, ..self.clone() }
+    }
+
     /// The region calls are signed for.
     pub fn region(&self) -> &str {
         &self.region
@@ -163,6 +170,12 @@ fn form_encode(params: &[(&str, &str)]) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
+/// The path of an object in S3, for [`Client::rest`].
+pub(crate) fn object_path(bucket: &str, key: &str) -> String {
+    let segments = key.split('/').map(escape).collect::<Vec<_>>();
+    format!("/{bucket}/{}", segments.join("/"))
+}
+
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -204,7 +217,7 @@ fn element(xml: &str, name: &str) -> Option<String> {
 
 /// The leaves of each `<member>` of an answer in the query protocol, in document order of their ends, and last those outside any
 /// member.
-pub(super) fn records(xml: &str) -> Vec<BTreeMap<String, String>> {
+pub(crate) fn records(xml: &str) -> Vec<BTreeMap<String, String>> {
     use quick_xml::events::Event;
 
     let mut reader = quick_xml::Reader::from_str(xml);

@@ -26,6 +26,7 @@ mod deploy;
 mod process;
 
 pub use client::Client;
+pub(crate) use client::{object_path, records};
 pub use deploy::{Deployed, Deployment, deploy};
 pub use process::{Options, Process};
 

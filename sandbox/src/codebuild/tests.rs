@@ -1,0 +1,251 @@
+//! Builds through the official SDK, the endpoint, and S3.
+
+use std::net::Ipv4Addr;
+
+use aws_sdk_codebuild::Client;
+use aws_sdk_codebuild::error::ProvideErrorMetadata as _;
+use aws_sdk_codebuild::types::{
+    ArtifactPackaging, ArtifactsType, Build, BuildPhaseType, ComputeType, EnvironmentType,
+    EnvironmentVariable, ProjectArtifacts, ProjectEnvironment, ProjectSource, SourceType, StatusType,
+};
+use axum::Router;
+use axum::routing::get;
+use serde_json::json;
+
+use super::*;
+use crate::endpoint::Endpoint;
+use crate::local::testing::{Stage, eventually, sdk_config};
+use crate::ports::ServiceEvent;
+
+/// Remembers events.
+#[derive(Default)]
+struct Events(Mutex<Vec<ServiceEvent>>);
+
+impl EventSink for Events {
+    fn emit(&self, event: ServiceEvent) {
+        lock(&self.0).push(event);
+    }
+}
+
+struct Setup {
+    client: Client,
+    events: Arc<Events>,
+    _endpoint: Endpoint,
+}
+
+/// CodeBuild alone; there is no S3.
+async fn setup(change: impl FnOnce(&mut Options)) -> Setup {
+    let endpoint = Endpoint::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let events = Arc::new(Events::default());
+    let mut options = Options::new("111122223333", "eu-central-1");
+    change(&mut options);
+    let nowhere =
+        crate::ministack::Client::new((Ipv4Addr::LOCALHOST, 9).into(), "eu-central-1", "test", "test");
+    endpoint.register("codebuild", Arc::new(CodeBuild::new(options, nowhere, events.clone())));
+    let client = Client::from_conf(sdk_config!(aws_sdk_codebuild, endpoint.url()));
+    Setup { client, events, _endpoint: endpoint }
+}
+
+async fn create(client: &Client, name: &str, script: &Value) {
+    let source = ProjectSource::builder().r#type(SourceType::NoSource).buildspec(script.to_string());
+    let artifacts = ProjectArtifacts::builder()
+        .r#type(ArtifactsType::S3)
+        .location("out")
+        .name("shop.zip")
+        .packaging(ArtifactPackaging::Zip);
+    let variable =
+        EnvironmentVariable::builder().name("REPO").value("111122223333.dkr.ecr/shop").build().unwrap();
+    let environment = ProjectEnvironment::builder()
+        .r#type(EnvironmentType::LinuxContainer)
+        .image("aws/codebuild/standard:7.0")
+        .compute_type(ComputeType::BuildGeneral1Small)
+        .environment_variables(variable);
+    client
+        .create_project()
+        .name(name)
+        .source(source.build().unwrap())
+        .artifacts(artifacts.build().unwrap())
+        .environment(environment.build().unwrap())
+        .service_role("arn:aws:iam::111122223333:role/build")
+        .concurrent_build_limit(2)
+        .send()
+        .await
+        .unwrap();
+}
+
+async fn start(client: &Client, project: &str, variables: &[(&str, &str)]) -> Build {
+    let mut request = client.start_build().project_name(project).source_version("4f1c");
+    for (name, value) in variables {
+        let variable = EnvironmentVariable::builder().name(*name).value(*value).build().unwrap();
+        request = request.environment_variables_override(variable);
+    }
+    request.send().await.unwrap().build_value.unwrap()
+}
+
+async fn ended(client: &Client, id: &str) -> Build {
+    let look = || async {
+        let answer = client.batch_get_builds().ids(id).send().await.unwrap();
+        let build = answer.builds.unwrap().remove(0);
+        build.build_complete.then_some(build)
+    };
+    eventually("the build's end", look).await
+}
+
+fn failures(build: &Build) -> Vec<(BuildPhaseType, String)> {
+    let phases = build.phases().iter().filter(|phase| phase.phase_status() == Some(&StatusType::Failed));
+    phases
+        .map(|phase| {
+            let message = phase.contexts().first().and_then(|context| context.message());
+            (phase.phase_type().unwrap().clone(), message.unwrap_or_default().to_owned())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_build_runs_succeeds_and_is_told_of() {
+    let setup = setup(|_| {}).await;
+    let exported = json!({"IMAGE_URI": "${REPO}@${DIGEST}"});
+    create(&setup.client, "shop", &json!({"secs": 0.3, "exported": exported})).await;
+    let build = start(&setup.client, "shop", &[("DIGEST", "sha256:1")]).await;
+    assert_eq!((build.build_status(), build.build_complete), (Some(&StatusType::InProgress), false));
+    let build = ended(&setup.client, build.id().unwrap()).await;
+    assert_eq!(build.build_status(), Some(&StatusType::Succeeded));
+    let variable = &build.exported_environment_variables()[0];
+    assert_eq!(
+        (variable.name(), variable.value()),
+        (Some("IMAGE_URI"), Some("111122223333.dkr.ecr/shop@sha256:1"))
+    );
+    assert_eq!((build.resolved_source_version(), build.build_number), (Some("4f1c"), Some(1)));
+    assert!(build.logs().unwrap().deep_link().unwrap().contains("/aws/codebuild/shop"));
+    assert_eq!(build.phases().len(), 11);
+
+    let told = || async { Some(lock(&setup.events.0).clone()).filter(|events| events.len() == 2) };
+    let events = eventually("the second event", told).await;
+    let status = |event: &ServiceEvent| event.detail["build-status"].as_str().unwrap().to_owned();
+    assert_eq!(events.iter().map(status).collect::<Vec<_>>(), ["IN_PROGRESS", "SUCCEEDED"]);
+    let event = &events[1];
+    assert_eq!(
+        (event.source.as_str(), event.detail_type.as_str()),
+        ("aws.codebuild", "CodeBuild Build State Change")
+    );
+    assert_eq!(event.resources, [build.arn().unwrap()]);
+    assert_eq!(event.detail["build-id"], build.arn().unwrap());
+    assert_eq!(event.detail["current-phase"], "COMPLETED");
+    let information = &event.detail["additional-information"];
+    assert_eq!(information["build-complete"], true);
+    assert!(information["build-start-time"].as_str().unwrap().ends_with('M'), "{information}");
+    let all = event.detail.to_string();
+    assert!(!all.contains("exported") && !all.contains("shop@sha256"), "{all}");
+}
+
+#[tokio::test]
+async fn a_check_asks_the_candidate_itself() {
+    let setup = setup(|_| {}).await;
+    let socket = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    let candidate = Router::new().route("/", get(async || ([("x-version", "2")], "ready")));
+    tokio::spawn(async move { axum::serve(socket, candidate).await });
+    let check = json!({"url": "${CANDIDATE}/", "expect_version": "${VERSION}", "expect_body": "ready", "requests": 3});
+    create(&setup.client, "verify", &json!({"http_check": check})).await;
+    let verify = async |version: &str, url: &str| {
+        let build = start(&setup.client, "verify", &[("CANDIDATE", url), ("VERSION", version)]).await;
+        ended(&setup.client, build.id().unwrap()).await
+    };
+    assert_eq!(verify("2", &url).await.build_status(), Some(&StatusType::Succeeded));
+    let build = verify("1", &url).await;
+    assert_eq!(build.build_status(), Some(&StatusType::Failed));
+    let message = format!("GET {url}/ (1 of 3): answered by version 2, expected 1");
+    assert_eq!(failures(&build), [(BuildPhaseType::Build, message)]);
+    let build = verify("2", "http://127.0.0.1:9").await;
+    assert_eq!(build.build_status(), Some(&StatusType::Failed));
+}
+
+#[tokio::test]
+async fn builds_are_stopped_limited_and_time_out() {
+    let setup = setup(|options| options.minute = Duration::from_millis(60)).await;
+    let client = &setup.client;
+    create(client, "slow", &json!({"secs": 100})).await;
+    let (first, second) = (start(client, "slow", &[]).await, start(client, "slow", &[]).await);
+    let error = client.start_build().project_name("slow").send().await.unwrap_err();
+    assert!(error.into_service_error().is_account_limit_exceeded_exception());
+    let stopped = client.stop_build().id(first.id().unwrap()).send().await.unwrap().build_value.unwrap();
+    assert_eq!(stopped.build_status(), Some(&StatusType::Stopped));
+    let late = ended(client, second.id().unwrap()).await;
+    assert_eq!(late.build_status(), Some(&StatusType::TimedOut));
+    let told = || async { Some(lock(&setup.events.0).clone()).filter(|events| events.len() == 4) };
+    let events = eventually("both ends", told).await;
+    let status = |event: &ServiceEvent| event.detail["build-status"].as_str().unwrap().to_owned();
+    let mut ends: Vec<String> = events.iter().map(status).collect();
+    ends.sort();
+    assert_eq!(ends, ["FAILED", "IN_PROGRESS", "IN_PROGRESS", "STOPPED"]);
+    let ids = client.list_builds_for_project().project_name("slow").send().await.unwrap().ids.unwrap();
+    assert_eq!(ids, [second.id().unwrap(), first.id().unwrap()]);
+}
+
+#[tokio::test]
+async fn what_aws_refuses_is_refused_with_its_codes() {
+    let setup = setup(|_| {}).await;
+    let client = &setup.client;
+    create(client, "shop", &json!({"secs": 100})).await;
+    let token = |version: &str| {
+        client.start_build().project_name("shop").source_version(version).idempotency_token("once").send()
+    };
+    let (first, again) = (token("1").await.unwrap(), token("1").await.unwrap());
+    assert_eq!(first.build_value().unwrap().id(), again.build_value().unwrap().id());
+    let codes = [
+        token("2").await.unwrap_err().code().map(str::to_owned),
+        client.start_build().project_name("none").send().await.unwrap_err().code().map(str::to_owned),
+        client.stop_build().id("shop:none").send().await.unwrap_err().code().map(str::to_owned),
+        client.batch_get_builds().ids("none").send().await.unwrap_err().code().map(str::to_owned),
+        client
+            .list_builds_for_project()
+            .project_name("none")
+            .send()
+            .await
+            .unwrap_err()
+            .code()
+            .map(str::to_owned),
+    ];
+    let (invalid, missing) = ("InvalidInputException", "ResourceNotFoundException");
+    assert_eq!(codes.map(Option::unwrap), [invalid, missing, missing, invalid, missing]);
+    let answer = client.batch_get_builds().ids("shop:none").send().await.unwrap();
+    assert_eq!(answer.builds_not_found(), ["shop:none"]);
+    let answer = client.batch_get_projects().names("shop").names("none").send().await.unwrap();
+    assert_eq!((answer.projects().len(), answer.projects_not_found()), (1, &["none".to_owned()][..]));
+    client.delete_project().name("shop").send().await.unwrap();
+    assert!(client.list_projects().send().await.unwrap().projects().is_empty());
+    // The builds stay.
+    let id = first.build_value().unwrap().id().unwrap();
+    assert_eq!(client.batch_get_builds().ids(id).send().await.unwrap().builds().len(), 1);
+}
+
+#[tokio::test]
+async fn artifacts_are_in_s3_and_the_event_reaches_a_function() {
+    let stage = Stage::up(|_| {}).await;
+    stage.create_bucket("out").await;
+    let function = stage.function("intake", "", json!([])).await;
+    stage
+        .rule(
+            "builds",
+            json!({"source": ["aws.codebuild"], "detail": {"build-status": ["SUCCEEDED"]}}),
+            &function,
+        )
+        .await;
+    let client = Client::from_conf(sdk_config!(aws_sdk_codebuild, stage.local.endpoint.url()));
+    let files = json!({"imageDetail.json": {"ImageURI": "shop@${DIGEST}"}});
+    create(&client, "shop", &json!({"artifact": {"files": files}})).await;
+    let build = start(&client, "shop", &[("DIGEST", "sha256:1")]).await;
+    let event = stage.told().await;
+    assert_eq!(event["detail"]["build-id"], build.arn().unwrap());
+    let artifact = &event["detail"]["additional-information"]["artifact"];
+    assert_eq!(artifact["location"], "arn:aws:s3:::out/shop.zip");
+    let build = ended(&client, build.id().unwrap()).await;
+    let artifacts = build.artifacts().unwrap();
+    assert_eq!(artifacts.sha256_sum(), artifact["sha256sum"].as_str());
+    assert_eq!(artifacts.md5_sum().map(str::len), Some(32));
+    let object = stage.object("out", "shop.zip").await;
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(object)).unwrap();
+    let detail: Value = serde_json::from_reader(archive.by_name("imageDetail.json").unwrap()).unwrap();
+    assert_eq!(detail, json!({"ImageURI": "shop@sha256:1"}));
+    stage.local.stop().await.unwrap();
+}
