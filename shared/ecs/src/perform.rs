@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use aws_sdk_ecs::Client;
+use aws_sdk_ecs::config::retry::RetryConfig;
 use aws_sdk_ecs::types::{
     DeploymentLifecycleHookAction, ServiceDeploymentStatus, StopServiceDeploymentStopType,
 };
@@ -61,7 +62,10 @@ impl EcsAdapter {
             return Ok(());
         }
         let body = SendBody::new(&candidate.request(release));
-        let call = client.register_task_definition().family(from.family()).customize().interceptor(body);
+        // Never tried again by the SDK: an answer that was lost may be that of a revision that is registered. The next look tells.
+        let once = aws_sdk_ecs::config::Builder::new().retry_config(RetryConfig::disabled());
+        let call = client.register_task_definition().family(from.family()).customize();
+        let call = call.config_override(once).interceptor(body);
         let sent = call.send().await.map_err(|error| port_error("ecs:RegisterTaskDefinition", error))?;
         let arn = sent.task_definition().and_then(|registered| registered.task_definition_arn());
         tracing::info!(task_definition = arn, release = %release, "registered");
