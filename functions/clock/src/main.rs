@@ -1,15 +1,20 @@
-//! `clock`: the guarantee. Woken every minute, it wakes what is due at its second and finds pushes whose event was lost.
+//! `clock`: the guarantee. Woken every minute, it wakes what is due at its second, finds pushes and builds whose event was lost, and answers
+//! the manual approvals of pipelines.
 
 mod handler;
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
 use tidegate_assembly::Start;
+use tidegate_runtime::ways_in::Sources;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     tidegate_runtime::telemetry::init();
     let start = Start::from_env().await?;
-    let (home, images) = (start.home(), start.images());
-    run(service_fn(|_: LambdaEvent<Value>| handler::handle(&home, &images))).await
+    let home = start.home();
+    let (images, builds, s3, pipelines) =
+        (start.images(), start.builds(), start.objects(), start.pipelines());
+    let sources = Sources { images: &images, builds: &builds, objects: &s3, artifacts: &s3 };
+    run(service_fn(|_: LambdaEvent<Value>| handler::handle(&home, sources, &pipelines))).await
 }

@@ -1,30 +1,83 @@
 //! Decode, one call, encode.
 
 use lambda_runtime::Error;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tidegate_core::history::Actor;
 use tidegate_core::ids::Image;
+use tidegate_core::ports::ObjectAt;
 use tidegate_runtime::Home;
 use tidegate_runtime::arrivals::Pushed;
+use tidegate_runtime::ways_in::Sources;
+use tidegate_runtime::ways_in::builds::BuildChanged;
+use tidegate_runtime::ways_in::manifests::{Manifested, ObjectWritten};
+use tidegate_wire::codebuild::BuildStateChange;
+use tidegate_wire::ecr::ImageAction;
 use tidegate_wire::envelope::{Envelope, Origins};
 use tidegate_wire::event::Event;
+use tidegate_wire::s3::ObjectCreated;
 
 /// Handles one event. An error has Lambda try again and at last put the event into the dead-letter queue.
-pub(crate) async fn handle(home: &Home, origins: &Origins, payload: Value) -> Result<Value, Error> {
+pub(crate) async fn handle(
+    home: &Home,
+    sources: Sources<'_>,
+    origins: &Origins,
+    payload: Value,
+) -> Result<Value, Error> {
     let (envelope, event) = Event::from_value(&payload, origins)?;
-    let Some(pushed) = pushed(&envelope, &event) else {
-        tracing::info!(event.id = %envelope.id, event.title = %envelope.title(), "passed over");
-        return Ok(json!({ "passed_over": envelope.title() }));
+    let outcomes: Map<String, Value> = match &event {
+        Event::EcrImage(action) => match pushed(&envelope, action) {
+            Some(pushed) => {
+                told(home.image_pushed(&pushed).await?.iter().map(|(s, a)| (s.to_string(), a.word())))
+            }
+            None => return passed_over(&envelope),
+        },
+        Event::CodeBuild(change) => {
+            let outcomes = home.build_changed(sources, &build(&envelope, change)).await?;
+            told(outcomes.iter().map(|(service, word)| (service.to_string(), *word)))
+        }
+        Event::S3Object(created) => {
+            match home.manifest_written(sources, &object(&envelope, created)).await? {
+                Manifested::Taken(service, taken) => told([(service.to_string(), taken.word())].into_iter()),
+                Manifested::NotWatched | Manifested::Overtaken => return passed_over(&envelope),
+            }
+        }
+        Event::ReleaseRequested(request) => {
+            let by = actor(&envelope);
+            let taken = home.requested(sources.images, request, envelope.time, &by, &envelope.id).await?;
+            told([(request.service.to_string(), taken.word())].into_iter())
+        }
+        Event::EcrReplication(_)
+        | Event::EcrScan(_)
+        | Event::InspectorScan(_)
+        | Event::InspectorFinding(_)
+        | Event::Alarm(_)
+        | Event::AlarmContributor(_)
+        | Event::EcsDeployment(_)
+        | Event::EcsHook(_)
+        | Event::EcsServiceAction(_)
+        | Event::EcsTask(_)
+        | Event::CodePipeline(_)
+        | Event::Ignored { .. } => return passed_over(&envelope),
     };
-    let outcomes = home.image_pushed(&pushed).await?;
-    let services: serde_json::Map<String, Value> =
-        outcomes.iter().map(|(service, admission)| (service.to_string(), admission.word().into())).collect();
-    Ok(json!({ "services": services }))
+    tracing::info!(event.id = %envelope.id, event.title = %event, outcomes = %json!(outcomes), "handled");
+    Ok(json!({ "services": outcomes }))
+}
+
+fn passed_over(envelope: &Envelope) -> Result<Value, Error> {
+    tracing::info!(event.id = %envelope.id, event.title = %envelope.title(), "passed over");
+    Ok(json!({ "passed_over": envelope.title() }))
+}
+
+fn told<'a>(outcomes: impl Iterator<Item = (String, &'a str)>) -> Map<String, Value> {
+    outcomes.map(|(service, word)| (service, word.into())).collect()
+}
+
+fn actor(envelope: &Envelope) -> Actor {
+    Actor::Event { source: envelope.source.clone(), id: envelope.id.clone() }
 }
 
 /// The pushed image, when the event is one of a push that can start a release.
-fn pushed(envelope: &Envelope, event: &Event) -> Option<Pushed> {
-    let Event::EcrImage(action) = event else { return None };
+fn pushed(envelope: &Envelope, action: &ImageAction) -> Option<Pushed> {
     let Image { repository, digest, tag, .. } = action.pushed(envelope)?;
     Some(Pushed {
         account: envelope.account.clone(),
@@ -33,7 +86,32 @@ fn pushed(envelope: &Envelope, event: &Event) -> Option<Pushed> {
         tag: tag?,
         digest,
         pushed_at: envelope.time,
-        by: Actor::Event { source: envelope.source.clone(), id: envelope.id.clone() },
+        by: actor(envelope),
         delivery: Some(envelope.id.clone()),
     })
+}
+
+fn build(envelope: &Envelope, change: &BuildStateChange) -> BuildChanged {
+    BuildChanged {
+        account: envelope.account.clone(),
+        region: envelope.region.clone(),
+        project: change.project.clone(),
+        build: change.build.clone(),
+        status: change.status.to_string(),
+        log_url: change.log.clone(),
+        at: envelope.time,
+        by: Actor::Event { source: envelope.source.clone(), id: change.build.clone() },
+    }
+}
+
+fn object(envelope: &Envelope, created: &ObjectCreated) -> ObjectWritten {
+    let at = ObjectAt {
+        bucket: created.bucket.name.clone(),
+        key: created.object.key.clone(),
+        version: created.object.version.clone(),
+        etag: created.object.etag.clone(),
+    };
+    let sequencer = created.object.sequencer.as_str().to_owned();
+    let by = Actor::Event { source: envelope.source.clone(), id: at.to_string() };
+    ObjectWritten { at, sequencer, written_at: envelope.time, by }
 }

@@ -1,10 +1,12 @@
-//! `intake`: turns events into releases. Woken by EventBridge (an image pushed to ECR).
+//! `intake`: turns events into releases. Woken by EventBridge: an image pushed to ECR, a build that ended, a manifest written to a bucket,
+//! a release that somebody asks for.
 
 mod handler;
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
 use tidegate_assembly::Start;
+use tidegate_runtime::ways_in::Sources;
 use tidegate_wire::envelope::Origins;
 
 #[tokio::main]
@@ -13,5 +15,8 @@ async fn main() -> Result<(), Error> {
     let start = Start::from_env().await?;
     let origins = Origins::home(start.config.account.clone(), start.config.region.clone());
     let home = start.home();
-    run(service_fn(|event: LambdaEvent<Value>| handler::handle(&home, &origins, event.payload))).await
+    let (images, builds, s3) = (start.images(), start.builds(), start.objects());
+    let sources = Sources { images: &images, builds: &builds, objects: &s3, artifacts: &s3 };
+    run(service_fn(|event: LambdaEvent<Value>| handler::handle(&home, sources, &origins, event.payload)))
+        .await
 }

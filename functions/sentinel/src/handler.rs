@@ -12,7 +12,11 @@ use tidegate_wire::envelope::{Envelope, Origins};
 use tidegate_wire::event::Event;
 
 /// Handles one event. An error has Lambda try again and at last put the event into the dead-letter queue.
-pub(crate) async fn handle(world: &World, origins: &Origins, event: LambdaEvent<Value>) -> Result<Value, Error> {
+pub(crate) async fn handle(
+    world: &World,
+    origins: &Origins,
+    event: LambdaEvent<Value>,
+) -> Result<Value, Error> {
     let until = deadline(Timestamp::now(), event.context.deadline);
     let (envelope, event) = Event::from_value(&event.payload, origins)?;
     let title = event.to_string();
@@ -46,6 +50,7 @@ fn noticed(envelope: &Envelope, event: &Event) -> Option<(Watched, Hint)> {
         | Event::CodeBuild(_)
         | Event::CodePipeline(_)
         | Event::S3Object(_)
+        | Event::ReleaseRequested(_)
         | Event::Ignored { .. } => None,
     }
 }

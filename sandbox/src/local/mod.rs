@@ -252,6 +252,10 @@ async fn deploy(client: &Client, tidegate: &Tidegate) -> Result<Deployed> {
         ("ClusterArns", format!("arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/*")),
         ("RepositoryArns", format!("arn:aws:ecr:{REGION}:{ACCOUNT}:repository/*")),
         ("InfrastructureRoleArns", INFRASTRUCTURE_ROLE.to_owned()),
+        ("BuildProjectArns", format!("arn:aws:codebuild:{REGION}:{ACCOUNT}:project/*")),
+        ("BuildArtifactBucketArns", "arn:aws:s3:::builds".to_owned()),
+        ("ManifestBucketArns", "arn:aws:s3:::releases".to_owned()),
+        ("PipelineArns", format!("arn:aws:codepipeline:{REGION}:{ACCOUNT}:*")),
         ("Architecture", "x86_64".to_owned()),
     ];
     let deployment = Deployment {

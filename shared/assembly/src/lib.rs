@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use tidegate_artifacts::S3Reader;
 use tidegate_aws::SdkConfig;
 use tidegate_builds::CodeBuildAdapter;
 use tidegate_core::ports::Waker;
 use tidegate_images::EcrAdapter;
 use tidegate_ledger::DynamoLedger;
 use tidegate_messages::SnsMessenger;
+use tidegate_pipelines::CodePipelineAdapter;
 use tidegate_runtime::config::{Config, ConfigError};
 use tidegate_runtime::time::SystemTime;
 use tidegate_runtime::{Home, World};
@@ -73,5 +75,25 @@ impl Start {
     /// ECR.
     pub fn images(&self) -> EcrAdapter {
         EcrAdapter::new(self.aws.clone())
+    }
+
+    /// CodeBuild.
+    pub fn builds(&self) -> CodeBuildAdapter {
+        CodeBuildAdapter::new(&self.aws)
+    }
+
+    /// S3.
+    pub fn objects(&self) -> S3Reader {
+        S3Reader::new(&self.aws)
+    }
+
+    /// CodePipeline.
+    pub fn pipelines(&self) -> CodePipelineAdapter {
+        CodePipelineAdapter::new(&self.aws)
+    }
+
+    /// ECS, for its task definitions alone.
+    pub fn definitions(&self) -> tidegate_ecs::EcsAdapter {
+        tidegate_ecs::EcsAdapter::new(self.aws.clone())
     }
 }

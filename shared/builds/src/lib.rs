@@ -1,4 +1,6 @@
-//! IO: the CodeBuild adapter: builds that try a candidate.
+//! IO: the CodeBuild adapter: builds that try a candidate, and what builds made.
+
+mod made;
 
 use std::collections::BTreeMap;
 

@@ -287,6 +287,36 @@ fn write(
     ReleaseWrite { expected: Some(old.version), release: next, entry: Some(entry) }
 }
 
+/// Writes something into a service's history that leads to no release: a build that failed, a request that cannot be followed.
+pub fn note(
+    head: &ServiceHead,
+    service: &ServiceName,
+    by: Actor,
+    told: (String, String),
+    once: Option<(String, Timestamp)>,
+    now: Timestamp,
+) -> Commit {
+    let version = head.version + 1;
+    let (what, why) = told;
+    let entry = Entry {
+        version,
+        at: now,
+        actor: by,
+        what,
+        why,
+        saw: Vec::new(),
+        effects: Vec::new(),
+        measured: None,
+    };
+    let head = HeadWrite {
+        service: service.clone(),
+        expected: Some(head.version),
+        head: ServiceHead { version, ..head.clone() },
+        entry: Some(entry),
+    };
+    Commit { releases: Vec::new(), head: Some(head), once }
+}
+
 /// What a person can ask of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {

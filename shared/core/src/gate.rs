@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::history::{Actor, Entry};
 use crate::policy::{Allowed, Approval, Scan, SeverityName};
 use crate::ports::{Commit, ReleaseWrite};
-use crate::release::{Phase, Release, Wake};
+use crate::release::{Outcome, Phase, Release, Wake};
 
 /// An approval gate as the plan has it: the policy's words, with the people already looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -288,6 +288,34 @@ pub fn attempted(release: &Release, why: &NotCounted, now: Timestamp) -> Option<
     };
     let write = ReleaseWrite { expected: Some(release.version), release: next, entry: Some(entry) };
     Some(Commit { releases: vec![write], ..Commit::default() })
+}
+
+/// What a gate has come to; `None` while it is open or not reached. Derived from where the release is, so that it can be asked at any
+/// time: a release that is turned back after its approval is no approved release any more.
+pub fn decided(release: &Release, gate: usize) -> Option<(bool, String)> {
+    let plan = release.plan.as_ref()?;
+    let is_it = |stage: &crate::plan::Stage| *stage == crate::plan::Stage::Approve { gate };
+    let at = plan.stages.iter().position(is_it)?;
+    let passed = || {
+        let given = release.gates.get(&at).map(|opened| opened.given.as_slice()).unwrap_or_default();
+        let names: Vec<&str> = given.iter().map(|given| given.approver.as_str()).collect();
+        if names.is_empty() {
+            "it expired, and the policy says to go on".to_owned()
+        } else {
+            format!("approved by {}", names.join(", "))
+        }
+    };
+    let turned_back = |why: String| Some((false, why));
+    match &release.phase {
+        Phase::Queued | Phase::Preparing { .. } => None,
+        Phase::Running { stage, .. } => (*stage > at).then(|| (true, passed())),
+        Phase::RollingBack { cause, .. } => turned_back(cause.to_string()),
+        Phase::Settling { outcome: Outcome::Promoted, .. }
+        | Phase::Ended { outcome: Outcome::Promoted, .. } => Some((true, passed())),
+        Phase::Settling { outcome, .. } | Phase::Ended { outcome, .. } => {
+            turned_back(release.cause().map_or_else(|| outcome.word().to_owned(), ToString::to_string))
+        }
+    }
 }
 
 /// What a scan of the image found.

@@ -365,6 +365,7 @@ fn gates(policy: &Policy, bypass_freeze: Option<&str>) -> Gates {
                 expires: Span::four_hours(),
                 on_expiry: OnExpiry::Reject,
                 not_by_requester: true,
+                pipeline: None,
             };
             let because = Some(format!("it passes the freeze: {why}"));
             approvals.insert(0, ApprovalGate { approvers: approvers(&approval), approval, because });

@@ -14,7 +14,7 @@ use crate::ids::{
 use crate::observation::{
     AlarmSeen, DeploymentSeen, ImageSeen, RuleSeen, ServiceHead, ServiceSeen, TaskDefinitionSeen,
 };
-use crate::policy::Policy;
+use crate::policy::{PipelineAction, Policy};
 use crate::release::Release;
 
 /// What kind of failure a call met: each asks for another answer.
@@ -127,6 +127,10 @@ pub enum Watched {
     /// An ECS service by name, in whichever cluster: events of services that still have the old, short ARN do not name it, and looking at a
     /// release once more changes nothing.
     EcsService(crate::ids::AccountId, crate::ids::Region, crate::ids::EcsServiceName),
+    /// A CodeBuild project whose builds are released.
+    BuildProject(crate::ids::AccountId, crate::ids::Region, String),
+    /// A bucket that release manifests are written to.
+    Bucket(String),
 }
 
 /// The ledger.
@@ -152,6 +156,117 @@ pub trait Ledger: Send + Sync {
     async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Vec<Entry>, PortError>;
     /// Writes a change; [`ErrorKind::Conflict`] when any condition does not hold.
     async fn commit(&self, commit: Commit) -> Result<(), PortError>;
+}
+
+/// What a build made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BuildMade {
+    /// Its id: `project:uuid`.
+    pub id: String,
+    /// The project.
+    pub project: String,
+    /// How it went, as AWS spells it: `SUCCEEDED`, …
+    pub status: String,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// The variables its buildspec exports.
+    pub exported: BTreeMap<String, String>,
+    /// The commit, or the version of the source, it was made from.
+    pub source_version: Option<String>,
+    /// Who or what started it.
+    pub initiator: Option<String>,
+    /// Where its log is read.
+    pub log_url: Option<String>,
+    /// Where its artifacts are, the first one first.
+    pub artifacts: Vec<ObjectAt>,
+}
+
+/// Where an object is, and which of its versions is meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObjectAt {
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+    /// The version; the newest without.
+    pub version: Option<String>,
+    /// The entity tag it must have.
+    pub etag: Option<String>,
+}
+
+impl std::fmt::Display for ObjectAt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.key)
+    }
+}
+
+/// What an object is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObjectNow {
+    /// Its version, in a bucket that keeps versions.
+    pub version: Option<String>,
+    /// Its entity tag.
+    pub etag: Option<String>,
+}
+
+/// An answer to a CodePipeline job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobAnswer {
+    /// Not over: CodePipeline asks again, with this token.
+    Continue {
+        /// What is asked again with.
+        token: String,
+        /// For people.
+        summary: String,
+        /// The release, when there is one.
+        release: Option<ReleaseId>,
+        /// How far it is.
+        percent: u8,
+    },
+    /// Over, and well.
+    Succeed {
+        /// For people.
+        summary: String,
+        /// The release.
+        release: ReleaseId,
+        /// What later actions can use.
+        variables: BTreeMap<String, String>,
+    },
+    /// Over, and not well.
+    Fail {
+        /// What kind of failure.
+        kind: JobFailure,
+        /// For people.
+        message: String,
+        /// The release, when there is one.
+        release: Option<ReleaseId>,
+    },
+}
+
+/// The kinds of failure CodePipeline knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobFailure {
+    /// The release did not end well.
+    JobFailed,
+    /// The action, the artifact or the policy has to be corrected.
+    Configuration,
+    /// A permission is missing.
+    Permission,
+    /// A newer revision took its place.
+    OutOfSync,
+    /// The artifact is gone.
+    RevisionUnavailable,
+    /// AWS did not answer.
+    SystemUnavailable,
+}
+
+/// A manual approval that waits for its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingApproval {
+    /// The execution of the pipeline that waits.
+    pub execution: String,
+    /// What the answer has to name.
+    pub token: String,
 }
 
 /// Amazon ECS: observe and perform.
@@ -238,6 +353,55 @@ pub trait Builds: Send + Sync {
     ) -> Result<String, PortError>;
     /// A build; `None` when there is none of that id.
     async fn build(&self, id: &str) -> Result<Option<BuildSeen>, PortError>;
+}
+
+/// What builds made, and of which there are.
+#[async_trait]
+pub trait BuildOutputs: Send + Sync {
+    /// What a build made; `None` when there is none of that id.
+    async fn made(&self, id: &str) -> Result<Option<BuildMade>, PortError>;
+    /// The newest builds of a project, newest first.
+    async fn newest(&self, project: &str, limit: usize) -> Result<Vec<BuildMade>, PortError>;
+}
+
+/// Objects in buckets.
+#[async_trait]
+pub trait Objects: Send + Sync {
+    /// Reads an object of at most `max_bytes`; a larger one is [`ErrorKind::Invalid`], one that is gone [`ErrorKind::NotFound`].
+    async fn read(&self, at: &ObjectAt, max_bytes: u64) -> Result<Vec<u8>, PortError>;
+    /// The version (in a bucket that keeps versions) or the entity tag that is the object now.
+    async fn current(&self, bucket: &str, key: &str) -> Result<Option<ObjectNow>, PortError>;
+}
+
+/// The files of an artifact, by their names at its top: a zip archive, or a folder of files.
+#[async_trait]
+pub trait Artifacts: Send + Sync {
+    /// Those of `names` that are there. What is too large, or cannot be what it says, is [`ErrorKind::Invalid`].
+    async fn files(&self, at: &ObjectAt, names: &[&str]) -> Result<BTreeMap<String, Vec<u8>>, PortError>;
+}
+
+/// CodePipeline: jobs are answered, and manual approvals.
+#[async_trait]
+pub trait Pipelines: Send + Sync {
+    /// Answers a job. A job that has been answered, or is over, is left as it is; `false` then.
+    async fn answer(&self, job: &str, answer: &JobAnswer) -> Result<bool, PortError>;
+    /// The approval that waits at an action; `None` when none does.
+    async fn waiting(&self, action: &PipelineAction) -> Result<Option<WaitingApproval>, PortError>;
+    /// Answers the approval. One that has been answered meanwhile is left as it is; `false` then.
+    async fn approve(
+        &self,
+        action: &PipelineAction,
+        token: &str,
+        approved: bool,
+        summary: &str,
+    ) -> Result<bool, PortError>;
+}
+
+/// Task definitions as documents.
+#[async_trait]
+pub trait TaskDefinitions: Send + Sync {
+    /// The task definition the service runs now, as JSON with every field; `None` when there is no such service.
+    async fn current(&self, target: &Target) -> Result<Option<serde_json::Value>, PortError>;
 }
 
 /// Wake-ups.

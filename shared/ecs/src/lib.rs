@@ -5,6 +5,7 @@
 
 mod adapter;
 mod perform;
+mod document;
 mod raw;
 mod registration;
 mod seen;

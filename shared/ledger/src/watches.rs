@@ -7,8 +7,8 @@ use crate::Home;
 
 /// Everything whose events concern a service with this policy.
 ///
-/// The repository is the home account's and region's: that is where its push events arrive. Alarms and the ECS service are
-/// where the policy's target is.
+/// The repository, the build project and the bucket are the home account's and region's: that is where their events arrive. Alarms
+/// and the ECS service are where the policy's target is.
 pub fn watched_by(policy: &Policy, home: &Home) -> Vec<Watched> {
     let target = policy.target(&home.account, &home.region);
     let repository = policy.from.ecr.repository.clone();
@@ -16,6 +16,12 @@ pub fn watched_by(policy: &Policy, home: &Home) -> Vec<Watched> {
         Watched::Repository(home.account.clone(), home.region.clone(), repository),
         Watched::EcsService(target.account.clone(), target.region.clone(), target.service.clone()),
     ];
+    if let Some(build) = &policy.from.codebuild {
+        watched.push(Watched::BuildProject(home.account.clone(), home.region.clone(), build.project.clone()));
+    }
+    if let Some(manifests) = &policy.from.s3 {
+        watched.push(Watched::Bucket(manifests.bucket.clone()));
+    }
     for alarm in &policy.rollback.alarms {
         let alarm = Watched::Alarm(target.account.clone(), target.region.clone(), alarm.clone());
         // An alarm named twice is watched once; a transaction takes an item once only.

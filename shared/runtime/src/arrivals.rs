@@ -11,8 +11,8 @@ use tidegate_core::release::{Provenance, Release};
 use crate::world::Home;
 
 /// How long a delivery is remembered, so that the same one is handled once.
-const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
-const CONFLICTS_MAX: u32 = 8;
+pub(crate) const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
+pub(crate) const CONFLICTS_MAX: u32 = 8;
 
 /// An image that was pushed to ECR.
 #[derive(Debug, Clone)]

@@ -11,6 +11,7 @@ pub mod requests;
 pub mod sentinel;
 pub mod telemetry;
 pub mod time;
+pub mod ways_in;
 pub mod world;
 
 pub use drive::{DriveError, Driven};

@@ -10,7 +10,11 @@ use crate::codepipeline::PipelineStateChange;
 use crate::ecr::{ImageAction, ImageScan, InspectorFinding, Severity};
 use crate::ecs::{DeploymentStateChange, HookStateChange, ServiceAction, TaskStateChange};
 use crate::envelope::{Envelope, EventError, Origins, parse_envelope};
+use crate::request::ReleaseRequest;
 use crate::s3::ObjectCreated;
+
+/// The detail type of the event by which anyone can ask for a release.
+pub const RELEASE_REQUESTED: &str = "tidegate.release.requested";
 
 /// An event, by what it is about.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +47,8 @@ pub enum Event {
     CodePipeline(Box<PipelineStateChange>),
     /// An object was written.
     S3Object(Box<ObjectCreated>),
+    /// Someone asks for a release: `tidegate.release.requested` of any source but AWS's own.
+    ReleaseRequested(Box<ReleaseRequest>),
     /// One Tidegate has no use for.
     Ignored {
         /// Who sent it.
@@ -91,6 +97,11 @@ impl Event {
                 | "CodePipeline Action Execution State Change",
             ) => Self::CodePipeline(Box::new(PipelineStateChange::read(envelope)?)),
             ("aws.s3", "Object Created") => Self::S3Object(Box::new(ObjectCreated::read(envelope)?)),
+            (source, RELEASE_REQUESTED) if !source.starts_with("aws.") => {
+                let request = ReleaseRequest::from_detail("detail", &envelope.detail);
+                let request = request.map_err(|error| envelope.malformed(error.path, error.problem))?;
+                Self::ReleaseRequested(Box::new(request))
+            }
             (source, detail_type) => {
                 Self::Ignored { source: source.to_owned(), detail_type: detail_type.to_owned() }
             }
@@ -167,6 +178,7 @@ impl fmt::Display for Event {
             Self::S3Object(created) => {
                 write!(f, "s3://{}/{} was written", created.bucket.name, created.object.key)
             }
+            Self::ReleaseRequested(request) => write!(f, "asked to release {request}"),
             Self::Ignored { source, detail_type } => write!(f, "{detail_type} of {source}, ignored"),
         }
     }

@@ -8,6 +8,7 @@ mod decode;
 mod grow;
 
 pub mod alarm;
+pub mod artifact;
 pub mod codebuild;
 pub mod codepipeline;
 pub mod ecr;
@@ -15,7 +16,10 @@ pub mod ecs;
 pub mod ecs_hook;
 pub mod envelope;
 pub mod event;
+pub mod pipeline_job;
+pub mod request;
 pub mod s3;
+pub mod task_definition;
 pub mod wake;
 
 pub use envelope::{Envelope, EventError, Origins, parse_envelope};

@@ -56,6 +56,28 @@ pub struct Approval {
     /// Whoever asked for the release may not approve it. Default true.
     #[serde(default = "yes")]
     pub not_by_requester: bool,
+    /// A manual approval action of a pipeline in Tidegate's own account and region, which gets the same answer. It is answered for the
+    /// pipeline execution that started the release, by Tidegate's Lambda action with `execution` in its parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<PipelineAction>,
+}
+
+/// A manual approval action of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineAction {
+    /// The pipeline's name.
+    pub name: String,
+    /// The stage.
+    pub stage: String,
+    /// The action.
+    pub action: String,
+}
+
+impl std::fmt::Display for PipelineAction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.name, self.stage, self.action)
+    }
 }
 
 fn one() -> u8 {

@@ -16,8 +16,8 @@ use crate::ids::{
 };
 
 pub use gates::{
-    Allowed, Approval, Before, Dated, Freeze, FreezeThen, Frozen, OnExpiry, Person, Scan, SeverityName,
-    Verify, VerifyAt, WeekTime, Weekly, Zone,
+    Allowed, Approval, Before, Dated, Freeze, FreezeThen, Frozen, OnExpiry, Person, PipelineAction, Scan,
+    SeverityName, Verify, VerifyAt, WeekTime, Weekly, Zone,
 };
 pub use parse::{PolicyError, json_schema, parse};
 pub use scalars::{Percent, Span, TagPattern};

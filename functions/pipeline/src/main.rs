@@ -1,0 +1,28 @@
+//! `pipeline`: the Lambda action of a CodePipeline pipeline. Starts a release and follows it to its end.
+
+mod handler;
+
+use handler::Ports;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use serde_json::Value;
+use tidegate_artifacts::S3Reader;
+use tidegate_assembly::Start;
+use tidegate_core::ports::Artifacts;
+use tidegate_wire::pipeline_job::ArtifactCredentials;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    tidegate_runtime::telemetry::init();
+    let start = Start::from_env().await?;
+    let ports = Ports {
+        home: start.home(),
+        images: Box::new(start.images()),
+        definitions: Box::new(start.definitions()),
+        pipelines: Box::new(start.pipelines()),
+        artifacts: Box::new(move |keys: &ArtifactCredentials| {
+            let (id, secret, session_token) = keys.reveal();
+            Box::new(S3Reader::with_keys(&start.aws, id, secret, session_token)) as Box<dyn Artifacts>
+        }),
+    };
+    run(service_fn(|event: LambdaEvent<Value>| handler::handle(&ports, event.payload))).await
+}

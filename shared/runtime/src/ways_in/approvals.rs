@@ -1,0 +1,74 @@
+//! Manual approvals of pipelines, answered with what came of Tidegate's own approval gate.
+//!
+//! Nothing is remembered and nothing is sent once: every minute it is looked which approvals wait, and what the gate of the release
+//! that the same pipeline execution started has come to. So a lost answer is given again, and an approval is never answered for
+//! another execution's release.
+
+use tidegate_core::gate;
+use tidegate_core::history::Actor;
+use tidegate_core::ids::ServiceName;
+use tidegate_core::policy::PipelineAction;
+use tidegate_core::ports::{Pipelines, PortError};
+use tidegate_core::release::{Outcome, Release};
+
+use super::builds::Looked;
+use super::jobs::Started;
+use crate::world::Home;
+
+/// How many releases back the one of the waiting execution is looked for.
+const RELEASES_SEEN: u32 = 50;
+
+impl Home {
+    /// Answers every manual approval that waits for a gate that has been decided.
+    pub async fn answer_pipelines(&self, pipelines: &dyn Pipelines) -> Result<Looked, PortError> {
+        let mut looked = Looked::default();
+        for (service, head) in self.ledger.services().await? {
+            for action in head.policy.approval.iter().filter_map(|approval| approval.pipeline.as_ref()) {
+                match self.answer_pipeline(pipelines, &service, action).await {
+                    Ok(answered) => looked.done += u32::from(answered),
+                    Err(error) => looked.failed.push(format!("answer {action} for {service}: {error}")),
+                }
+            }
+        }
+        Ok(looked)
+    }
+
+    async fn answer_pipeline(
+        &self,
+        pipelines: &dyn Pipelines,
+        service: &ServiceName,
+        action: &PipelineAction,
+    ) -> Result<bool, PortError> {
+        let Some(waiting) = pipelines.waiting(action).await? else { return Ok(false) };
+        let releases = self.ledger.releases(service, RELEASES_SEEN).await?;
+        let of_it = releases.iter().find(|release| {
+            let started = Started::of(&release.requested_by);
+            started.and_then(|started| started.execution).as_ref() == Some(&waiting.execution)
+        });
+        let Some((release, (approved, why))) = of_it.and_then(|release| Some((release, verdict(release, action)?)))
+        else {
+            return Ok(false);
+        };
+        let summary = format!("release {}: {why}", release.id);
+        if !pipelines.approve(action, &waiting.token, approved, &summary).await? {
+            return Ok(false);
+        }
+        let word = if approved { "approved" } else { "rejected" };
+        tracing::info!(service = %service, release.id = %release.id, pipeline = %action, word, "answered a pipeline");
+        let what = format!("{word} {action} of execution {}", waiting.execution);
+        self.note(service, &Actor::Tidegate, (what, summary), None).await?;
+        Ok(true)
+    }
+}
+
+/// What the pipeline is told; `None` while the gate is open.
+fn verdict(release: &Release, action: &PipelineAction) -> Option<(bool, String)> {
+    let gates = release.plan.iter().flat_map(|plan| &plan.gates.approvals);
+    let gate = gates.enumerate().find(|(_, gate)| gate.approval.pipeline.as_ref() == Some(action));
+    if let Some((gate, _)) = gate {
+        return gate::decided(release, gate);
+    }
+    // It ended before there was a plan, or its plan was made before the policy named the pipeline: only a bad end is clear then.
+    let outcome = release.outcome().filter(|outcome| **outcome != Outcome::Promoted)?;
+    Some((false, release.cause().map_or_else(|| outcome.word().to_owned(), ToString::to_string)))
+}

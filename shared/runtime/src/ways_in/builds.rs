@@ -1,0 +1,224 @@
+//! Builds: one that succeeded releases the image it made; one that did not is recorded.
+
+use jiff::{SignedDuration, Timestamp};
+use tidegate_core::history::Actor;
+use tidegate_core::ids::{AccountId, Region, ServiceName};
+use tidegate_core::observation::ServiceHead;
+use tidegate_core::ports::{BuildMade, ErrorKind, PortError, Watched};
+use tidegate_core::reference::Reference;
+use tidegate_core::release::{Provenance, Release};
+use tidegate_wire::artifact;
+
+use super::{BUILDS, Sources, Taken, Wanted, WayInError};
+use crate::world::Home;
+
+const SUCCEEDED: &str = "SUCCEEDED";
+/// The event of a build has this long before the build counts as missed.
+const EVENT_GRACE: SignedDuration = SignedDuration::from_secs(120);
+/// What is older was missed for good: deliveries are remembered for a week, and a release of last week's build would surprise.
+const LOOK_BACK: SignedDuration = SignedDuration::from_hours(24);
+/// How many builds are looked at: the newest one that succeeded is wanted.
+const BUILDS_SEEN: usize = 5;
+/// How many releases back it is looked whether a person decided otherwise.
+const RELEASES_SEEN: u32 = 50;
+
+/// A build that changed its state.
+#[derive(Debug, Clone)]
+pub struct BuildChanged {
+    /// Its account.
+    pub account: AccountId,
+    /// Its region.
+    pub region: Region,
+    /// The project.
+    pub project: String,
+    /// Its id: `project:uuid`.
+    pub build: String,
+    /// How it went, as AWS spells it.
+    pub status: String,
+    /// Where its log is read.
+    pub log_url: Option<String>,
+    /// When the event happened.
+    pub at: Timestamp,
+    /// Who says so.
+    pub by: Actor,
+}
+
+/// What a look for what was lost found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Things done.
+    pub done: u32,
+    /// What failed; the next look tries again.
+    pub failed: Vec<String>,
+}
+
+impl Home {
+    /// Handles a build that changed its state, for every service that releases the project's builds. Returns what became of it, by service.
+    pub async fn build_changed(
+        &self,
+        sources: Sources<'_>,
+        change: &BuildChanged,
+    ) -> Result<Vec<(ServiceName, &'static str)>, WayInError> {
+        let watched =
+            Watched::BuildProject(change.account.clone(), change.region.clone(), change.project.clone());
+        let services = self.ledger.watchers(&watched).await?;
+        if change.status == "IN_PROGRESS" || services.is_empty() {
+            return Ok(Vec::new());
+        }
+        if change.status != SUCCEEDED {
+            return self.record_failure(&services, change).await;
+        }
+        let made = sources.builds.made(&change.build).await?.ok_or_else(|| {
+            let what = format!("build {} does not exist", change.build);
+            PortError::new(ErrorKind::NotFound, "codebuild:BatchGetBuilds", "NoBuild", what)
+        })?;
+        let mut outcomes = Vec::new();
+        for service in services {
+            let taken = self.release_build(sources, &service, &made, change.at, &change.by).await?;
+            outcomes.extend(taken.map(|taken| (service, taken.word())));
+        }
+        Ok(outcomes)
+    }
+
+    async fn record_failure(
+        &self,
+        services: &[ServiceName],
+        change: &BuildChanged,
+    ) -> Result<Vec<(ServiceName, &'static str)>, WayInError> {
+        let mut outcomes = Vec::new();
+        for service in services {
+            let what = format!("build {} ended as {}", change.build, change.status);
+            let why = match &change.log_url {
+                Some(log) => format!("nothing is released; its log: {log}"),
+                None => "nothing is released".to_owned(),
+            };
+            let delivery = delivery(&change.build, &change.status);
+            let told = self.note(service, &change.by, (what, why), Some(&delivery)).await?;
+            outcomes.push((service.clone(), if told { "recorded" } else { "handled before" }));
+        }
+        Ok(outcomes)
+    }
+
+    /// Releases what a build made. `None`: the policy names another project.
+    async fn release_build(
+        &self,
+        sources: Sources<'_>,
+        service: &ServiceName,
+        made: &BuildMade,
+        at: Timestamp,
+        by: &Actor,
+    ) -> Result<Option<Taken>, WayInError> {
+        let Some(head) = self.ledger.service(service).await? else { return Ok(None) };
+        if head.policy.from.codebuild.as_ref().is_none_or(|build| build.project != made.project) {
+            return Ok(None);
+        }
+        let delivery = delivery(&made.id, SUCCEEDED);
+        let image = match image_of(sources, &head, made).await? {
+            Ok(image) => image,
+            Err(why) => {
+                let what = format!("released nothing of build {}", made.id);
+                self.note(service, by, (what, why.clone()), Some(&delivery)).await?;
+                return Ok(Some(Taken::Refused(why)));
+            }
+        };
+        let wanted = Wanted {
+            service: service.clone(),
+            image,
+            by: by.clone(),
+            why: format!("build {} succeeded", made.id),
+            asked_at: Some(made.ended_at.unwrap_or(at)),
+            provenance: Provenance {
+                commit: made.source_version.clone(),
+                author: made.initiator.clone(),
+                url: made.log_url.clone(),
+            },
+            delivery: Some(delivery),
+        };
+        self.want(sources.images, &wanted, &BUILDS).await.map(Some)
+    }
+
+    /// CodeBuild's events may be lost: the newest build of each project that succeeded within a day, and whose event has had its time, is
+    /// handled as if its event had come. One that was handled before is known by its delivery.
+    pub async fn find_lost_builds(&self, sources: Sources<'_>) -> Result<Looked, PortError> {
+        let mut looked = Looked::default();
+        for (service, head) in self.ledger.services().await? {
+            match self.find_lost_build(sources, &service, &head).await {
+                Ok(found) => looked.done += u32::from(found),
+                Err(error) => looked.failed.push(format!("look for lost builds of {service}: {error}")),
+            }
+        }
+        Ok(looked)
+    }
+
+    async fn find_lost_build(
+        &self,
+        sources: Sources<'_>,
+        service: &ServiceName,
+        head: &ServiceHead,
+    ) -> Result<bool, WayInError> {
+        let Some(source) = &head.policy.from.codebuild else { return Ok(false) };
+        let builds = sources.builds.newest(&source.project, BUILDS_SEEN).await?;
+        let newest = builds.into_iter().find(|build| build.status == SUCCEEDED);
+        let Some((made, ended)) = newest.and_then(|build| build.ended_at.map(|ended| (build, ended))) else {
+            return Ok(false);
+        };
+        let age = self.time.now().duration_since(ended);
+        let overtaken = head.newest_push.is_some_and(|newest| newest >= ended);
+        if age < EVENT_GRACE || age > LOOK_BACK || ended < head.watching_since || overtaken {
+            return Ok(false);
+        }
+        let releases = self.ledger.releases(service, RELEASES_SEEN).await?;
+        let overruled = |release: &Release| release.created_at > ended && asked_by_a_person(release);
+        if releases.iter().any(overruled) {
+            return Ok(false);
+        }
+        let by = Actor::Event { source: "tidegate.clock".into(), id: made.id.clone() };
+        let taken = self.release_build(sources, service, &made, ended, &by).await?;
+        let found = matches!(taken, Some(Taken::Admitted(..)));
+        if found {
+            tracing::warn!(service = %service, build = %made.id, "the event of a build was lost; the clock found it");
+        }
+        Ok(found)
+    }
+}
+
+fn asked_by_a_person(release: &Release) -> bool {
+    match &release.requested_by {
+        Actor::Person { .. } => true,
+        Actor::Tidegate | Actor::Event { .. } => false,
+    }
+}
+
+fn delivery(build: &str, status: &str) -> String {
+    format!("build/{build}/{status}")
+}
+
+/// The image a build made: its exported variable, else what its artifacts name. What nobody can mend by waiting is a reason.
+async fn image_of(
+    sources: Sources<'_>,
+    head: &ServiceHead,
+    made: &BuildMade,
+) -> Result<Result<Reference, String>, PortError> {
+    let variable = head.policy.from.codebuild.as_ref().map(|build| build.variable.as_str()).unwrap_or_default();
+    if let Some(text) = made.exported.get(variable).filter(|text| !text.is_empty()) {
+        return Ok(Reference::parse(text).map_err(|error| format!("its variable {variable}: {error}")));
+    }
+    let container = &head.policy.to.ecs.container;
+    let mut problems = vec![format!("it exports no variable {variable}")];
+    for at in &made.artifacts {
+        match sources.artifacts.files(at, artifact::FILES).await {
+            Ok(files) => match artifact::image_of(&files, container) {
+                Ok(image) => return Ok(Ok(image)),
+                Err(error) => problems.push(format!("{at}: {error}")),
+            },
+            Err(error) if matches!(error.kind, ErrorKind::Invalid | ErrorKind::NotFound) => {
+                problems.push(error.message);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if made.artifacts.is_empty() {
+        problems.push("it has no artifact in S3".into());
+    }
+    Ok(Err(problems.join("; ")))
+}

@@ -1,0 +1,150 @@
+//! Release manifests in buckets, and the custom event: both say a service and an image.
+
+use jiff::Timestamp;
+use tidegate_core::history::Actor;
+use tidegate_core::ids::ServiceName;
+use tidegate_core::ports::{ErrorKind, Images, ObjectAt, Objects, PortError, Watched};
+use tidegate_wire::request::{MANIFEST_MAX, ReleaseRequest};
+
+use super::{MANIFESTS, REQUESTS, Sources, Taken, Wanted, WayInError};
+use crate::world::Home;
+
+/// S3's code for an object that is not any more what the event was about.
+const OVERWRITTEN: &str = "PreconditionFailed";
+
+/// An object that was written to a bucket.
+#[derive(Debug, Clone)]
+pub struct ObjectWritten {
+    /// Which version of it.
+    pub at: ObjectAt,
+    /// Orders the events of one key.
+    pub sequencer: String,
+    /// When.
+    pub written_at: Timestamp,
+    /// Who says so.
+    pub by: Actor,
+}
+
+/// What became of an object.
+#[derive(Debug, Clone)]
+pub enum Manifested {
+    /// It was read and followed, or not, as the service's history tells.
+    Taken(ServiceName, Taken),
+    /// No service takes manifests from that place.
+    NotWatched,
+    /// It has been overwritten or deleted since; what stands there now has an event of its own.
+    Overtaken,
+}
+
+impl Manifested {
+    /// One word for logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Taken(_, taken) => taken.word(),
+            Self::NotWatched => "not watched",
+            Self::Overtaken => "overtaken",
+        }
+    }
+}
+
+impl Home {
+    /// Reads a manifest and follows it. Objects where no service takes manifests are not even read.
+    pub async fn manifest_written(
+        &self,
+        sources: Sources<'_>,
+        written: &ObjectWritten,
+    ) -> Result<Manifested, WayInError> {
+        let takers = self.takers(&written.at).await?;
+        if takers.is_empty() || written.at.key.ends_with('/') {
+            return Ok(Manifested::NotWatched);
+        }
+        let Some(bytes) = current(sources.objects, &written.at).await? else {
+            return Ok(Manifested::Overtaken);
+        };
+        let request = ReleaseRequest::from_manifest(&bytes).map_err(|error| WayInError::Unreadable {
+            what: format!("manifest {}", written.at),
+            problem: error.to_string(),
+        })?;
+        let service = request.service.clone();
+        let version = written.at.version.as_ref().or(written.at.etag.as_ref()).cloned().unwrap_or_default();
+        let wanted = Wanted {
+            service: request.service,
+            image: request.image,
+            by: written.by.clone(),
+            why: format!("manifest {} asks for it", written.at),
+            asked_at: Some(written.written_at),
+            provenance: request.provenance,
+            delivery: Some(format!("{}/{version}/{}", written.at, written.sequencer)),
+        };
+        if !takers.contains(&service) {
+            if self.ledger.service(&service).await?.is_none() {
+                return Err(WayInError::NoService(service));
+            }
+            let why = format!("the policy of {service} takes no manifests from {}; see from.s3", written.at);
+            let taken = self.refused(&wanted, why).await?;
+            return Ok(Manifested::Taken(service, taken));
+        }
+        let taken = self.want(sources.images, &wanted, &MANIFESTS).await?;
+        Ok(Manifested::Taken(service, taken))
+    }
+
+    /// The services whose policy takes manifests from there.
+    async fn takers(&self, at: &ObjectAt) -> Result<Vec<ServiceName>, PortError> {
+        let mut takers = Vec::new();
+        for service in self.ledger.watchers(&Watched::Bucket(at.bucket.clone())).await? {
+            let Some(head) = self.ledger.service(&service).await? else { continue };
+            let place = head.policy.from.s3.as_ref();
+            if place.is_some_and(|from| from.bucket == at.bucket && at.key.starts_with(&from.prefix)) {
+                takers.push(service);
+            }
+        }
+        Ok(takers)
+    }
+
+    /// Follows the custom event.
+    pub async fn requested(
+        &self,
+        images: &dyn Images,
+        request: &ReleaseRequest,
+        at: Timestamp,
+        by: &Actor,
+        event: &str,
+    ) -> Result<Taken, WayInError> {
+        let source = match by {
+            Actor::Event { source, .. } => source.as_str(),
+            Actor::Person { name } => name.as_str(),
+            Actor::Tidegate => "tidegate",
+        };
+        // The sender's own id is only unique among the sender's.
+        let delivery = request.delivery.as_ref().map_or_else(
+            || format!("event/{event}"),
+            |delivery| format!("request/{source}/{delivery}"),
+        );
+        let wanted = Wanted {
+            service: request.service.clone(),
+            image: request.image.clone(),
+            by: by.clone(),
+            why: format!("{source} asked for it"),
+            asked_at: Some(at),
+            provenance: request.provenance.clone(),
+            delivery: Some(delivery),
+        };
+        self.want(images, &wanted, &REQUESTS).await
+    }
+}
+
+/// The object as it was written; `None` when it is not that any more. Where the bucket keeps versions the written one could still be
+/// read, so it is asked which one is the newest: a manifest that was replaced is not followed.
+async fn current(objects: &dyn Objects, at: &ObjectAt) -> Result<Option<Vec<u8>>, WayInError> {
+    if at.version.is_some() {
+        let now = objects.current(&at.bucket, &at.key).await?;
+        if now.is_none_or(|now| now.version != at.version) {
+            return Ok(None);
+        }
+    }
+    match objects.read(at, MANIFEST_MAX as u64).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind == ErrorKind::NotFound || error.code == OVERWRITTEN => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,262 @@
+//! A release asked for in JSON: the manifest in a bucket, the custom event, and the parameters of a pipeline's action. One form
+//! for all of them, strict, because it is written by people and scripts who want to be told of a typing error.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use tidegate_core::ids::{Digest, ServiceName, Tag};
+use tidegate_core::reference::Reference;
+use tidegate_core::release::Provenance;
+
+use crate::decode::{self, Place};
+
+/// The largest manifest that is read.
+pub const MANIFEST_MAX: usize = 64 * 1024;
+const TEXT_MAX: usize = 300;
+const URL_MAX: usize = 2000;
+
+/// A request that cannot be read; fits "cannot read the request: {error}".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {problem}")]
+pub struct RequestError {
+    /// The path of the field, `.` for the whole document.
+    pub path: String,
+    /// What was found and what is allowed.
+    pub problem: String,
+}
+
+impl RequestError {
+    fn new(path: &str, problem: impl Into<String>) -> Self {
+        Self { path: path.into(), problem: decode::clipped(problem.into()) }
+    }
+}
+
+impl From<Place> for RequestError {
+    fn from(place: Place) -> Self {
+        Self { path: place.path, problem: place.problem }
+    }
+}
+
+/// `{service, image | tag | digest, commit, by, url, delivery}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseRequest {
+    /// The service.
+    pub service: ServiceName,
+    /// The image.
+    pub image: Reference,
+    /// Where the image comes from, as far as is said.
+    pub provenance: Provenance,
+    /// What the sender knows this request by: the same again is the same request.
+    pub delivery: Option<String>,
+}
+
+/// The parameters of a pipeline's action: a request whose image may come from the artifact instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionParameters {
+    /// The service.
+    pub service: ServiceName,
+    /// The image; the artifact's without.
+    pub image: Option<Reference>,
+    /// Where the image comes from, as far as is said.
+    pub provenance: Provenance,
+    /// Whether the action lasts until the release has ended. Default true.
+    pub wait: bool,
+    /// The pipeline's execution: `#{codepipeline.PipelineExecutionId}`.
+    pub execution: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRequest {
+    service: ServiceName,
+    image: Option<String>,
+    tag: Option<Tag>,
+    digest: Option<Digest>,
+    commit: Option<Line>,
+    by: Option<Line>,
+    url: Option<Link>,
+    delivery: Option<Line>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawParameters {
+    service: ServiceName,
+    image: Option<String>,
+    tag: Option<Tag>,
+    digest: Option<Digest>,
+    commit: Option<Line>,
+    by: Option<Line>,
+    url: Option<Link>,
+    #[serde(default = "yes")]
+    wait: bool,
+    execution: Option<Line>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl ReleaseRequest {
+    /// Reads a manifest.
+    pub fn from_manifest(bytes: &[u8]) -> Result<Self, RequestError> {
+        if bytes.len() > MANIFEST_MAX {
+            return Err(RequestError::new(
+                ".",
+                format!("found {} bytes, allowed {MANIFEST_MAX}", bytes.len()),
+            ));
+        }
+        Self::read(decode::from_slice(bytes)?)
+    }
+
+    /// Reads an event's detail.
+    pub(crate) fn from_detail(at: &str, detail: &Value) -> Result<Self, RequestError> {
+        Self::read(decode::from_value(at, detail)?)
+    }
+
+    fn read(raw: RawRequest) -> Result<Self, RequestError> {
+        let image = picked(raw.image.as_deref(), raw.tag, raw.digest)?;
+        let image = image
+            .ok_or_else(|| RequestError::new("image", "missing; one of image, tag and digest is needed"))?;
+        let provenance = provenance(raw.commit, raw.by, raw.url);
+        Ok(Self { service: raw.service, image, provenance, delivery: raw.delivery.map(|Line(text)| text) })
+    }
+}
+
+impl ActionParameters {
+    /// Reads `UserParameters`.
+    pub fn parse(text: &str) -> Result<Self, RequestError> {
+        let raw: RawParameters = decode::from_slice(text.as_bytes())?;
+        let image = picked(raw.image.as_deref(), raw.tag, raw.digest)?;
+        let provenance = provenance(raw.commit, raw.by, raw.url);
+        let execution = raw.execution.map(|Line(text)| text);
+        Ok(Self { service: raw.service, image, provenance, wait: raw.wait, execution })
+    }
+}
+
+fn picked(
+    image: Option<&str>,
+    tag: Option<Tag>,
+    digest: Option<Digest>,
+) -> Result<Option<Reference>, RequestError> {
+    match (image, tag, digest) {
+        (None, None, None) => Ok(None),
+        (Some(text), None, None) => {
+            Reference::parse(text).map(Some).map_err(|error| RequestError::new("image", error.to_string()))
+        }
+        (None, Some(tag), None) => Ok(Some(Reference::tag(tag))),
+        (None, None, Some(digest)) => Ok(Some(Reference::digest(digest))),
+        (..) => Err(RequestError::new("image", "only one of image, tag and digest is allowed")),
+    }
+}
+
+fn provenance(commit: Option<Line>, by: Option<Line>, url: Option<Link>) -> Provenance {
+    Provenance {
+        commit: commit.map(|Line(text)| text),
+        author: by.map(|Line(text)| text),
+        url: url.map(|Link(text)| text),
+    }
+}
+
+/// One line of text, not empty and not long: it is shown to people.
+struct Line(String);
+
+impl<'de> Deserialize<'de> for Line {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        line(deserializer, TEXT_MAX).map(Self)
+    }
+}
+
+/// A link that is safe to show.
+struct Link(String);
+
+impl<'de> Deserialize<'de> for Link {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = line(deserializer, URL_MAX)?;
+        if text.starts_with("https://") || text.starts_with("http://") {
+            Ok(Self(text))
+        } else {
+            Err(serde::de::Error::custom(format!("found {text:?}, allowed an https:// address")))
+        }
+    }
+}
+
+fn line<'de, D: Deserializer<'de>>(deserializer: D, max: usize) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let length = text.chars().count();
+    if length == 0 || length > max || text.chars().any(char::is_control) {
+        let problem = format!("found {length} characters, allowed 1 to {max} on one line");
+        return Err(serde::de::Error::custom(problem));
+    }
+    Ok(text)
+}
+
+/// In histories: what was asked.
+impl fmt::Display for ReleaseRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.image, self.service)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<ReleaseRequest, String> {
+        ReleaseRequest::from_manifest(text.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_manifest_says_what_is_released() {
+        let request = read(
+            r#"{"service":"checkout","tag":"main-7","commit":"4f1c2d3","by":"jenkins","url":"https://ci.example.com/7"}"#,
+        )
+        .unwrap();
+        assert_eq!(request.to_string(), ":main-7 of checkout");
+        assert_eq!(request.provenance.commit.as_deref(), Some("4f1c2d3"));
+        assert_eq!(request.provenance.author.as_deref(), Some("jenkins"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, expected) in [
+            (r#"{"service":"checkout"}"#, "image: missing"),
+            (r#"{"tag":"v1"}"#, "missing field `service`"),
+            (r#"{"service":"checkout","tag":"v1","digest":"sha256:1"}"#, "digest: "),
+            (r#"{"service":"checkout","tag":"v1","image":"a/b:c"}"#, "only one of image, tag and digest"),
+            (r#"{"service":"checkout","tags":"v1"}"#, "unknown field `tags`"),
+            (r#"{"service":"check out","tag":"v1"}"#, "service: "),
+            (r#"{"service":"checkout","tag":"v1","by":"a\nb"}"#, "by: found 3 characters"),
+            (r#"{"service":"checkout","tag":"v1","by":""}"#, "by: found 0 characters"),
+            (r#"{"service":"checkout","tag":"v1","url":"javascript:alert(1)"}"#, "url: found"),
+            (r#"{"service":"checkout","tag":"v1"} x"#, "trailing characters"),
+            (r#"["checkout","v1"]"#, "a JSON object"),
+            ("", "EOF"),
+            (r#"{"service":"checkout","tag":"v1""#, "EOF"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_and_documents_that_are_too_large_are_refused() {
+        let error = ReleaseRequest::from_manifest(b"{\"service\":\"\xff\xfe\"}").unwrap_err();
+        assert!(error.to_string().contains("unicode") || error.to_string().contains("UTF-8"), "{error}");
+        let large = format!("{{\"service\":\"checkout\",\"tag\":\"v1\"}}{}", " ".repeat(MANIFEST_MAX));
+        let error = ReleaseRequest::from_manifest(large.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("allowed 65536"), "{error}");
+    }
+
+    #[test]
+    fn an_action_may_leave_the_image_to_its_artifact() {
+        let parameters = ActionParameters::parse(r#"{"service":"checkout"}"#).unwrap();
+        assert_eq!((parameters.image, parameters.wait, parameters.execution), (None, true, None));
+        let parameters =
+            ActionParameters::parse(r#"{"service":"checkout","tag":"v1","wait":false,"execution":"e-1"}"#)
+                .unwrap();
+        assert!(!parameters.wait && parameters.image.is_some());
+        assert!(ActionParameters::parse(r#"{"service":"checkout","delivery":"x"}"#).is_err());
+    }
+}

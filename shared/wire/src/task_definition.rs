@@ -1,0 +1,231 @@
+//! How a task definition in an artifact differs from the one that runs, beyond the image of one container.
+//!
+//! Tidegate registers the running task definition with only that image changed. A file that wants more must not be followed
+//! half: its differences are named instead. Amazon ECS returns what was registered with its own defaults filled in and empty
+//! lists added, which is no difference.
+
+use serde_json::{Map, Value};
+use tidegate_core::ids::ContainerName;
+
+/// In what Amazon ECS returns and in no file, or of no meaning for what runs.
+const IGNORED: &[&str] = &[
+    "taskDefinitionArn",
+    "revision",
+    "status",
+    "requiresAttributes",
+    "compatibilities",
+    "registeredAt",
+    "registeredBy",
+    "deregisteredAt",
+    "deleteRequestedAt",
+    "tags",
+];
+/// More are not listed; the message is for a person.
+const LISTED_MAX: usize = 10;
+
+/// The paths of the fields that differ, at most eleven, the last one saying how many more there are.
+pub fn differences(file: &Map<String, Value>, running: &Value, container: &ContainerName) -> Vec<String> {
+    let mut found = Vec::new();
+    let without = |map: &Map<String, Value>| {
+        let mut kept = map.clone();
+        kept.retain(|field, _| !IGNORED.contains(&field.as_str()));
+        replaced(&mut kept, container);
+        Value::Object(kept)
+    };
+    let running = running.as_object().map(&without).unwrap_or_default();
+    compare("", &without(file), &running, &mut found);
+    let more = found.len().saturating_sub(LISTED_MAX);
+    found.truncate(LISTED_MAX);
+    if more > 0 {
+        found.push(format!("and {more} more"));
+    }
+    found
+}
+
+/// The one image that may differ.
+fn replaced(document: &mut Map<String, Value>, container: &ContainerName) {
+    let containers = document.get_mut("containerDefinitions").and_then(Value::as_array_mut);
+    for found in containers.into_iter().flatten().filter(|found| found["name"] == container.as_str()) {
+        found["image"] = "the image".into();
+    }
+}
+
+fn compare(path: &str, file: &Value, running: &Value, found: &mut Vec<String>) {
+    match (file, running) {
+        (Value::Object(file), Value::Object(running)) => {
+            for (field, wanted) in file {
+                compare(&at(path, field), wanted, running.get(field).unwrap_or(&Value::Null), found);
+            }
+            let extra = running.iter().filter(|(field, _)| !file.contains_key(*field));
+            for (field, value) in extra.filter(|(field, value)| !is_default(field, value, running)) {
+                compare(&at(path, field), &Value::Null, value, found);
+            }
+        }
+        (Value::Array(file), Value::Array(running)) => lists(path, file, running, found),
+        (file, running) if same(file, running) => {}
+        _ => found.push(path.to_owned()),
+    }
+}
+
+/// Things that have names are compared by name: Amazon ECS returns them in another order than they were given.
+fn lists(path: &str, file: &[Value], running: &[Value], found: &mut Vec<String>) {
+    let named = |list: &[Value]| list.iter().all(|item| item["name"].is_string());
+    if named(file) && named(running) {
+        for item in file {
+            let of_it = running.iter().find(|other| other["name"] == item["name"]).unwrap_or(&Value::Null);
+            compare(&format!("{path}[{}]", text(&item["name"])), item, of_it, found);
+        }
+        let gone = running.iter().filter(|item| !file.iter().any(|other| other["name"] == item["name"]));
+        found.extend(gone.map(|item| format!("{path}[{}]", text(&item["name"]))));
+    } else if file.len() == running.len() {
+        for (index, (file, running)) in file.iter().zip(running).enumerate() {
+            compare(&format!("{path}[{index}]"), file, running, found);
+        }
+    } else {
+        found.push(path.to_owned());
+    }
+}
+
+/// Nothing, empty, zero and false are the same; so are a number and the same number as text (`cpu`).
+fn same(file: &Value, running: &Value) -> bool {
+    (is_nothing(file) && is_nothing(running)) || text(file) == text(running)
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.values().all(is_nothing),
+    }
+}
+
+/// What Amazon ECS fills in for a field the file leaves out.
+fn is_default(field: &str, value: &Value, beside: &Map<String, Value>) -> bool {
+    is_nothing(value)
+        || match field {
+            "essential" => *value == Value::Bool(true),
+            "protocol" => value == "tcp",
+            "hostPort" => Some(value) == beside.get("containerPort"),
+            "networkMode" => value == "bridge",
+            "versionConsistency" => value == "enabled",
+            _ => false,
+        }
+}
+
+fn at(path: &str, field: &str) -> String {
+    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn running() -> Value {
+        json!({
+            "taskDefinitionArn": "arn:aws:ecs:eu-central-1:111122223333:task-definition/web:7", "revision": 7, "status": "ACTIVE",
+            "family": "web", "networkMode": "awsvpc", "cpu": "256", "memory": "512", "volumes": [], "placementConstraints": [],
+            "requiresCompatibilities": ["FARGATE"], "compatibilities": ["EC2", "FARGATE"],
+            "containerDefinitions": [
+                {"name": "app", "image": "old", "cpu": 0, "essential": true, "mountPoints": [], "volumesFrom": [], "systemControls": [],
+                 "portMappings": [{"containerPort": 8080, "hostPort": 8080, "protocol": "tcp"}],
+                 "environment": [{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]},
+                {"name": "log", "image": "fluent:1", "cpu": 0, "essential": false, "environment": []}
+            ]
+        })
+    }
+
+    fn file() -> Value {
+        json!({
+            "family": "web", "networkMode": "awsvpc", "cpu": 256, "memory": "512", "requiresCompatibilities": ["FARGATE"],
+            "containerDefinitions": [
+                {"name": "app", "image": "<IMAGE1_NAME>", "portMappings": [{"containerPort": 8080}],
+                 "environment": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]},
+                {"name": "log", "image": "fluent:1", "essential": false}
+            ]
+        })
+    }
+
+    fn check(change: impl FnOnce(&mut Value), expected: &[&str]) {
+        let mut file = file();
+        change(&mut file);
+        let container = ContainerName::new("app").unwrap();
+        assert_eq!(differences(file.as_object().unwrap(), &running(), &container), expected);
+    }
+
+    #[test]
+    fn the_same_with_another_image_does_not_differ() {
+        check(|_| {}, &[]);
+        check(|file| file["tags"] = json!([{"key": "a", "value": "b"}]), &[]);
+        check(|file| file["volumes"] = json!([]), &[]);
+    }
+
+    #[test]
+    fn whatever_else_differs_is_named() {
+        check(|file| file["memory"] = "1024".into(), &["memory"]);
+        check(|file| file["taskRoleArn"] = "arn:x".into(), &["taskRoleArn"]);
+        check(
+            |file| file["containerDefinitions"][0]["environment"][0]["value"] = "9".into(),
+            &["containerDefinitions[app].environment[A].value"],
+        );
+        check(
+            |file| file["containerDefinitions"][1]["image"] = "fluent:2".into(),
+            &["containerDefinitions[log].image"],
+        );
+        check(
+            |file| file["containerDefinitions"][0]["portMappings"][0]["containerPort"] = 9090.into(),
+            &[
+                "containerDefinitions[app].portMappings[0].containerPort",
+                // The running one's host port is no default for that port any more, but it was for its own.
+            ],
+        );
+        check(
+            |file| file["containerDefinitions"] = json!([]),
+            &["containerDefinitions[app]", "containerDefinitions[log]"],
+        );
+        check(
+            |file| {
+                for index in 0..14 {
+                    file[format!("new{index:02}")] = 1.into();
+                }
+            },
+            &[
+                "new00",
+                "new01",
+                "new02",
+                "new03",
+                "new04",
+                "new05",
+                "new06",
+                "new07",
+                "new08",
+                "new09",
+                "and 4 more",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_the_file_leaves_out_would_be_lost_and_is_named() {
+        check(
+            |file| {
+                file.as_object_mut().unwrap().remove("memory");
+            },
+            &["memory"],
+        );
+        check(
+            |file| {
+                file["containerDefinitions"][0].as_object_mut().unwrap().remove("environment");
+            },
+            &["containerDefinitions[app].environment"],
+        );
+    }
+}
