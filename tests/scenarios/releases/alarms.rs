@@ -26,7 +26,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             let story = Story::open_behind(&stage, "no-alarm", Balancer::None).await?;
             missing(&story).await
         }),
-        scenario("an alarm that is muted could not turn a release back, so none starts", async |stage| {
+        scenario("a red alarm that is muted could not turn a release back, so none starts", async |stage| {
             let story = Story::open_behind(&stage, "muted", Balancer::None).await?;
             muted(&story).await
         }),
@@ -100,12 +100,14 @@ async fn muted(story: &Story) -> Result<()> {
     });
     story.cloudwatch("PutAlarmMuteRule", rule).await?;
     story.policy(BLUE_GREEN).await?;
+    story.turn(true).await?;
     let digest = story.push("main-2", good("v2")).await?;
     let id = story.release_of(&digest).await?;
     let release = story.ends(&id, "failed").await?;
     let cause = release.cause().context("a failed release has a cause")?.to_string();
     ensure!(cause.contains("alarm_silenced") && cause.contains("maintenance"), "{cause}");
     story.is_as_before().await?;
+    story.turn(false).await?;
     story
         .cloudwatch(
             "DeleteAlarmMuteRule",

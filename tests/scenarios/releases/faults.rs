@@ -123,18 +123,18 @@ async fn stop_refused(story: &mut Story) -> Result<()> {
 async fn answers_lost_on(story: &mut Story, operation: &str) -> Result<()> {
     story.policy(CANARY).await?;
     story.let_in()?;
-    // More often than the SDK tries, so that Tidegate itself has to find out.
+    // More often than most calls are tried, so that Tidegate itself has to find out.
     let fault = story.fault("ecs", operation, Action::DropAfter);
     story.stage.local.endpoint.add_fault(Fault { count: Some(5), ..fault });
     let digest = story.push("main-2", good("v2")).await?;
     let id = story.release_of(&digest).await?;
     story.ends(&id, "promoted").await?;
-    ensure!(story.happened(operation) == 5, "only {} answers were lost", story.happened(operation));
+    let lost = story.happened(operation);
+    ensure!(lost >= 2, "only {lost} answers were lost");
     story.runs(&digest).await?;
     let revisions = story.ecs("ListTaskDefinitions", json!({ "familyPrefix": story.name.as_str() })).await?;
     let count = revisions["taskDefinitionArns"].as_array().map_or(0, Vec::len);
-    // Every call that got through registers a revision, and no answer tells; but only one of them is released.
-    ensure!(count == 2 || operation == "RegisterTaskDefinition", "{revisions}");
+    ensure!(count == 2, "the digest was registered {} times: {revisions}", count - 1);
     ensure!(story.deployments().await?.len() <= 2, "{:#?}", story.deployments().await?);
     story.nobody_was_turned_away().await?;
     story.clear_faults();

@@ -157,6 +157,7 @@ async fn home(local: &Local) -> Result<Home> {
         wake_queue_url: deployed.output("WakeQueueUrl")?.to_owned(),
         account: AccountId::new(ACCOUNT)?,
         region: Region::new(REGION)?,
+        gate_url: None,
     };
     Ok(Start { config, aws }.home())
 }

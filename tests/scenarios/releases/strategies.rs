@@ -38,20 +38,27 @@ const CASES: [Case; 9] = [
     case("rolling-alone", "{ rolling: {}, bake: 3s }", Balancer::None, None),
 ];
 
-/// Those behind a Network Load Balancer wait ten of ECS's minutes for every shift.
-pub(crate) fn behind_a_network_load_balancer() -> Vec<Scenario> {
-    those(|balancer| balancer == Balancer::Network)
+/// Those that wait for many of ECS's own minutes: ten for every shift behind a Network Load Balancer, five at the end of a rolling
+/// deployment with alarms.
+pub(crate) fn in_short_minutes() -> Vec<Scenario> {
+    those(Case::takes_minutes)
 }
 
 /// All others.
 pub(crate) fn all() -> Vec<Scenario> {
-    those(|balancer| balancer != Balancer::Network)
+    those(|case| !case.takes_minutes())
 }
 
-fn those(wanted: impl Fn(Balancer) -> bool) -> Vec<Scenario> {
+impl Case {
+    fn takes_minutes(&self) -> bool {
+        self.balancer == Balancer::Network || self.strategy.contains("rolling")
+    }
+}
+
+fn those(wanted: impl Fn(&Case) -> bool) -> Vec<Scenario> {
     CASES
         .into_iter()
-        .filter(|case| wanted(case.balancer))
+        .filter(wanted)
         .map(|case| {
             scenario(format!("{}: there and back", case.name), move |stage| async move {
                 let mut story = Story::open_behind(&stage, case.name, case.balancer).await?;
