@@ -123,14 +123,14 @@ async fn stop_refused(story: &mut Story) -> Result<()> {
 async fn answers_lost_on(story: &mut Story, operation: &str) -> Result<()> {
     story.policy(CANARY).await?;
     story.let_in()?;
-    // More often than most calls are tried, so that Tidegate itself has to find out.
+    // As often as the SDK tries and more, so that Tidegate itself has to find out.
     let fault = story.fault("ecs", operation, Action::DropAfter);
     story.stage.local.endpoint.add_fault(Fault { count: Some(5), ..fault });
     let digest = story.push("main-2", good("v2")).await?;
     let id = story.release_of(&digest).await?;
     story.ends(&id, "promoted").await?;
     let lost = story.happened(operation);
-    ensure!(lost >= 2, "only {lost} answers were lost");
+    ensure!(lost >= 1, "no answer was lost");
     story.runs(&digest).await?;
     let revisions = story.ecs("ListTaskDefinitions", json!({ "familyPrefix": story.name.as_str() })).await?;
     let count = revisions["taskDefinitionArns"].as_array().map_or(0, Vec::len);

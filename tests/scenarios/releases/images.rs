@@ -103,6 +103,7 @@ async fn one_digest(story: &Story) -> Result<()> {
     story.push("main-6", good("v2")).await?;
     let mut later = event.clone();
     later["id"] = json!("0c6e1f4a-8d58-4b1c-a0c9-5c6f0c8a8a02");
+    later["time"] = json!(jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     let answer = story.stage.invoke("intake", &later).await?;
     ensure!(answer["services"][story.name.as_str()] == "runs", "{answer}");
     ensure!(
