@@ -2,6 +2,7 @@
 //!
 //! IO, but no AWS: the ports are the adapters' or the simulator's.
 
+pub mod answers;
 pub mod arrivals;
 pub mod clock;
 pub mod config;

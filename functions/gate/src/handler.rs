@@ -1,0 +1,97 @@
+//! Decode, one call, encode.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use lambda_runtime::LambdaEvent;
+use serde_json::Value;
+use tidegate_core::ports::{Images, PortError};
+use tidegate_pages::{Message, Tone};
+use tidegate_runtime::Home;
+
+use crate::call::{Call, Reply};
+use crate::secrets::Keeper;
+use crate::{api, approve, hooks, status};
+
+/// Which of its two Function URLs a copy of this function stands behind.
+#[derive(Debug)]
+pub enum Door {
+    /// Anyone can reach it: links and webhooks, which prove themselves with secrets.
+    Public(Keeper),
+    /// AWS has checked the caller's identity (AuthType AWS_IAM).
+    Api,
+}
+
+/// What the routes need.
+pub struct Gate {
+    /// Tidegate's own ground.
+    pub home: Home,
+    /// ECR.
+    pub images: Arc<dyn Images>,
+    /// Where the callers come in.
+    pub door: Door,
+}
+
+/// Handles one request. Every request is answered; nothing is thrown back at Lambda, which would answer 502.
+pub async fn handle(gate: &Gate, event: LambdaEvent<Value>) -> Value {
+    let reply = match Call::decode(event.payload) {
+        Ok(call) => {
+            let reply = answered(gate, &call).await;
+            // Neither query nor body: tokens are in them. A path may hold Docker Hub's secret.
+            tracing::info!(http.method = %call.method, http.route = route_name(&call.path), http.status = reply.status.as_u16(), "answered");
+            if call.method == Method::HEAD { Reply { body: String::new(), ..reply } } else { reply }
+        }
+        Err(unreadable) => unreadable.into(),
+    };
+    reply.encode()
+}
+
+fn route_name(path: &str) -> &str {
+    match path.split('/').nth(1) {
+        Some(first @ ("approve" | "status" | "hooks" | "releases")) => first,
+        Some(_) | None => "none",
+    }
+}
+
+async fn answered(gate: &Gate, call: &Call) -> Reply {
+    routed(gate, call).await.unwrap_or_else(|error| {
+        tracing::error!(error = %error, "the request could not be answered");
+        let message =
+            Message::new(Tone::Bad, "Not possible just now", "Nothing was changed. Try again in a minute.");
+        Reply::message(StatusCode::SERVICE_UNAVAILABLE, &message)
+    })
+}
+
+async fn routed(gate: &Gate, call: &Call) -> Result<Reply, PortError> {
+    let segments: Vec<&str> = call.path.split('/').skip(1).collect();
+    let reads = call.method == Method::GET || call.method == Method::HEAD;
+    let posts = call.method == Method::POST;
+    match (&gate.door, segments.as_slice()) {
+        (Door::Public(keeper), ["approve", release]) => match (reads, posts) {
+            (true, _) => approve::show(gate, keeper, call, release).await,
+            (_, true) => approve::take(gate, keeper, call, release).await,
+            (false, false) => Ok(Reply::method_not_allowed("GET, HEAD, POST")),
+        },
+        (Door::Public(keeper), ["status", release]) => {
+            if reads {
+                status::show(gate, keeper, call, release).await
+            } else {
+                Ok(Reply::method_not_allowed("GET, HEAD"))
+            }
+        }
+        (Door::Public(keeper), ["hooks", hook @ ..]) => match hooks::Hook::of(hook) {
+            Some(hook) if posts => hooks::take(gate, keeper, call, hook).await,
+            Some(_) => Ok(Reply::method_not_allowed("POST")),
+            None => Ok(Reply::nothing_here()),
+        },
+        (Door::Api, ["releases", release, verb @ ("approve" | "reject")]) => {
+            if posts {
+                api::take(gate, call, release, *verb == "approve").await
+            } else {
+                Ok(Reply::method_not_allowed("POST"))
+            }
+        }
+        (Door::Public(_), _) => Ok(Reply::nothing_here()),
+        (Door::Api, _) => Ok(Reply::error(StatusCode::NOT_FOUND, "there is nothing here")),
+    }
+}

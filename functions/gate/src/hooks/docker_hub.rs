@@ -1,0 +1,47 @@
+//! Docker Hub signs nothing: the secret is the last part of the path. What it says is taken as a hint that a tag was pushed; the digest
+//! is resolved from the policy's ECR repository, where a pull-through cache or a mirror has brought the image.
+
+use serde::Deserialize;
+use tidegate_core::gate::same_secret;
+use tidegate_core::release::Provenance;
+
+use super::{Reference, Refused, Said, Wish, short};
+use crate::call::Call;
+
+#[derive(Debug, Deserialize)]
+struct Event {
+    push_data: PushData,
+    repository: Repository,
+}
+
+#[derive(Debug, Deserialize)]
+struct PushData {
+    tag: String,
+    pusher: Option<String>,
+    /// Seconds since 1970.
+    pushed_at: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Repository {
+    repo_name: String,
+}
+
+pub(super) fn read(call: &Call, secret: Option<&str>, given: &str) -> Result<Said, Refused> {
+    let same = same_secret(secret.unwrap_or("no secret: the same work, and never right"), given);
+    if !same || secret.is_none_or(str::is_empty) {
+        return Err(Refused::unproven());
+    }
+    let event: Event = serde_json::from_slice(&call.body)
+        .map_err(|error| Refused::malformed(format!("the body is not Docker Hub's JSON: {error}")))?;
+    let image = Reference::parse(&event.push_data.tag)?;
+    // Docker Hub sends no delivery id; a push is known by its tag and its second.
+    let delivery = format!("docker_hub/{}@{}", event.push_data.tag, event.push_data.pushed_at.unwrap_or_default());
+    Ok(Said::Release(Box::new(Wish {
+        image,
+        provenance: Provenance { author: short(event.push_data.pusher), ..Provenance::default() },
+        delivery,
+        sender: event.repository.repo_name,
+        may_be_missing: false,
+    })))
+}

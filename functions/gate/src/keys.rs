@@ -1,0 +1,69 @@
+//! What is derived from secrets and compared with what callers send: always in constant time, never printed.
+
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+use tidegate_core::ids::ReleaseId;
+
+type HmacSha256 = Hmac<Sha256>;
+
+/// HMAC-SHA256 over the parts; each is preceded by its length, so that no two lists of parts give the same bytes.
+fn mac(key: &str, parts: &[&str]) -> HmacSha256 {
+    let mut mac = keyed(key);
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part.as_bytes());
+    }
+    mac
+}
+
+#[expect(clippy::expect_used, reason = "HMAC takes keys of every length (RFC 2104); the error is of other constructions")]
+fn keyed(key: &str) -> HmacSha256 {
+    HmacSha256::new_from_slice(key.as_bytes()).expect("HMAC takes any key")
+}
+
+/// Proves that a form was made by this function for this link and this plan.
+pub(crate) fn csrf(link_key: &str, release: &ReleaseId, token_hash: &str, plan_hash: &str) -> String {
+    hex::encode(mac(link_key, &["csrf", release.as_str(), token_hash, plan_hash]).finalize().into_bytes())
+}
+
+/// The signature of a release's status link.
+pub(crate) fn status_signature(link_key: &str, release: &str) -> String {
+    hex::encode(mac(link_key, &["status", release]).finalize().into_bytes())
+}
+
+/// Whether `signature`, in hexadecimal, is the HMAC-SHA256 of `parts` one after the other. Without a key the same work is done and the
+/// answer is no.
+pub(crate) fn signed(key: Option<&str>, parts: &[&[u8]], signature: &str) -> bool {
+    let mut mac = keyed(key.unwrap_or("no key: the same work, and never right"));
+    for part in parts {
+        mac.update(part);
+    }
+    let right = hex::decode(signature).is_ok_and(|signature| mac.verify_slice(&signature).is_ok());
+    right && key.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn githubs_own_example_verifies() {
+        // docs.github.com, "Validating webhook deliveries", test values.
+        let signature = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+        let key = Some("It's a Secret to Everybody");
+        assert!(signed(key, &[b"Hello, World!"], signature));
+        assert!(!signed(key, &[b"Hello, World?"], signature));
+        assert!(!signed(None, &[b"Hello, World!"], signature));
+        assert!(!signed(key, &[b"Hello, World!"], "757107"));
+        assert!(!signed(key, &[b"Hello, World!"], "not hexadecimal"));
+    }
+
+    #[test]
+    fn what_is_signed_for_one_purpose_is_not_good_for_another() {
+        let release = ReleaseId::new("01kj0000000000000000000001").unwrap();
+        let ours = csrf("key", &release, "token", "plan");
+        assert_ne!(ours, csrf("key", &release, "tokenp", "lan"));
+        assert_ne!(ours, csrf("other", &release, "token", "plan"));
+        assert_ne!(ours, status_signature("key", release.as_str()));
+    }
+}

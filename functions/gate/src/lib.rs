@@ -1,0 +1,16 @@
+//! `gate`: the one function the world can reach. Approval pages and answers, status pages, signed webhooks, and the same answers for
+//! callers with AWS identities.
+//!
+//! Everything that arrives is hostile until it has shown otherwise: a link's token, a signature, an identity that AWS has checked. Before
+//! that the ledger is at most read, and nothing is said that tells one release, service or token from another.
+
+mod api;
+mod approve;
+mod call;
+pub mod handler;
+mod hooks;
+mod keys;
+pub mod secrets;
+mod status;
+
+pub use handler::{Door, Gate};

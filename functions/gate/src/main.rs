@@ -1,0 +1,37 @@
+//! `gate`: behind Lambda Function URLs. Approval pages, webhooks and status pages for everyone who proves to be entitled; answers for
+//! callers with AWS identities.
+
+use std::sync::Arc;
+
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use serde_json::Value;
+use tidegate_assembly::Start;
+use tidegate_gate::handler::{Door, Gate, handle};
+use tidegate_gate::secrets::Keeper;
+use tidegate_runtime::config::ConfigError;
+use tidegate_secrets::Secret;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    tidegate_runtime::telemetry::init();
+    let start = Start::from_env().await?;
+    let door = match setting("TIDEGATE_DOOR")?.as_str() {
+        "public" => {
+            let keeper = Keeper::new(Arc::new(Secret::new(&start.aws, setting("TIDEGATE_SECRET_ARN")?)));
+            // Read while AWS waits for the function to start, so that the first caller need not.
+            if let Err(error) = keeper.secrets().await {
+                tracing::error!(error = %error, "the secret could not be read; it is tried again with each request");
+            }
+            Door::Public(keeper)
+        }
+        "api" => Door::Api,
+        other => return Err(format!("TIDEGATE_DOOR: found {other:?}, allowed public and api").into()),
+    };
+    let gate = Gate { home: start.home(), images: Arc::new(start.images()), door };
+    run(service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(handle(&gate, event).await))).await
+}
+
+fn setting(name: &'static str) -> Result<String, Error> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    Ok(value.ok_or(ConfigError::Missing(name))?)
+}

@@ -1,0 +1,31 @@
+//! The status page behind a signed, read-only link.
+
+use http::StatusCode;
+use tidegate_core::gate::same_secret;
+use tidegate_core::ids::ReleaseId;
+use tidegate_core::ports::PortError;
+use tidegate_pages::StatusView;
+
+use crate::call::{Call, Reply};
+use crate::handler::Gate;
+use crate::keys::status_signature;
+use crate::secrets::Keeper;
+
+/// The link, from the root of the gate's URL.
+pub(crate) fn link(link_key: &str, release: &ReleaseId) -> String {
+    format!("/status/{release}?sig={}", status_signature(link_key, release.as_str()))
+}
+
+pub(crate) async fn show(gate: &Gate, keeper: &Keeper, call: &Call, id: &str) -> Result<Reply, PortError> {
+    let secrets = keeper.secrets().await?;
+    let right = status_signature(&secrets.link_key, id);
+    // Nothing is read before the signature has been checked, so nothing shows what exists.
+    if !same_secret(&right, &call.query("sig").unwrap_or_default()) {
+        return Ok(Reply::nothing_here());
+    }
+    let Ok(id) = ReleaseId::new(id) else { return Ok(Reply::nothing_here()) };
+    let Some(release) = gate.home.ledger.release(&id).await? else { return Ok(Reply::nothing_here()) };
+    let history = gate.home.ledger.history(&id).await?;
+    let view = StatusView { release: &release, history: &history, now: gate.home.time.now() };
+    Ok(Reply::page(StatusCode::OK, tidegate_pages::status(&view)))
+}

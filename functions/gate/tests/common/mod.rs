@@ -1,0 +1,256 @@
+//! The gate over a ledger, an AWS and a clock in memory, with a release that waits for Anna and Ben, and calls as Lambda hands them over.
+
+#![allow(dead_code, clippy::allow_attributes_without_reason, clippy::allow_attributes)]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use tidegate_core::gate::waiting_at;
+use tidegate_core::history::{Actor, Entry};
+use tidegate_core::ids::ReleaseId;
+use tidegate_core::policy;
+use tidegate_core::ports::PortError;
+use tidegate_core::release::{Provenance, Release};
+use tidegate_gate::handler::{Door, Gate, handle};
+use tidegate_gate::secrets::{Keeper, Vault};
+use tidegate_runtime::World;
+use tidegate_runtime::arrivals::Asked;
+use tidegate_testkit::fakes::{Caller, Quality, Universe};
+use tidegate_testkit::names;
+
+pub const LINK_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+pub const GITHUB: &str = "github's secret";
+pub const JENKINS: &str = "jenkins' secret";
+pub const DOCKER_HUB: &str = "docker-hubs-secret";
+pub const ANNA: &str = "arn:aws:sts::111122223333:assumed-role/engineer/anna";
+
+/// The gate's policy of the one service.
+pub const POLICY: &str = r#"
+service: checkout
+from:
+  ecr: { repository: shop/checkout, tags: ["main-*"] }
+  webhooks: { github: shop/checkout, jenkins: true, docker_hub: shop/checkout }
+to: { ecs: { cluster: prod, service: checkout, container: app } }
+strategy: { canary: { percent: 10, bake: 5m }, bake: 15m }
+rollback: { alarms: [checkout-5xx] }
+scan: { max: { critical: 0 } }
+approval: { before: deploy, by: [shop], count: COUNT, expires: 4h }
+groups: { shop: [anna, ben] }
+people:
+  anna: { sns: "arn:aws:sns:eu-central-1:111122223333:approver-anna", aws: ["arn:aws:sts::111122223333:assumed-role/engineer/anna"] }
+  ben: { sns: "arn:aws:sns:eu-central-1:111122223333:approver-ben" }
+"#;
+
+struct Document;
+
+#[async_trait]
+impl Vault for Document {
+    async fn document(&self) -> Result<String, PortError> {
+        let hooks = json!({ "github": GITHUB, "jenkins": JENKINS, "docker_hub": DOCKER_HUB });
+        Ok(json!({ "link_key": LINK_KEY, "webhooks": { "checkout": hooks } }).to_string())
+    }
+}
+
+/// A reply.
+#[derive(Debug, Clone)]
+pub struct Got {
+    pub status: u64,
+    pub headers: Value,
+    pub body: String,
+}
+
+pub struct Fixture {
+    pub universe: Universe,
+    pub world: World,
+    pub gate: Gate,
+    pub api: Gate,
+}
+
+impl Fixture {
+    /// Nothing waits yet; `count` approvals are needed.
+    pub async fn new(count: u32) -> Self {
+        let universe = Universe::quiet();
+        let world = universe.world(Caller { id: 1, name: "gate".into() }, true);
+        let text = POLICY.replace("COUNT", &count.to_string());
+        let policy = policy::parse("checkout.yaml", &text).unwrap();
+        world.home.apply(&policy, &Actor::Person { name: "ops".into() }).await.unwrap();
+        let door = Door::Public(Keeper::new(Arc::new(Document)));
+        let gate = Gate { home: world.home.clone(), images: world.images.clone(), door };
+        let api = Gate { home: world.home.clone(), images: world.images.clone(), door: Door::Api };
+        Self { universe, world, gate, api }
+    }
+
+    /// A release that waits for its approval.
+    pub async fn waiting(count: u32) -> (Self, ReleaseId) {
+        let fixture = Self::new(count).await;
+        let release = fixture.release(2, provenance()).await;
+        (fixture, release)
+    }
+
+    /// Pushes a build and releases it, as far as it goes by itself.
+    pub async fn release(&self, build: u32, provenance: Provenance) -> ReleaseId {
+        self.push(build);
+        let asked = Asked {
+            service: names::service(),
+            image: names::image(build),
+            by: Actor::Person { name: "carla".into() },
+            why: Some("the new basket".into()),
+            pushed_at: None,
+            insist: false,
+            provenance,
+            bypass_freeze: None,
+            delivery: None,
+        };
+        self.world.home.release_image(asked, |_| true).await.unwrap().unwrap();
+        let id = self.releases().last().unwrap().id.clone();
+        self.drive(&id).await;
+        id
+    }
+
+    pub fn push(&self, build: u32) {
+        let mut state = self.universe.state();
+        let now = state.now;
+        state.aws.push(build, Quality::Good, now);
+    }
+
+    pub async fn drive(&self, id: &ReleaseId) {
+        for _ in 0..10 {
+            let deadline = self.now_plus(SignedDuration::from_mins(1));
+            self.world.drive(id, &[], deadline).await.unwrap();
+            if waiting_at(&self.stored(id)).is_some() || self.stored(id).is_over() {
+                return;
+            }
+            self.pass(SignedDuration::from_secs(5));
+        }
+    }
+
+    pub fn pass(&self, span: SignedDuration) {
+        let mut state = self.universe.state();
+        let until = state.now.saturating_add(span).unwrap();
+        state.advance(until);
+    }
+
+    fn now_plus(&self, span: SignedDuration) -> jiff::Timestamp {
+        self.universe.state().now.saturating_add(span).unwrap()
+    }
+
+    pub fn releases(&self) -> Vec<Release> {
+        self.universe.state().rows.releases().cloned().collect()
+    }
+
+    pub fn stored(&self, id: &ReleaseId) -> Release {
+        self.universe.state().rows.release(id).unwrap().clone()
+    }
+
+    pub fn history(&self, id: &ReleaseId) -> Vec<Entry> {
+        self.universe.state().rows.history(id).to_vec()
+    }
+
+    /// The newest link of an approver: path and token.
+    pub fn link(&self, id: &ReleaseId, approver: &str) -> (String, String) {
+        let state = self.universe.state();
+        let mine = |invite: &&tidegate_core::effect::Invite| invite.release == *id && invite.approver == approver;
+        let invite = state.invites.iter().rev().find(mine).unwrap();
+        (format!("/approve/{id}"), invite.token.reveal().to_owned())
+    }
+
+    pub async fn send(&self, event: Value) -> Got {
+        through(&self.gate, event).await
+    }
+
+    pub async fn get(&self, path: &str, query: &str) -> Got {
+        self.send(event("GET", path, query, &[], b"")).await
+    }
+
+    /// Opens an approver's page.
+    pub async fn open(&self, id: &ReleaseId, approver: &str) -> Got {
+        let (path, token) = self.link(id, approver);
+        self.get(&path, &format!("token={token}")).await
+    }
+
+    /// Opens the page and sends its form with this decision, the typed name and comment.
+    pub async fn answer(&self, id: &ReleaseId, approver: &str, decision: &str, typed: &str, comment: &str) -> Got {
+        let page = self.open(id, approver).await;
+        let form = filled(&page.body, decision, typed, comment);
+        self.post(id, &form).await
+    }
+
+    pub async fn post(&self, id: &ReleaseId, form: &[(String, String)]) -> Got {
+        self.send(form_event(&format!("/approve/{id}"), form)).await
+    }
+}
+
+pub fn provenance() -> Provenance {
+    Provenance {
+        commit: Some("4f2a9c1".into()),
+        author: Some("dora".into()),
+        url: Some("https://github.com/shop/checkout/actions/runs/17".into()),
+    }
+}
+
+pub async fn through(gate: &Gate, event: Value) -> Got {
+    let context = lambda_runtime::Context::default();
+    let reply = handle(gate, lambda_runtime::LambdaEvent::new(event, context)).await;
+    Got {
+        status: reply["statusCode"].as_u64().unwrap(),
+        headers: reply["headers"].clone(),
+        body: reply["body"].as_str().unwrap().to_owned(),
+    }
+}
+
+/// A request as a Function URL hands it over (payload format 2.0).
+pub fn event(method: &str, path: &str, query: &str, headers: &[(&str, &str)], body: &[u8]) -> Value {
+    use base64::Engine as _;
+    let headers: serde_json::Map<String, Value> =
+        headers.iter().map(|(name, value)| (name.to_lowercase(), (*value).into())).collect();
+    let mut event = json!({
+        "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query, "headers": headers,
+        "requestContext": {
+            "accountId": "anonymous", "apiId": "abc", "domainName": "abc.lambda-url.eu-central-1.on.aws", "domainPrefix": "abc",
+            "http": { "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "test" },
+            "requestId": "r", "routeKey": "$default", "stage": "$default", "time": "02/Mar/2026:09:00:00 +0000", "timeEpoch": 1772442000000_i64,
+        },
+        "isBase64Encoded": false,
+    });
+    if !body.is_empty() {
+        event["body"] = base64::engine::general_purpose::STANDARD.encode(body).into();
+        event["isBase64Encoded"] = true.into();
+    }
+    event
+}
+
+pub fn form_event(path: &str, form: &[(String, String)]) -> Value {
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    event("POST", path, "", &headers, body.as_bytes())
+}
+
+/// The hidden fields of the page's form, and what a person types.
+pub fn filled(page: &str, decision: &str, typed: &str, comment: &str) -> Vec<(String, String)> {
+    let hidden = |name: &str| {
+        let start = format!(r#"name="{name}" value=""#);
+        let rest = page.split_once(&start).unwrap_or_else(|| panic!("no field {name} in {page}")).1;
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    [
+        ("token", hidden("token")),
+        ("csrf", hidden("csrf")),
+        ("plan", hidden("plan")),
+        ("service", typed.to_owned()),
+        ("comment", comment.to_owned()),
+        ("decision", decision.to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
+}
+
+pub fn with(mut form: Vec<(String, String)>, name: &str, value: &str) -> Vec<(String, String)> {
+    for (key, current) in &mut form {
+        if key == name {
+            value.clone_into(current);
+        }
+    }
+    form
+}

@@ -1,0 +1,345 @@
+//! The question: what would be released, what that changes, what speaks for it, how long there is, and the form to answer with.
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+use tidegate_core::gate::{ApprovalGate, Given, Opened};
+use tidegate_core::history::Entry;
+use tidegate_core::plan::{Plan, Stage};
+use tidegate_core::policy::Before;
+use tidegate_core::release::{Phase, Provenance, Release};
+
+use crate::layout::{Page, frame};
+use crate::words;
+
+/// What the page is made from.
+#[derive(Debug)]
+pub struct ApprovalView<'a> {
+    /// The release that waits.
+    pub release: &'a Release,
+    /// Its plan.
+    pub plan: &'a Plan,
+    /// Its history, oldest first.
+    pub history: &'a [Entry],
+    /// The gate it waits at.
+    pub gate: &'a ApprovalGate,
+    /// What has been opened and answered there.
+    pub opened: &'a Opened,
+    /// Whose link it is.
+    pub approver: &'a str,
+    /// Now.
+    pub now: Timestamp,
+    /// The form.
+    pub form: Form,
+    /// Where the release can be followed.
+    pub status: String,
+}
+
+/// What the form carries, and what was wrong with it when it was sent before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Form {
+    /// Where it is sent.
+    pub action: String,
+    /// The link's token.
+    pub token: String,
+    /// Proves that the form comes from this page.
+    pub csrf: String,
+    /// The plan that is shown.
+    pub plan_hash: String,
+    /// The comment that was typed before.
+    pub comment: String,
+    /// The longest comment, characters.
+    pub comment_max: usize,
+    /// What was wrong with the name that was typed.
+    pub name_problem: Option<String>,
+    /// What was wrong with the comment.
+    pub comment_problem: Option<String>,
+}
+
+impl Form {
+    fn has_problem(&self) -> bool {
+        self.name_problem.is_some() || self.comment_problem.is_some()
+    }
+}
+
+/// The page.
+pub fn approval(view: &ApprovalView<'_>) -> Page {
+    let service = view.release.service.as_str();
+    let title = format!("Approve {service} before {}?", moment_of(view.gate.approval.before));
+    let main = html! {
+        h1 { (title) }
+        p.lead { (view.approver) ", your approval is asked for. " a href="#decision" { "Go to the decision" } }
+        @if view.form.has_problem() {
+            section.note.stop role="alert" { p.problem { "Nothing was decided: the form needs another look, below." } }
+        }
+        (time_left(view))
+        (image(view.release))
+        (changes(view.plan))
+        (stages(view))
+        (evidence(view))
+        (answers(view))
+        (decision(view, service))
+    };
+    let title = if view.form.has_problem() { format!("Not decided: {title}") } else { title };
+    frame(&title, service, &main)
+}
+
+fn moment_of(before: Before) -> &'static str {
+    match before {
+        Before::Deploy => "anything is changed",
+        Before::Shift => "it gets production traffic",
+        Before::Promote => "the old version is given up",
+    }
+}
+
+fn time_left(view: &ApprovalView<'_>) -> Markup {
+    let left = words::span(view.opened.expires_at.duration_since(view.now));
+    html! {
+        section.note.warn aria-labelledby="time" {
+            h2 #time { "Time left: " (left) }
+            p { "Until " (words::moment(view.opened.expires_at)) ". After that " (words::on_expiry(view.gate)) "." }
+            @if let Some(because) = &view.gate.because { p { "Asked for because " (because) "." } }
+        }
+    }
+}
+
+fn image(release: &Release) -> Markup {
+    let image = &release.image;
+    html! {
+        section aria-labelledby="image" {
+            h2 #image { "What would be released" }
+            dl {
+                dt { "Service" } dd { (release.service) }
+                dt { "Runs in" } dd { (release.target) }
+                dt { "Image" } dd { (image.repository) @if let Some(tag) = &image.tag { ":" (tag) } }
+                dt { "Digest" } dd { code { (image.digest) } }
+                dt { "Asked for by" } dd { (release.requested_by) ", " (words::moment(release.created_at)) }
+                (provenance(&release.provenance))
+                @if let Some(why) = &release.bypass_freeze { dt { "Passes the freeze" } dd { (why) } }
+                dt { "Release" } dd { code { (release.id) } }
+            }
+        }
+    }
+}
+
+fn provenance(provenance: &Provenance) -> Markup {
+    html! {
+        @if let Some(author) = &provenance.author { dt { "Made by" } dd { (author) } }
+        @if let Some(commit) = &provenance.commit { dt { "Commit" } dd { code { (commit) } } }
+        @if let Some(url) = &provenance.url {
+            dt { "Build" }
+            // Whoever started the release wrote this; anything but a web address would be a link that runs something.
+            dd { @if is_web(url) { a href=(url) rel="noopener noreferrer nofollow" { (url) } } @else { (url) } }
+        }
+    }
+}
+
+fn is_web(url: &str) -> bool {
+    let scheme = url.get(..8).or_else(|| url.get(..7)).unwrap_or_default().to_ascii_lowercase();
+    scheme.starts_with("https://") || scheme.starts_with("http://")
+}
+
+fn changes(plan: &Plan) -> Markup {
+    let before = plan.way_back.image.as_deref().unwrap_or("not known");
+    html! {
+        section aria-labelledby="changes" {
+            h2 #changes { "What changes" }
+            p { "The image of container " code { (plan.container) } ", and nothing else of the task definition." }
+            dl {
+                dt { "Now" } dd { code { (before) } }
+                dt { "Then" } dd { code { (plan.image.pinned()) } }
+                dt { "Exposure" } dd { (exposure(plan)) }
+            }
+            h3.soft.small { "The way back" }
+            p { "Task definition " code { (plan.way_back.task_definition.short()) } ", its weights and its own deployment configuration are put back." }
+        }
+    }
+}
+
+/// The shares of traffic and how long each is watched, in one sentence.
+fn exposure(plan: &Plan) -> String {
+    let mut shares: Vec<String> = Vec::new();
+    for stage in &plan.stages {
+        match stage {
+            Stage::Shift { percent } => shares.push(format!("{percent} % of traffic")),
+            Stage::RollOut => shares.push("task by task, in place".to_owned()),
+            Stage::Bake { secs, .. } => {
+                if let Some(last) = shares.last_mut() {
+                    *last = format!("{last} for {}", words::secs(*secs));
+                }
+            }
+            Stage::Preflight
+            | Stage::RegisterTaskDefinition
+            | Stage::StartDeployment
+            | Stage::Approve { .. }
+            | Stage::Freeze
+            | Stage::Scan
+            | Stage::Verify { .. }
+            | Stage::Promote
+            | Stage::PutBack => {}
+        }
+    }
+    if shares.is_empty() { "none".to_owned() } else { shares.join(", then ") }
+}
+
+fn stages(view: &ApprovalView<'_>) -> Markup {
+    let at = match &view.release.phase {
+        Phase::Running { stage, .. } => Some(*stage),
+        Phase::Queued
+        | Phase::Preparing { .. }
+        | Phase::RollingBack { .. }
+        | Phase::Settling { .. }
+        | Phase::Ended { .. } => None,
+    };
+    html! {
+        section aria-labelledby="plan" {
+            h2 #plan { "The plan" }
+            (plan_table(view.plan, at))
+            p.small.soft { "Plan " code { (view.form.plan_hash.get(..12).unwrap_or_default()) } ". An approval counts for this plan and this image only." }
+        }
+    }
+}
+
+/// The stages with the state of each and the earliest time it begins, counted from the first.
+pub(crate) fn plan_table(plan: &Plan, at: Option<usize>) -> Markup {
+    let mut from = 0u32;
+    let rows: Vec<(usize, String, u32)> = plan
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(index, stage)| {
+            let begins = from;
+            from = from.saturating_add(words::at_least(stage));
+            (index, words::stage(plan, stage), begins)
+        })
+        .collect();
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="Stages of the plan" {
+            table {
+                thead { tr { th scope="col" { "Stage" } th scope="col" { "What" } th scope="col" { "Earliest" } th scope="col" { "State" } } }
+                tbody {
+                    @for (index, what, begins) in &rows {
+                        tr.here[at == Some(*index)] aria-current=[(at == Some(*index)).then_some("step")] {
+                            td { (index + 1) } td { (what) } td.nowrap { "+" (words::secs(*begins)) }
+                            td.nowrap { (state(*index, at)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn state(index: usize, at: Option<usize>) -> &'static str {
+    match at {
+        Some(at) if index < at => "done",
+        Some(at) if index == at => "now",
+        Some(_) | None => "",
+    }
+}
+
+fn evidence(view: &ApprovalView<'_>) -> Markup {
+    let scan_done = format!("{}: done", Stage::Scan);
+    let scan = view.history.iter().rev().find(|entry| entry.what == scan_done);
+    html! {
+        section aria-labelledby="evidence" {
+            h2 #evidence { "What speaks for it" }
+            dl {
+                dt { "Scan of the image" }
+                dd {
+                    @match scan {
+                        Some(entry) => { "passed: " (entry.why) }
+                        None => { @if view.plan.gates.scan.is_some() { "not yet" } @else { "the policy asks for none" } }
+                    }
+                }
+                dt { "Alarms" }
+                dd { (alarms(view)) }
+            }
+            @if !view.release.report.facts.is_empty() {
+                h3.soft.small { "Seen at the last look" }
+                ul { @for fact in &view.release.report.facts { li { (fact) } } }
+            }
+        }
+    }
+}
+
+fn alarms(view: &ApprovalView<'_>) -> Markup {
+    if view.plan.alarms.is_empty() {
+        return html! { "none: only Amazon ECS's own checks and people move it back" };
+    }
+    html! {
+        ul {
+            @for alarm in &view.plan.alarms {
+                @let about = format!("alarm {alarm} ");
+                @let last = view.release.report.facts.iter().find(|fact| fact.starts_with(&about));
+                li {
+                    (alarm)
+                    @if let Some(last) = last { ": " span.word { (last.trim_start_matches(&about).trim_start_matches("is ")) } }
+                }
+            }
+        }
+        p.small.soft { "One that goes off, also while you decide, ends the release and moves traffic back." }
+    }
+}
+
+fn answers(view: &ApprovalView<'_>) -> Markup {
+    let needed = usize::from(view.gate.approval.count);
+    html! {
+        section aria-labelledby="answers" {
+            h2 #answers { "Who has answered" }
+            p { (words::count(needed, "approval is", "approvals are")) " needed." }
+            @if view.opened.given.is_empty() { p { "Nobody yet." } }
+            (given_list(&view.opened.given))
+        }
+    }
+}
+
+/// Each answer with who, when and what they said.
+pub(crate) fn given_list(given: &[Given]) -> Markup {
+    html! {
+        @if !given.is_empty() {
+            ul {
+                @for given in given {
+                    li {
+                        (given.approver) " "
+                        @if given.approve { span.word.go { "approved" } } @else { span.word.stop { "rejected" } }
+                        ", " (words::moment(given.at))
+                        @if let Some(comment) = &given.comment { ": “" (comment) "”" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn decision(view: &ApprovalView<'_>, service: &str) -> Markup {
+    let form = &view.form;
+    html! {
+        section #decision aria-labelledby="decide" tabindex="-1" {
+            h2 #decide { "Your decision" }
+            form method="post" action=(form.action) autocomplete="off" {
+                input type="hidden" name="token" value=(form.token);
+                input type="hidden" name="csrf" value=(form.csrf);
+                input type="hidden" name="plan" value=(form.plan_hash);
+                label for="service" { "Type the name of the service" }
+                p.hint #service-hint { "So that nothing is decided by accident: " strong { (service) } }
+                @if let Some(problem) = &form.name_problem { p.problem #service-problem { (problem) } }
+                input #service type="text" name="service" required autocapitalize="none" autocorrect="off" spellcheck="false" maxlength="128"
+                    aria-invalid=[form.name_problem.as_ref().map(|_| "true")] aria-describedby=(described("service", form.name_problem.is_some()));
+                label for="comment" { "Comment (optional)" }
+                p.hint #comment-hint { "Kept in the history of the release. At most " (form.comment_max) " characters." }
+                @if let Some(problem) = &form.comment_problem { p.problem #comment-problem { (problem) } }
+                textarea #comment name="comment" maxlength=(form.comment_max)
+                    aria-invalid=[form.comment_problem.as_ref().map(|_| "true")] aria-describedby=(described("comment", form.comment_problem.is_some())) { (form.comment) }
+                div.buttons {
+                    button.go type="submit" name="decision" value="approve" { "Approve" }
+                    button.stop type="submit" name="decision" value="reject" { "Reject" }
+                }
+            }
+            p.small { a href=(view.status) { "Follow the release" } }
+        }
+    }
+}
+
+fn described(field: &str, problem: bool) -> String {
+    if problem { format!("{field}-problem {field}-hint") } else { format!("{field}-hint") }
+}
