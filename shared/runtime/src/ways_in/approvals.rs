@@ -45,7 +45,8 @@ impl Home {
             let started = Started::of(&release.requested_by);
             started.and_then(|started| started.execution).as_ref() == Some(&waiting.execution)
         });
-        let Some((release, (approved, why))) = of_it.and_then(|release| Some((release, verdict(release, action)?)))
+        let Some((release, (approved, why))) =
+            of_it.and_then(|release| Some((release, verdict(release, action)?)))
         else {
             return Ok(false);
         };

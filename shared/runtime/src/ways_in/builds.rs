@@ -199,7 +199,8 @@ async fn image_of(
     head: &ServiceHead,
     made: &BuildMade,
 ) -> Result<Result<Reference, String>, PortError> {
-    let variable = head.policy.from.codebuild.as_ref().map(|build| build.variable.as_str()).unwrap_or_default();
+    let variable =
+        head.policy.from.codebuild.as_ref().map(|build| build.variable.as_str()).unwrap_or_default();
     if let Some(text) = made.exported.get(variable).filter(|text| !text.is_empty()) {
         return Ok(Reference::parse(text).map_err(|error| format!("its variable {variable}: {error}")));
     }

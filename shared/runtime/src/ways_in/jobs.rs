@@ -132,7 +132,12 @@ impl Home {
         done.unwrap_or_else(|trouble| troubled(trouble, token))
     }
 
-    async fn start(&self, ports: JobPorts<'_>, job: &PipelineJob, token: &Token) -> Result<JobAnswer, Trouble> {
+    async fn start(
+        &self,
+        ports: JobPorts<'_>,
+        job: &PipelineJob,
+        token: &Token,
+    ) -> Result<JobAnswer, Trouble> {
         let text = job.parameters.as_deref().unwrap_or("{}");
         let parameters = ActionParameters::parse(text)
             .map_err(|error| configuration(format!("UserParameters: {error}")))?;
@@ -186,7 +191,8 @@ impl Home {
         if let Some(file) = artifact::task_definition(&files).map_err(configuration)? {
             let target = policy.target(&self.account, &self.region);
             let running = ports.definitions.current(&target).await?;
-            let running = running.ok_or_else(|| configuration(format!("there is no ECS service {target}")))?;
+            let running =
+                running.ok_or_else(|| configuration(format!("there is no ECS service {target}")))?;
             let differences = task_definition::differences(&file, &running, container);
             if !differences.is_empty() {
                 return Err(configuration(format!(
@@ -200,13 +206,22 @@ impl Home {
     }
 
     /// The release this very action started when it was invoked before.
-    async fn started_before(&self, service: &ServiceName, by: &Actor, image: &Image) -> Result<ReleaseId, Trouble> {
+    async fn started_before(
+        &self,
+        service: &ServiceName,
+        by: &Actor,
+        image: &Image,
+    ) -> Result<ReleaseId, Trouble> {
         let releases = self.ledger.releases(service, RELEASES_SEEN).await?;
         let ours = releases.iter().find(|release| release.requested_by == *by);
         // It was known already then, so it is the newest one of that image.
         let ours = ours.or_else(|| releases.iter().find(|release| release.image.digest == image.digest));
-        ours.map(|release| release.id.clone())
-            .ok_or_else(|| Trouble::Fail(JobFailure::JobFailed, "this action was refused before; see the service's history".into()))
+        ours.map(|release| release.id.clone()).ok_or_else(|| {
+            Trouble::Fail(
+                JobFailure::JobFailed,
+                "this action was refused before; see the service's history".into(),
+            )
+        })
     }
 
     async fn the_release(&self, id: &ReleaseId) -> Result<Release, Trouble> {
@@ -290,7 +305,11 @@ fn ended(release: &Release, outcome: &Outcome) -> JobAnswer {
     let id = &release.id;
     let (kind, message) = match outcome {
         Outcome::Promoted => {
-            return succeeded(release, outcome.word(), format!("release {id} of {} is promoted", release.image));
+            return succeeded(
+                release,
+                outcome.word(),
+                format!("release {id} of {} is promoted", release.image),
+            );
         }
         Outcome::RolledBack { cause } => {
             (JobFailure::JobFailed, format!("release {id} was rolled back: {cause}"))

@@ -116,10 +116,10 @@ impl Home {
             Actor::Tidegate => "tidegate",
         };
         // The sender's own id is only unique among the sender's.
-        let delivery = request.delivery.as_ref().map_or_else(
-            || format!("event/{event}"),
-            |delivery| format!("request/{source}/{delivery}"),
-        );
+        let delivery = request
+            .delivery
+            .as_ref()
+            .map_or_else(|| format!("event/{event}"), |delivery| format!("request/{source}/{delivery}"));
         let wanted = Wanted {
             service: request.service.clone(),
             image: request.image.clone(),

@@ -115,7 +115,8 @@ impl Home {
         let head = self.ledger.service(&wanted.service).await?;
         let head = head.ok_or_else(|| WayInError::NoService(wanted.service.clone()))?;
         if !(way.open)(&head.policy) {
-            let why = format!("the policy of {} does not open this way; it has no {}", wanted.service, way.field);
+            let why =
+                format!("the policy of {} does not open this way; it has no {}", wanted.service, way.field);
             return self.refused(wanted, why).await;
         }
         let image = match self.resolved(images, &head.policy, &wanted.image).await? {
@@ -135,7 +136,8 @@ impl Home {
             delivery: wanted.delivery.clone(),
         };
         let admission = self.release_image(asked, |head| (way.open)(&head.policy)).await?;
-        let taken = admission.map_or(Taken::Before(image.clone()), |admission| Taken::Admitted(Box::new(admission), image));
+        let taken = admission
+            .map_or(Taken::Before(image.clone()), |admission| Taken::Admitted(Box::new(admission), image));
         tracing::info!(service = %wanted.service, image = %wanted.image, outcome = taken.word(), "a release was asked for");
         Ok(taken)
     }

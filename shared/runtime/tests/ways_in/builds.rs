@@ -1,0 +1,193 @@
+use jiff::Timestamp;
+use tidegate_core::history::Actor;
+use tidegate_core::ports::{BuildMade, ErrorKind, PortError};
+use tidegate_runtime::ways_in::builds::BuildChanged;
+use tidegate_testkit::names;
+
+use crate::bench::{Bench, POLICY};
+
+fn made(number: u32, ended_at: Timestamp) -> BuildMade {
+    BuildMade {
+        id: format!("checkout:{number}"),
+        project: "checkout".into(),
+        status: "SUCCEEDED".into(),
+        ended_at: Some(ended_at),
+        exported: [("IMAGE_URI".to_owned(), format!("{}/shop/checkout:main-{number}", names::registry()))]
+            .into(),
+        source_version: Some(format!("commit{number}")),
+        initiator: Some("alice".into()),
+        log_url: Some("https://logs.example.com/1".into()),
+        artifacts: Vec::new(),
+    }
+}
+
+fn changed(number: u32, status: &str) -> BuildChanged {
+    BuildChanged {
+        account: names::account(),
+        region: names::region(),
+        project: "checkout".into(),
+        build: format!("checkout:{number}"),
+        status: status.into(),
+        log_url: Some("https://logs.example.com/1".into()),
+        at: names::at(10),
+        by: Actor::Event { source: "aws.codebuild".into(), id: format!("checkout:{number}") },
+    }
+}
+
+async fn word(bench: &Bench, change: &BuildChanged) -> &'static str {
+    let outcomes = bench.home().build_changed(bench.sources(), change).await.unwrap();
+    outcomes.first().map_or("nothing", |(_, word)| *word)
+}
+
+#[tokio::test]
+async fn a_build_that_succeeded_releases_its_image_once() {
+    let bench = Bench::new().await;
+    bench.builds.add(made(2, names::at(0)));
+    assert_eq!(word(&bench, &changed(2, "IN_PROGRESS")).await, "nothing");
+    assert_eq!(word(&bench, &changed(2, "SUCCEEDED")).await, "created");
+    assert_eq!(word(&bench, &changed(2, "SUCCEEDED")).await, "handled before");
+    let releases = bench.releases();
+    assert_eq!(releases.len(), 1);
+    assert_eq!(releases[0].image, names::image(2));
+    assert_eq!(releases[0].provenance.commit.as_deref(), Some("commit2"));
+    assert_eq!(releases[0].provenance.author.as_deref(), Some("alice"));
+    assert_eq!(releases[0].provenance.url.as_deref(), Some("https://logs.example.com/1"));
+}
+
+#[tokio::test]
+async fn an_older_build_whose_event_comes_late_changes_nothing() {
+    let bench = Bench::new().await;
+    bench.later(100);
+    bench.builds.add(made(2, names::at(10)));
+    bench.builds.add(made(3, names::at(20)));
+    assert_eq!(word(&bench, &changed(3, "SUCCEEDED")).await, "created");
+    assert_eq!(word(&bench, &changed(2, "SUCCEEDED")).await, "refused");
+    assert_eq!(bench.releases().len(), 1);
+    assert!(bench.told().last().unwrap().why.contains("newer image"));
+    // A late word that it still runs is no news either.
+    assert_eq!(word(&bench, &changed(3, "IN_PROGRESS")).await, "nothing");
+}
+
+#[tokio::test]
+async fn builds_that_did_not_succeed_are_recorded_once_each() {
+    let bench = Bench::new().await;
+    for status in ["FAILED", "STOPPED", "FAULT", "TIMED_OUT", "NOT_YET_INVENTED"] {
+        assert_eq!(word(&bench, &changed(2, status)).await, "recorded");
+        assert_eq!(word(&bench, &changed(2, status)).await, "handled before");
+    }
+    assert!(bench.releases().is_empty());
+    let told: Vec<String> = bench.told().iter().map(|entry| entry.what.clone()).collect();
+    assert_eq!(told.len(), 5);
+    assert_eq!(told[0], "build checkout:2 ended as FAILED");
+    assert!(bench.told()[0].why.contains("https://logs.example.com/1"));
+}
+
+#[tokio::test]
+async fn without_the_variable_the_artifact_names_the_image() {
+    let bench = Bench::new().await;
+    let uri = format!("{}/shop/checkout@{}", names::registry(), names::digest(4));
+    let detail = format!(r#"{{"ImageURI":"{uri}"}}"#);
+    let first = bench.bucket.artifact("other.zip", &[]);
+    let second = bench.bucket.artifact("checkout.zip", &[("imageDetail.json", &detail)]);
+    bench.builds.add(BuildMade {
+        exported: Default::default(),
+        artifacts: vec![first, second],
+        ..made(2, names::at(0))
+    });
+    assert_eq!(word(&bench, &changed(2, "SUCCEEDED")).await, "created");
+    assert_eq!(bench.releases()[0].image.digest, names::digest(4));
+}
+
+#[tokio::test]
+async fn the_variable_is_the_policys() {
+    let bench =
+        Bench::with(&POLICY.replace("project: checkout", "project: checkout, variable: RELEASED")).await;
+    let mut build = made(2, names::at(0));
+    build.exported.insert("RELEASED".into(), "shop/checkout:main-5".into());
+    bench.builds.add(build);
+    word(&bench, &changed(2, "SUCCEEDED")).await;
+    assert_eq!(bench.releases()[0].image.digest, names::digest(5));
+}
+
+#[tokio::test]
+async fn what_a_build_names_wrongly_is_refused_with_a_recorded_reason() {
+    for (variable, expected) in [
+        ("", "exports no variable IMAGE_URI; it has no artifact in S3"),
+        ("shop/checkout", "neither a tag nor a digest"),
+        ("shop/payment:main-2", "the image is of shop/payment"),
+        (
+            "999988887777.dkr.ecr.eu-central-1.amazonaws.com/shop/checkout:main-2",
+            "the image is of 999988887777",
+        ),
+        ("shop/checkout:main-99", "there is no image tagged main-99"),
+    ] {
+        let bench = Bench::new().await;
+        let mut build = made(2, names::at(0));
+        build.exported.insert("IMAGE_URI".into(), variable.into());
+        bench.builds.add(build);
+        assert_eq!(word(&bench, &changed(2, "SUCCEEDED")).await, "refused", "{variable}");
+        assert!(bench.releases().is_empty());
+        let told = bench.told();
+        assert!(told.last().unwrap().why.contains(expected), "{variable}: {}", told.last().unwrap().why);
+        word(&bench, &changed(2, "SUCCEEDED")).await;
+        assert_eq!(bench.told().len(), told.len(), "told once");
+    }
+}
+
+#[tokio::test]
+async fn what_may_pass_by_itself_is_an_error_and_nothing_is_forgotten() {
+    let bench = Bench::new().await;
+    let at = bench
+        .bucket
+        .artifact("checkout.zip", &[("imageDetail.json", r#"{"ImageURI":"shop/checkout:main-2"}"#)]);
+    bench.builds.add(BuildMade {
+        exported: Default::default(),
+        artifacts: vec![at],
+        ..made(2, names::at(0))
+    });
+    for kind in [ErrorKind::Throttled, ErrorKind::Unavailable, ErrorKind::Denied] {
+        *bench.bucket.fails.lock().unwrap() = Some(PortError::new(kind, "s3:GetObject", "X", "later"));
+        assert!(bench.home().build_changed(bench.sources(), &changed(2, "SUCCEEDED")).await.is_err());
+    }
+    assert!(bench.told().is_empty() && bench.releases().is_empty());
+    *bench.bucket.fails.lock().unwrap() = None;
+    assert_eq!(word(&bench, &changed(2, "SUCCEEDED")).await, "created");
+}
+
+#[tokio::test]
+async fn builds_of_projects_nobody_watches_are_passed_over() {
+    let bench = Bench::new().await;
+    let other = BuildChanged { project: "payment".into(), ..changed(2, "SUCCEEDED") };
+    assert_eq!(word(&bench, &other).await, "nothing");
+    let bench = Bench::with(&POLICY.replace("codebuild: { project: checkout }", "")).await;
+    bench.builds.add(made(2, names::at(0)));
+    assert_eq!(word(&bench, &changed(2, "SUCCEEDED")).await, "nothing");
+}
+
+#[tokio::test]
+async fn a_build_whose_event_was_lost_is_found_once_its_event_has_had_its_time() {
+    let bench = Bench::new().await;
+    bench.later(60);
+    bench.builds.add(made(2, names::at(60)));
+    let find = async || bench.home().find_lost_builds(bench.sources()).await.unwrap();
+    assert_eq!(find().await.done, 0, "its event may still come");
+    bench.later(200);
+    assert_eq!(find().await.done, 1);
+    assert_eq!(find().await.done, 0);
+    assert_eq!(bench.releases().len(), 1);
+    // The event comes after all.
+    word(&bench, &changed(2, "SUCCEEDED")).await;
+    assert_eq!(bench.releases().len(), 1);
+}
+
+#[tokio::test]
+async fn builds_from_before_the_policy_and_from_days_ago_are_not_found() {
+    let bench = Bench::new().await;
+    bench.builds.add(made(2, names::at(-500)));
+    bench.later(400);
+    assert_eq!(bench.home().find_lost_builds(bench.sources()).await.unwrap().done, 0);
+    bench.builds.add(made(3, names::at(300)));
+    bench.later(2 * 24 * 3600);
+    assert_eq!(bench.home().find_lost_builds(bench.sources()).await.unwrap().done, 0);
+    assert!(bench.releases().is_empty());
+}

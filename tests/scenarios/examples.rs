@@ -1,0 +1,182 @@
+//! The files under `examples/` are what the code takes: read by the very parsers, or run.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use hmac::{Hmac, Mac as _};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tidegate_core::ids::{AccountId, Region};
+use tidegate_core::policy;
+use tidegate_wire::envelope::Origins;
+use tidegate_wire::event::Event;
+use tidegate_wire::request::{ActionParameters, ReleaseRequest};
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn json_of(name: &str) -> Value {
+    serde_json::from_str(&read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn yaml_of(name: &str) -> Value {
+    serde_saphyr::from_str(&read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+#[test]
+fn the_manifest_is_one() {
+    let request = ReleaseRequest::from_manifest(read("manifest/release.json").as_bytes()).unwrap();
+    assert_eq!(request.to_string(), ":main-42 of checkout");
+    assert!(request.provenance.commit.is_some() && request.provenance.url.is_some());
+}
+
+#[test]
+fn the_entries_become_the_event_tidegate_knows() {
+    let entry = json_of("events/entries.json")[0].clone();
+    // What EventBridge makes of an entry.
+    let detail: Value = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
+    let event = json!({
+        "version": "0", "id": "1", "detail-type": entry["DetailType"], "source": entry["Source"], "account": "111122223333",
+        "time": "2026-08-20T14:02:31Z", "region": "eu-central-1", "resources": [], "detail": detail,
+    });
+    let origins =
+        Origins::home(AccountId::new("111122223333").unwrap(), Region::new("eu-central-1").unwrap());
+    let (_, event) = Event::from_value(&event, &origins).unwrap();
+    let Event::ReleaseRequested(request) = event else { panic!("{event}") };
+    assert_eq!(request.delivery.as_deref(), Some("checkout-42"));
+}
+
+#[test]
+fn the_buildspec_exports_what_policies_read_by_default() {
+    let buildspec = yaml_of("codebuild/buildspec.yml");
+    let text = "service: checkout\nfrom: { ecr: { repository: shop/checkout }, codebuild: { project: checkout } }\n\
+                to: { ecs: { cluster: prod, service: checkout, container: app } }\nstrategy: { blue_green: {} }\n";
+    let policy = policy::parse("policy.yaml", text).unwrap();
+    let variable = policy.from.codebuild.unwrap().variable;
+    assert_eq!(buildspec["env"]["exported-variables"], json!([variable]));
+    let commands = buildspec["phases"]["post_build"]["commands"].as_array().unwrap();
+    let set = commands
+        .iter()
+        .any(|line| line.as_str().is_some_and(|line| line.starts_with(&format!("export {variable}="))));
+    assert!(set, "{commands:?}");
+}
+
+#[test]
+fn the_pipelines_parameters_are_read_and_short_enough() {
+    for (file, waits) in [("codepipeline/pipeline.json", true), ("codepipeline/approval.json", false)] {
+        let pipeline = json_of(file);
+        let release = &pipeline["stages"][1]["actions"][0];
+        assert_eq!(release["actionTypeId"]["provider"], "Lambda");
+        let text = release["configuration"]["UserParameters"].as_str().unwrap();
+        assert!(text.len() <= 1000);
+        let parameters = ActionParameters::parse(text).unwrap();
+        assert_eq!((parameters.service.as_str(), parameters.wait), ("checkout", waits), "{file}");
+        assert_eq!(parameters.execution.as_deref(), Some("#{codepipeline.PipelineExecutionId}"));
+    }
+    let approve = &json_of("codepipeline/approval.json")["stages"][1]["actions"][1];
+    assert_eq!(
+        (&approve["name"], &approve["actionTypeId"]["provider"]),
+        (&json!("Approve"), &json!("Manual"))
+    );
+}
+
+#[test]
+fn the_policies_in_the_guides_are_policies() {
+    // Each `from:` in the guides, in a policy that is whole otherwise.
+    let mut seen = 0;
+    for guide in ["manifest", "events", "codebuild", "codepipeline", "jenkins"] {
+        let text = read(&format!("{guide}/README.md")).replace('\n', " ");
+        for part in text.split("`from: ").skip(1) {
+            let from = part.split('`').next().unwrap();
+            let policy = format!(
+                "service: checkout\nfrom: {from}\nto: {{ ecs: {{ cluster: prod, service: checkout, container: app }} }}\n\
+                 strategy: {{ blue_green: {{}} }}\n"
+            );
+            policy::parse("policy.yaml", &policy).unwrap_or_else(|error| panic!("{guide}: {from}: {error}"));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "{seen}");
+}
+
+#[test]
+fn the_workflow_trusts_by_the_immutable_subject_and_may_do_what_it_does() {
+    let workflow = yaml_of("github-actions/release.yml");
+    assert_eq!(workflow["permissions"], json!({"contents": "read", "id-token": "write"}));
+    let steps = workflow["jobs"]["release"]["steps"].as_array().unwrap();
+    let last = steps.last().unwrap()["run"].as_str().unwrap();
+    let detail_type = "tidegate.release.requested";
+    assert!(last.contains(detail_type) && last.contains("FailedEntryCount"));
+
+    let trust = json_of("github-actions/trust-policy.json");
+    let condition = &trust["Statement"][0]["Condition"]["StringEquals"];
+    assert_eq!(condition["token.actions.githubusercontent.com:aud"], "sts.amazonaws.com");
+    let subject = condition["token.actions.githubusercontent.com:sub"].as_str().unwrap();
+    let ids = subject.split('@').skip(1).all(|part| part.starts_with(|c: char| c.is_ascii_digit()));
+    assert!(subject.matches('@').count() == 2 && ids && !subject.contains('*'), "{subject}");
+
+    let allowed = json_of("github-actions/permissions.json");
+    let events = allowed["Statement"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["Action"] == "events:PutEvents")
+        .unwrap();
+    assert_eq!(events["Condition"]["StringEquals"]["events:detail-type"], detail_type);
+}
+
+/// What the workflow builds with jq is what Tidegate reads.
+#[test]
+fn the_workflows_request_is_read() {
+    let workflow = yaml_of("github-actions/release.yml");
+    let last =
+        workflow["jobs"]["release"]["steps"].as_array().unwrap().last().unwrap()["run"].as_str().unwrap();
+    let object = last.split("'{").nth(1).and_then(|rest| rest.split("}'").next()).unwrap();
+    let detail: serde_json::Map<String, Value> = object
+        .split(',')
+        .map(|pair| (pair.split(':').next().unwrap().trim().to_owned(), Value::String("x1".into())))
+        .collect();
+    let mut detail = detail;
+    detail.insert("url".into(), "https://github.com/x".into());
+    ReleaseRequest::from_manifest(Value::Object(detail).to_string().as_bytes()).unwrap();
+}
+
+/// The script of the Jenkins example, with a `curl` that only shows what it would send.
+#[test]
+fn the_webhook_is_signed_as_the_gate_verifies() {
+    let dir = tempfile::tempdir().unwrap();
+    let (curl, body) = (dir.path().join("curl"), dir.path().join("body.json"));
+    std::fs::write(&curl, "#!/bin/sh\nfor argument in \"$@\"; do printf '%s\\n' \"$argument\"; done\n")
+        .unwrap();
+    assert!(Command::new("chmod").arg("755").arg(&curl).status().unwrap().success());
+    let text = "{\"image\":\"shop/checkout:main-42\",\"by\":\"j\u{e9}nkins\"}\n";
+    std::fs::write(&body, text).unwrap();
+    let search = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    let output = Command::new(path("jenkins/release.sh"))
+        .args(["checkout", body.to_str().unwrap(), "build-42"])
+        .env("PATH", search)
+        .env("TIDEGATE_GATE_URL", "https://gate.example.com/")
+        .env("TIDEGATE_WEBHOOK_SECRET", "s3cret 'with' \"quotes\"")
+        .output()
+        .unwrap();
+    let sent = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{sent}{}", String::from_utf8_lossy(&output.stderr));
+    let header = |name: &str| {
+        let prefix = format!("{name}: ");
+        sent.lines()
+            .find_map(|line| line.strip_prefix(&prefix))
+            .unwrap_or_else(|| panic!("no {name}: {sent}"))
+            .to_owned()
+    };
+    assert!(!sent.contains("s3cret"), "the secret is on no command line");
+    assert!(sent.lines().any(|line| line == "https://gate.example.com/hooks/jenkins/checkout"), "{sent}");
+    let signed = format!("{}.{}.{text}", header("X-Tidegate-Timestamp"), header("X-Tidegate-Delivery"));
+    let mut mac = Hmac::<Sha256>::new_from_slice(b"s3cret 'with' \"quotes\"").unwrap();
+    mac.update(signed.as_bytes());
+    assert_eq!(header("X-Tidegate-Signature"), hex::encode(mac.finalize().into_bytes()));
+}

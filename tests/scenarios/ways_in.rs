@@ -1,0 +1,33 @@
+//! Every way a release starts beside a push, against the local AWS with the functions that are deployed to the real one: builds,
+//! manifests, requests, pipelines; and pipelines that wait for Tidegate.
+//!
+//! Needs what `cargo xtask test` builds and names in the environment.
+
+#[expect(dead_code, reason = "the scenarios of releases use more of it")]
+#[path = "releases/runner.rs"]
+mod runner;
+#[expect(dead_code, reason = "the scenarios of releases use more of it")]
+#[path = "releases/stage.rs"]
+mod stage;
+#[expect(dead_code, reason = "the scenarios of releases use more of it")]
+#[path = "releases/story.rs"]
+mod story;
+
+#[path = "ways_in/builds.rs"]
+mod builds;
+#[path = "ways_in/house.rs"]
+mod house;
+#[path = "ways_in/messages.rs"]
+mod messages;
+#[path = "ways_in/pipelines.rs"]
+mod pipelines;
+
+use stage::Stage;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_way_in_leads_to_a_release() {
+    let stage = Stage::start(|_| {}).await.expect("the local AWS starts");
+    house::prepare(&stage).await.expect("buckets and roles");
+    let scenarios = [pipelines::all(), builds::all(), messages::all()];
+    runner::play(&stage, scenarios.into_iter().flatten().collect()).await;
+}
