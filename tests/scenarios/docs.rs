@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use tidegate_core::effect::{CALL_LIMIT, LEASE, RETRY_AFTER, SETTLE};
 use tidegate_core::policy::{self, Shift};
 
 fn root() -> PathBuf {
@@ -257,6 +258,17 @@ fn the_exit_codes_are_the_same_everywhere() {
         .collect();
     assert!(given.len() > 2, "the codes were not found in cli/src/exit.rs");
     assert_eq!(told, given, "the tables tell of the codes the command line gives");
+}
+
+#[test]
+fn the_time_limits_told_are_those_that_hold() {
+    let page = read("docs/ARCHITECTURE.md");
+    let limits =
+        [("LEASE", LEASE), ("CALL_LIMIT", CALL_LIMIT), ("SETTLE", SETTLE), ("RETRY_AFTER", RETRY_AFTER)];
+    for (name, limit) in limits {
+        let row = format!("| `{name}` | {} s |", limit.as_secs());
+        assert!(page.contains(&row), "docs/ARCHITECTURE.md does not say {row:?}");
+    }
 }
 
 #[test]
