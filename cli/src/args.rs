@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use tidegate_core::ids::{AccountId, Region};
 
-use crate::commands::{apply, cancel, plan, release, releases, rollback, validate, watch, why};
+use crate::commands::{answer, apply, cancel, plan, release, releases, rollback, validate, watch, why};
 use crate::exit;
 
 /// Release container images to Amazon ECS step by step, and have them rolled back by themselves.
@@ -65,6 +65,10 @@ pub enum Command {
     Rollback(rollback::Args),
     /// Break a release off; traffic that has moved is moved back first
     Cancel(cancel::Args),
+    /// Approve a release that waits for it, with your AWS identity
+    Approve(answer::Args),
+    /// Reject a release that waits for approval, with your AWS identity
+    Reject(answer::Args),
     /// List the services and what they run
     Services,
 }

@@ -246,6 +246,50 @@ async fn a_cancelled_release_ends_with_5() {
     assert!(format!("{again:#}").contains("has already ended: cancelled"), "{again:#}");
 }
 
+/// A release of build 2 by Ann that waits for whoever `people` is said to be.
+async fn waiting_for_approval(approver: &str) -> (Bench, String) {
+    let bench = Bench::new().await;
+    let gate = format!(
+        "approval: {{ before: deploy, by: [boss], not_by_requester: false }}\npeople: {{ boss: {{ aws: ['{approver}'] }} }}\n"
+    );
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(format!("{POLICY}{gate}").as_bytes()).unwrap();
+    bench.run(&["apply", file.path().to_str().unwrap()]).await;
+    bench.push(2, Quality::Good);
+    let (_, created) = bench.json(&["release", "checkout", "main-2"]).await;
+    let id = created["release"].as_str().unwrap().to_owned();
+    let conductor = bench.universe.world(caller(2, "conductor"), false);
+    let until = conductor.home.time.now().checked_add(SignedDuration::from_secs(30)).unwrap();
+    conductor.drive(&id.parse().unwrap(), &[], until).await.unwrap();
+    (bench, id)
+}
+
+#[tokio::test]
+async fn an_approver_with_an_aws_identity_lets_a_release_go_on_once() {
+    let (bench, id) = waiting_for_approval("arn:aws:sts::111122223333:assumed-role/developer/*").await;
+    let shown = bench.run(&["why", &id]).await;
+    assert!(shown.out.contains("boss"), "{}", shown.out);
+    let other = bench.try_run(&["approve", &id, "--plan", "0000"]).await.err().unwrap();
+    assert!(format!("{other:#}").contains("the plan is not the one that was shown"), "{other:#}");
+    let answer = bench.run(&["approve", &id, "--comment", "looks right", "--watch"]).await;
+    assert_eq!(answer.code, 0, "{}", answer.out);
+    assert!(answer.out.contains("approved by boss: looks right"), "{}", answer.out);
+    let again = bench.try_run(&["approve", &id]).await.err().unwrap();
+    assert!(format!("{again:#}").contains("boss has already approved"), "{again:#}");
+}
+
+#[tokio::test]
+async fn a_rejected_release_ends_with_5_and_a_stranger_decides_nothing() {
+    let (bench, id) = waiting_for_approval("arn:aws:sts::111122223333:assumed-role/boss/*").await;
+    let stranger = bench.try_run(&["reject", &id]).await.err().unwrap();
+    assert!(format!("{stranger:#}").contains("belongs to nobody who may approve"), "{stranger:#}");
+
+    let (bench, id) = waiting_for_approval(ANN).await;
+    let answer = bench.run(&["reject", &id, "--comment", "not today", "--watch"]).await;
+    assert_eq!(answer.code, 5, "{}", answer.out);
+    assert!(answer.out.contains("rejected: not today"), "{}", answer.out);
+}
+
 #[tokio::test]
 async fn a_plan_shows_the_way_back_and_changes_nothing() {
     let bench = Bench::new().await;

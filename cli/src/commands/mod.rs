@@ -1,5 +1,6 @@
 //! The commands, one file each: fetch, make the view, print it or its rendering, say how it ended.
 
+pub mod answer;
 pub mod apply;
 pub mod cancel;
 pub mod plan;
@@ -37,6 +38,8 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<Exit> {
         | Command::Why(_)
         | Command::Rollback(_)
         | Command::Cancel(_)
+        | Command::Approve(_)
+        | Command::Reject(_)
         | Command::Services => {}
     }
     run_with(&cli.command, &Connection::open(&cli.global).await?, out).await
@@ -55,6 +58,8 @@ pub async fn run_with(command: &Command, connection: &Connection, out: &mut Outp
         Command::Why(args) => why::run(args, connection, out).await,
         Command::Rollback(args) => rollback::run(args, connection, out).await,
         Command::Cancel(args) => cancel::run(args, connection, out).await,
+        Command::Approve(args) => answer::run(args, true, connection, out).await,
+        Command::Reject(args) => answer::run(args, false, connection, out).await,
         Command::Services => services::run(connection, out).await,
     }
 }

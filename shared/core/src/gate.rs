@@ -141,6 +141,12 @@ pub enum NotCounted {
         /// The caller's ARN.
         identity: String,
     },
+    /// The policy does not let whoever asked for a release approve it.
+    #[error("{approver} asked for this release, or made it, and the policy lets nobody approve their own")]
+    AskedForIt {
+        /// Who.
+        approver: String,
+    },
     /// It has been answered.
     #[error("{approver} has already {} at {at:.0}", if *.approved { "approved" } else { "rejected" })]
     AlreadyGiven {
@@ -191,6 +197,22 @@ pub fn holder<'a>(release: &'a Release, token: &Token) -> Option<(usize, &'a Ope
     found
 }
 
+/// Who may answer a gate of this release: whoever asked for it does not, unless the policy allows it.
+pub fn eligible<'a>(release: &Release, gate: &'a ApprovalGate) -> Vec<&'a Approver> {
+    let requester = match &release.requested_by {
+        Actor::Person { name } => Some(name.as_str()),
+        Actor::Tidegate | Actor::Event { .. } => None,
+    };
+    let author = release.provenance.author.as_deref();
+    let is_requester = |person: &Approver| {
+        [requester, author]
+            .into_iter()
+            .flatten()
+            .any(|asked| asked == person.name || person.aws.iter().any(|pattern| pattern.matches(asked)))
+    };
+    gate.approvers.iter().filter(|person| !gate.approval.not_by_requester || !is_requester(person)).collect()
+}
+
 /// Counts an answer. `plan_hash` is the plan that was shown with the question.
 pub fn give(
     release: &Release,
@@ -204,7 +226,11 @@ pub fn give(
     let waiting = waiting_at(release);
     let asked_at = match by {
         By::Link(token) => holder(release, token).map(|(stage, ..)| stage),
-        By::Identity(_) => waiting.map(|(stage, ..)| stage),
+        // Where nothing waits any more, the gate this person answered last is meant: they are told what they said.
+        By::Identity(_) => waiting.map(|(stage, ..)| stage).or_else(|| {
+            let answered = |opened: &Opened| opened.given.iter().any(|given| given.approver == approver);
+            release.gates.iter().rev().find(|(_, opened)| answered(opened)).map(|(stage, _)| *stage)
+        }),
     };
     let given = asked_at
         .and_then(|stage| release.gates.get(&stage))
@@ -220,6 +246,9 @@ pub fn give(
     }
     if !gate.approvers.iter().any(|known| known.name == approver) {
         return Err(NotCounted::NotAnApprover { identity: approver });
+    }
+    if !eligible(release, gate).iter().any(|known| known.name == approver) {
+        return Err(NotCounted::AskedForIt { approver });
     }
     if let Some(shown) = plan_hash
         && release.plan.as_ref().is_none_or(|plan| plan.hash() != shown)
