@@ -3,7 +3,6 @@
 //!
 //! Needs what `cargo xtask test` builds and names in the environment.
 
-#[expect(dead_code, reason = "the scenarios of releases use more of it")]
 #[path = "releases/runner.rs"]
 mod runner;
 #[expect(dead_code, reason = "the scenarios of releases use more of it")]

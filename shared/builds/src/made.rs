@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_codebuild::types::{Build, BuildArtifacts, SortOrderType};
 use jiff::Timestamp;
 use tidegate_aws::port_error;
-use tidegate_core::ports::{BuildMade, BuildOutputs, ObjectAt, PortError};
+use tidegate_core::ports::{BuildMade, BuildOutputs, ErrorKind, ObjectAt, PortError};
 
 use crate::{CodeBuildAdapter, GET};
 
@@ -21,7 +21,12 @@ impl BuildOutputs for CodeBuildAdapter {
     async fn newest(&self, project: &str, limit: usize) -> Result<Vec<BuildMade>, PortError> {
         let call =
             self.client.list_builds_for_project().project_name(project).sort_order(SortOrderType::Descending);
-        let listed = call.send().await.map_err(|error| port_error(LIST, error))?;
+        let listed = match call.send().await.map_err(|error| port_error(LIST, error)) {
+            Ok(listed) => listed,
+            // As a repository that does not exist yet has no images.
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
         let ids: Vec<String> = listed.ids().iter().take(limit).cloned().collect();
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -67,7 +72,7 @@ fn location(artifacts: &BuildArtifacts) -> Option<ObjectAt> {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use tidegate_replay::Replay;
+    use tidegate_replay::{Answer, Replay};
 
     use super::*;
 
@@ -110,5 +115,15 @@ mod tests {
         assert_eq!(ids, ["checkout:3", "checkout:2"]);
         assert_eq!(replay.calls("ListBuildsForProject")[0].json()["sortOrder"], "DESCENDING");
         assert_eq!(replay.calls("BatchGetBuilds")[0].json()["ids"], json!(["checkout:3", "checkout:2"]));
+    }
+
+    #[tokio::test]
+    async fn a_project_that_does_not_exist_has_no_builds_and_one_that_may_not_be_seen_is_an_error() {
+        let replay = Replay::new();
+        replay.answer("ListBuildsForProject", Answer::error(400, "ResourceNotFoundException", "none"));
+        replay.answer("ListBuildsForProject", Answer::error(400, "AccessDeniedException", "no"));
+        let builds = CodeBuildAdapter::new(&replay.config());
+        assert_eq!(builds.newest("checkout", 2).await, Ok(Vec::new()));
+        assert_eq!(builds.newest("checkout", 2).await.unwrap_err().kind, ErrorKind::Denied);
     }
 }

@@ -60,6 +60,10 @@ impl Home {
         head: &ServiceHead,
         now: Timestamp,
     ) -> Result<bool, PortError> {
+        // Where pushes start nothing, none can be lost, and the repository need not be read.
+        if head.policy.from.ecr.tags.is_empty() {
+            return Ok(false);
+        }
         let registry = ecr_registry(&self.account, &self.region);
         let Some((tag, digest, pushed_at)) = images.newest(&registry, &head.policy).await? else {
             return Ok(false);
