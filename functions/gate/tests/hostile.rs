@@ -1,5 +1,7 @@
 //! What the invoke URL has to stand: each of ten kinds of hostile input, against the handler, a ledger in memory, and the real core.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 mod common;
 
 use common::{ANNA, Fixture, Got, event, filled, form_event, provenance, through, with};
@@ -19,7 +21,12 @@ fn ledger(fixture: &Fixture) -> String {
 
 fn given(fixture: &Fixture, id: &ReleaseId) -> Vec<(String, bool)> {
     let release = fixture.stored(id);
-    release.gates.values().flat_map(|opened| &opened.given).map(|given| (given.approver.clone(), given.approve)).collect()
+    release
+        .gates
+        .values()
+        .flat_map(|opened| &opened.given)
+        .map(|given| (given.approver.clone(), given.approve))
+        .collect()
 }
 
 #[tokio::test]
@@ -27,7 +34,17 @@ async fn an_approver_opens_the_link_types_the_name_and_approves() {
     let (fixture, id) = Fixture::waiting(1).await;
     let page = fixture.open(&id, "anna").await;
     assert_eq!(page.status, 200, "{}", page.body);
-    for shown in ["checkout", "main-2", "carla", "dora", "4f2a9c1", "checkout-5xx", "10 % of traffic for 5m", "4 h", "0 findings"] {
+    for shown in [
+        "checkout",
+        "main-2",
+        "carla",
+        "dora",
+        "4f2a9c1",
+        "checkout-5xx",
+        "10 % of traffic for 5m",
+        "4 h",
+        "0 findings",
+    ] {
         assert!(page.body.contains(shown), "{shown} is not on the page: {}", page.body);
     }
     let done = fixture.answer(&id, "anna", "approve", " checkout ", "looks good").await;
@@ -108,7 +125,11 @@ async fn a_replay_is_told_who_decided_and_when() {
     assert_eq!(given(&fixture, &id), [("anna".to_owned(), true)]);
     let page = fixture.open(&id, "anna").await;
     assert_eq!(page.status, 200);
-    assert!(page.body.contains("anna approved this release") && !page.body.contains("<form"), "{}", page.body);
+    assert!(
+        page.body.contains("anna approved this release") && !page.body.contains("<form"),
+        "{}",
+        page.body
+    );
 }
 
 #[tokio::test]
@@ -299,7 +320,9 @@ async fn what_is_not_utf_8_is_refused_wherever_it_is() {
     for query in ["token=%ff%fe", "%ff=%fe", "token=\u{0}", "&&=&token"] {
         assert_eq!(fixture.get(&path, query).await.status, 404);
     }
-    for path in ["/approve/%ff", "/approve/../approve", "/approve/", "//", "", "/status/%00", "/hooks/github/%ff"] {
+    for path in
+        ["/approve/%ff", "/approve/../approve", "/approve/", "//", "", "/status/%00", "/hooks/github/%ff"]
+    {
         assert!(matches!(fixture.get(path, "").await.status, 404 | 405), "{path}");
     }
     assert_eq!(ledger(&fixture), before);
@@ -351,11 +374,18 @@ fn status_query(page: &Got) -> String {
 #[tokio::test]
 async fn every_page_is_sent_with_headers_that_let_nothing_in() {
     let (fixture, id) = Fixture::waiting(1).await;
-    let pages = [fixture.open(&id, "anna").await, fixture.get("/approve/x", "").await, fixture.get("/", "").await];
+    let pages =
+        [fixture.open(&id, "anna").await, fixture.get("/approve/x", "").await, fixture.get("/", "").await];
     for page in &pages {
         let header = |name: &str| page.headers[name].as_str().unwrap_or_default().to_owned();
         let csp = header("content-security-policy");
-        for part in ["default-src 'none'", "style-src 'sha256-", "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"] {
+        for part in [
+            "default-src 'none'",
+            "style-src 'sha256-",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+        ] {
             assert!(csp.contains(part), "{csp}");
         }
         assert!(!csp.contains("unsafe"), "{csp}");
@@ -407,7 +437,8 @@ fn api(id: &str, verb: &str, identity: Option<&str>, body: &Value) -> Value {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let mut event = event("POST", &format!("/releases/{id}/{verb}"), "", &[], body.as_bytes());
     if let Some(arn) = identity {
-        event["requestContext"]["authorizer"] = json!({ "iam": { "userArn": arn, "accountId": "111122223333" } });
+        event["requestContext"]["authorizer"] =
+            json!({ "iam": { "userArn": arn, "accountId": "111122223333" } });
     }
     event
 }
@@ -431,8 +462,19 @@ async fn an_identity_of_the_policys_people_approves_and_no_other() {
         assert_eq!(got.status, status, "{event}: {}", got.body);
     }
     assert_eq!(given(&fixture, &id), [("anna".to_owned(), true)]);
-    let entry = fixture.history(&id).into_iter().rev().find(|entry| entry.what == "approved by anna").unwrap();
+    let entry =
+        fixture.history(&id).into_iter().rev().find(|entry| entry.what == "approved by anna").unwrap();
     assert_eq!((entry.why.as_str(), entry.saw[0].as_str()), ("fine", format!("through {ANNA}").as_str()));
+}
+
+#[tokio::test]
+async fn whoever_made_it_does_not_approve_it() {
+    let fixture = Fixture::new(1).await;
+    let id = fixture.release(2, Provenance { author: Some("anna".into()), ..Provenance::default() }).await;
+    let got = through(&fixture.api, api(id.as_str(), "approve", Some(ANNA), &Value::Null)).await;
+    assert_eq!(got.status, 403, "{}", got.body);
+    assert_eq!(given(&fixture, &id), []);
+    assert_eq!(fixture.answer(&id, "ben", "approve", "checkout", "").await.status, 200);
 }
 
 #[tokio::test]

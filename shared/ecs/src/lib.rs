@@ -4,8 +4,8 @@
 //! survives: in a service's deployment configuration that is put back, and in a task definition that is registered again.
 
 mod adapter;
-mod perform;
 mod document;
+mod perform;
 mod raw;
 mod registration;
 mod seen;

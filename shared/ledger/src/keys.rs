@@ -67,7 +67,9 @@ pub(crate) fn watched(watched: &Watched) -> String {
         Watched::EcsService(account, region, service) => {
             format!("WATCH#ecs#{account}#{region}#{service}")
         }
-        Watched::BuildProject(account, region, project) => format!("WATCH#build#{account}#{region}#{project}"),
+        Watched::BuildProject(account, region, project) => {
+            format!("WATCH#build#{account}#{region}#{project}")
+        }
         Watched::Bucket(bucket) => format!("WATCH#bucket#{bucket}"),
     }
 }

@@ -44,9 +44,8 @@ pub(crate) fn chart(history: &[Entry], until: Timestamp) -> Markup {
     let last = points.last().unwrap_or(first);
     let until = until.max(last.at);
     let length = until.duration_since(first.at).as_secs_f64().max(1.0);
-    let x = |at: Timestamp| {
-        LEFT + at.duration_since(first.at).as_secs_f64() / length * (WIDTH - LEFT - RIGHT)
-    };
+    let x =
+        |at: Timestamp| LEFT + at.duration_since(first.at).as_secs_f64() / length * (WIDTH - LEFT - RIGHT);
     let y = |share: Percent| TOP + (100.0 - share.as_f64()) / 100.0 * (HEIGHT - TOP - BOTTOM);
     let line = steps(&points, until, x, y);
     let ground = y(Percent::NONE);

@@ -53,3 +53,59 @@ pub(crate) fn frame(title: &str, about: &str, main: &Markup) -> Page {
     };
     Page(page.into_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A colour of the style sheet, by scheme (0 light, 1 dark) and name.
+    fn colour(scheme: usize, name: &str) -> [f64; 3] {
+        let start = format!("--{name}: #");
+        let hex = &STYLE.split(&start).nth(scheme + 1).unwrap()[..6];
+        [0, 2, 4].map(|at| f64::from(u8::from_str_radix(&hex[at..at + 2], 16).unwrap()) / 255.0)
+    }
+
+    /// Relative luminance, as WCAG 2.2 defines it.
+    fn luminance(colour: [f64; 3]) -> f64 {
+        let linear = |c: f64| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) };
+        0.2126 * linear(colour[0]) + 0.7152 * linear(colour[1]) + 0.0722 * linear(colour[2])
+    }
+
+    #[test]
+    fn every_text_stands_out_from_what_is_behind_it() {
+        let pairs = [
+            ("text", "back"),
+            ("text", "card"),
+            ("soft", "back"),
+            ("soft", "card"),
+            ("accent", "back"),
+            ("accent", "card"),
+            ("go", "card"),
+            ("stop", "card"),
+            ("text", "go-back"),
+            ("text", "stop-back"),
+            ("text", "warn-back"),
+            ("accent", "go-back"),
+            ("accent", "stop-back"),
+            ("accent", "warn-back"),
+            ("soft", "warn-back"),
+            ("soft", "stop-back"),
+            ("stop", "stop-back"),
+            ("on-fill", "go"),
+        ];
+        for scheme in [0, 1] {
+            for (front, behind) in pairs {
+                let (a, b) = (luminance(colour(scheme, front)), luminance(colour(scheme, behind)));
+                let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                assert!(contrast >= 4.5, "{front} on {behind}, scheme {scheme}: {contrast:.2}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_style_sheet_fetches_nothing_and_ends_nothing() {
+        for never in ["url(", "@import", "</", "expression"] {
+            assert!(!STYLE.contains(never), "{never}");
+        }
+    }
+}

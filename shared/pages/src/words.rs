@@ -77,3 +77,18 @@ pub(crate) fn secs(secs: u32) -> String {
 pub(crate) fn count(count: usize, one: &str, many: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_said_in_their_two_largest_units() {
+        let said = |secs| span(SignedDuration::from_secs(secs));
+        assert_eq!(said(-5), "0 s");
+        assert_eq!(said(59), "59 s");
+        assert_eq!(said(3600), "1 h");
+        assert_eq!(said(4 * 3600 - 1), "3 h 59 min");
+        assert_eq!(said(90_061), "1 d 1 h");
+    }
+}

@@ -73,7 +73,8 @@ impl Home {
     /// at the same time, and beyond the first few of a release.
     pub async fn attempted(&self, release: &Release, why: &NotCounted) -> Result<(), PortError> {
         let Some(commit) = gate::attempted(release, why, self.time.now()) else { return Ok(()) };
-        let what = commit.releases.iter().find_map(|write| write.entry.as_ref()).map(|entry| entry.what.clone());
+        let what =
+            commit.releases.iter().find_map(|write| write.entry.as_ref()).map(|entry| entry.what.clone());
         let history = self.ledger.history(&release.id).await?;
         if history.iter().filter(|entry| Some(&entry.what) == what.as_ref()).count() >= ATTEMPTS_KEPT {
             return Ok(());

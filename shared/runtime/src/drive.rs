@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use tidegate_core::decide::{self, Decision};
 use tidegate_core::effect::{Effect, Lease};
 use tidegate_core::ids::ReleaseId;
+use tidegate_core::invariants;
 use tidegate_core::observation::{Accomplished, Hint, Refusal, ServiceHead};
 use tidegate_core::ports::{ErrorKind, PortError};
 use tidegate_core::release::Release;
@@ -57,6 +58,14 @@ pub enum DriveError {
         release: ReleaseId,
         /// How often.
         attempts: u32,
+    },
+    /// The decision would break what must always hold: a bug. Nothing was written.
+    #[error("release {release}: the decision breaks what must always hold: {}", broken.join("; "))]
+    Invariant {
+        /// Which.
+        release: ReleaseId,
+        /// What it breaks.
+        broken: Vec<String>,
     },
     /// The loop did not come to rest.
     #[error("release {release} did not come to rest within {turns} turns")]
@@ -164,6 +173,10 @@ impl World {
         let seen = observe(self, &release, head, &needs, brought).await;
         let now = self.home.time.now();
         let decision = decide::decide(&release, &seen, now);
+        if decision.release.version != release.version {
+            invariants::check_step(&release, &decision.release)
+                .map_err(|broken| DriveError::Invariant { release: id.clone(), broken })?;
+        }
         let changed = match decision.commit(&release, seen.head.as_ref()) {
             None => false,
             Some(commit) => match self.home.ledger.commit(commit).await {

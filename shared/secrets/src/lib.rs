@@ -24,7 +24,12 @@ impl Secret {
         let answer = self.client.get_secret_value().secret_id(&self.arn).send().await;
         let answer = answer.map_err(|error| port_error(GET, error))?;
         answer.secret_string.ok_or_else(|| {
-            PortError::new(ErrorKind::Invalid, GET, "NoText", "the secret holds bytes; it has to be JSON text")
+            PortError::new(
+                ErrorKind::Invalid,
+                GET,
+                "NoText",
+                "the secret holds bytes; it has to be JSON text",
+            )
         })
     }
 }

@@ -16,7 +16,7 @@ fn red_at_the_shift(name: &str, fault: Fault) -> Report {
     let calm = Simulation::new(Scenario::canary(Quality::Good)).run().expect_sound();
     let second = shifts(&calm)[1].begun.duration_since(names::start()).as_secs();
     let mut scenario = Scenario::canary(Quality::Good);
-    scenario.script.push((u32::try_from(second).unwrap() + 1, Action::Alarm(true)));
+    scenario.script.push((u32::try_from(second).expect("a short scenario") + 1, Action::Alarm(true)));
     scenario.conditions.faults = Faults::Named { name: name.to_owned(), fault };
     let report = Simulation::new(scenario).run().expect_sound();
     assert!(

@@ -20,14 +20,14 @@ use tidegate_runtime::arrivals::Asked;
 use tidegate_testkit::fakes::{Caller, Quality, Universe};
 use tidegate_testkit::names;
 
-pub const LINK_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-pub const GITHUB: &str = "github's secret";
-pub const JENKINS: &str = "jenkins' secret";
-pub const DOCKER_HUB: &str = "docker-hubs-secret";
-pub const ANNA: &str = "arn:aws:sts::111122223333:assumed-role/engineer/anna";
+pub(crate) const LINK_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+pub(crate) const GITHUB: &str = "github's secret";
+pub(crate) const JENKINS: &str = "jenkins' secret";
+pub(crate) const DOCKER_HUB: &str = "docker-hubs-secret";
+pub(crate) const ANNA: &str = "arn:aws:sts::111122223333:assumed-role/engineer/anna";
 
 /// The gate's policy of the one service.
-pub const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 service: checkout
 from:
   ecr: { repository: shop/checkout, tags: ["main-*"] }
@@ -55,22 +55,22 @@ impl Vault for Document {
 
 /// A reply.
 #[derive(Debug, Clone)]
-pub struct Got {
-    pub status: u64,
-    pub headers: Value,
-    pub body: String,
+pub(crate) struct Got {
+    pub(crate) status: u64,
+    pub(crate) headers: Value,
+    pub(crate) body: String,
 }
 
-pub struct Fixture {
-    pub universe: Universe,
-    pub world: World,
-    pub gate: Gate,
-    pub api: Gate,
+pub(crate) struct Fixture {
+    pub(crate) universe: Universe,
+    pub(crate) world: World,
+    pub(crate) gate: Gate,
+    pub(crate) api: Gate,
 }
 
 impl Fixture {
     /// Nothing waits yet; `count` approvals are needed.
-    pub async fn new(count: u32) -> Self {
+    pub(crate) async fn new(count: u32) -> Self {
         let universe = Universe::quiet();
         let world = universe.world(Caller { id: 1, name: "gate".into() }, true);
         let text = POLICY.replace("COUNT", &count.to_string());
@@ -83,14 +83,14 @@ impl Fixture {
     }
 
     /// A release that waits for its approval.
-    pub async fn waiting(count: u32) -> (Self, ReleaseId) {
+    pub(crate) async fn waiting(count: u32) -> (Self, ReleaseId) {
         let fixture = Self::new(count).await;
         let release = fixture.release(2, provenance()).await;
         (fixture, release)
     }
 
     /// Pushes a build and releases it, as far as it goes by itself.
-    pub async fn release(&self, build: u32, provenance: Provenance) -> ReleaseId {
+    pub(crate) async fn release(&self, build: u32, provenance: Provenance) -> ReleaseId {
         self.push(build);
         let asked = Asked {
             service: names::service(),
@@ -109,13 +109,13 @@ impl Fixture {
         id
     }
 
-    pub fn push(&self, build: u32) {
+    pub(crate) fn push(&self, build: u32) {
         let mut state = self.universe.state();
         let now = state.now;
         state.aws.push(build, Quality::Good, now);
     }
 
-    pub async fn drive(&self, id: &ReleaseId) {
+    pub(crate) async fn drive(&self, id: &ReleaseId) {
         for _ in 0..10 {
             let deadline = self.now_plus(SignedDuration::from_mins(1));
             self.world.drive(id, &[], deadline).await.unwrap();
@@ -126,7 +126,7 @@ impl Fixture {
         }
     }
 
-    pub fn pass(&self, span: SignedDuration) {
+    pub(crate) fn pass(&self, span: SignedDuration) {
         let mut state = self.universe.state();
         let until = state.now.saturating_add(span).unwrap();
         state.advance(until);
@@ -136,53 +136,61 @@ impl Fixture {
         self.universe.state().now.saturating_add(span).unwrap()
     }
 
-    pub fn releases(&self) -> Vec<Release> {
+    pub(crate) fn releases(&self) -> Vec<Release> {
         self.universe.state().rows.releases().cloned().collect()
     }
 
-    pub fn stored(&self, id: &ReleaseId) -> Release {
+    pub(crate) fn stored(&self, id: &ReleaseId) -> Release {
         self.universe.state().rows.release(id).unwrap().clone()
     }
 
-    pub fn history(&self, id: &ReleaseId) -> Vec<Entry> {
+    pub(crate) fn history(&self, id: &ReleaseId) -> Vec<Entry> {
         self.universe.state().rows.history(id).to_vec()
     }
 
     /// The newest link of an approver: path and token.
-    pub fn link(&self, id: &ReleaseId, approver: &str) -> (String, String) {
+    pub(crate) fn link(&self, id: &ReleaseId, approver: &str) -> (String, String) {
         let state = self.universe.state();
-        let mine = |invite: &&tidegate_core::effect::Invite| invite.release == *id && invite.approver == approver;
+        let mine =
+            |invite: &&tidegate_core::effect::Invite| invite.release == *id && invite.approver == approver;
         let invite = state.invites.iter().rev().find(mine).unwrap();
         (format!("/approve/{id}"), invite.token.reveal().to_owned())
     }
 
-    pub async fn send(&self, event: Value) -> Got {
+    pub(crate) async fn send(&self, event: Value) -> Got {
         through(&self.gate, event).await
     }
 
-    pub async fn get(&self, path: &str, query: &str) -> Got {
+    pub(crate) async fn get(&self, path: &str, query: &str) -> Got {
         self.send(event("GET", path, query, &[], b"")).await
     }
 
     /// Opens an approver's page.
-    pub async fn open(&self, id: &ReleaseId, approver: &str) -> Got {
+    pub(crate) async fn open(&self, id: &ReleaseId, approver: &str) -> Got {
         let (path, token) = self.link(id, approver);
         self.get(&path, &format!("token={token}")).await
     }
 
     /// Opens the page and sends its form with this decision, the typed name and comment.
-    pub async fn answer(&self, id: &ReleaseId, approver: &str, decision: &str, typed: &str, comment: &str) -> Got {
+    pub(crate) async fn answer(
+        &self,
+        id: &ReleaseId,
+        approver: &str,
+        decision: &str,
+        typed: &str,
+        comment: &str,
+    ) -> Got {
         let page = self.open(id, approver).await;
         let form = filled(&page.body, decision, typed, comment);
         self.post(id, &form).await
     }
 
-    pub async fn post(&self, id: &ReleaseId, form: &[(String, String)]) -> Got {
+    pub(crate) async fn post(&self, id: &ReleaseId, form: &[(String, String)]) -> Got {
         self.send(form_event(&format!("/approve/{id}"), form)).await
     }
 }
 
-pub fn provenance() -> Provenance {
+pub(crate) fn provenance() -> Provenance {
     Provenance {
         commit: Some("4f2a9c1".into()),
         author: Some("dora".into()),
@@ -190,7 +198,7 @@ pub fn provenance() -> Provenance {
     }
 }
 
-pub async fn through(gate: &Gate, event: Value) -> Got {
+pub(crate) async fn through(gate: &Gate, event: Value) -> Got {
     let context = lambda_runtime::Context::default();
     let reply = handle(gate, lambda_runtime::LambdaEvent::new(event, context)).await;
     Got {
@@ -201,7 +209,7 @@ pub async fn through(gate: &Gate, event: Value) -> Got {
 }
 
 /// A request as a Function URL hands it over (payload format 2.0).
-pub fn event(method: &str, path: &str, query: &str, headers: &[(&str, &str)], body: &[u8]) -> Value {
+pub(crate) fn event(method: &str, path: &str, query: &str, headers: &[(&str, &str)], body: &[u8]) -> Value {
     use base64::Engine as _;
     let headers: serde_json::Map<String, Value> =
         headers.iter().map(|(name, value)| (name.to_lowercase(), (*value).into())).collect();
@@ -221,14 +229,14 @@ pub fn event(method: &str, path: &str, query: &str, headers: &[(&str, &str)], bo
     event
 }
 
-pub fn form_event(path: &str, form: &[(String, String)]) -> Value {
+pub(crate) fn form_event(path: &str, form: &[(String, String)]) -> Value {
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
     let headers = [("content-type", "application/x-www-form-urlencoded")];
     event("POST", path, "", &headers, body.as_bytes())
 }
 
 /// The hidden fields of the page's form, and what a person types.
-pub fn filled(page: &str, decision: &str, typed: &str, comment: &str) -> Vec<(String, String)> {
+pub(crate) fn filled(page: &str, decision: &str, typed: &str, comment: &str) -> Vec<(String, String)> {
     let hidden = |name: &str| {
         let start = format!(r#"name="{name}" value=""#);
         let rest = page.split_once(&start).unwrap_or_else(|| panic!("no field {name} in {page}")).1;
@@ -246,7 +254,7 @@ pub fn filled(page: &str, decision: &str, typed: &str, comment: &str) -> Vec<(St
     .to_vec()
 }
 
-pub fn with(mut form: Vec<(String, String)>, name: &str, value: &str) -> Vec<(String, String)> {
+pub(crate) fn with(mut form: Vec<(String, String)>, name: &str, value: &str) -> Vec<(String, String)> {
     for (key, current) in &mut form {
         if key == name {
             value.clone_into(current);

@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Decision, LOOK_EVERY, LOOK_SOON, rollback, running::advance, turn::Turn};
 use crate::effect::{Effect, Invite, RETRY_AFTER};
-use crate::gate::{ApprovalGate, Approver, BuildStatus, Invitation, Opened, ScanVerdict, Token, judge};
+use crate::gate::{
+    ApprovalGate, Approver, BuildStatus, Invitation, Opened, ScanVerdict, Token, eligible, judge,
+};
 use crate::history::Actor;
 use crate::observation::Accomplished;
 use crate::plan::{Plan, Stage};
@@ -46,6 +48,7 @@ pub(super) fn approve(mut turn: Turn<'_>, plan: &Plan, stage: usize, gate: usize
             }
         };
     }
+    note_alarms(&mut turn, plan);
     invite(&mut turn, stage, gate, &eligible);
     let next_look =
         turn.now.saturating_add(LOOK_EVERY * 5).unwrap_or(opened.expires_at).min(opened.expires_at);
@@ -54,22 +57,6 @@ pub(super) fn approve(mut turn: Turn<'_>, plan: &Plan, stage: usize, gate: usize
     let why =
         format!("waits for {missing} more of {} to approve until {:.0}", names.join(", "), opened.expires_at);
     if turn.effects.is_empty() { turn.wait_until(next_look, why) } else { turn.wait(RETRY_AFTER, why) }
-}
-
-/// Whoever asked for the release does not approve it, unless the policy allows it.
-fn eligible<'a>(release: &Release, gate: &'a ApprovalGate) -> Vec<&'a Approver> {
-    let requester = match &release.requested_by {
-        Actor::Person { name } => Some(name.as_str()),
-        Actor::Tidegate | Actor::Event { .. } => None,
-    };
-    let author = release.provenance.author.as_deref();
-    let is_requester = |person: &Approver| {
-        [requester, author]
-            .into_iter()
-            .flatten()
-            .any(|asked| asked == person.name || person.aws.iter().any(|pattern| pattern.matches(asked)))
-    };
-    gate.approvers.iter().filter(|person| !gate.approval.not_by_requester || !is_requester(person)).collect()
 }
 
 fn open(mut turn: Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&Approver]) -> Decision {
@@ -89,6 +76,19 @@ fn open(mut turn: Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&Appr
     turn.tell(format!("asking {} to approve before {}", names.join(", "), gate.approval.before), why);
     invite(&mut turn, stage, gate, eligible);
     turn.wait(RETRY_AFTER, "the approvers are being asked")
+}
+
+/// The approvers are shown how the alarms stand.
+fn note_alarms(turn: &mut Turn<'_>, plan: &Plan) {
+    let known = turn.seen.alarms.known();
+    for name in &plan.alarms {
+        let state = match known.map(|known| known.get(name)) {
+            Some(Some(alarm)) => alarm.state.as_str(),
+            Some(None) => "not there",
+            None => "not known",
+        };
+        turn.note(format!("alarm {name} is {state}"));
+    }
 }
 
 /// Sends each approver who has not answered a link, and again one that was never handed over. A new link voids the one before.

@@ -271,6 +271,10 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
         Cause::CancelRequested { by, why } => Outcome::Cancelled { by: by.clone(), why: why.clone() },
         Cause::Rejected { by, why } if !started => Outcome::Cancelled { by: by.clone(), why: format!("rejected: {why}") },
         Cause::Gate { gate, detail } if !started => Outcome::Cancelled { by: Actor::Tidegate, why: format!("{gate}: {detail}") },
+        // Nothing of the image has run, so the alarm says nothing about it.
+        Cause::Alarm { .. } if !started => {
+            Outcome::Cancelled { by: Actor::Tidegate, why: format!("before anything was deployed, {cause}") }
+        }
         Cause::Newer { release } => Outcome::Superseded { by: release.clone() },
         Cause::Refused { .. } | Cause::TimedOut { .. } if !started => Outcome::Failed {
             cause: cause.clone(),

@@ -440,6 +440,22 @@ impl Policy {
                 ));
             }
         }
+        for before in [Before::Shift, Before::Promote] {
+            let waits = self
+                .approval
+                .iter()
+                .filter(|approval| approval.before == before)
+                .map(|approval| approval.expires.secs());
+            let builds =
+                self.verify.iter().map(|verify| verify.timeout.secs()).filter(|_| before == Before::Shift);
+            let total: u32 = waits.chain(builds).sum();
+            if total > Span::MAX_SECS {
+                return Err(format!(
+                    "approval: found waits before {before} of {} h together (verify counted in), allowed 23 h: Amazon ECS ends a stage after 24 h",
+                    total.div_ceil(3600)
+                ));
+            }
+        }
         if let Some(index) = self.verify.iter().position(|_| rolling) {
             return Err(format!(
                 "verify[{index}]: a rolling strategy holds no traffic back for the candidate to be tried; use another strategy"

@@ -1,0 +1,246 @@
+//! Webhooks as GitHub, Jenkins and Docker Hub send them, and as those send them who only pretend to be.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod common;
+
+use common::{DOCKER_HUB, Fixture, GITHUB, Got, JENKINS, event};
+use hmac::{Hmac, Mac as _};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tidegate_core::policy;
+use tidegate_testkit::names;
+
+fn hmac(key: &str, text: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
+    mac.update(text);
+    hex::encode(mac.finalize().into_bytes())
+}
+
+/// A service without a gate, so that a release is all that a webhook makes, and build 7 is there, tagged as the commit as well.
+async fn shop() -> Fixture {
+    let fixture = Fixture::new(1).await;
+    let text = common::POLICY.replace("COUNT", "1");
+    let policy = policy::parse("checkout.yaml", &text).unwrap();
+    let ops = tidegate_core::history::Actor::Person { name: "ops".into() };
+    fixture.world.home.apply(&policy, &ops).await.unwrap();
+    fixture.push(7);
+    fixture
+}
+
+async fn github(fixture: &Fixture, kind: &str, body: &Value, secret: &str, delivery: &str) -> Got {
+    let body = body.to_string();
+    let signature = format!("sha256={}", hmac(secret, body.as_bytes()));
+    let headers = [
+        ("X-Hub-Signature-256", signature.as_str()),
+        ("X-GitHub-Event", kind),
+        ("X-GitHub-Delivery", delivery),
+    ];
+    fixture.send(event("POST", "/hooks/github/checkout", "", &headers, body.as_bytes())).await
+}
+
+/// The fields of GitHub's `deployment` event that matter, among others that do not.
+fn deployment(payload: &Value) -> Value {
+    json!({
+        "action": "created",
+        "deployment": {
+            "id": 1, "sha": "main-7", "ref": "main", "task": "deploy", "payload": payload, "environment": "production",
+            "creator": { "login": "dora", "id": 1 }, "url": "https://api.github.com/repos/shop/checkout/deployments/1",
+        },
+        "repository": { "id": 1, "full_name": "Shop/Checkout" }, "sender": { "login": "dora" },
+    })
+}
+
+fn workflow_run(changes: &Value) -> Value {
+    let mut event = json!({
+        "action": "completed",
+        "workflow_run": {
+            "id": 1, "name": "build", "event": "push", "status": "completed", "conclusion": "success", "head_branch": "main",
+            "head_sha": "main-7", "html_url": "https://github.com/shop/checkout/actions/runs/1", "actor": { "login": "dora" },
+            "head_repository": { "full_name": "shop/checkout" },
+        },
+        "repository": { "full_name": "shop/checkout" },
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        if name == "action" {
+            event["action"] = value.clone();
+        } else {
+            event["workflow_run"][name] = value.clone();
+        }
+    }
+    event
+}
+
+fn outcome(got: &Got) -> String {
+    assert_eq!(got.status, 200, "{}", got.body);
+    let body: Value = serde_json::from_str(&got.body).unwrap();
+    body["outcome"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_github_deployment_releases_the_image_of_its_commit_once() {
+    let fixture = shop().await;
+    let body = deployment(&json!({}));
+    assert_eq!(outcome(&github(&fixture, "deployment", &body, GITHUB, "d-1").await), "created");
+    let release = fixture.releases().remove(0);
+    assert_eq!(release.image, names::image(7));
+    assert_eq!(release.provenance.author.as_deref(), Some("dora"));
+    // Delivered again, by hand or by someone who overheard it and made up another delivery id.
+    for delivery in ["d-1", "d-2"] {
+        let again = outcome(&github(&fixture, "deployment", &body, GITHUB, delivery).await);
+        assert!(["handled before", "known"].contains(&again.as_str()), "{again}");
+    }
+    assert_eq!(fixture.releases().len(), 1);
+}
+
+#[tokio::test]
+async fn a_github_deployment_may_name_the_image_in_its_payload() {
+    for payload in [
+        json!({ "tag": "main-7" }),
+        json!({ "image": names::digest(7).as_str() }),
+        json!(format!(r#"{{"image": "host/shop/checkout@{}"}}"#, names::digest(7))),
+    ] {
+        let fixture = shop().await;
+        let mut body = deployment(&payload);
+        body["deployment"]["sha"] = "0000000000000000000000000000000000000000".into();
+        assert_eq!(
+            outcome(&github(&fixture, "deployment", &body, GITHUB, "d").await),
+            "created",
+            "{payload}"
+        );
+        assert_eq!(fixture.releases()[0].image.digest, names::digest(7));
+    }
+}
+
+#[tokio::test]
+async fn a_successful_workflow_run_releases_and_others_do_not() {
+    let fixture = shop().await;
+    for changes in [
+        json!({ "conclusion": "failure" }),
+        json!({ "conclusion": null }),
+        json!({ "action": "requested" }),
+        json!({ "event": "pull_request" }),
+        json!({ "event": "pull_request_target" }),
+        json!({ "head_repository": { "full_name": "mallory/checkout" } }),
+        json!({ "head_sha": "0123456789012345678901234567890123456789" }),
+    ] {
+        let got = github(&fixture, "workflow_run", &workflow_run(&changes), GITHUB, "d").await;
+        assert_eq!(outcome(&got), "nothing", "{changes}");
+    }
+    for other in ["ping", "push", "star"] {
+        assert_eq!(outcome(&github(&fixture, other, &json!({}), GITHUB, "d").await), "nothing");
+    }
+    assert!(fixture.releases().is_empty());
+    let got = github(&fixture, "workflow_run", &workflow_run(&json!({})), GITHUB, "d").await;
+    assert_eq!(outcome(&got), "created");
+}
+
+#[tokio::test]
+async fn what_has_not_proven_itself_is_told_nothing() {
+    let fixture = shop().await;
+    let body = deployment(&json!({})).to_string();
+    let right = format!("sha256={}", hmac(GITHUB, body.as_bytes()));
+    let of_other_body = format!("sha256={}", hmac(GITHUB, b"{}"));
+    let with = |signature: &str| {
+        vec![
+            ("X-Hub-Signature-256".to_owned(), signature.to_owned()),
+            ("X-GitHub-Event".to_owned(), "deployment".to_owned()),
+            ("X-GitHub-Delivery".to_owned(), "d".to_owned()),
+        ]
+    };
+    let sha1 = format!("sha1={}", &right[7..47]);
+    let bare = right[7..].to_owned();
+    let signatures = ["", "sha256=", "sha256=zz", of_other_body.as_str(), sha1.as_str(), bare.as_str()];
+    let mut answers = Vec::new();
+    for (path, signature) in signatures
+        .map(|signature| ("/hooks/github/checkout", signature))
+        .into_iter()
+        .chain([("/hooks/github/unknown", right.as_str()), ("/hooks/github/..%2f", right.as_str())])
+    {
+        let headers = with(signature);
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let got = fixture.send(event("POST", path, "", &headers, body.as_bytes())).await;
+        answers.push((got.status, got.body));
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(answers[0].0, 401);
+    assert!(fixture.releases().is_empty());
+}
+
+#[tokio::test]
+async fn the_policy_decides_whose_webhooks_are_taken() {
+    let fixture = shop().await;
+    let mut other = deployment(&json!({}));
+    other["repository"]["full_name"] = "mallory/checkout".into();
+    assert_eq!(github(&fixture, "deployment", &other, GITHUB, "d").await.status, 403);
+    let mut missing = deployment(&json!({ "tag": "never-built" }));
+    missing["deployment"]["id"] = 2.into();
+    assert_eq!(github(&fixture, "deployment", &missing, GITHUB, "d").await.status, 422);
+    for broken in [json!({}), json!([]), json!({ "deployment": 7 }), deployment(&json!({ "tag": "a b" }))] {
+        assert_eq!(github(&fixture, "deployment", &broken, GITHUB, "d").await.status, 400);
+    }
+    assert!(fixture.releases().is_empty());
+}
+
+async fn jenkins(fixture: &Fixture, at: i64, delivery: &str, body: &Value, secret: &str) -> Got {
+    let body = body.to_string();
+    let signature = hmac(secret, format!("{at}.{delivery}.{body}").as_bytes());
+    let at = at.to_string();
+    let headers = [
+        ("X-Tidegate-Timestamp", at.as_str()),
+        ("X-Tidegate-Delivery", delivery),
+        ("X-Tidegate-Signature", &signature),
+    ];
+    fixture.send(event("POST", "/hooks/jenkins/checkout", "", &headers, body.as_bytes())).await
+}
+
+#[tokio::test]
+async fn jenkins_asks_within_the_replay_window_and_once() {
+    let fixture = shop().await;
+    let now = fixture.universe.state().now.as_second();
+    let body = json!({ "tag": "main-7", "commit": "4f2a9c1", "by": "dora", "url": "https://ci.example/1" });
+    for at in [now - 301, now + 301, 0] {
+        assert_eq!(jenkins(&fixture, at, "job-1", &body, JENKINS).await.status, 400, "{at}");
+    }
+    assert_eq!(jenkins(&fixture, now, "job-1", &body, "wrong").await.status, 401);
+    assert_eq!(outcome(&jenkins(&fixture, now - 299, "job-1", &body, JENKINS).await), "created");
+    let release = fixture.releases().remove(0);
+    assert_eq!(release.provenance.commit.as_deref(), Some("4f2a9c1"));
+    fixture.pass(SignedDuration::from_secs(60));
+    assert_eq!(outcome(&jenkins(&fixture, now + 60, "job-1", &body, JENKINS).await), "known");
+    assert_eq!(fixture.releases().len(), 1);
+    for wrong in
+        [json!({}), json!({ "tag": "a", "image": "b" }), json!({ "tag": "main-7", "extra": 1 }), json!("x")]
+    {
+        assert_eq!(jenkins(&fixture, now, "job-2", &wrong, JENKINS).await.status, 400, "{wrong}");
+    }
+    assert_eq!(jenkins(&fixture, now, "", &body, JENKINS).await.status, 400);
+}
+
+#[tokio::test]
+async fn docker_hub_is_known_by_its_path_and_the_digest_is_looked_up() {
+    let fixture = shop().await;
+    // docs.docker.com, "Docker Hub webhooks", shortened.
+    let body = json!({
+        "callback_url": "https://registry.hub.docker.com/u/shop/checkout/hook/2141b5bi5i5b02bec211i4eeih0242eg11000a/",
+        "push_data": { "pushed_at": 1417566161, "pusher": "dora", "tag": "main-7" },
+        "repository": { "name": "checkout", "namespace": "shop", "repo_name": "shop/checkout", "status": "Active" },
+    });
+    let send = async |secret: &str, body: &Value| {
+        let path = format!("/hooks/dockerhub/checkout/{secret}");
+        fixture.send(event("POST", &path, "", &[], body.to_string().as_bytes())).await
+    };
+    for wrong in ["", "wrong", "docker-hubs-secre"] {
+        assert_eq!(send(wrong, &body).await.status, 401);
+    }
+    let mut other = body.clone();
+    other["repository"]["repo_name"] = "mallory/checkout".into();
+    assert_eq!(send(DOCKER_HUB, &other).await.status, 403);
+    assert_eq!(outcome(&send(DOCKER_HUB, &body).await), "created");
+    assert_eq!(fixture.releases()[0].image, names::image(7));
+    assert!(["known", "handled before"].contains(&outcome(&send(DOCKER_HUB, &body).await).as_str()));
+    assert_eq!(fixture.releases().len(), 1);
+}
