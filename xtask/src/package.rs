@@ -1,4 +1,4 @@
-//! Builds the functions for AWS Lambda, where template.yaml expects them: target/lambda/<function>/bootstrap.
+//! Builds the functions for AWS Lambda, where template.yaml expects them: `target/lambda/<function>/bootstrap`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
