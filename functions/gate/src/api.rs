@@ -45,17 +45,26 @@ pub(crate) async fn take(gate: &Gate, call: &Call, id: &str, approve: bool) -> R
     }
     let no_release = || Reply::error(StatusCode::NOT_FOUND, "there is no such release");
     let Ok(id) = ReleaseId::new(id) else { return Ok(no_release()) };
-    let answer =
-        Answer { by: By::Identity(identity), approve, plan_hash: asked.plan, comment: comment(&asked.comment) };
+    let answer = Answer {
+        by: By::Identity(identity),
+        approve,
+        plan_hash: asked.plan,
+        comment: comment(&asked.comment),
+    };
     match gate.home.answer(&id, &answer).await {
         Ok(release) => {
             let word = if approve { "approved" } else { "rejected" };
             tracing::info!(release.id = %id, decision = word, "an approver with an AWS identity answered");
-            Ok(Reply::json(StatusCode::OK, &json!({ "release": id, "decision": word, "state": release.summary() })))
+            Ok(Reply::json(
+                StatusCode::OK,
+                &json!({ "release": id, "decision": word, "state": release.summary() }),
+            ))
         }
         Err(AnswerError::Ledger(error)) => Err(error),
         Err(AnswerError::NoRelease(_)) => Ok(no_release()),
-        Err(AnswerError::NotCounted(why)) => Ok(Reply::error(status_of(&why), format!("cannot answer: {why}"))),
+        Err(AnswerError::NotCounted(why)) => {
+            Ok(Reply::error(status_of(&why), format!("cannot answer: {why}")))
+        }
     }
 }
 
@@ -63,7 +72,7 @@ pub(crate) async fn take(gate: &Gate, call: &Call, id: &str, approve: bool) -> R
 pub(crate) fn status_of(why: &NotCounted) -> StatusCode {
     match why {
         NotCounted::NoSuchLink => StatusCode::NOT_FOUND,
-        NotCounted::NotAnApprover { .. } => StatusCode::FORBIDDEN,
+        NotCounted::NotAnApprover { .. } | NotCounted::AskedForIt { .. } => StatusCode::FORBIDDEN,
         NotCounted::AlreadyGiven { .. } | NotCounted::OtherPlan => StatusCode::CONFLICT,
         NotCounted::NotWaiting { .. } | NotCounted::Expired { .. } => StatusCode::GONE,
     }

@@ -39,7 +39,11 @@ async fn known(gate: &Gate, id: &str, token: Option<String>) -> Result<Option<Kn
     let Ok(id) = ReleaseId::new(id) else { return Ok(None) };
     let token = Token::received(token.unwrap_or_default());
     let release = gate.home.ledger.release(&id).await?;
-    Ok(release.filter(|release| gate::holder(release, &token).is_some()).map(|release| Known { id, release, token }))
+    Ok(release.filter(|release| gate::holder(release, &token).is_some()).map(|release| Known {
+        id,
+        release,
+        token,
+    }))
 }
 
 /// `GET` and `HEAD`.
@@ -53,11 +57,15 @@ pub(crate) async fn show(gate: &Gate, keeper: &Keeper, call: &Call, id: &str) ->
     // The same judgement as for an answer, without anything being written.
     let by = By::Link(known.token.clone());
     match gate::give(&known.release, &by, true, Some(&plan_hash), None, gate.home.time.now()) {
-        Ok(_) => page(gate, &secrets.link_key, &known, StatusCode::OK, Form { plan_hash, ..Form::default() }).await,
+        Ok(_) => {
+            page(gate, &secrets.link_key, &known, StatusCode::OK, Form { plan_hash, ..Form::default() }).await
+        }
         Err(why @ NotCounted::AlreadyGiven { .. }) => {
             Ok(Reply::message(StatusCode::OK, &not_counted(&secrets.link_key, &known.release, &why)))
         }
-        Err(why) => Ok(Reply::message(status_of(&why), &not_counted(&secrets.link_key, &known.release, &why))),
+        Err(why) => {
+            Ok(Reply::message(status_of(&why), &not_counted(&secrets.link_key, &known.release, &why)))
+        }
     }
 }
 
@@ -100,7 +108,8 @@ impl Sent {
 pub(crate) async fn take(gate: &Gate, keeper: &Keeper, call: &Call, id: &str) -> Result<Reply, PortError> {
     let began = gate.home.time.now();
     let Some(sent) = Sent::parse(&call.body) else {
-        let message = Message::new(Tone::Bad, "Not readable", "What was sent is not UTF-8. Nothing was decided.");
+        let message =
+            Message::new(Tone::Bad, "Not readable", "What was sent is not UTF-8. Nothing was decided.");
         return Ok(Reply::message(StatusCode::BAD_REQUEST, &message));
     };
     let secrets = keeper.secrets().await?;
@@ -157,7 +166,8 @@ fn checked(release: &Release, sent: &Sent) -> Form {
         _ => Some("What was typed is not the name of this service.".to_owned()),
     };
     let name_problem = name_problem.or_else(|| {
-        (!matches!(sent.decision.as_str(), "approve" | "reject")).then(|| "Choose Approve or Reject.".to_owned())
+        (!matches!(sent.decision.as_str(), "approve" | "reject"))
+            .then(|| "Choose Approve or Reject.".to_owned())
     });
     let too_long = sent.comment.chars().count() > COMMENT_MAX;
     Form {
@@ -223,7 +233,12 @@ async fn unknown_link(gate: &Gate, began: Timestamp) -> Reply {
 }
 
 /// A known link whose answer does not count: told to its holder, and kept.
-async fn refused(gate: &Gate, link_key: &str, release: &Release, why: &NotCounted) -> Result<Reply, PortError> {
+async fn refused(
+    gate: &Gate,
+    link_key: &str,
+    release: &Release,
+    why: &NotCounted,
+) -> Result<Reply, PortError> {
     tracing::warn!(release.id = %release.id, why = %why, "an answer did not count");
     if let Err(error) = gate.home.attempted(release, why).await {
         tracing::warn!(release.id = %release.id, error = %error, "the attempt could not be kept");
@@ -237,6 +252,10 @@ fn not_counted(link_key: &str, release: &Release, why: &NotCounted) -> Message {
     let (title, lines) = match why {
         NotCounted::NoSuchLink | NotCounted::NotAnApprover { .. } => {
             ("This link is not valid", vec!["Nothing was decided.".to_owned()])
+        }
+        NotCounted::AskedForIt { approver } => {
+            let line = format!("{approver} asked for this release, or made it, and the policy lets nobody approve their own.");
+            ("Not by you", vec![line, "Nothing was decided.".to_owned()])
         }
         NotCounted::AlreadyGiven { approver, approved, at: given_at } => {
             let word = if *approved { "approved" } else { "rejected" };
@@ -275,13 +294,16 @@ fn void(release: &Release, state: &str) -> String {
 }
 
 fn thanks(link_key: &str, release: &Release, token: &Token, approve: bool) -> Message {
-    let approver = gate::holder(release, token).map(|(_, _, approver)| approver.to_owned()).unwrap_or_default();
+    let approver =
+        gate::holder(release, token).map(|(_, _, approver)| approver.to_owned()).unwrap_or_default();
     let missing = gate::waiting_at(release).map_or(0, |(_, gate, opened)| {
         let yes = opened.given.iter().filter(|given| given.approve).count();
         usize::from(gate.approval.count).saturating_sub(yes)
     });
     let (tone, title, line) = match (approve, missing) {
-        (false, _) => (Tone::Bad, "Rejected", "The release ends, and whatever it has done is put back.".to_owned()),
+        (false, _) => {
+            (Tone::Bad, "Rejected", "The release ends, and whatever it has done is put back.".to_owned())
+        }
         (true, 0) => (Tone::Good, "Approved", "The release goes on.".to_owned()),
         (true, 1) => (Tone::Good, "Approved", "One more approval is needed.".to_owned()),
         (true, more) => (Tone::Good, "Approved", format!("{more} more approvals are needed.")),

@@ -16,7 +16,10 @@ fn mac(key: &str, parts: &[&str]) -> HmacSha256 {
     mac
 }
 
-#[expect(clippy::expect_used, reason = "HMAC takes keys of every length (RFC 2104); the error is of other constructions")]
+#[expect(
+    clippy::expect_used,
+    reason = "HMAC takes keys of every length (RFC 2104); the error is of other constructions"
+)]
 fn keyed(key: &str) -> HmacSha256 {
     HmacSha256::new_from_slice(key.as_bytes()).expect("HMAC takes any key")
 }

@@ -210,7 +210,7 @@ async fn jenkins_asks_within_the_replay_window_and_once() {
     let release = fixture.releases().remove(0);
     assert_eq!(release.provenance.commit.as_deref(), Some("4f2a9c1"));
     fixture.pass(SignedDuration::from_secs(60));
-    assert_eq!(outcome(&jenkins(&fixture, now + 60, "job-1", &body, JENKINS).await), "known");
+    assert_eq!(outcome(&jenkins(&fixture, now + 60, "job-1", &body, JENKINS).await), "handled before");
     assert_eq!(fixture.releases().len(), 1);
     for wrong in
         [json!({}), json!({ "tag": "a", "image": "b" }), json!({ "tag": "main-7", "extra": 1 }), json!("x")]

@@ -239,6 +239,9 @@ fn state(index: usize, at: Option<usize>) -> &'static str {
 
 fn evidence(view: &ApprovalView<'_>) -> Markup {
     let scan_done = format!("{}: done", Stage::Scan);
+    let is_alarm =
+        |fact: &str| view.plan.alarms.iter().any(|alarm| fact.starts_with(&format!("alarm {alarm} ")));
+    let others: Vec<&String> = view.release.report.facts.iter().filter(|fact| !is_alarm(fact)).collect();
     let scan = view.history.iter().rev().find(|entry| entry.what == scan_done);
     html! {
         section aria-labelledby="evidence" {
@@ -254,9 +257,9 @@ fn evidence(view: &ApprovalView<'_>) -> Markup {
                 dt { "Alarms" }
                 dd { (alarms(view)) }
             }
-            @if !view.release.report.facts.is_empty() {
+            @if !others.is_empty() {
                 h3.soft.small { "Seen at the last look" }
-                ul { @for fact in &view.release.report.facts { li { (fact) } } }
+                ul { @for fact in &others { li { (fact) } } }
             }
         }
     }

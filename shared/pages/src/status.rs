@@ -70,7 +70,10 @@ fn standing(release: &Release, now: Timestamp) -> Markup {
                 dt { "Asked for by" } dd { (release.requested_by) ", " (words::moment(release.created_at)) }
                 dt { "Stands at" } dd { (release.summary()) }
                 @if let Some(cause) = release.cause() { dt { "Why" } dd { (cause) } }
-                @if let Phase::Ended { outcome: Outcome::Failed { needs, .. }, .. } = &release.phase { dt { "Needed" } dd { (needs) } }
+                @match &release.phase {
+                    Phase::Settling { outcome, .. } | Phase::Ended { outcome, .. } => (ended_by(outcome)),
+                    Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } | Phase::RollingBack { .. } => {}
+                }
                 @if !release.report.next.is_empty() { dt { "Next" } dd { (release.report.next) } }
                 @if let Some(wake) = &release.wake {
                     dt { "Looked at again" } dd { "in " (words::span(wake.at.duration_since(now))) }
@@ -80,6 +83,18 @@ fn standing(release: &Release, now: Timestamp) -> Markup {
                 h3.soft.small { "Seen at the last look" }
                 ul { @for fact in &release.report.facts { li { (fact) } } }
             }
+        }
+    }
+}
+
+/// Who or what ended it, where its cause does not say so.
+fn ended_by(outcome: &Outcome) -> Markup {
+    html! {
+        @match outcome {
+            Outcome::Cancelled { by, why } => { dt { "Why" } dd { (by) ": " (why) } }
+            Outcome::Superseded { by } => { dt { "Why" } dd { "the newer release " code { (by) } " takes its place" } }
+            Outcome::Failed { needs, .. } => { dt { "Needed" } dd { (needs) } }
+            Outcome::Promoted | Outcome::RolledBack { .. } => {}
         }
     }
 }

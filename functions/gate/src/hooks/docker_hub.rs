@@ -36,7 +36,8 @@ pub(super) fn read(call: &Call, secret: Option<&str>, given: &str) -> Result<Sai
         .map_err(|error| Refused::malformed(format!("the body is not Docker Hub's JSON: {error}")))?;
     let image = Reference::parse(&event.push_data.tag)?;
     // Docker Hub sends no delivery id; a push is known by its tag and its second.
-    let delivery = format!("docker_hub/{}@{}", event.push_data.tag, event.push_data.pushed_at.unwrap_or_default());
+    let delivery =
+        format!("docker_hub/{}@{}", event.push_data.tag, event.push_data.pushed_at.unwrap_or_default());
     Ok(Said::Release(Box::new(Wish {
         image,
         provenance: Provenance { author: short(event.push_data.pusher), ..Provenance::default() },

@@ -71,7 +71,8 @@ pub(super) fn read(call: &Call, secret: Option<&str>) -> Result<Said, Refused> {
     if !signed(secret, &[&call.body], signature) {
         return Err(Refused::unproven());
     }
-    let event = call.header("x-github-event").ok_or_else(|| Refused::malformed("X-GitHub-Event is missing"))?;
+    let event =
+        call.header("x-github-event").ok_or_else(|| Refused::malformed("X-GitHub-Event is missing"))?;
     if call.header("x-github-delivery").is_none_or(str::is_empty) {
         return Err(Refused::malformed("X-GitHub-Delivery is missing"));
     }
@@ -99,7 +100,9 @@ fn deployment(event: DeploymentEvent, delivery: String) -> Result<Said, Refused>
     }
     let payload = match deployment.payload {
         Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::Null),
-        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => other,
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            other
+        }
     };
     let named = ["image", "tag"].iter().find_map(|field| payload[field].as_str());
     Ok(Said::Release(Box::new(Wish {

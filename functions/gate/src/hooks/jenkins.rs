@@ -33,13 +33,18 @@ pub(super) fn read(call: &Call, secret: Option<&str>, now: Timestamp) -> Result<
     if !signed(secret, &parts, header("x-tidegate-signature")) {
         return Err(Refused::unproven());
     }
-    if delivery.is_empty() || delivery.len() > DELIVERY_MAX || !delivery.chars().all(|c| c.is_ascii_graphic()) {
-        let why = format!("X-Tidegate-Delivery has to be 1 to {DELIVERY_MAX} printable ASCII characters without spaces");
+    if delivery.is_empty() || delivery.len() > DELIVERY_MAX || !delivery.chars().all(|c| c.is_ascii_graphic())
+    {
+        let why = format!(
+            "X-Tidegate-Delivery has to be 1 to {DELIVERY_MAX} printable ASCII characters without spaces"
+        );
         return Err(Refused::malformed(why));
     }
     let sent_at = timestamp.parse().ok().and_then(|secs| Timestamp::from_second(secs).ok());
     if sent_at.is_none_or(|sent_at| now.duration_since(sent_at).abs() > WINDOW) {
-        return Err(Refused::malformed("X-Tidegate-Timestamp (Unix seconds) is more than five minutes from now"));
+        return Err(Refused::malformed(
+            "X-Tidegate-Timestamp (Unix seconds) is more than five minutes from now",
+        ));
     }
     let body: Body = serde_json::from_slice(&call.body).map_err(|error| {
         Refused::malformed(format!("the body has to be {{image | tag | digest, commit, by, url}}: {error}"))

@@ -90,10 +90,14 @@ impl Reference {
     /// A tag, a digest, or a whole reference of which only these are taken: the repository is the policy's.
     fn parse(text: &str) -> Result<Self, Refused> {
         if let Some((_, digest)) = text.rsplit_once('@') {
-            return Digest::new(digest).map(Self::Digest).map_err(|error| Refused::malformed(error.to_string()));
+            return Digest::new(digest)
+                .map(Self::Digest)
+                .map_err(|error| Refused::malformed(error.to_string()));
         }
         if text.starts_with("sha256:") {
-            return Digest::new(text).map(Self::Digest).map_err(|error| Refused::malformed(error.to_string()));
+            return Digest::new(text)
+                .map(Self::Digest)
+                .map_err(|error| Refused::malformed(error.to_string()));
         }
         let name = text.rsplit('/').next().unwrap_or(text);
         let tag = name.rsplit_once(':').map_or(name, |(_, tag)| tag);

@@ -1,12 +1,13 @@
 //! The gate over a ledger, an AWS and a clock in memory, with a release that waits for Anna and Ben, and calls as Lambda hands them over.
 
-#![allow(dead_code, clippy::allow_attributes_without_reason, clippy::allow_attributes)]
+#![expect(dead_code, reason = "every test file uses another part of it")]
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use tidegate_core::admission::Admission;
 use tidegate_core::gate::waiting_at;
 use tidegate_core::history::{Actor, Entry};
 use tidegate_core::ids::ReleaseId;
@@ -103,8 +104,8 @@ impl Fixture {
             bypass_freeze: None,
             delivery: None,
         };
-        self.world.home.release_image(asked, |_| true).await.unwrap().unwrap();
-        let id = self.releases().last().unwrap().id.clone();
+        let admission = self.world.home.release_image(asked, |_| true).await.unwrap().unwrap();
+        let Admission::Created { release: id, .. } = admission else { panic!("{admission:?}") };
         self.drive(&id).await;
         id
     }
