@@ -83,12 +83,15 @@ fn whatever_speaks_against_going_on_turns_back_at_once() {
         check(fixture.clone().breached(), &alarm);
         check(fixture.clone().told_of_alarm(1), &alarm);
         check(fixture.clone().asked(rollback_asked()), &back("ana asked to roll back: it looks wrong"));
-        check(fixture.clone().asked(cancel_asked()), &back("ben cancelled it: not today"));
-        check(
-            fixture.asked(Request::Supersede { by: names::release(2) }),
-            &back(&format!("the newer release {} replaces it", names::release(2))),
-        );
+        check(fixture.asked(cancel_asked()), &back("ben cancelled it: not today"));
     }
+    let newer = Request::Supersede { by: names::release(2) };
+    for fixture in [Fixture::shifting(), Fixture::baking(10), Fixture::baking(100)] {
+        let replaced = back(&format!("the newer release {} replaces it", names::release(2)));
+        check(fixture.asked(newer.clone()), &replaced);
+    }
+    // One that has baked at 100 % is let through.
+    check(Fixture::promoting().asked(newer), "promote | let deployment d0001 go on | +6s");
     check(Fixture::baking(10).breached().silenced(), "bake at 10 % for 5m |  | +60s");
     check(
         Fixture::baking(10).weight(40).later(30),
@@ -142,7 +145,7 @@ fn the_end() {
         "settling: will be promoted | put the service's deployment configuration back | +6s",
     );
     check(Fixture::settling().own_configuration().later(30), "promoted |  | never");
-    check(Fixture::settling().own_configuration().later(3), "settling: will be promoted |  | +7s");
+    check(Fixture::settling().own_configuration().later(3), "settling: will be promoted |  | +12s");
     check(
         Fixture::settling().asked(rollback_asked()).later(3),
         "rolling back: ana asked to roll back: it looks wrong | deploy checkout:1 again | +6s",
