@@ -77,6 +77,12 @@ fn is_up(workspace: &Workspace) -> Result<bool> {
 /// All tests. `args` go to the test runner.
 pub(crate) fn test(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
     prepare(workspace, Scope::Tests)?;
+    // The test itself says so too, but what a passing test prints is not shown.
+    if let Some(missing) = ["chromium", "chromedriver"].iter().find(|program| !is_on_path(program)) {
+        eprintln!(
+            "note: {missing} is not installed, so the pages are not tried in a browser; Debian's packages are chromium and chromium-driver"
+        );
+    }
     let has_nextest = cargo().args(["nextest", "--version"]).output().is_ok_and(|o| o.status.success());
     if has_nextest {
         run(with_test_env(cargo().args(["nextest", "run", "--workspace"]).args(args), workspace))?;
@@ -85,6 +91,11 @@ pub(crate) fn test(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode>
         run(with_test_env(cargo().args(["test", "--workspace"]).args(args), workspace))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 /// What the integration tests need to find.

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+#[expect(dead_code, reason = "the other test files use the rest of it")]
 mod common;
 
 use std::io::{BufRead as _, BufReader};
@@ -178,7 +179,7 @@ impl Browser {
 
     async fn phone(&self, phone: bool) {
         if phone {
-            let metrics = json!({ "width": 375, "height": 812, "deviceScaleFactor": 2, "mobile": true });
+            let metrics = json!({ "width": 375, "height": 812, "deviceScaleFactor": 1, "mobile": true });
             self.tell("Emulation.setDeviceMetricsOverride", metrics).await;
         } else {
             self.tell("Emulation.clearDeviceMetricsOverride", json!({})).await;

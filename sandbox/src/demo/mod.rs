@@ -1,9 +1,11 @@
 //! The demo: one image that is promoted and one that rolls itself back, on real HTTP traffic, with every request accounted for.
 
+mod approval;
 mod narrate;
 mod release;
 mod report;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,6 +31,12 @@ pub struct DemoArgs {
     /// Percent of requests the bad version answers with HTTP 500.
     #[arg(long, default_value_t = 40.0)]
     errors: f64,
+    /// The release stops for a person: its link is printed, and it goes on when the link has been opened and answered.
+    #[arg(long)]
+    approval: bool,
+    /// As --approval, answered by the demo itself.
+    #[arg(long)]
+    auto_approve: bool,
 }
 
 /// Runs it. The exit code is 0 only if the good version was promoted, the bad one rolled back, and no request was lost.
@@ -37,8 +45,15 @@ pub struct DemoArgs {
 /// When something of the sandbox does not start, or a command of Tidegate cannot be run.
 pub async fn run(options: Options, tidegate: &Path, args: DemoArgs) -> Result<ExitCode> {
     let narrator = Narrator::new();
+    let performed = async {
+        if args.approval || args.auto_approve {
+            approval::perform(options, tidegate, &args, &narrator).await
+        } else {
+            perform(options, tidegate, &args, &narrator).await
+        }
+    };
     tokio::select! {
-        finished = perform(options, tidegate, &args, &narrator) => finished,
+        finished = performed => finished,
         _ = tokio::signal::ctrl_c() => {
             narrator.say("interrupted");
             Ok(ExitCode::from(130))
@@ -52,14 +67,8 @@ async fn perform(
     args: &DemoArgs,
     narrator: &Narrator,
 ) -> Result<ExitCode> {
-    narrator.chapter("a local AWS, with Tidegate deployed from template.yaml");
     let dir = options.dir.clone();
-    let local = Arc::new(Local::start(options).await?);
-    narrator.say(&format!("endpoint {}", local.endpoint.url()));
-    let shop = Shop::open(&local, Plan::checkout()).await?;
-    let address = shop.address.context("the shop has no address")?;
-    narrator.say(&format!("service checkout runs v1, two tasks behind http://{address}/"));
-
+    let (local, shop, address) = open_shop(options, narrator).await?;
     let tidegate = Tidegate::new(tidegate, &local);
     let policy = dir.join("checkout.yaml");
     let strategy = format!("{{ canary: {{ percent: 10, bake: {bake}s }}, bake: {bake}s }}", bake = args.bake);
@@ -92,4 +101,15 @@ async fn perform(
         local.stop().await?;
     }
     Ok(verdict)
+}
+
+/// A local AWS with Tidegate in it, and a shop that serves.
+async fn open_shop(options: Options, narrator: &Narrator) -> Result<(Arc<Local>, Shop, SocketAddr)> {
+    narrator.chapter("a local AWS, with Tidegate deployed from template.yaml");
+    let local = Arc::new(Local::start(options).await?);
+    narrator.say(&format!("endpoint {}", local.endpoint.url()));
+    let shop = Shop::open(&local, Plan::checkout()).await?;
+    let address = shop.address.context("the shop has no address")?;
+    narrator.say(&format!("service checkout runs v1, two tasks behind http://{address}/"));
+    Ok((local, shop, address))
 }

@@ -27,11 +27,13 @@ const SAY_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Tidegate {
     binary: PathBuf,
     environment: Vec<(String, String)>,
+    /// How long a release may take.
+    pub(super) patience: Duration,
 }
 
 impl Tidegate {
     pub(super) fn new(binary: &Path, local: &Local) -> Self {
-        Self { binary: binary.to_owned(), environment: local.environment() }
+        Self { binary: binary.to_owned(), environment: local.environment(), patience: LIMIT }
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -123,8 +125,8 @@ pub(super) async fn follow(
                     spoken = Instant::now();
                     seen.say_traffic(load.snapshot(), narrator);
                 }
-                if started.elapsed() > LIMIT {
-                    bail!("the release was not over within {LIMIT:?}");
+                if started.elapsed() > tidegate.patience {
+                    bail!("the release was not over within {:?}", tidegate.patience);
                 }
             }
         }

@@ -18,6 +18,7 @@
 
 pub mod admin;
 pub mod shop;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -252,6 +253,8 @@ async fn deploy(client: &Client, tidegate: &Tidegate) -> Result<Deployed> {
         ("ClusterArns", format!("arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/*")),
         ("RepositoryArns", format!("arn:aws:ecr:{REGION}:{ACCOUNT}:repository/*")),
         ("InfrastructureRoleArns", INFRASTRUCTURE_ROLE.to_owned()),
+        ("ApproverTopicArns", format!("arn:aws:sns:{REGION}:{ACCOUNT}:approver-*")),
+        ("VerifyProjectArns", format!("arn:aws:codebuild:{REGION}:{ACCOUNT}:project/*")),
         ("BuildProjectArns", format!("arn:aws:codebuild:{REGION}:{ACCOUNT}:project/*")),
         ("BuildArtifactBucketArns", "arn:aws:s3:::builds".to_owned()),
         ("ManifestBucketArns", "arn:aws:s3:::releases".to_owned()),

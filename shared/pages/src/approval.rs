@@ -215,7 +215,7 @@ pub(crate) fn plan_table(plan: &Plan, at: Option<usize>) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label="Stages of the plan" {
             table {
-                thead { tr { th scope="col" { "Stage" } th scope="col" { "What" } th scope="col" { "Earliest" } th scope="col" { "State" } } }
+                thead { tr { th scope="col" { abbr title="number" { "#" } } th scope="col" { "What" } th scope="col" { "Earliest" } th scope="col" { "State" } } }
                 tbody {
                     @for (index, what, begins) in &rows {
                         tr.here[at == Some(*index)] aria-current=[(at == Some(*index)).then_some("step")] {

@@ -111,6 +111,10 @@ fn plan(release: &Release) -> Markup {
     let at = match &release.phase {
         Phase::Running { stage, .. } => Some(*stage),
         Phase::RollingBack { stage, .. } => *stage,
+        Phase::Settling { outcome: Outcome::Promoted, .. }
+        | Phase::Ended { outcome: Outcome::Promoted, .. } => {
+            release.plan.as_ref().map(|plan| plan.stages.len())
+        }
         Phase::Queued | Phase::Preparing { .. } | Phase::Settling { .. } | Phase::Ended { .. } => None,
     };
     html! {

@@ -1,7 +1,5 @@
 //! The gate over a ledger, an AWS and a clock in memory, with a release that waits for Anna and Ben, and calls as Lambda hands them over.
 
-#![expect(dead_code, reason = "every test file uses another part of it")]
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
