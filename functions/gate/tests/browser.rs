@@ -52,7 +52,16 @@ impl Driver {
 }
 
 impl Drop for Driver {
+    /// Asked to end, chromedriver ends the browser with it; killed, it would leave it behind.
     fn drop(&mut self) {
+        let asked = Command::new("kill").arg(self.process.id().to_string()).status();
+        let deadline = Instant::now() + SHOWN_WITHIN;
+        while asked.is_ok() && Instant::now() < deadline {
+            if !matches!(self.process.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(POLL);
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
