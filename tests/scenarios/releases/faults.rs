@@ -17,7 +17,7 @@ use crate::story::{CANARY, Story, good};
 
 const BLUE_GREEN: &str = "{ blue_green: {}, bake: 2s }";
 const LONG_CANARY: &str = "{ canary: { percent: 10, bake: 25s }, bake: 3s }";
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 pub(crate) fn all() -> Vec<Scenario> {
     let refused = ["UpdateService", "RegisterTaskDefinition"].map(|operation| {
@@ -144,7 +144,7 @@ async fn answers_lost_on(story: &mut Story, operation: &str) -> Result<()> {
 async fn slow(story: &mut Story) -> Result<()> {
     story.policy(CANARY).await?;
     story.let_in()?;
-    for (operation, ms) in [("UpdateService", 3000), ("ContinueServiceDeployment", 2000), ("Describe*", 700)]
+    for (operation, ms) in [("UpdateService", 1500), ("ContinueServiceDeployment", 1500), ("Describe*", 500)]
     {
         let fault = story.fault("ecs", operation, Action::DelayMs(ms));
         story.stage.local.endpoint.add_fault(fault);

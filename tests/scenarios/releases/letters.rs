@@ -16,7 +16,7 @@ use crate::runner::{Scenario, scenario};
 use crate::stage::Stage;
 use crate::story::{Story, good};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 /// An event that has to end in the dead-letter queue.
 struct Letter {

@@ -15,7 +15,7 @@ use crate::story::{CANARY, Story, UNKNOWN, good};
 const BLUE_GREEN: &str = "{ blue_green: {}, bake: 2s }";
 /// A bake that somebody is sure to interrupt.
 const LONG_CANARY: &str = "{ canary: { percent: 10, bake: 25s }, bake: 3s }";
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![

@@ -13,9 +13,9 @@ use tokio::task::LocalSet;
 use crate::stage::Stage;
 
 /// A scenario that gets stuck is told as stuck, not as a hanging test.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(480);
 /// More at a time would measure this machine rather than Tidegate.
-const AT_A_TIME: usize = 10;
+const AT_A_TIME: usize = 8;
 
 type Play = Box<dyn FnOnce(Arc<Stage>) -> Pin<Box<dyn Future<Output = Result<()>>>>>;
 

@@ -18,7 +18,7 @@ use crate::runner::{Scenario, scenario};
 use crate::stage::{STACK, Stage, until};
 use crate::story::{CANARY, Story, good};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 /// The clock of the template comes every minute; when everything fails, some of its rounds fail too.
 const CLOCK_EVERY: Duration = Duration::from_secs(4);
 
