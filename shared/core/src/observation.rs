@@ -238,6 +238,20 @@ pub struct LoadBalancerSeen {
     pub role_given: bool,
 }
 
+/// What `DescribeTaskDefinition` returns and `RegisterTaskDefinition` does not take: the difference of the two shapes in the service model
+/// (`TaskDefinition`, `RegisterTaskDefinitionRequest`).
+pub const TASK_DEFINITION_RESPONSE_ONLY: &[&str] = &[
+    "taskDefinitionArn",
+    "revision",
+    "status",
+    "requiresAttributes",
+    "compatibilities",
+    "registeredAt",
+    "registeredBy",
+    "deregisteredAt",
+    "deleteRequestedAt",
+];
+
 /// A task definition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskDefinitionSeen {

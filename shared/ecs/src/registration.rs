@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tidegate_core::ids::{ContainerName, Image, ReleaseId};
+use tidegate_core::observation::TASK_DEFINITION_RESPONSE_ONLY;
 use tidegate_core::ports::{ErrorKind, PortError};
 
 /// The tag that holds the hash of the document the revision was registered from.
@@ -14,20 +15,6 @@ pub(crate) const SOURCE_TAG: &str = "tidegate:source";
 const RELEASE_TAG: &str = "tidegate:release";
 /// Our own tags begin with this.
 const OUR_TAGS: &str = "tidegate:";
-
-/// What `DescribeTaskDefinition` returns and `RegisterTaskDefinition` does not take: the difference of the two shapes in the
-/// service model (`TaskDefinition`, `RegisterTaskDefinitionRequest`).
-const RESPONSE_ONLY: &[&str] = &[
-    "taskDefinitionArn",
-    "revision",
-    "status",
-    "requiresAttributes",
-    "compatibilities",
-    "registeredAt",
-    "registeredBy",
-    "deregisteredAt",
-    "deleteRequestedAt",
-];
 
 /// A task definition to register.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +34,7 @@ impl Candidate {
         let definition = described["taskDefinition"].as_object();
         let mut document =
             definition.cloned().ok_or_else(|| invalid("the answer holds no task definition"))?;
-        document.retain(|field, _| !RESPONSE_ONLY.contains(&field.as_str()));
+        document.retain(|field, _| !TASK_DEFINITION_RESPONSE_ONLY.contains(&field.as_str()));
         replace_image(&mut document, container, image)?;
         let tags = kept_tags(&described["tags"]);
         let source = hash(&document, &tags);
@@ -197,7 +184,7 @@ pub(crate) mod tests {
     fn only_the_containers_image_changes() {
         let request = Candidate::derive(&described(7), &app(), &image('a')).unwrap().request(&release());
         let mut expected = described(7)["taskDefinition"].clone();
-        for field in RESPONSE_ONLY {
+        for field in TASK_DEFINITION_RESPONSE_ONLY {
             expected.as_object_mut().unwrap().remove(*field);
         }
         expected["containerDefinitions"][1]["image"] = image('a').pinned().into();

@@ -6,20 +6,8 @@
 
 use serde_json::{Map, Value};
 use tidegate_core::ids::ContainerName;
+use tidegate_core::observation::TASK_DEFINITION_RESPONSE_ONLY;
 
-/// In what Amazon ECS returns and in no file, or of no meaning for what runs.
-const IGNORED: &[&str] = &[
-    "taskDefinitionArn",
-    "revision",
-    "status",
-    "requiresAttributes",
-    "compatibilities",
-    "registeredAt",
-    "registeredBy",
-    "deregisteredAt",
-    "deleteRequestedAt",
-    "tags",
-];
 /// More are not listed; the message is for a person.
 const LISTED_MAX: usize = 10;
 
@@ -28,7 +16,8 @@ pub fn differences(file: &Map<String, Value>, running: &Value, container: &Conta
     let mut found = Vec::new();
     let without = |map: &Map<String, Value>| {
         let mut kept = map.clone();
-        kept.retain(|field, _| !IGNORED.contains(&field.as_str()));
+        // In what Amazon ECS returns and in no file, or of no meaning for what runs.
+        kept.retain(|field, _| field != "tags" && !TASK_DEFINITION_RESPONSE_ONLY.contains(&field.as_str()));
         replaced(&mut kept, container);
         Value::Object(kept)
     };
