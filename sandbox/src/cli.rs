@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
+use tidegate_sandbox::load::{self, Load};
 use tidegate_sandbox::local::admin::PushRequest;
 use tidegate_sandbox::local::shop::{Plan, Shop};
 use tidegate_sandbox::local::{Local, Options, Tidegate};
@@ -42,6 +43,9 @@ enum Command {
         /// The directory for the state file and the logs.
         #[arg(long, default_value = ".sandbox")]
         state: PathBuf,
+        /// Requests a second that the shop's customers send; 0 for none.
+        #[arg(long, default_value_t = 60.0, value_parser = rate)]
+        rate: f64,
     },
     /// Pushes an image into a running sandbox.
     Push {
@@ -138,7 +142,7 @@ impl Cli {
                 let tidegate = parts.tidegate.clone();
                 demo::run(parts.options(dir.path().to_owned()), &tidegate, demo).await
             }
-            Command::Serve { parts, state } => serve(&parts, &state).await,
+            Command::Serve { parts, state, rate } => serve(&parts, &state, rate).await,
             Command::Push { push, state } => push_image(push, &state).await,
             Command::Status { state, json } => status(&state, json).await,
             Command::Down { state } => down(&state).await,
@@ -147,7 +151,16 @@ impl Cli {
     }
 }
 
-async fn serve(parts: &Parts, dir: &Path) -> Result<ExitCode> {
+/// More than this is no load for a shop on a laptop.
+const HIGHEST_RATE: f64 = 1000.0;
+
+fn rate(text: &str) -> Result<f64, String> {
+    let allowed = || format!("allowed: requests a second from 0 to {HIGHEST_RATE}");
+    let rate: f64 = text.parse().map_err(|_| allowed())?;
+    if (0.0..=HIGHEST_RATE).contains(&rate) { Ok(rate) } else { Err(allowed()) }
+}
+
+async fn serve(parts: &Parts, dir: &Path, rate: f64) -> Result<ExitCode> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
     std::fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))?;
     let local = Local::start(parts.options(dir.to_owned())).await?;
@@ -155,6 +168,11 @@ async fn serve(parts: &Parts, dir: &Path) -> Result<ExitCode> {
     let policy = dir.join("checkout.yaml");
     let text = shop.policy("{ canary: { percent: 10, bake: 30s }, bake: 30s }");
     std::fs::write(&policy, text).with_context(|| format!("failed to write {}", policy.display()))?;
+    // Without customers nothing would show what a bad image does.
+    let customers = match shop.address {
+        Some(address) if rate > 0.0 => Some(Load::start(load::Plan::new(address, rate))),
+        Some(_) | None => None,
+    };
     let state = State {
         endpoint: local.endpoint.url(),
         shop: shop.address.map(|address| format!("http://{address}/")),
@@ -170,6 +188,9 @@ async fn serve(parts: &Parts, dir: &Path) -> Result<ExitCode> {
         () = local.down.notified() => {}
     }
     State::remove(dir);
+    if let Some(customers) = customers {
+        customers.stop().await;
+    }
     local.stop().await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -262,17 +262,21 @@ impl Shared {
                 Target { service: &service, operation: &call.operation, caller: &caller, body: &body };
             faults::draw(&mut lock(&self.faults), &target, call.protocol, fastrand::f64)
         };
+        let recorder = read(&self.recorder).clone();
+        let line = recorder.as_ref().map(|_| parts.clone());
         let answer = self.answer(&service, &call, &caller, parts, body.clone(), &effect).await;
         let status = answer.as_ref().map(|answer| answer.status().as_u16());
         self.count(&service, &call, &caller, status);
-        let recorder = read(&self.recorder).clone();
-        if let Some(recorder) = recorder {
+        if let (Some(recorder), Some(line)) = (recorder, line) {
             recorder.write(&Entry {
                 time,
                 duration: started.elapsed(),
                 caller: &caller,
                 service: &service,
                 call: &call,
+                method: &line.method,
+                uri: &line.uri,
+                headers: &line.headers,
                 request: &body,
                 response: answer.as_ref().map_or(&[], |answer| answer.body()),
                 status,
@@ -299,7 +303,7 @@ impl Shared {
     /// Service and caller by the signature; no service for unsigned calls, e.g. of function URLs.
     async fn identify(&self, parts: &Parts) -> (String, Caller) {
         let Some((access_key_id, service)) = credential_scope(parts) else {
-            return ("unsigned".to_owned(), Caller::default());
+            return (record::UNSIGNED.to_owned(), Caller::default());
         };
         let iam = read(&self.iam).clone();
         let arn = match iam {

@@ -205,6 +205,8 @@ impl Local {
         [
             ("AWS_ENDPOINT_URL", self.endpoint.url().as_str()),
             ("AWS_REGION", REGION),
+            // The AWS CLI and the Python SDK read the region from here only.
+            ("AWS_DEFAULT_REGION", REGION),
             ("AWS_ACCESS_KEY_ID", "test"),
             ("AWS_SECRET_ACCESS_KEY", "test"),
             ("AWS_EC2_METADATA_DISABLED", "true"),

@@ -33,6 +33,24 @@ pub enum Protocol {
     RestXml,
 }
 
+impl Protocol {
+    /// Its name in the record of calls.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json { .. } => "json",
+            Self::Query => "query",
+            Self::Cbor => "cbor",
+            Self::RestJson => "rest_json",
+            Self::RestXml => "rest_xml",
+        }
+    }
+}
+
+/// A CBOR body as JSON, for people; `None` when it is none.
+pub fn read_cbor(body: &[u8]) -> Option<Value> {
+    cbor::decode(body).ok()
+}
+
 /// What a protocol without types on the wire needs to know about a service's members.
 #[derive(Debug, Clone, Copy)]
 pub struct Shapes {

@@ -71,5 +71,12 @@ async fn play_all(stage: &Arc<Stage>, scenarios: Vec<Scenario>) {
             }
         }
     }
+    match stage.validate_record().await {
+        Ok(summary) => eprintln!("{summary}"),
+        Err(error) => {
+            eprintln!("FAILED  {error:#}");
+            failed.push("every call and answer fits AWS's service models".into());
+        }
+    }
     assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
 }

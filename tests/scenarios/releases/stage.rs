@@ -20,12 +20,15 @@ use tokio::time::Instant;
 /// The stack's name; tables, queues and functions are named after it.
 pub(crate) const STACK: &str = "tidegate";
 const POLL: Duration = Duration::from_millis(100);
+/// Every AWS call of the scenarios, one JSON line each.
+const RECORD: &str = "calls.jsonl";
 
 /// Everything the scenarios of one test share.
 pub(crate) struct Stage {
     pub(crate) local: Local,
     pub(crate) home: Home,
     tidegate: PathBuf,
+    venv: PathBuf,
     dir: TempDir,
 }
 
@@ -43,7 +46,9 @@ impl Stage {
     /// Starts the local AWS; `adjust` may change how it behaves.
     pub(crate) async fn start(adjust: impl FnOnce(&mut Options)) -> Result<Arc<Self>> {
         let dir = tempfile::tempdir().context("no temporary directory")?;
-        let mut options = Options::new(given("TIDEGATE_VENV", ".venv")?, dir.path().to_owned());
+        let venv = given("TIDEGATE_VENV", ".venv")?;
+        let mut options = Options::new(venv.clone(), dir.path().to_owned());
+        options.record = Some(dir.path().join(RECORD));
         options.task_binary = Some(given("TIDEGATE_SANDBOX_BIN", "target/debug/tidegate-sandbox")?);
         options.tidegate = Some(Tidegate {
             template: given("TIDEGATE_TEMPLATE", "template.yaml")?,
@@ -55,7 +60,21 @@ impl Stage {
         adjust(&mut options);
         let local = Local::start(options).await?;
         let home = home(&local).await?;
-        Ok(Arc::new(Self { local, home, tidegate: given("TIDEGATE_BIN", "target/debug/tidegate")?, dir }))
+        let tidegate = given("TIDEGATE_BIN", "target/debug/tidegate")?;
+        Ok(Arc::new(Self { local, home, tidegate, venv, dir }))
+    }
+
+    /// Holds every call recorded so far against AWS's own service models; a line that says how many there were.
+    pub(crate) async fn validate_record(&self) -> Result<String> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/service_models.py");
+        let mut python = tokio::process::Command::new(self.venv.join("bin/python"));
+        let output = python.arg(script).arg(self.dir.path().join(RECORD)).output().await;
+        let output = output.context("failed to run Python")?;
+        let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+        if !output.status.success() {
+            bail!("the record of calls: {text}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(text)
     }
 
     /// A file of its own.
