@@ -129,6 +129,7 @@ fn observation(now: Timestamp, head: ServiceHead) -> Result<Observation> {
         desired: 2,
         running: 2,
         pending: 0,
+        other_tasks: 0,
         steady: true,
         load_balancers: vec![balancer],
         service_connect: false,

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
+use tidegate_sandbox::ecs::StaleBlocks;
 use tidegate_sandbox::load::{self, Load};
 use tidegate_sandbox::local::admin::PushRequest;
 use tidegate_sandbox::local::shop::{Plan, Shop};
@@ -93,6 +94,9 @@ struct Parts {
     /// What the functions log: ERROR, WARN, INFO, DEBUG, TRACE.
     #[arg(long, default_value = "INFO")]
     log_level: String,
+    /// Not documented by AWS: whether blocks of another strategy stay in a deployment configuration.
+    #[arg(long, value_enum, default_value_t)]
+    stale_blocks: StaleBlocks,
 }
 
 impl Parts {
@@ -105,6 +109,7 @@ impl Parts {
         });
         options.record.clone_from(&self.record);
         options.log_level.clone_from(&self.log_level);
+        options.ecs.undocumented.stale_blocks = self.stale_blocks;
         options
     }
 }

@@ -87,6 +87,7 @@ pub(crate) fn plan() -> Plan {
         desired: 4,
         running: 4,
         pending: 0,
+        other_tasks: 0,
         steady: true,
         load_balancers: vec![LoadBalancerSeen {
             target_group: Some(group("checkout-blue")),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::errors::{invalid, unsupported};
 use super::input::Members;
 use super::model::Stage;
-use super::settings::Settings;
+use super::settings::{Settings, StaleBlocks};
 use crate::ports::AwsError;
 
 /// What the scheduler needs of a deployment configuration.
@@ -18,8 +18,18 @@ pub(super) struct Config {
     pub(super) hooks: Vec<PauseHook>,
     pub(super) alarms: Option<AlarmConfig>,
     pub(super) breaker: Option<BreakerConfig>,
+    pub(super) early_success: Option<EarlySuccess>,
     pub(super) maximum_percent: u32,
     pub(super) minimum_healthy_percent: u32,
+}
+
+/// When a rolling deployment is called successful before every task is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct EarlySuccess {
+    /// With so many healthy tasks of the desired ones.
+    pub(super) healthy_percent: u32,
+    /// Whether the tasks of the version before may still run then.
+    pub(super) deferred: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -97,17 +107,59 @@ impl PauseHook {
     }
 }
 
+/// Blocks that belong to one strategy, and what AWS says when a request has them with another.
+const OF_ONE_STRATEGY: [(&str, &str, &str); 3] = [
+    (
+        "canaryConfiguration",
+        "CANARY",
+        "Canary configuration can only be present with CANARY deployment strategy",
+    ),
+    (
+        "linearConfiguration",
+        "LINEAR",
+        "Linear configuration can only be present with LINEAR deployment strategy",
+    ),
+    // Documented as "only with rolling deployment strategy"; the words are a guess after those of the others.
+    (
+        "earlySuccessCriteria",
+        "ROLLING",
+        "Early success criteria can only be present with ROLLING deployment strategy",
+    ),
+];
+
 /// A request's configuration laid over the present one. Members left out keep their value; a member that is given
-/// replaces the whole old one (so `canaryConfiguration {canaryPercent}` alone resets its bake to the default): measured
+/// replaces the whole old one (so `canaryConfiguration {canaryPercent}` alone resets its bake to the default), but the
+/// circuit breaker keeps the members left out; a block of another strategy than the one in force is refused: measured
 /// against AWS by others, see go-to-k/cdkd#1848 and aws/copilot-cli#4565.
-pub(super) fn merge(present: &Map<String, Value>, request: &Map<String, Value>) -> Map<String, Value> {
+pub(super) fn merge(
+    present: &Map<String, Value>,
+    request: &Map<String, Value>,
+    stale: StaleBlocks,
+) -> Result<Map<String, Value>, AwsError> {
     let mut merged = present.clone();
-    for (name, value) in request {
-        if !value.is_null() {
-            merged.insert(name.clone(), value.clone());
+    for (name, value) in request.iter().filter(|(_, value)| !value.is_null()) {
+        let value = match (name.as_str(), merged.get(name), value) {
+            ("deploymentCircuitBreaker", Some(Value::Object(old)), Value::Object(new)) => {
+                Value::Object(old.clone().into_iter().chain(new.clone()).collect())
+            }
+            _ => value.clone(),
+        };
+        merged.insert(name.clone(), value);
+    }
+    let strategy = merged.get("strategy").and_then(Value::as_str).unwrap_or("ROLLING").to_owned();
+    for (member, owner, refusal) in OF_ONE_STRATEGY {
+        if strategy == owner {
+            continue;
+        }
+        if request.get(member).is_some_and(|value| !value.is_null()) {
+            return Err(invalid(refusal));
+        }
+        match stale {
+            StaleBlocks::Keep => {}
+            StaleBlocks::Drop => _ = merged.remove(member),
         }
     }
-    with_defaults(merged)
+    Ok(with_defaults(merged))
 }
 
 fn default_member(map: &mut Map<String, Value>, name: &str, value: Value) {
@@ -169,6 +221,7 @@ pub(super) fn parse(configuration: &Map<String, Value>) -> Result<Config, AwsErr
         hooks: hooks(members)?,
         alarms: alarms(members)?,
         breaker: breaker(members)?,
+        early_success: early_success(members, strategy, minimum_healthy_percent)?,
         maximum_percent,
         minimum_healthy_percent,
     })
@@ -279,6 +332,33 @@ fn alarms(members: Members<'_>) -> Result<Option<AlarmConfig>, AwsError> {
         return Err(invalid("alarms.alarmNames can not be empty when alarms are enabled."));
     }
     Ok(Some(AlarmConfig { names, rollback }))
+}
+
+fn early_success(
+    members: Members<'_>,
+    strategy: Strategy,
+    minimum_healthy_percent: u32,
+) -> Result<Option<EarlySuccess>, AwsError> {
+    let Some(criteria) = members.structure("earlySuccessCriteria")? else { return Ok(None) };
+    let enable = criteria
+        .optional_flag("enable")?
+        .ok_or_else(|| invalid("earlySuccessCriteria.enable can not be blank."))?;
+    if !enable || strategy != Strategy::Rolling {
+        return Ok(None);
+    }
+    let healthy_percent = bounded(criteria, "healthyPercent", 0, 100)?
+        .ok_or_else(|| invalid("earlySuccessCriteria.healthyPercent can not be blank."))?;
+    if healthy_percent < minimum_healthy_percent {
+        return Err(invalid(
+            "earlySuccessCriteria.healthyPercent must be greater than or equal to minimumHealthyPercent.",
+        ));
+    }
+    let deferred = match criteria.required_text("sourceServiceRevisionCleanup")? {
+        "BLOCKING" => false,
+        "DEFERRED" => true,
+        other => return Err(invalid(format!("Invalid sourceServiceRevisionCleanup: {other}."))),
+    };
+    Ok(Some(EarlySuccess { healthy_percent, deferred }))
 }
 
 fn breaker(members: Members<'_>) -> Result<Option<BreakerConfig>, AwsError> {

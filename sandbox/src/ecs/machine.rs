@@ -354,6 +354,14 @@ fn rest(service: &mut Service) {
     if service.status != ServiceStatus::Active || !settled {
         return;
     }
+    if let (Some(current), Some(last)) = (service.current, service.deployments.last())
+        && last.config.early_success.is_some()
+    {
+        // What was called successful early is replaced to the end in the background.
+        let config = last.config.clone();
+        rolling::replace(&config, service, current);
+        return;
+    }
     let (current, desired) = (service.current, service.desired);
     for (position, revision) in service.revisions.iter_mut().enumerate() {
         let is_current = current.is_some_and(|current| current.0 == position);

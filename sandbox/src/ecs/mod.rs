@@ -41,7 +41,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use ids::Identity;
-pub use settings::Settings;
+pub use settings::{Settings, StaleBlocks, Undocumented};
 
 use self::errors::unsupported;
 use self::input::Members;

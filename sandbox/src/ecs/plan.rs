@@ -79,6 +79,7 @@ pub(super) fn back(config: &Config) -> Vec<Step> {
 #[cfg(test)]
 mod tests {
     use super::super::config;
+    use super::super::settings::StaleBlocks;
     use super::*;
     use serde_json::{Map, Value, json};
 
@@ -86,7 +87,8 @@ mod tests {
         Situation { has_source: true, has_test_rule: false, interrupted: false, has_alarms: false };
 
     fn plan(configuration: Value, situation: Situation) -> Vec<Step> {
-        let merged = config::merge(&Map::new(), configuration.as_object().unwrap());
+        let merged =
+            config::merge(&Map::new(), configuration.as_object().unwrap(), StaleBlocks::Keep).unwrap();
         forward(&config::parse(&merged).unwrap(), situation)
     }
 

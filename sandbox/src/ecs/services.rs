@@ -106,7 +106,7 @@ pub(super) fn create(
         created_by: caller.map(str::to_owned),
         tags: members.list("tags")?.cloned().unwrap_or_default(),
         attributes: attributes(input),
-        configuration: config::merge(&Map::new(), &requested),
+        configuration: config::merge(&Map::new(), &requested, world.settings.undocumented.stale_blocks)?,
         desired: desired_count(members)?.unwrap_or(0),
         revisions: Vec::new(),
         current: None,
@@ -182,7 +182,8 @@ pub(super) fn update(
     // Everything is tried on a copy: a refused update changes nothing.
     let mut updated = service.clone();
     if let Some(requested) = members.map("deploymentConfiguration")? {
-        updated.configuration = config::merge(&service.configuration, requested);
+        let stale = world.settings.undocumented.stale_blocks;
+        updated.configuration = config::merge(&service.configuration, requested, stale)?;
     }
     updated.attributes.extend(attributes(input));
     if let Some(desired) = desired_count(members)? {

@@ -4,6 +4,23 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+/// What AWS does not document. The local ECS can play each possibility, and Tidegate has to hold under all of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Undocumented {
+    /// What becomes of a block of `deploymentConfiguration` when the strategy it belongs to is changed.
+    pub stale_blocks: StaleBlocks,
+}
+
+/// What becomes of `canaryConfiguration`, `linearConfiguration` and `earlySuccessCriteria` when the strategy is changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum StaleBlocks {
+    /// They stay, and mean nothing.
+    #[default]
+    Keep,
+    /// They go.
+    Drop,
+}
+
 /// The timing of the local ECS.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -24,6 +41,8 @@ pub struct Settings {
     pub read_lag: Duration,
     /// How often the scheduler looks at everything.
     pub tick: Duration,
+    /// What AWS does not document.
+    pub undocumented: Undocumented,
 }
 
 impl Default for Settings {
@@ -37,6 +56,7 @@ impl Default for Settings {
             deregistration_delay: Duration::from_secs(300),
             read_lag: Duration::ZERO,
             tick: Duration::from_millis(50),
+            undocumented: Undocumented::default(),
         }
     }
 }

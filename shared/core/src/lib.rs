@@ -5,6 +5,7 @@
 //! project exists to feed that function and to carry out its answer.
 
 pub mod admission;
+pub mod configuration;
 pub mod decide;
 pub mod effect;
 pub mod gate;

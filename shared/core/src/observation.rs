@@ -215,12 +215,21 @@ pub struct ServiceSeen {
     pub running: u32,
     /// Tasks starting.
     pub pending: u32,
+    /// Tasks that run or start and are not of the newest deployment: what is still to be replaced.
+    pub other_tasks: u32,
     /// Whether every deployment of the service has completed.
     pub steady: bool,
     /// The load balancers.
     pub load_balancers: Vec<LoadBalancerSeen>,
     /// Whether Service Connect is configured, which also can shift traffic.
     pub service_connect: bool,
+}
+
+impl ServiceSeen {
+    /// Whether every task is of the newest deployment. With early success criteria a deployment is `SUCCESSFUL` before that.
+    pub fn is_all_replaced(&self) -> bool {
+        self.other_tasks == 0 && self.running >= self.desired
+    }
 }
 
 /// One load balancer of a service.

@@ -4,9 +4,10 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::configuration::{self, GateWaits};
 use crate::gate::{ApprovalGate, Approver};
 use crate::ids::{AlarmName, ContainerName, Image, RuleArn, Target, TargetGroupArn, TaskDefinitionArn};
 use crate::observation::{LoadBalancerSeen, RuleSeen};
@@ -15,14 +16,6 @@ use crate::policy::{
 };
 use crate::preflight::Ground;
 use crate::release::Intent;
-
-/// Where our pause hooks stand: before every shift of production traffic, and before the old version is given up.
-pub const PAUSE_BEFORE_SHIFT: &str = "PRE_PRODUCTION_TRAFFIC_SHIFT";
-/// The pause the final bake happens in: all traffic is on the new version, both versions run.
-pub const PAUSE_BEFORE_PROMOTION: &str = "POST_PRODUCTION_TRAFFIC_SHIFT";
-
-/// How much longer than the bake ECS waits at a pause hook before it rolls back by itself: Tidegate is then surely gone.
-const HOOK_GRACE_MINUTES: u64 = 15;
 
 /// One stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,15 +162,18 @@ pub struct Gates {
 }
 
 impl Gates {
-    /// How long the gates may hold the pause before a shift, and the one before the promotion, seconds.
-    fn longest_waits(&self) -> (u64, u64) {
+    /// How long the gates may hold the pauses.
+    fn longest_waits(&self) -> GateWaits {
         let approvals = |before: Before| -> u64 {
             let gates = self.approvals.iter().filter(|gate| gate.approval.before == before);
             gates.map(|gate| u64::from(gate.approval.expires.secs())).sum()
         };
         // A pause stands before every shift with the same limit: the verification of the first one counts for all.
         let verifies: u64 = self.verifies.iter().map(|verify| u64::from(verify.timeout.secs())).sum();
-        (approvals(Before::Shift) + verifies, approvals(Before::Promote))
+        GateWaits {
+            before_shift: approvals(Before::Shift) + verifies,
+            before_promotion: approvals(Before::Promote),
+        }
     }
 }
 
@@ -233,10 +229,15 @@ pub fn compile(
         way_back: WayBack {
             task_definition: task_definition.arn.clone(),
             image: task_definition.images.get(&container).cloned(),
-            configuration: restorable(&service.deployment_configuration),
+            configuration: configuration::restorable(&service.deployment_configuration),
             weights: weights.to_vec(),
         },
-        configuration: configuration(&service.deployment_configuration, &strategy, &alarms, &gates),
+        configuration: configuration::for_release(
+            &service.deployment_configuration,
+            &strategy,
+            &alarms,
+            gates.longest_waits(),
+        ),
         gates,
         measured_at: match strategy.shift {
             Shift::Rolling => Vec::new(),
@@ -385,123 +386,6 @@ fn candidate_group(lb: &LoadBalancerSeen, weights: &[RuleSeen]) -> Option<(RuleA
         .flatten()
         .find(|group| seen.share(group) == Some(Percent::NONE))?;
     Some((rule.clone(), idle.clone()))
-}
-
-/// The service's own configuration with the strategy, our pause hooks and the policy's alarms as ECS's second line.
-fn configuration(own: &Value, strategy: &Strategy, alarms: &[AlarmName], gates: &Gates) -> Value {
-    let mut configuration = own.as_object().cloned().unwrap_or_default();
-    for field in ["canaryConfiguration", "linearConfiguration", "bakeTimeInMinutes"] {
-        configuration.remove(field);
-    }
-    let name = match &strategy.shift {
-        Shift::Canary { percent, .. } => {
-            configuration.insert(
-                "canaryConfiguration".into(),
-                json!({ "canaryPercent": percent.as_f64(), "canaryBakeTimeInMinutes": 0 }),
-            );
-            "CANARY"
-        }
-        Shift::Linear { percent, .. } => {
-            configuration.insert(
-                "linearConfiguration".into(),
-                json!({ "stepPercent": percent.as_f64(), "stepBakeTimeInMinutes": 0 }),
-            );
-            "LINEAR"
-        }
-        Shift::BlueGreen => "BLUE_GREEN",
-        Shift::Rolling => "ROLLING",
-    };
-    configuration.insert("strategy".into(), name.into());
-    if !alarms.is_empty() {
-        let names: Vec<&str> = alarms.iter().map(AlarmName::as_str).collect();
-        configuration
-            .insert("alarms".into(), json!({ "alarmNames": names, "enable": true, "rollback": true }));
-    }
-    match &strategy.shift {
-        Shift::Rolling => {
-            configuration.insert(
-                "deploymentCircuitBreaker".into(),
-                with_breaker(configuration.get("deploymentCircuitBreaker")),
-            );
-        }
-        Shift::Canary { bake, .. } | Shift::Linear { bake, .. } => {
-            hold(&mut configuration, *bake, strategy.bake, gates)
-        }
-        Shift::BlueGreen => hold(&mut configuration, Span::default(), strategy.bake, gates),
-    }
-    Value::Object(configuration)
-}
-
-/// The circuit breaker on, with the service's own thresholds kept.
-fn with_breaker(own: Option<&Value>) -> Value {
-    let mut breaker = own.and_then(Value::as_object).cloned().unwrap_or_default();
-    breaker.insert("enable".into(), true.into());
-    breaker.insert("rollback".into(), true.into());
-    Value::Object(breaker)
-}
-
-/// Adds the pause hooks that hold every shift. The bakes are ours, so ECS's own are zero.
-fn hold(configuration: &mut Map<String, Value>, step_bake: Span, final_bake: Span, gates: &Gates) {
-    let (before_shift, before_promotion) = gates.longest_waits();
-    configuration.insert("bakeTimeInMinutes".into(), 0.into());
-    let pause = |stage: &str, bake: Span, gates_secs: u64| {
-        let minutes = (u64::from(bake.secs()) + gates_secs).div_ceil(60) + HOOK_GRACE_MINUTES;
-        json!({
-            "targetType": "PAUSE",
-            "lifecycleStages": [stage],
-            "timeoutConfiguration": { "timeoutInMinutes": minutes, "action": "ROLLBACK" },
-        })
-    };
-    let mut hooks =
-        configuration.get("lifecycleHooks").and_then(Value::as_array).cloned().unwrap_or_default();
-    hooks.push(pause(PAUSE_BEFORE_SHIFT, step_bake, before_shift));
-    hooks.push(pause(PAUSE_BEFORE_PROMOTION, final_bake, before_promotion));
-    configuration.insert("lifecycleHooks".into(), hooks.into());
-}
-
-/// A configuration with what AWS leaves out said explicitly: sent with `UpdateService`, it undoes ours field by field.
-pub fn restorable(own: &Value) -> Value {
-    let mut configuration = own.as_object().cloned().unwrap_or_default();
-    let neutral = [
-        ("strategy", json!("ROLLING")),
-        ("alarms", json!({ "alarmNames": [], "enable": false, "rollback": false })),
-        ("deploymentCircuitBreaker", json!({ "enable": false, "rollback": false })),
-        ("lifecycleHooks", json!([])),
-    ];
-    for (field, value) in neutral {
-        if configuration.get(field).is_none_or(Value::is_null) {
-            configuration.insert(field.into(), value);
-        }
-    }
-    Value::Object(configuration)
-}
-
-/// Whether two configurations mean the same: what AWS leaves out equals the neutral value said explicitly.
-pub fn same_configuration(left: &Value, right: &Value) -> bool {
-    normalised(left) == normalised(right)
-}
-
-fn normalised(configuration: &Value) -> Value {
-    let mut map = restorable(configuration).as_object().cloned().unwrap_or_default();
-    let strategy = map.get("strategy").and_then(Value::as_str).unwrap_or_default().to_owned();
-    // What belongs to another strategy than the one in force means nothing.
-    for (field, owner) in [("canaryConfiguration", "CANARY"), ("linearConfiguration", "LINEAR")] {
-        if strategy != owner {
-            map.remove(field);
-        }
-    }
-    if strategy == "ROLLING" {
-        map.remove("bakeTimeInMinutes");
-    }
-    if map["alarms"]["enable"] != json!(true) {
-        map.insert("alarms".into(), json!({ "enable": false }));
-    }
-    if map["deploymentCircuitBreaker"]["enable"] != json!(true) {
-        map.insert("deploymentCircuitBreaker".into(), json!({ "enable": false }));
-    }
-    map.retain(|_, value| !value.is_null());
-    map.sort_keys();
-    Value::Object(map)
 }
 
 impl Plan {

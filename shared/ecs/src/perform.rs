@@ -12,9 +12,9 @@ use aws_sdk_ecs::types::{
 };
 use serde_json::{Map, Value, json};
 use tidegate_aws::port_error;
+use tidegate_core::configuration;
 use tidegate_core::effect::{CALL_LIMIT, Effect};
 use tidegate_core::ids::{ContainerName, DeploymentArn, HookId, Image, ReleaseId, Target, TaskDefinitionArn};
-use tidegate_core::plan::same_configuration;
 use tidegate_core::ports::{ErrorKind, PortError};
 
 use crate::EcsAdapter;
@@ -90,7 +90,8 @@ impl EcsAdapter {
         }
         let mut change = Map::new();
         change.insert("taskDefinition".into(), task_definition.as_str().into());
-        change.insert("deploymentConfiguration".into(), configuration.clone());
+        let request = configuration::to_send(configuration, &service.deployment_configuration);
+        change.insert("deploymentConfiguration".into(), request);
         if already_set {
             change.insert("forceNewDeployment".into(), true.into());
         }
@@ -172,10 +173,11 @@ async fn update_service(
 
 async fn restore(client: &Client, target: &Target, configuration: &Value) -> Result<(), PortError> {
     let service = existing(client, target).await?;
-    if same_configuration(&service.deployment_configuration, configuration) {
+    if configuration::is_set(configuration, &service.deployment_configuration) {
         return Ok(());
     }
-    let change = json!({ "deploymentConfiguration": configuration });
+    let request = configuration::to_send(configuration, &service.deployment_configuration);
+    let change = json!({ "deploymentConfiguration": request });
     update_service(client, target, change.as_object().cloned().unwrap_or_default()).await
 }
 
@@ -424,6 +426,32 @@ mod tests {
         ecs.perform(&target(), &effect).await.unwrap();
         let expected = json!({ "deploymentConfiguration": own, "cluster": "prod", "service": "web" });
         assert_eq!(updates(&replay), [expected]);
+    }
+
+    #[tokio::test]
+    async fn only_blocks_of_the_strategy_in_force_are_sent() {
+        // AWS kept the blocks of strategies the service had before, and they were stored with the plan.
+        let own = json!({ "strategy": "ROLLING", "canaryConfiguration": { "canaryPercent": 5.0 },
+            "linearConfiguration": { "stepPercent": 10.0 } });
+        let sent_over = async |present: Value, effect: &Effect| {
+            let mut seen = service(41);
+            seen["deploymentConfiguration"] = present;
+            let replay = Replay::new();
+            replay
+                .json("DescribeServices", json!({ "services": [seen] }))
+                .json("ListServiceDeployments", json!({ "serviceDeployments": [] }))
+                .json("UpdateService", json!({}));
+            perform(&replay, effect).await.unwrap();
+            updates(&replay)[0]["deploymentConfiguration"].clone()
+        };
+        let restore = Effect::RestoreConfiguration { target: target(), configuration: own.clone() };
+        assert_eq!(sent_over(configuration(), &restore).await, json!({ "strategy": "ROLLING" }));
+        let back =
+            Effect::ReturnTo { target: target(), task_definition: arn(42), configuration: own.clone() };
+        assert_eq!(sent_over(configuration(), &back).await, json!({ "strategy": "ROLLING" }));
+        let expected = json!({ "strategy": "CANARY", "canaryConfiguration": { "canaryPercent": 10.0 },
+            "tidalLock": { "moon": 2 } });
+        assert_eq!(sent_over(own, &start(42)).await, expected);
     }
 
     #[tokio::test]

@@ -58,6 +58,8 @@ struct Controller {
 struct Rollout {
     status: String,
     task_definition: Option<String>,
+    running_count: u32,
+    pending_count: u32,
     rollout_state: Option<String>,
     service_connect_configuration: Option<ServiceConnect>,
 }
@@ -99,6 +101,7 @@ impl Service {
         let task_definition = self.task_definition().ok_or_else(|| {
             unexpected("ecs:DescribeServices", "the service has no task definition, nor a primary task set")
         })?;
+        let other_tasks = self.other_tasks();
         Ok(ServiceSeen {
             task_definition: TaskDefinitionArn::new(task_definition).map_err(invalid)?,
             steady: self.is_steady(),
@@ -118,6 +121,7 @@ impl Service {
             desired: self.desired_count,
             running: self.running_count,
             pending: self.pending_count,
+            other_tasks,
         })
     }
 
@@ -137,6 +141,12 @@ impl Service {
 
     fn primary(&self) -> Option<&Rollout> {
         self.deployments.iter().find(|rollout| rollout.status == PRIMARY)
+    }
+
+    /// Tasks of all deployments but the newest, which are still to be replaced.
+    fn other_tasks(&self) -> u32 {
+        let others = self.deployments.iter().filter(|rollout| rollout.status != PRIMARY);
+        others.map(|rollout| rollout.running_count.saturating_add(rollout.pending_count)).sum()
     }
 
     fn is_steady(&self) -> bool {
@@ -482,6 +492,17 @@ pub(crate) mod tests {
         let mut one = service(41);
         one["deployments"] = json!([untracked]);
         assert!(seen(one).steady);
+    }
+
+    #[test]
+    fn tasks_that_are_still_to_be_replaced_are_counted() {
+        assert_eq!(seen(service(41)).other_tasks, 0);
+        let mut mixed = service(41);
+        mixed["deployments"][0]["runningCount"] = 1.into();
+        let old =
+            json!({ "status": "ACTIVE", "rolloutState": "COMPLETED", "runningCount": 2, "pendingCount": 1 });
+        mixed["deployments"].as_array_mut().unwrap().push(old);
+        assert_eq!(seen(mixed).other_tasks, 3);
     }
 
     #[test]

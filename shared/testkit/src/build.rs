@@ -2,6 +2,7 @@
 //! test: `Fixture::baking(10).breached()`.
 
 use jiff::{SignedDuration, Timestamp};
+use tidegate_core::configuration::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
 use tidegate_core::decide::{Decision, decide};
 use tidegate_core::history::{Actor, Report};
 use tidegate_core::ids::TaskDefinitionArn;
@@ -9,7 +10,7 @@ use tidegate_core::observation::{
     AlarmSeen, AlarmState, DeploymentSeen, DeploymentStatus, Hint, HookSeen, ImageSeen, Observation, Refusal,
     RuleSeen, Seen, ServiceHead,
 };
-use tidegate_core::plan::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT, Stage};
+use tidegate_core::plan::Stage;
 use tidegate_core::policy::{self, Percent, Policy};
 use tidegate_core::ports::{ErrorKind, PortError};
 use tidegate_core::release::{

@@ -2,6 +2,8 @@
 //! testkit's, which depends on the core.)
 
 use tidegate_core::observation::{AlarmState, DeploymentStatus, Seen};
+use tidegate_core::plan::Stage;
+use tidegate_core::policy::Shift;
 use tidegate_core::release::Request;
 use tidegate_testkit::build::{Fixture, cancel_asked, rollback_asked};
 use tidegate_testkit::names;
@@ -73,6 +75,31 @@ fn shifts_and_bakes() {
     check(Fixture::baking(100).later(900), "promote |  | +0s");
     check(Fixture::promoting(), "promote | let deployment d0001 go on | +6s");
     check(Fixture::promoting().status(DeploymentStatus::Successful), "put configuration back |  | +0s");
+}
+
+#[test]
+fn a_rolling_release_ends_only_when_every_task_is_new() {
+    let rolling = || {
+        let mut fixture = Fixture::preparing();
+        let policy = &mut fixture.seen.head.as_mut().unwrap().policy;
+        policy.strategy.shift = Shift::Rolling;
+        let mut fixture = fixture.decided();
+        fixture.release.progress.deployment = Some(names::deployment(1));
+        fixture.release.progress.task_definition = Some(names::task_definition(2));
+        fixture.in_stage(|stage| *stage == Stage::RollOut).status(DeploymentStatus::Successful)
+    };
+    check(rolling(), "bake at 100 % for 15m |  | +60s");
+    let tasks = |others: u32, running: u32| {
+        let mut fixture = rolling();
+        let Seen::Known(Some(service)) = &mut fixture.seen.service else { unreachable!() };
+        (service.other_tasks, service.running) = (others, running);
+        fixture
+    };
+    check(tasks(1, 2), "roll out |  | +15s");
+    check(tasks(0, 1), "roll out |  | +15s");
+    let mut unseen = rolling();
+    unseen.seen.service = Seen::NotAsked;
+    check(unseen, "roll out |  | +15s");
 }
 
 #[test]

@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tidegate_core::configuration;
 use tidegate_core::history::{Actor, Entry};
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::observation::ServiceHead;
-use tidegate_core::plan::same_configuration;
 use tidegate_core::policy;
 use tidegate_core::release::{Outcome, Release};
 use tidegate_sandbox::endpoint::{Action, Fault};
@@ -65,6 +65,9 @@ impl Story {
     pub(crate) async fn open_behind(stage: &Arc<Stage>, name: &str, balancer: Balancer) -> Result<Self> {
         let configuration = json!({
             "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100,
+            // Only rolling deployments take it: it is out of the way of every other release, and back after it.
+            "earlySuccessCriteria":
+                { "enable": true, "healthyPercent": 100, "sourceServiceRevisionCleanup": "DEFERRED" },
             UNKNOWN: { "kept": true },
         });
         let plan = Plan {
@@ -306,7 +309,7 @@ impl Story {
         let service = self.service().await?;
         let (is, was) =
             (&service["deploymentConfiguration"], &self.before.service["deploymentConfiguration"]);
-        ensure!(same_configuration(is, was), "deploymentConfiguration is {is:#}, it was {was:#}");
+        ensure!(configuration::is_set(was, is), "deploymentConfiguration is {is:#}, it was {was:#}");
         ensure!(is[UNKNOWN] == was[UNKNOWN], "an unknown member was lost: {is:#}");
         ensure!(service["desiredCount"] == self.before.service["desiredCount"], "another number of tasks");
         Ok(())

@@ -1,6 +1,7 @@
 //! Stories of deployments on a clock that the tests move.
 
 mod api;
+mod configuration;
 mod fakes;
 mod processes;
 mod rollback;
@@ -73,9 +74,14 @@ impl Lab {
     /// Moves the clock, ticking ten times a second.
     fn pass(&self, seconds: u32) {
         for _ in 0..seconds * 10 {
-            self.millis.fetch_add(100, Ordering::SeqCst);
-            self.ecs.inner.tick();
+            self.pass_millis(100);
         }
+    }
+
+    /// Moves the clock and ticks once.
+    fn pass_millis(&self, millis: i64) {
+        self.millis.fetch_add(millis, Ordering::SeqCst);
+        self.ecs.inner.tick();
     }
 
     fn pass_minutes(&self, minutes: u32) {

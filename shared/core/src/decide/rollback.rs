@@ -229,7 +229,11 @@ fn follow_return(mut turn: Turn<'_>, plan: &Plan, returning: &DeploymentSeen, ca
         *returning = Some(arn);
     }
     match &returning.status {
-        DeploymentStatus::Successful => settle::begin(turn, outcome(cause, true)),
+        // With early success criteria it is called successful while tasks of the candidate still serve traffic.
+        DeploymentStatus::Successful => match turn.seen.service.known() {
+            Some(Some(service)) if service.is_all_replaced() => settle::begin(turn, outcome(cause, true)),
+            Some(_) | None => turn.wait(LOOK_SOON, "Amazon ECS replaces the last tasks of the new version"),
+        },
         DeploymentStatus::Stopped
         | DeploymentStatus::RollbackSuccessful
         | DeploymentStatus::RollbackFailed => give_up(turn, plan, cause),

@@ -5,11 +5,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, drift, gates, measured, rollback, settle, turn::Turn,
 };
+use crate::configuration::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
 use crate::effect::{Effect, RETRY_AFTER};
 use crate::history::Actor;
 use crate::ids::{AlarmName, HookId};
 use crate::observation::{AlarmState, DeploymentSeen, DeploymentStatus, HookSeen, Observation};
-use crate::plan::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT, Plan, Stage};
+use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
 use crate::release::{Cause, Outcome, Phase, Request, Step};
 
@@ -463,6 +464,18 @@ fn roll_out(mut turn: Turn<'_>, plan: &Plan, stage: usize) -> Decision {
         return turn.wait(LOOK_SOON, "the deployment could not be seen");
     };
     if ours.status == DeploymentStatus::Successful {
+        // With early success criteria a deployment is SUCCESSFUL while tasks of the version before still serve traffic.
+        let Some(Some(service)) = turn.seen.service.known() else {
+            note_error(&mut turn);
+            return turn.wait(LOOK_SOON, "the service could not be seen");
+        };
+        if !service.is_all_replaced() {
+            turn.note(format!(
+                "Amazon ECS calls the deployment successful; {} of {} tasks run and {} run an earlier version",
+                service.running, service.desired, service.other_tasks
+            ));
+            return turn.wait(LOOK_SOON, "Amazon ECS replaces the last tasks");
+        }
         turn.next.progress.set = Some(Percent::ALL);
         return advance(turn, plan, stage, "every task has been replaced");
     }

@@ -3,9 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Decision, LOOK_SOON, rollback, turn::Turn};
+use crate::configuration::{self, PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
 use crate::effect::{Effect, RETRY_AFTER, SETTLE};
 use crate::observation::{DeploymentSeen, Promoted, Quarantined, ServiceHead, ServiceSeen};
-use crate::plan::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT, Plan, same_configuration};
+use crate::plan::Plan;
 use crate::release::{Cause, Intent, Outcome, Phase, Request};
 
 /// How long settling may take before a person is called.
@@ -88,18 +89,18 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
             );
         }
         let theirs = &service.deployment_configuration;
-        let is_ours = same_configuration(theirs, &plan.configuration);
+        let is_ours = configuration::is_set(&plan.configuration, theirs);
         if is_ours && !foreign.status.is_over() && turn.now.duration_since(since) < LIMIT {
             return turn.wait(LOOK_SOON, "the other deployment has our pause hooks and is let pass them");
         }
-        if !is_ours && !same_configuration(theirs, &plan.way_back.configuration) {
+        if !is_ours && !configuration::is_set(&plan.way_back.configuration, theirs) {
             turn.note(
                 "the other deployment brought its own deployment configuration, which is left as it is",
             );
             return wait_out(turn, outcome, restored_at);
         }
     }
-    if !same_configuration(&service.deployment_configuration, &plan.way_back.configuration) {
+    if !configuration::is_set(&plan.way_back.configuration, &service.deployment_configuration) {
         return put_back(turn, plan, service, since, outcome, restored_at);
     }
     wait_out(turn, outcome, restored_at)

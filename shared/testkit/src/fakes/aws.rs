@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tidegate_core::configuration;
 use tidegate_core::effect::Effect;
 use tidegate_core::ids::{
     AlarmName, ContainerName, DeploymentArn, Digest, HookId, Image, Tag, TargetGroupArn, TaskDefinitionArn,
@@ -17,7 +18,6 @@ use tidegate_core::observation::{
     AlarmSeen, AlarmState, DeploymentSeen, DeploymentStatus, HookSeen, LoadBalancerSeen, RuleSeen,
     ServiceSeen, TaskDefinitionSeen,
 };
-use tidegate_core::plan::same_configuration;
 use tidegate_core::policy::Percent;
 use tidegate_core::ports::{ErrorKind, PortError};
 
@@ -76,6 +76,8 @@ pub struct EcsHabits {
     pub alarm_recovery: (u64, u64),
     /// Whether the service names the old task definition as soon as the rollback begins, rather than at its end.
     pub names_old_early: bool,
+    /// Whether a block of the deployment configuration stays when the strategy it belongs to is changed.
+    pub keeps_stale_blocks: bool,
 }
 
 impl Default for EcsHabits {
@@ -89,6 +91,7 @@ impl Default for EcsHabits {
             alarm_poll: (45_000, 45_000),
             alarm_recovery: (60_000, 60_000),
             names_old_early: false,
+            keeps_stale_blocks: true,
         }
     }
 }
@@ -460,6 +463,11 @@ impl Aws {
             Stand::ScaleUp => {
                 let own = self.scene.deployments[at].task_definition.clone();
                 self.fleet_of(&own).healthy = true;
+                if self.succeeds_early(at) {
+                    self.scene.deployments[at].status = DeploymentStatus::Successful;
+                    self.tell(format!("{}: SUCCESSFUL with half of the tasks", arn.short()));
+                    self.notify(format!("{} is successful", arn.short()));
+                }
                 if self.strategy(at) == "ROLLING" {
                     let source = self.scene.deployments[at].source.clone();
                     self.fleet_of(&own).portion = 50;
@@ -478,6 +486,10 @@ impl Aws {
                 self.fleet_of(&source).portion = 0;
                 self.scene.deployments[at].percent = 100;
                 self.tell(format!("{}: every task is replaced", arn.short()));
+                if self.succeeds_early(at) {
+                    self.succeed(at);
+                    return;
+                }
                 let bake = self.bake_millis(at);
                 self.go(at, Stand::Bake, Some(BAKE), Some(later(now, bake)));
             }
@@ -541,6 +553,12 @@ impl Aws {
 
     fn bake_millis(&self, at: usize) -> u64 {
         self.scene.deployments[at].configuration["bakeTimeInMinutes"].as_u64().unwrap_or(0) * 60_000
+    }
+
+    /// Early success criteria: the deployment is called successful with a part of its tasks, and the rest is replaced after that.
+    fn succeeds_early(&self, at: usize) -> bool {
+        self.strategy(at) == "ROLLING"
+            && self.scene.deployments[at].configuration["earlySuccessCriteria"]["enable"] == json!(true)
     }
 
     fn both(&self, at: usize) -> (TaskDefinitionArn, TaskDefinitionArn) {
@@ -795,6 +813,9 @@ impl Aws {
         if let Some(before) = self.active() {
             if matches!(self.scene.deployments[before].stand, Stand::CleanUp) {
                 self.succeed(before);
+            } else if self.scene.deployments[before].status.is_over() {
+                // Called successful early: nothing of it is left to stop, its tasks are replaced from where they are.
+                self.go(before, Stand::Over, None, None);
             } else if self.scene.deployments[before].stand != Stand::Stopping {
                 for hook in &mut self.scene.deployments[before].hooks {
                     hook.awaiting = false;
@@ -869,15 +890,15 @@ impl Aws {
                 if seen.task_definition == *task_definition && under_way {
                     return Ok(());
                 }
-                self.scene.configuration = configuration.clone();
+                self.update_configuration(configuration)?;
                 self.deploy(task_definition, now);
                 Ok(())
             }
             Effect::ContinueHook { deployment, hook } => self.go_on(deployment, hook, now),
             Effect::StopDeployment { deployment } => self.stop(deployment, now),
             Effect::RestoreConfiguration { configuration, .. } => {
-                if !same_configuration(&self.as_of(seen_at).configuration, configuration) {
-                    self.scene.configuration = configuration.clone();
+                if !configuration::is_set(configuration, &self.as_of(seen_at).configuration) {
+                    self.update_configuration(configuration)?;
                     self.tell("the deployment configuration is put back".into());
                 }
                 Ok(())
@@ -886,6 +907,17 @@ impl Aws {
                 Err(refused(ErrorKind::Invalid, "ecs:perform", "NotOurs", "not an effect on Amazon ECS"))
             }
         }
+    }
+
+    /// `UpdateService` as the adapter sends it.
+    fn update_configuration(&mut self, wanted: &Value) -> Result<(), PortError> {
+        let request = configuration::to_send(wanted, &self.scene.configuration);
+        self.scene.configuration = super::configuration::update(
+            &self.scene.configuration,
+            &request,
+            self.habits.keeps_stale_blocks,
+        )?;
+        Ok(())
     }
 
     /// A hook is told to go on.
@@ -968,6 +1000,12 @@ impl Scene {
             desired: self.desired,
             running: self.desired,
             pending: 0,
+            other_tasks: self
+                .fleets
+                .iter()
+                .filter(|fleet| fleet.task_definition != self.task_definition)
+                .map(|fleet| (self.desired * fleet.portion).div_ceil(100))
+                .sum(),
             steady: !under_way,
             load_balancers,
             service_connect: self.balancing == Balancing::ServiceConnect,
@@ -1005,12 +1043,18 @@ impl Scene {
         created.map(|deployment| self.seen(deployment)).collect()
     }
 
+    /// How many of its group's tasks are of this task definition, percent.
+    fn portion_of(&self, arn: &TaskDefinitionArn) -> u32 {
+        self.fleets.iter().filter(|fleet| fleet.task_definition == *arn).map(|fleet| fleet.portion).sum()
+    }
+
     fn seen(&self, deployment: &Deployment) -> DeploymentSeen {
         let healthy = self
             .fleets
             .iter()
             .any(|fleet| fleet.task_definition == deployment.task_definition && fleet.healthy);
-        let running = if healthy { self.desired } else { 0 };
+        let portion = self.portion_of(&deployment.task_definition);
+        let running = if healthy { self.desired * portion / 100 } else { 0 };
         DeploymentSeen {
             arn: deployment.arn.clone(),
             created_at: deployment.created_at,

@@ -3,6 +3,7 @@
 
 mod aws;
 mod conditions;
+mod configuration;
 mod ledger;
 mod ports;
 mod universe;

@@ -130,8 +130,8 @@ impl Scenario {
             seed,
             policy: policy(&strategy, on_newer),
             balancing,
-            own_configuration: own_configuration(&mut rng),
-            habits: habits(&mut rng),
+            own_configuration: with_blocks(own_configuration(&mut rng), seed),
+            habits: habits(&mut rng, seed),
             conditions,
             delivering,
             script: script(&mut rng),
@@ -177,7 +177,29 @@ fn own_configuration(rng: &mut fastrand::Rng) -> Value {
     own
 }
 
-fn habits(rng: &mut fastrand::Rng) -> EcsHabits {
+/// Draws that came later have a generator of their own, so that the seeds before them still play what they played.
+fn later_draws(seed: u64) -> fastrand::Rng {
+    fastrand::Rng::with_seed(seed ^ 0x5eed_0f1a_7e12_d4a5)
+}
+
+/// Blocks a service may have from a strategy it had before, and what only rolling deployments take.
+fn with_blocks(mut own: Value, seed: u64) -> Value {
+    let mut rng = later_draws(seed);
+    if rng.u32(0..4) == 0 {
+        own["canaryConfiguration"] = json!({ "canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10 });
+    }
+    if rng.u32(0..4) == 0 {
+        own["linearConfiguration"] = json!({ "stepPercent": 10.0, "stepBakeTimeInMinutes": 6 });
+    }
+    if rng.u32(0..3) == 0 && own["strategy"].as_str().is_none_or(|strategy| strategy == "ROLLING") {
+        own["minimumHealthyPercent"] = 50.into();
+        own["earlySuccessCriteria"] =
+            json!({ "enable": true, "healthyPercent": 50, "sourceServiceRevisionCleanup": "DEFERRED" });
+    }
+    own
+}
+
+fn habits(rng: &mut fastrand::Rng, seed: u64) -> EcsHabits {
     let mut span = |from: u64, to: u64| {
         let low = rng.u64(from..=to);
         (low, rng.u64(low..=to))
@@ -191,6 +213,7 @@ fn habits(rng: &mut fastrand::Rng) -> EcsHabits {
         alarm_poll: span(15_000, 90_000),
         alarm_recovery: span(20_000, 120_000),
         names_old_early: rng.bool(),
+        keeps_stale_blocks: later_draws(seed.rotate_left(7)).bool(),
     }
 }
 

@@ -1,0 +1,115 @@
+//! How a `deploymentConfiguration` is taken: what is laid over what, what is refused, and what is not documented, both ways.
+
+use serde_json::{Value, json};
+
+use super::{Lab, canary};
+use crate::ecs::{Settings, StaleBlocks, Undocumented};
+
+fn playing(stale_blocks: StaleBlocks) -> Lab {
+    Lab::with(Settings { undocumented: Undocumented { stale_blocks }, ..Settings::default() })
+}
+
+fn update(configuration: Value) -> Value {
+    json!({"cluster": "prod", "service": "shop", "deploymentConfiguration": configuration})
+}
+
+fn configured(lab: &Lab) -> Value {
+    lab.describe()["deploymentConfiguration"].clone()
+}
+
+fn early(cleanup: &str) -> Value {
+    json!({"enable": true, "healthyPercent": 50, "sourceServiceRevisionCleanup": cleanup})
+}
+
+#[test]
+fn a_block_of_another_strategy_is_refused_and_changes_nothing() {
+    let lab = Lab::new();
+    lab.service(json!({"strategy": "ROLLING"}));
+    let before = configured(&lab);
+    for (strategy, member) in [
+        ("ROLLING", "canaryConfiguration"),
+        ("ROLLING", "linearConfiguration"),
+        ("LINEAR", "canaryConfiguration"),
+        ("CANARY", "linearConfiguration"),
+        ("BLUE_GREEN", "linearConfiguration"),
+        ("CANARY", "earlySuccessCriteria"),
+    ] {
+        let request = update(json!({"strategy": strategy, "bakeTimeInMinutes": 0, member: {}}));
+        let error = lab.try_call("UpdateService", request).unwrap_err();
+        assert_eq!(error.code, "InvalidParameterException", "{strategy} with {member}");
+        assert!(error.message.contains("can only be present with"), "{}", error.message);
+    }
+    // The strategy in force counts when the request names none.
+    let error = lab.try_call("UpdateService", update(json!({"linearConfiguration": {}}))).unwrap_err();
+    assert_eq!(error.message, "Linear configuration can only be present with LINEAR deployment strategy");
+    assert_eq!(configured(&lab), before);
+}
+
+#[test]
+fn a_stale_block_stays_or_goes_as_is_played() {
+    for (stale, kept) in [(StaleBlocks::Keep, true), (StaleBlocks::Drop, false)] {
+        let lab = playing(stale);
+        lab.service(canary());
+        lab.call("UpdateService", update(json!({"strategy": "ROLLING"})));
+        let now = configured(&lab);
+        assert_eq!(now["strategy"], "ROLLING");
+        assert_eq!(now.get("canaryConfiguration").is_some(), kept, "{now}");
+        // What is there is no reason to refuse a request that does not name it.
+        lab.call("UpdateService", update(json!({"maximumPercent": 150})));
+    }
+}
+
+#[test]
+fn members_left_out_stay_blocks_are_replaced_and_hooks_are_replaced_whole() {
+    let lab = Lab::new();
+    let breaker = json!({"enable": true, "rollback": false, "resetOnHealthyTask": false});
+    let hooks = super::pauses(&["PRE_SCALE_UP"]);
+    lab.service(json!({"strategy": "CANARY", "canaryConfiguration": {"canaryPercent": 20, "canaryBakeTimeInMinutes": 3},
+        "deploymentCircuitBreaker": breaker, "lifecycleHooks": hooks}));
+    let request = update(json!({"canaryConfiguration": {"canaryPercent": 30},
+        "deploymentCircuitBreaker": {"enable": false, "rollback": false}}));
+    lab.call("UpdateService", request);
+    let now = configured(&lab);
+    assert_eq!(now["canaryConfiguration"], json!({"canaryPercent": 30, "canaryBakeTimeInMinutes": 10}));
+    assert_eq!(now["deploymentCircuitBreaker"]["resetOnHealthyTask"], false, "a child left out stays");
+    assert_eq!(now["lifecycleHooks"].as_array().unwrap().len(), 1);
+    lab.call("UpdateService", update(json!({"lifecycleHooks": []})));
+    assert_eq!(configured(&lab)["lifecycleHooks"], json!([]));
+}
+
+#[test]
+fn with_early_success_a_deployment_is_successful_before_the_last_task_is_replaced() {
+    let lab = Lab::new();
+    let slow = json!({"strategy": "ROLLING", "maximumPercent": 100, "minimumHealthyPercent": 50});
+    let mut configuration = slow.clone();
+    configuration["earlySuccessCriteria"] = early("DEFERRED");
+    lab.service(configuration);
+    lab.release("v2");
+    // Tick by tick: the rest follows at once.
+    for _ in 0..1000 {
+        lab.pass_millis(100);
+        if lab.statuses()[0] == "SUCCESSFUL" {
+            break;
+        }
+    }
+    assert_eq!(lab.statuses()[0], "SUCCESSFUL");
+    let service = lab.describe();
+    let old = service["deployments"].as_array().unwrap().iter().find(|seen| seen["status"] == "ACTIVE");
+    assert!(old.is_some(), "the version before is still there: {service}");
+    assert_eq!(lab.versions(), [("v1".into(), 1), ("v2".into(), 1)]);
+    assert_eq!(service["deployments"][0]["rolloutState"], "COMPLETED");
+    lab.until("the rest", |lab| lab.versions() == [("v2".into(), 2)]);
+    assert_eq!(lab.statuses()[0], "SUCCESSFUL");
+}
+
+#[test]
+fn early_success_is_for_rolling_and_not_below_the_healthy_minimum() {
+    let lab = Lab::new();
+    lab.register("v1");
+    let request = |configuration: Value| super::service(json!({"deploymentConfiguration": configuration}));
+    let below = json!({"strategy": "ROLLING", "earlySuccessCriteria": early("BLOCKING")});
+    assert_eq!(lab.refused("CreateService", request(below)), "InvalidParameterException");
+    let mut held = canary();
+    held["earlySuccessCriteria"] = early("DEFERRED");
+    assert_eq!(lab.refused("CreateService", request(held)), "InvalidParameterException");
+}
