@@ -20,7 +20,8 @@ use tidegate_core::release::{Provenance, Release};
 
 use crate::{Row, median};
 
-const ROUNDS: usize = 200;
+/// How often each case is measured.
+pub(crate) const ROUNDS: usize = 200;
 const CALLS: u32 = 500;
 
 const POLICY: &str = "
@@ -32,7 +33,7 @@ rollback: { alarms: [checkout-5xx, checkout-p99] }
 ";
 
 /// A queued release, one in preflight, and one in its first stage.
-pub(crate) fn measure() -> Result<Vec<Row>> {
+pub(crate) fn measure(rounds: usize) -> Result<Vec<Row>> {
     let now: Timestamp = "2026-01-01T00:00:00Z".parse().context("not a time")?;
     let (queued, mut seen) = queued(now)?;
     let preparing = decide(&queued, &seen, now);
@@ -48,19 +49,19 @@ pub(crate) fn measure() -> Result<Vec<Row>> {
     ];
     let rows = cases.map(|(name, release)| Row {
         name: name.into(),
-        median: time(|| {
+        median: time(rounds, || {
             black_box(decide(black_box(release), black_box(&seen), now));
         }),
         baseline_name: "its JSON written once",
-        baseline: time(|| {
+        baseline: time(rounds, || {
             black_box(serde_json::to_string(black_box(release)).unwrap_or_default());
         }),
     });
     Ok(rows.into())
 }
 
-fn time(mut call: impl FnMut()) -> Duration {
-    let rounds = (0..ROUNDS).map(|_| {
+fn time(rounds: usize, mut call: impl FnMut()) -> Duration {
+    let rounds = (0..rounds).map(|_| {
         let started = Instant::now();
         for _ in 0..CALLS {
             call();

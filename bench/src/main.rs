@@ -23,6 +23,9 @@ struct Args {
     /// Cold starts of each.
     #[arg(long, default_value_t = 20)]
     starts: usize,
+    /// Few repetitions of everything: shows that it works; the figures say nothing.
+    #[arg(long)]
+    quick: bool,
 }
 
 /// One measurement.
@@ -36,8 +39,9 @@ struct Row {
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();
-    let mut rows = decide::measure()?;
-    rows.extend(cold_start::measure(&args.binaries, &args.functions, args.starts).await?);
+    let (rounds, starts) = if args.quick { (1, 1) } else { (decide::ROUNDS, args.starts) };
+    let mut rows = decide::measure(rounds)?;
+    rows.extend(cold_start::measure(&args.binaries, &args.functions, starts).await?);
     print(&rows);
     Ok(())
 }

@@ -1,22 +1,43 @@
-//! Builds for release and measures.
+//! Builds the functions as they are shipped and the measuring program for release, and measures.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
-use crate::workspace::{Workspace, cargo, run};
+use crate::build::{self, SHIPPED, Scope};
+use crate::workspace::{Workspace, run};
 
-/// Builds the functions and the measuring program for release, and runs it. `args` go to it.
-pub(crate) fn bench(workspace: &Workspace, args: &[OsString]) -> Result<ExitCode> {
+/// Shows that every measurement works, with the development build and few repetitions. Its figures say nothing.
+const QUICK: &str = "--quick";
+
+/// Measures. `args` go to the measuring program.
+pub(crate) fn bench(workspace: &Workspace, scope: Scope, args: &[OsString]) -> Result<ExitCode> {
     let functions = workspace.functions()?;
-    let packages = functions.iter().flat_map(|function| ["-p".to_owned(), format!("tidegate-{function}")]);
-    run(cargo()
-        .current_dir(&workspace.root)
-        .args(["build", "--release", "-p", "tidegate-bench"])
-        .args(packages))?;
-    let release = workspace.target.join("release");
-    let mut measure = Command::new(release.join("tidegate-bench"));
-    run(measure.arg("--binaries").arg(&release).arg("--functions").arg(functions.join(",")).args(args))?;
+    let quick = args.iter().any(|arg| arg == QUICK);
+    let (program, binaries) = if quick {
+        build::build(workspace, if scope == Scope::Nothing { scope } else { Scope::Tests })?;
+        (workspace.target.join("debug"), workspace.target.join("debug"))
+    } else {
+        let packages =
+            functions.iter().flat_map(|function| ["-p".to_owned(), format!("tidegate-{function}")]);
+        run(build::release(workspace).args(["build", "--release", "-p", "tidegate-bench"]))?;
+        run(build::release(workspace).args(["build", "--profile", SHIPPED]).args(packages))?;
+        run(build::release(workspace).args([
+            "build",
+            "--profile",
+            SHIPPED,
+            "-p",
+            "tidegate-bench",
+            "--bin",
+            BASELINE,
+        ]))?;
+        (workspace.target.join("release"), workspace.target.join(SHIPPED))
+    };
+    let mut measure = Command::new(program.join("tidegate-bench"));
+    run(measure.arg("--binaries").arg(&binaries).arg("--functions").arg(functions.join(",")).args(args))?;
     Ok(ExitCode::SUCCESS)
 }
+
+/// A function with the SDK's clients and nothing of ours.
+const BASELINE: &str = "tidegate-bench-baseline";

@@ -44,6 +44,20 @@ pub(crate) fn build(workspace: &Workspace, scope: Scope) -> Result<()> {
     Ok(())
 }
 
+/// The profile the functions are shipped in.
+pub(crate) const SHIPPED: &str = "release-lambda";
+
+/// A cargo command for what is shipped or measured, with AWS-LC built as both need it.
+///
+/// AWS-LC would gather entropy from the CPU's jitter before its first random number: 57 ms of a core, 0.3 s of a small function's
+/// share of one, in the reaction to the first alarm. Without it the operating system's generator, which every Lambda sandbox seeds, is the
+/// source (docs/decisions/0036).
+pub(crate) fn release(workspace: &Workspace) -> Command {
+    let mut cargo = cargo();
+    cargo.current_dir(&workspace.root).env("AWS_LC_SYS_NO_JITTER_ENTROPY", "1");
+    cargo
+}
+
 /// Copies a binary without its debug information when there is a `strip`: the sandbox zips, uploads and unpacks it.
 fn lay_out(binary: &Path, bootstrap: &Path) -> Result<()> {
     if is_newer(bootstrap, binary) {

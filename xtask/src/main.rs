@@ -45,7 +45,8 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Arch::Arm64)]
         arch: Arch,
     },
-    /// Measures the release build: each figure a ratio against a named baseline of the same run.
+    /// Measures the build that is shipped: each figure a ratio against a named baseline of the same run. `--quick` only shows that it
+    /// works.
     Bench(Forwarded),
     /// Checks template.yaml with cfn-lint and the SAM translator.
     CheckTemplate,
@@ -96,7 +97,7 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Sandbox(Sandbox::Down(forwarded)) => run::hand_over(&workspace, "down", &forwarded.args),
         Command::Test(forwarded) => run::test(&workspace, &forwarded.args),
         Command::Package { arch } => package::package(&workspace, arch),
-        Command::Bench(forwarded) => bench::bench(&workspace, &forwarded.args),
+        Command::Bench(forwarded) => bench::bench(&workspace, scope, &forwarded.args),
         Command::CheckTemplate => template::check(&workspace),
     }
 }

@@ -5,8 +5,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-use crate::workspace::{Workspace, cargo, run};
-use crate::{Arch, venv};
+use crate::build::SHIPPED;
+use crate::workspace::{Workspace, run};
+use crate::{Arch, build, venv};
 
 /// The newest glibc symbol version Amazon Linux 2023 has (its glibc is 2.34).
 const LAMBDA_GLIBC: u32 = 34;
@@ -35,10 +36,8 @@ pub(crate) fn package(workspace: &Workspace, arch: Arch) -> Result<ExitCode> {
 }
 
 fn natively(workspace: &Workspace, functions: &[String]) -> Result<Vec<PathBuf>> {
-    let mut build = cargo();
-    build.current_dir(&workspace.root).args(["build", "--release"]);
-    run(build.args(packages(functions)))?;
-    Ok(functions.iter().map(|function| workspace.target.join("release").join(function)).collect())
+    run(build::release(workspace).args(["build", "--profile", SHIPPED]).args(packages(functions)))?;
+    Ok(functions.iter().map(|function| workspace.target.join(SHIPPED).join(function)).collect())
 }
 
 fn with_cargo_lambda(workspace: &Workspace, arch: Arch, functions: &[String]) -> Result<Vec<PathBuf>> {
@@ -54,9 +53,9 @@ fn with_cargo_lambda(workspace: &Workspace, arch: Arch, functions: &[String]) ->
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::iter::once(tools.join("bin")).chain(std::env::split_paths(&path));
     let path = std::env::join_paths(path).context("PATH cannot be extended")?;
-    let mut build = cargo();
     let dir = workspace.root.join("target/lambda");
-    build.current_dir(&workspace.root).env("PATH", path).args(["lambda", "build", "--release", flag]);
+    let mut build = build::release(workspace);
+    build.env("PATH", path).args(["lambda", "build", "--profile", SHIPPED, flag]);
     run(build.arg("--lambda-dir").arg(&dir).args(packages(functions)))?;
     Ok(functions.iter().map(|function| dir.join(function).join("bootstrap")).collect())
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::ConfigLoader;
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
@@ -14,6 +15,8 @@ use aws_types::region::Region;
 use tidegate_core::effect::CALL_LIMIT;
 use tidegate_core::ids::Target;
 use tokio::sync::Mutex;
+
+use crate::trust::{self, EXTRA_ROOTS, TrustError};
 
 /// How long a connection may take to open. AWS endpoints answer in milliseconds; a lost packet is better tried again early.
 const CONNECT_LIMIT: Duration = Duration::from_millis(1000);
@@ -43,16 +46,26 @@ pub enum ConfigError {
     /// Nothing names a region.
     #[error("no AWS region is set: set AWS_REGION, or `region` in the AWS profile")]
     NoRegion,
+    /// Further roots are named and cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
 }
 
-/// The home account's configuration from the environment: what a Lambda function uses. Load it once, before the first event.
+/// The home account's configuration from the environment: what a Lambda function uses. Load it once, before the first event. It trusts
+/// [Amazon's own roots](crate::trust), and those that the environment adds.
 pub async fn home() -> Result<SdkConfig, ConfigError> {
-    config(&Options::default()).await
+    let given = |name: &str| std::env::var(name).ok();
+    let client = trust::client(given(EXTRA_ROOTS).as_deref(), given("AWS_REGION").as_deref())?;
+    load(aws_config::from_env().http_client(client), &Options::default()).await
 }
 
-/// The home account's configuration.
+/// The home account's configuration as a person's environment and profile have it.
 pub async fn config(options: &Options) -> Result<SdkConfig, ConfigError> {
-    let mut loader = aws_config::from_env().timeout_config(timeouts()).retry_config(retries());
+    load(aws_config::from_env(), options).await
+}
+
+async fn load(loader: ConfigLoader, options: &Options) -> Result<SdkConfig, ConfigError> {
+    let mut loader = loader.timeout_config(timeouts()).retry_config(retries());
     if let Some(region) = &options.region {
         loader = loader.region(Region::new(region.clone()));
     }

@@ -5,7 +5,9 @@
 
 mod classify;
 mod config;
+mod trust;
 
 pub use aws_types::SdkConfig;
 pub use classify::{kind_of, port_error};
 pub use config::{ConfigError, Options, Targets, config, for_target, home};
+pub use trust::{EXTRA_ROOTS, TrustError};
