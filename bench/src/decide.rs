@@ -13,10 +13,11 @@ use tidegate_core::history::Actor;
 use tidegate_core::ids::{Digest, Image, ReleaseId};
 use tidegate_core::observation::{
     AlarmSeen, AlarmState, ImageSeen, LoadBalancerSeen, Observation, RuleSeen, Seen, ServiceHead,
-    ServiceSeen, TaskDefinitionSeen,
+    ServiceSeen, Stored, TaskDefinitionSeen,
 };
 use tidegate_core::policy;
 use tidegate_core::release::{Provenance, Release};
+use tidegate_core::running::RunningSeen;
 
 use crate::{Row, median};
 
@@ -134,11 +135,10 @@ fn observation(now: Timestamp, head: ServiceHead) -> Result<Observation> {
         steady: true,
         load_balancers: vec![balancer],
         service_connect: false,
+        revisions: Vec::new(),
     };
     let ok = || AlarmSeen { state: AlarmState::Ok, since: None, reason: String::new(), silenced: None };
-    let in_registry = |image: &Image| {
-        Seen::Known(Some(ImageSeen { digest: image.digest.clone(), expiring: false, archived: false }))
-    };
+    let there = |image: &Image| ImageSeen::there(image.digest.clone());
     Ok(Observation {
         at: now.saturating_add(SignedDuration::ZERO).context("time")?,
         head: Some(head),
@@ -147,6 +147,11 @@ fn observation(now: Timestamp, head: ServiceHead) -> Result<Observation> {
             arn,
             active: true,
             images: BTreeMap::from([("app".parse()?, old.pinned())]),
+            floating: Default::default(),
+            platform: None,
+        }),
+        running: Seen::Known(RunningSeen {
+            digests: BTreeMap::from([("app".parse()?, vec![old.digest.clone()])]),
         }),
         deployments: Seen::Known(Vec::new()),
         weights: Seen::Known(vec![RuleSeen { arn: rule, weights }]),
@@ -154,8 +159,8 @@ fn observation(now: Timestamp, head: ServiceHead) -> Result<Observation> {
             ("checkout-5xx".parse()?, ok()),
             ("checkout-p99".parse()?, ok()),
         ])),
-        running_image: in_registry(&old),
-        new_image: in_registry(&image('b')?),
+        stored: BTreeMap::from([(old.pinned(), Seen::Known(Stored::There(there(&old))))]),
+        new_image: Seen::Known(Some(there(&image('b')?))),
         ..Observation::default()
     })
 }

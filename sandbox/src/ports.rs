@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// An error as AWS would answer it: the wire code (`ClusterNotFoundException`), a message, and the HTTP status.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +132,23 @@ pub struct ImageSpec {
     pub crashes: bool,
     /// Health checks fail though the process runs.
     pub unhealthy: bool,
+}
+
+impl ImageSpec {
+    /// An image of a registry the sandbox does not have: the same reference is the same image.
+    pub fn elsewhere(reference: &str) -> Self {
+        let written = reference.split_once('@').map(|(_, digest)| digest.to_owned());
+        let digest = written
+            .unwrap_or_else(|| format!("sha256:{}", hex::encode(Sha256::digest(reference.as_bytes()))));
+        Self {
+            digest,
+            version: reference.to_owned(),
+            error_percent: 0.0,
+            latency_ms: 0,
+            crashes: false,
+            unhealthy: false,
+        }
+    }
 }
 
 /// What ECS asks of ECR.

@@ -8,6 +8,8 @@
 
 #[path = "releases/alarms.rs"]
 mod alarms;
+#[path = "releases/digests.rs"]
+mod digests;
 #[path = "releases/faults.rs"]
 mod faults;
 #[path = "releases/images.rs"]
@@ -39,8 +41,15 @@ use tidegate_sandbox::ecs::StaleBlocks;
 async fn every_promise_holds() {
     let stage = Stage::start(|_| {}).await.expect("the local AWS starts");
     // Those that wait longest go first.
-    let scenarios =
-        [images::all(), strategies::all(), people::all(), faults::all(), alarms::all(), letters::all()];
+    let scenarios = [
+        images::all(),
+        digests::all(),
+        strategies::all(),
+        people::all(),
+        faults::all(),
+        alarms::all(),
+        letters::all(),
+    ];
     runner::play(&stage, scenarios.into_iter().flatten().collect()).await;
 }
 

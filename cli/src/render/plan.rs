@@ -62,7 +62,11 @@ fn way_back(plan: &PlannedView) -> Vec<Line> {
     let short = back.task_definition.rsplit('/').next().unwrap_or(&back.task_definition);
     let mut lines =
         vec![Line::of(Tone::Strong, "the way back"), label("moved by", alarms), label("task def.", short)];
-    lines.extend(back.image.iter().map(|image| label("image", image.clone())));
+    if back.pinned_first {
+        lines.push(label("", "registered again first, with every image by digest"));
+    }
+    lines
+        .extend(back.images.iter().map(|(container, image)| label("image", format!("{container}: {image}"))));
     lines.extend(back.weights.iter().map(|rule| {
         let weights: Vec<String> =
             rule.target_groups.iter().map(|group| format!("{} {}", group.name, group.weight)).collect();

@@ -1,5 +1,7 @@
 //! What a release would do, and what speaks against it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use tidegate_core::ids::{Image, ServiceName, Target};
@@ -74,8 +76,10 @@ pub struct PlannedStage {
 pub struct WayBackView {
     /// The task definition that runs.
     pub task_definition: String,
-    /// The image that runs, as the task definition writes it.
-    pub image: Option<String>,
+    /// The images that run, by container: with their digest, or as the task definition writes them when AWS tells no digest.
+    pub images: BTreeMap<String, String>,
+    /// Whether the task definition names a tag, so that a copy of it with every image by digest is what a rollback deploys.
+    pub pinned_first: bool,
     /// The deployment strategy that is put back.
     pub strategy: String,
     /// The weights that are live.
@@ -124,7 +128,12 @@ impl From<&Plan> for PlannedView {
             alarms: plan.alarms.iter().map(ToString::to_string).collect(),
             way_back: WayBackView {
                 task_definition: back.task_definition.to_string(),
-                image: back.image.clone(),
+                images: back
+                    .images
+                    .keys()
+                    .filter_map(|container| Some((container.to_string(), back.image(container)?)))
+                    .collect(),
+                pinned_first: back.pinned().is_some(),
                 strategy: back.configuration["strategy"].as_str().unwrap_or("ROLLING").to_owned(),
                 weights: back.weights.iter().map(RuleView::from).collect(),
             },

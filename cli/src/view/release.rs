@@ -365,7 +365,7 @@ fn back(release: &Release, history: &[Entry]) -> Option<BackView> {
         }
         Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } => return None,
     };
-    let task_definition = release.plan.as_ref().map(|plan| plan.way_back.task_definition.short().to_owned());
+    let task_definition = release.rollback_revision().map(|arn| arn.short().to_owned());
     Some(BackView { task_definition, since, restored_at })
 }
 
@@ -384,6 +384,7 @@ pub fn cause_kind(cause: &Cause) -> &'static str {
         Cause::Interference { .. } => "interference",
         Cause::Rejected { .. } => "rejected",
         Cause::Gate { .. } => "gate",
+        Cause::Images { .. } => "images",
     }
 }
 

@@ -172,6 +172,7 @@ pub(super) fn facts(stage: &Stage, gates: &Gates) -> Facts {
             }
             None => plain("verify"),
         },
+        Stage::PinRollbackTarget => plain("pin_rollback_target"),
         Stage::RegisterTaskDefinition => plain("register_task_definition"),
         Stage::StartDeployment => plain("start_deployment"),
         Stage::Shift { percent } => Facts { percent: Some(*percent), ..plain("shift") },

@@ -17,6 +17,7 @@ use tidegate_core::plan::{Asked, Plan, Stage, compile};
 use tidegate_core::policy::{self, Approval, Percent, Policy};
 use tidegate_core::preflight::Ground;
 use tidegate_core::release::{Cause, Intent, Outcome, Phase, Progress, Provenance, Release, Step, Wake};
+use tidegate_core::running::RunningSeen;
 
 pub(crate) const POLICY: &str = r#"
 service: checkout
@@ -97,16 +98,27 @@ pub(crate) fn plan() -> Plan {
             role_given: true,
         }],
         service_connect: false,
+        revisions: Vec::new(),
     };
     let old = image("main-41", 'a');
     let task_definition = TaskDefinitionSeen {
         arn: running.parse().unwrap(),
         active: true,
         images: BTreeMap::from([("app".parse().unwrap(), old.pinned())]),
+        floating: Default::default(),
+        platform: None,
     };
     let weights =
         [RuleSeen { arn: rule, weights: vec![(group("checkout-blue"), 1), (group("checkout-green"), 0)] }];
-    let ground = Ground { service: &service, task_definition: &task_definition, weights: &weights };
+    let ground = Ground {
+        service: &service,
+        task_definition: &task_definition,
+        weights: &weights,
+        running: &RunningSeen::default(),
+        stored: &BTreeMap::new(),
+        released: None,
+        destination: None,
+    };
     let policy = policy();
     let target = policy.target(&account(), &region());
     let asked = Asked { intent: &Intent::Deploy, bypass_freeze: None };
@@ -228,6 +240,7 @@ pub(crate) fn rolling_back() -> Release {
             returning: None,
             returning_at: None,
             over_at: None,
+            differs_since: None,
         },
         wake: Some(Wake { at: at(187), why: next.into() }),
         report: Report::next(next)
@@ -294,7 +307,7 @@ pub(crate) fn superseded() -> Release {
 pub(crate) fn returning() -> Release {
     let task_definition = plan().way_back.task_definition;
     Release {
-        intent: Intent::Return { from: id(42), to: id(41), task_definition },
+        intent: Intent::Return { from: id(42), to: id(41), task_definition, images: BTreeMap::new() },
         image: image("main-41", 'a'),
         requested_by: Actor::Person { name: PERSON.into() },
         ..preparing()

@@ -210,6 +210,7 @@ fn lists() {
         release: id(41),
         image: image("main-41", 'a'),
         task_definition: plan().way_back.task_definition,
+        images: Default::default(),
         at: at(-90_000),
     });
     let quarantined = Quarantined { release: id(40), why: "alarm".into(), at: at(-7200) };
@@ -229,7 +230,7 @@ fn the_core_still_tells_of_a_stage_in_the_words_that_are_looked_for() {
     let mut release = baking();
     release.phase = Phase::Running { stage: 1, since: at(5), step: Step::Entered };
     let candidate = release.progress.task_definition.take();
-    let seen = Observation { at: at(12), candidate: Seen::Known(candidate), ..Observation::default() };
+    let seen = Observation { at: at(12), revision: Seen::Known(candidate), ..Observation::default() };
     let decision = decide(&release, &seen, at(12));
     let view = ReleaseView::new(&decision.release, &[decision.entry.unwrap()], &Live::default());
     let stage = &view.stages[1];

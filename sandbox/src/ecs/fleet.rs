@@ -66,7 +66,7 @@ fn provision(service: &mut Service, task: &mut Task, world: &World<'_>) {
     if since(world.now, task.created_at) < world.settings.task_start {
         return;
     }
-    match resolve(service, task.revision, world) {
+    match pull(service, task, world) {
         None => {}
         Some(Ok(image)) => {
             world.launcher.launch(&task.id, &image);
@@ -83,22 +83,28 @@ fn provision(service: &mut Service, task: &mut Task, world: &World<'_>) {
     }
 }
 
-/// Resolves the images of a revision, once for all its tasks; the main container's decides what the process does.
-fn resolve(service: &mut Service, id: RevisionId, world: &World<'_>) -> Option<Result<ImageSpec, String>> {
-    let revision = service.revision_mut(id);
+/// Pulls the images of a task: each task pulls anew, by the digest its revision was resolved to, or by the tag where the container's
+/// owner does not want that. An image that has been deleted meanwhile cannot be pulled either way. The main container's decides
+/// what the process does.
+fn pull(service: &mut Service, task: &mut Task, world: &World<'_>) -> Option<Result<ImageSpec, String>> {
+    let revision = service.revision_mut(task.revision);
     let main = revision.main_container;
-    for (position, container) in revision.containers.iter_mut().enumerate() {
-        // Sidecars from registries the sandbox does not have are not pulled, because only the main container runs.
-        let pulled = position == main || container.image.contains(".dkr.ecr.");
-        if container.resolved.is_some() || !pulled {
-            continue;
+    for (position, container) in revision.containers.iter_mut().enumerate().skip(task.pulled.len()) {
+        // Only the main container runs; others from registries the sandbox does not have are as good as pulled.
+        let image = if position == main || container.image.contains(".dkr.ecr.") {
+            match world.pulls.pull(&task.arn, &container.to_pull())? {
+                Ok(image) => image,
+                Err(error) => return Some(Err(format!("{}: {}", error.code, error.message))),
+            }
+        } else {
+            ImageSpec::elsewhere(&container.to_pull())
+        };
+        if container.consistent {
+            container.resolved.get_or_insert_with(|| image.digest.clone());
         }
-        match world.pulls.pull(&revision.arn, &container.image)? {
-            Ok(spec) => container.resolved = Some(spec),
-            Err(error) => return Some(Err(format!("{}: {}", error.code, error.message))),
-        }
+        task.pulled.push(image);
     }
-    revision.containers.get(main).and_then(|container| container.resolved.clone()).map(Ok)
+    task.pulled.get(main).cloned().map(Ok)
 }
 
 fn register(service: &mut Service, task: &mut Task, address: std::net::SocketAddr, world: &World<'_>) {

@@ -157,8 +157,28 @@ pub(super) struct Revision {
 pub(super) struct Container {
     pub(super) name: String,
     pub(super) image: String,
-    /// Once resolved it stays, so that all tasks of a revision run the same digest whatever happens to the tag.
-    pub(super) resolved: Option<ImageSpec>,
+    /// Whether its tag is resolved once for the revision (`versionConsistency`), so that all its tasks run the same digest whatever
+    /// happens to the tag. Otherwise every task asks the tag.
+    pub(super) consistent: bool,
+    /// The digest it was resolved to, when it is resolved once.
+    pub(super) resolved: Option<String>,
+}
+
+impl Container {
+    /// What a task that is started now pulls.
+    pub(super) fn to_pull(&self) -> String {
+        match &self.resolved {
+            Some(digest) => {
+                let name = self.image.split('@').next().unwrap_or(&self.image);
+                let name = match name.rsplit_once(':') {
+                    Some((name, tag)) if !tag.contains('/') => name,
+                    Some(_) | None => name,
+                };
+                format!("{name}@{digest}")
+            }
+            None => self.image.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -235,6 +255,8 @@ pub(super) struct Task {
     pub(super) id: String,
     pub(super) arn: String,
     pub(super) container_arn: String,
+    /// What was pulled for each container of the revision, in its order; empty before that.
+    pub(super) pulled: Vec<ImageSpec>,
     pub(super) revision: RevisionId,
     pub(super) phase: Phase,
     pub(super) address: Option<SocketAddr>,
@@ -453,6 +475,7 @@ impl Service {
         Task {
             arn: identity.task(&self.cluster, &id),
             container_arn: identity.container(&self.cluster, &id, &ids::uuid()),
+            pulled: Vec::new(),
             id,
             revision,
             phase: Phase::Provisioning,

@@ -108,7 +108,8 @@ pub(super) fn describe_task(service: &Service, task: &Task) -> Value {
     let containers: Vec<Value> = revision
         .containers
         .iter()
-        .map(|container| {
+        .enumerate()
+        .map(|(position, container)| {
             let mut described = json!({
                 "containerArn": task.container_arn,
                 "taskArn": task.arn,
@@ -119,7 +120,7 @@ pub(super) fn describe_task(service: &Service, task: &Task) -> Value {
                 "networkInterfaces": [],
                 "cpu": "0",
             });
-            if let Some(spec) = &container.resolved {
+            if let Some(spec) = task.pulled.get(position) {
                 described["imageDigest"] = json!(spec.digest);
             }
             if let Some(code) = task.exit_code {

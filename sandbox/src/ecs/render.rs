@@ -284,8 +284,8 @@ pub(super) fn revision(service: &Service, id: RevisionId) -> Value {
         .iter()
         .map(|container| {
             let mut image = json!({"containerName": container.name, "image": container.image});
-            if let Some(spec) = &container.resolved {
-                image["imageDigest"] = json!(spec.digest);
+            if let Some(digest) = &container.resolved {
+                image["imageDigest"] = json!(digest);
             }
             image
         })

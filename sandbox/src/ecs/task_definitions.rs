@@ -204,6 +204,7 @@ pub(super) fn containers(definition: &TaskDefinition) -> Vec<Container> {
         .map(|container| Container {
             name: text(container, "name"),
             image: text(container, "image"),
+            consistent: text(container, "versionConsistency") != "disabled",
             resolved: None,
         })
         .collect()

@@ -413,6 +413,7 @@ pub fn go_back(
         from: from.release.clone(),
         to: to.release.clone(),
         task_definition: to.task_definition.clone(),
+        images: to.images.clone(),
     };
     let mut next = ServiceHead { version: head.version + 1, waiting: Some(id.clone()), ..head.clone() };
     let entry =

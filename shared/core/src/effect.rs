@@ -5,7 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::gate::Token;
-use crate::ids::{ContainerName, DeploymentArn, HookId, Image, ReleaseId, Target, TaskDefinitionArn};
+use crate::ids::{DeploymentArn, HookId, Image, ReleaseId, Target, TaskDefinitionArn};
+use crate::running::DerivedRevision;
 
 /// How long after its own commit a performer may still begin an effect. After that it reloads: someone else may have decided
 /// otherwise since, and AWS's calls have no conditions.
@@ -24,16 +25,12 @@ pub const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(6);
 /// One thing to do to the world.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Ensure that a revision exists which is `from` with only `container`'s image changed.
+    /// Ensure that an ACTIVE revision exists which is another one with only the images of some containers changed.
     RegisterTaskDefinition {
         /// The release, kept as a tag on the revision.
         release: ReleaseId,
-        /// The revision to start from.
-        from: TaskDefinitionArn,
-        /// The container whose image changes.
-        container: ContainerName,
-        /// The image, pinned.
-        image: Image,
+        /// The revision.
+        revision: DerivedRevision,
     },
     /// Ensure that a deployment of `task_definition` is under way, held by our pause hooks.
     StartDeployment {
@@ -123,9 +120,7 @@ impl Effect {
 impl std::fmt::Display for Effect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::RegisterTaskDefinition { from, container, image, .. } => {
-                write!(f, "register {} with {container} = {}", from.family(), image.digest.short())
-            }
+            Self::RegisterTaskDefinition { revision, .. } => write!(f, "register {revision}"),
             Self::StartDeployment { task_definition, .. } => {
                 write!(f, "start the deployment of {}", task_definition.short())
             }

@@ -164,6 +164,11 @@ id!(
     r"^arn:aws[a-z-]*:ecs:.*:service-deployment/.+$", |v| is_arn(v, "ecs") && v.contains(":service-deployment/")
 );
 id!(
+    /// The ARN of an ECS service revision: what a service's tasks were started from.
+    ServiceRevisionArn, "service revision ARN", "arn:aws:ecs:REGION:ACCOUNT:service-revision/CLUSTER/SERVICE/ID",
+    r"^arn:aws[a-z-]*:ecs:.*:service-revision/.+$", |v| is_arn(v, "ecs") && v.contains(":service-revision/")
+);
+id!(
     /// The ARN of a listener rule (ALB) or a listener (NLB): what carries the weights.
     RuleArn, "listener or rule ARN", "arn:aws:elasticloadbalancing:REGION:ACCOUNT:listener… or listener-rule…",
     r"^arn:aws[a-z-]*:elasticloadbalancing:.*$", |v| is_arn(v, "elasticloadbalancing")

@@ -19,3 +19,4 @@ pub mod ports;
 pub mod preflight;
 pub mod reference;
 pub mod release;
+pub mod running;

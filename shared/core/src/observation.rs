@@ -1,7 +1,7 @@
 //! What was seen of the world in one look: the inventory [`crate::decide`] works on. Whatever could not be seen is said so, with
 //! the reason; nothing is ever guessed to be fine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,14 +9,15 @@ use serde_json::Value;
 
 use crate::gate::{BuildSeen, ScanSeen};
 use crate::ids::{
-    AlarmName, ContainerName, DeploymentArn, Digest, HookId, ReleaseId, RuleArn, TargetGroupArn,
-    TaskDefinitionArn,
+    AlarmName, ContainerName, DeploymentArn, Digest, HookId, ReleaseId, RuleArn, ServiceRevisionArn,
+    TargetGroupArn, TaskDefinitionArn,
 };
 use crate::policy::{Percent, Policy};
 use crate::ports::PortError;
+use crate::running::{DerivedRevision, RunningSeen};
 
 /// One part of the world: seen, not asked for, or asked for and not answered.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Seen<T> {
     /// Not needed for the decision, so not asked for.
     #[default]
@@ -65,16 +66,20 @@ pub struct Observation {
     pub service: Seen<Option<ServiceSeen>>,
     /// The task definition the service runs.
     pub task_definition: Seen<TaskDefinitionSeen>,
-    /// The revision that already carries this release's image, if it has been registered.
-    pub candidate: Seen<Option<TaskDefinitionArn>>,
+    /// The revision that was asked for with [`Needs::revision`], if it has been registered.
+    pub revision: Seen<Option<TaskDefinitionArn>>,
+    /// The task definition a rollback release goes to; `Known(None)` when it does not exist any more.
+    pub destination: Seen<Option<TaskDefinitionSeen>>,
+    /// The digests the service's containers run.
+    pub running: Seen<RunningSeen>,
     /// Deployments of the service created since the release started, newest first; our own among them.
     pub deployments: Seen<Vec<DeploymentSeen>>,
     /// The weights of every rule the service's load balancers name.
     pub weights: Seen<Vec<RuleSeen>>,
     /// The alarms asked for; one that is missing here does not exist.
     pub alarms: Seen<BTreeMap<AlarmName, AlarmSeen>>,
-    /// The image the service runs now, in its registry; `Known(None)` when it is gone or no ECR image.
-    pub running_image: Seen<Option<ImageSeen>>,
+    /// The images that run, and those that would, in their registries: by reference, with the digest.
+    pub stored: BTreeMap<String, Seen<Stored>>,
     /// The release's own image in its registry; `Known(None)` when it is gone.
     pub new_image: Seen<Option<ImageSeen>>,
     /// Facts the event that woke us brought with it.
@@ -183,6 +188,9 @@ pub struct Promoted {
     pub image: crate::ids::Image,
     /// The task definition it runs.
     pub task_definition: TaskDefinitionArn,
+    /// The images of its containers, by digest where that is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<ContainerName, String>,
     /// When.
     pub at: Timestamp,
 }
@@ -223,6 +231,8 @@ pub struct ServiceSeen {
     pub load_balancers: Vec<LoadBalancerSeen>,
     /// Whether Service Connect is configured, which also can shift traffic.
     pub service_connect: bool,
+    /// The service revisions that tasks are wanted of. None where AWS tells none, as of services from before it kept them.
+    pub revisions: Vec<ServiceRevisionArn>,
 }
 
 impl ServiceSeen {
@@ -270,6 +280,10 @@ pub struct TaskDefinitionSeen {
     pub active: bool,
     /// The image of each container, as written in it.
     pub images: BTreeMap<ContainerName, String>,
+    /// Containers whose tag its owner wants resolved anew for every task (`versionConsistency` is `disabled`).
+    pub floating: BTreeSet<ContainerName>,
+    /// What its tasks run on; `None` when it does not say and nothing follows from how it is launched.
+    pub platform: Option<Platform>,
 }
 
 /// A service deployment.
@@ -492,6 +506,56 @@ pub struct ImageSeen {
     pub expiring: bool,
     /// Whether it is archived, which ECS cannot pull.
     pub archived: bool,
+    /// The images of an index, one for each platform; none when it is no index.
+    pub parts: Seen<Vec<ImagePart>>,
+}
+
+impl ImageSeen {
+    /// An image that is there, will stay, and is no index.
+    pub fn there(digest: Digest) -> Self {
+        Self { digest, expiring: false, archived: false, parts: Seen::Known(Vec::new()) }
+    }
+
+    /// Every digest AWS may call a task's image by that runs this one: its own, and those of its parts.
+    pub fn digests(&self) -> Vec<Digest> {
+        let parts = self.parts.known().into_iter().flatten().map(|part| part.digest.clone());
+        std::iter::once(self.digest.clone()).chain(parts).collect()
+    }
+}
+
+/// An image of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImagePart {
+    /// Its digest.
+    pub digest: Digest,
+    /// What it runs on; `None` for what is no image, as attestations are.
+    pub platform: Option<Platform>,
+}
+
+/// An operating system and a processor, as images name them: `linux`, `arm64`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    /// The operating system.
+    pub os: String,
+    /// The processor's architecture.
+    pub architecture: String,
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)
+    }
+}
+
+/// What a registry says of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    /// It is there.
+    There(ImageSeen),
+    /// ECR does not have it (any more).
+    Gone,
+    /// It is in no private ECR registry, so nobody was asked.
+    Elsewhere,
 }
 
 /// What a decision about a release needs to see, so that nothing is asked for in vain.
@@ -499,10 +563,12 @@ pub struct ImageSeen {
 pub struct Needs {
     /// The ECS service.
     pub service: bool,
-    /// The running task definition and its image in ECR, the release's own image: what preflight proves.
+    /// The running task definition, the digests that run, their images in ECR, the release's own image: what preflight proves.
     pub preflight: bool,
-    /// The revision of this release.
-    pub candidate: bool,
+    /// The digests that run.
+    pub running: bool,
+    /// Whether this revision has been registered.
+    pub revision: Option<DerivedRevision>,
     /// Deployments since the release started.
     pub deployments_since: Option<Timestamp>,
     /// Alarms.

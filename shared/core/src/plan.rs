@@ -1,5 +1,6 @@
 //! The plan: the stages of a release and the way back, written before the first step. Data: printable, stored, hashed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -9,13 +10,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::configuration::{self, GateWaits};
 use crate::gate::{ApprovalGate, Approver};
-use crate::ids::{AlarmName, ContainerName, Image, RuleArn, Target, TargetGroupArn, TaskDefinitionArn};
+use crate::ids::{
+    AlarmName, ContainerName, Digest, Image, RuleArn, Target, TargetGroupArn, TaskDefinitionArn,
+};
 use crate::observation::{LoadBalancerSeen, RuleSeen};
 use crate::policy::{
     Approval, Before, Freeze, OnExpiry, Percent, Policy, Scan, Shift, Span, Strategy, Verify, VerifyAt,
 };
 use crate::preflight::Ground;
 use crate::release::Intent;
+use crate::running::{DerivedRevision, StableImage, destination_images, digest_of, stable_images};
 
 /// One stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +27,8 @@ use crate::release::Intent;
 pub enum Stage {
     /// The way back was proven before the first step.
     Preflight,
+    /// The running task definition again, with every image by the digest that runs: what a rollback deploys.
+    PinRollbackTarget,
     /// The current task definition, with only the container's image changed.
     RegisterTaskDefinition,
     /// The candidate's tasks start, without production traffic.
@@ -65,7 +71,9 @@ impl Stage {
     /// How long the stage may take before the release is rolled back, seconds.
     pub fn limit_secs(&self) -> u64 {
         match self {
-            Self::Preflight | Self::RegisterTaskDefinition | Self::PutBack => 10 * 60,
+            Self::Preflight | Self::PinRollbackTarget | Self::RegisterTaskDefinition | Self::PutBack => {
+                10 * 60
+            }
             Self::StartDeployment => 30 * 60,
             // A Network Load Balancer adds ten minutes to every shift (ECS developer guide, NLB resources for blue/green).
             Self::Shift { .. } => 25 * 60,
@@ -82,6 +90,7 @@ impl Stage {
         match self {
             Self::Bake { secs, .. } => *secs,
             Self::Preflight
+            | Self::PinRollbackTarget
             | Self::RegisterTaskDefinition
             | Self::StartDeployment
             | Self::Shift { .. }
@@ -100,6 +109,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Preflight => f.write_str("preflight"),
+            Self::PinRollbackTarget => f.write_str("pin rollback target"),
             Self::RegisterTaskDefinition => f.write_str("register task definition"),
             Self::StartDeployment => f.write_str("start deployment"),
             Self::Shift { percent } => write!(f, "shift to {percent} %"),
@@ -127,6 +137,10 @@ pub struct Plan {
     pub image: Image,
     /// In which container.
     pub container: ContainerName,
+    /// The revision that is deployed: the image in its container, everything else as it is.
+    pub candidate: DerivedRevision,
+    /// Every digest AWS may call the image by once it runs: its own, and those of an index's parts.
+    pub runs_as: Vec<Digest>,
     /// The stages, in order.
     pub stages: Vec<Stage>,
     /// What undoes it.
@@ -182,12 +196,36 @@ impl Gates {
 pub struct WayBack {
     /// The task definition that ran.
     pub task_definition: TaskDefinitionArn,
-    /// The image that ran in the container, as its task definition writes it.
-    pub image: Option<String>,
+    /// The image that ran in each container.
+    pub images: BTreeMap<ContainerName, StableImage>,
     /// The service's own `deploymentConfiguration`, with what AWS left out said explicitly, so that sending it undoes ours.
     pub configuration: Value,
     /// The weights that were live.
     pub weights: Vec<RuleSeen>,
+}
+
+impl WayBack {
+    /// The task definition that ran with every image by its digest, when that is another one than the one that ran.
+    pub fn pinned(&self) -> Option<DerivedRevision> {
+        let floats = self.images.values().any(|image| !image.is_pinned());
+        let pinned =
+            |(container, image): (&ContainerName, &StableImage)| Some((container.clone(), image.pinned()?));
+        floats.then(|| DerivedRevision {
+            from: self.task_definition.clone(),
+            images: self.images.iter().filter_map(pinned).collect(),
+        })
+    }
+
+    /// The image that ran in a container: by digest, or as the task definition writes it when no digest is known.
+    pub fn image(&self, container: &ContainerName) -> Option<String> {
+        let image = self.images.get(container)?;
+        Some(image.pinned().unwrap_or_else(|| image.reference.clone()))
+    }
+
+    /// The digests that have to run again after a rollback.
+    pub fn digests(&self) -> BTreeMap<ContainerName, Vec<Digest>> {
+        self.images.iter().map(|(container, image)| (container.clone(), image.digests.clone())).collect()
+    }
 }
 
 /// What was asked of a release, as far as the plan depends on it.
@@ -209,7 +247,7 @@ pub fn compile(
     now: Timestamp,
 ) -> Plan {
     let Asked { intent, bypass_freeze } = asked;
-    let Ground { service, task_definition, weights } = ground;
+    let Ground { service, weights, .. } = ground;
     let strategy = strategy_for(policy, intent);
     let alarms = match intent {
         Intent::Deploy => policy.rollback.alarms.clone(),
@@ -222,16 +260,15 @@ pub fn compile(
         // A way back is held by nothing.
         Intent::Return { .. } => Gates::default(),
     };
+    let way_back = way_back(ground);
+    let (candidate, registered) = candidate(image, intent, &container, ground);
     Plan {
         target: target.clone(),
         image: image.clone(),
-        stages: stages(&strategy, intent, &gates),
-        way_back: WayBack {
-            task_definition: task_definition.arn.clone(),
-            image: task_definition.images.get(&container).cloned(),
-            configuration: configuration::restorable(&service.deployment_configuration),
-            weights: weights.to_vec(),
-        },
+        stages: stages(&strategy, &gates, way_back.pinned().is_some(), !registered),
+        candidate,
+        runs_as: ground.released_digests(image),
+        way_back,
         configuration: configuration::for_release(
             &service.deployment_configuration,
             &strategy,
@@ -251,6 +288,56 @@ pub fn compile(
     }
 }
 
+/// What undoes a release that is started on this ground.
+pub fn way_back(ground: Ground<'_>) -> WayBack {
+    WayBack {
+        task_definition: ground.task_definition.arn.clone(),
+        images: stable_images(ground.task_definition, ground.running),
+        configuration: configuration::restorable(&ground.service.deployment_configuration),
+        weights: ground.weights.to_vec(),
+    }
+}
+
+/// The revision that is deployed, and whether it is there already.
+fn candidate(
+    image: &Image,
+    intent: &Intent,
+    container: &ContainerName,
+    ground: Ground<'_>,
+) -> (DerivedRevision, bool) {
+    match intent {
+        Intent::Deploy => {
+            let mut images = BTreeMap::from([(container.clone(), image.pinned())]);
+            let running = stable_images(ground.task_definition, ground.running);
+            let others = running
+                .iter()
+                .filter(|(name, _)| *name != container && !ground.task_definition.floating.contains(*name));
+            // Only what ECR was seen to have: a tag of another registry cannot be told from the digest it stands for afterwards.
+            let proven = others.filter_map(|(name, stable)| {
+                let pinned = stable.pinned()?;
+                ground.is_in_ecr(&pinned).then(|| (name.clone(), pinned))
+            });
+            images.extend(proven);
+            (DerivedRevision { from: ground.task_definition.arn.clone(), images }, false)
+        }
+        Intent::Return { task_definition, .. } => {
+            let mut images = destination_images(intent, ground.destination);
+            // The host it was pulled from then is kept.
+            if images.get(container).and_then(|reference| digest_of(reference)).as_ref()
+                != Some(&image.digest)
+            {
+                images.insert(container.clone(), image.pinned());
+            }
+            let there = ground.destination.filter(|seen| seen.active).map(|seen| &seen.images);
+            let same = |(name, reference): (&ContainerName, &String)| {
+                there.is_some_and(|there| there.get(name) == Some(reference))
+            };
+            let registered = images.iter().all(same);
+            (DerivedRevision { from: task_definition.clone(), images }, registered)
+        }
+    }
+}
+
 /// A return to what ran before does not creep: all traffic at once, or in place where the policy says rolling.
 fn strategy_for(policy: &Policy, intent: &Intent) -> Strategy {
     let none = Span::default();
@@ -263,15 +350,13 @@ fn strategy_for(policy: &Policy, intent: &Intent) -> Strategy {
     }
 }
 
-fn stages(strategy: &Strategy, intent: &Intent, gates: &Gates) -> Vec<Stage> {
+fn stages(strategy: &Strategy, gates: &Gates, pins: bool, registers: bool) -> Vec<Stage> {
     let mut stages = vec![Stage::Preflight];
     stages.extend(gates.scan.is_some().then_some(Stage::Scan));
     stages.extend(approvals(gates, Before::Deploy));
     stages.extend(gates.freeze.is_some().then_some(Stage::Freeze));
-    match intent {
-        Intent::Deploy => stages.push(Stage::RegisterTaskDefinition),
-        Intent::Return { .. } => {}
-    }
+    stages.extend(pins.then_some(Stage::PinRollbackTarget));
+    stages.extend(registers.then_some(Stage::RegisterTaskDefinition));
     stages.push(Stage::StartDeployment);
     stages.extend(verifies(gates, VerifyAt::Candidate));
     stages.extend(approvals(gates, Before::Shift));
@@ -389,6 +474,20 @@ fn candidate_group(lb: &LoadBalancerSeen, weights: &[RuleSeen]) -> Option<(RuleA
 }
 
 impl Plan {
+    /// Whether the revision that is deployed still has to be registered.
+    pub fn registers(&self) -> bool {
+        self.stages.contains(&Stage::RegisterTaskDefinition)
+    }
+
+    /// The digests that have to run once the release is promoted.
+    pub fn expected(&self) -> BTreeMap<ContainerName, Vec<Digest>> {
+        let digests = |(container, reference): (&ContainerName, &String)| {
+            let own = digest_of(reference).into_iter().collect();
+            (container.clone(), if *container == self.container { self.runs_as.clone() } else { own })
+        };
+        self.candidate.images.iter().map(digests).collect()
+    }
+
     /// SHA-256 over the plan without the time it was made, in hexadecimal: what an approval is bound to.
     pub fn hash(&self) -> String {
         let mut value = serde_json::to_value(self).unwrap_or_default();
@@ -434,8 +533,9 @@ impl Plan {
             lines.push(format!("  traffic             {}", weights.join(", ")));
         }
         lines.push(format!("  task definition     {}", self.way_back.task_definition.short()));
-        if let Some(image) = &self.way_back.image {
-            lines.push(format!("  image               {image}"));
+        for container in self.way_back.images.keys() {
+            let image = self.way_back.image(container).unwrap_or_default();
+            lines.push(format!("  image               {container}: {image}"));
         }
         let strategy = self.way_back.configuration["strategy"].as_str().unwrap_or("ROLLING");
         lines.push(format!("  configuration       {strategy}, as it is now"));

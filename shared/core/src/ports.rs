@@ -1,6 +1,6 @@
 //! What the core asks of the world, in its own words. Adapters implement these; no SDK type crosses them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -9,13 +9,15 @@ use crate::effect::{Effect, Invite};
 use crate::gate::{BuildSeen, ScanSeen};
 use crate::history::Entry;
 use crate::ids::{
-    AlarmName, Digest, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target, TaskDefinitionArn,
+    AlarmName, ContainerName, Digest, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target,
+    TaskDefinitionArn,
 };
 use crate::observation::{
-    AlarmSeen, DeploymentSeen, ImageSeen, RuleSeen, ServiceHead, ServiceSeen, TaskDefinitionSeen,
+    AlarmSeen, DeploymentSeen, ImageSeen, RuleSeen, ServiceHead, ServiceSeen, Stored, TaskDefinitionSeen,
 };
 use crate::policy::{PipelineAction, Policy};
 use crate::release::Release;
+use crate::running::{DerivedRevision, RunningSeen};
 
 /// What kind of failure a call met: each asks for another answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -274,20 +276,26 @@ pub struct WaitingApproval {
 pub trait Ecs: Send + Sync {
     /// The service; `None` when there is none.
     async fn service(&self, target: &Target) -> Result<Option<ServiceSeen>, PortError>;
-    /// A task definition.
+    /// A task definition; `None` when there is none, or it has been deleted.
     async fn task_definition(
         &self,
         target: &Target,
         arn: &TaskDefinitionArn,
-    ) -> Result<TaskDefinitionSeen, PortError>;
-    /// The newest ACTIVE revision of `from`'s family that is `from` with only `container`'s image replaced.
-    async fn find_candidate(
+    ) -> Result<Option<TaskDefinitionSeen>, PortError>;
+    /// An ACTIVE revision that is this one: the revision it is derived from when nothing is replaced, or the newest one registered so.
+    async fn find_revision(
         &self,
         target: &Target,
-        from: &TaskDefinitionArn,
-        container: &crate::ids::ContainerName,
-        image: &Image,
+        revision: &DerivedRevision,
     ) -> Result<Option<TaskDefinitionArn>, PortError>;
+    /// The digests that the service's tasks run in these containers: of its service revisions, and of its tasks where those tell
+    /// none.
+    async fn running(
+        &self,
+        target: &Target,
+        service: &ServiceSeen,
+        containers: &BTreeSet<ContainerName>,
+    ) -> Result<RunningSeen, PortError>;
     /// Deployments of the service created at `since` or later, newest first.
     async fn deployments(&self, target: &Target, since: Timestamp) -> Result<Vec<DeploymentSeen>, PortError>;
     /// Performs an effect.
@@ -315,8 +323,15 @@ pub trait Alarms: Send + Sync {
 /// ECR: observe.
 #[async_trait]
 pub trait Images: Send + Sync {
-    /// An image by digest; `None` when it is gone.
-    async fn image(&self, image: &Image) -> Result<Option<ImageSeen>, PortError>;
+    /// An image by digest; `None` when it is gone, or of no private ECR registry.
+    async fn image(&self, image: &Image) -> Result<Option<ImageSeen>, PortError> {
+        Ok(match self.stored(image).await? {
+            Stored::There(seen) => Some(seen),
+            Stored::Gone | Stored::Elsewhere => None,
+        })
+    }
+    /// What its registry says of an image, by digest.
+    async fn stored(&self, image: &Image) -> Result<Stored, PortError>;
     /// What a scan of the image found; basic scanning or Amazon Inspector.
     async fn scan(&self, image: &Image) -> Result<ScanSeen, PortError>;
     /// The digest a tag points at now.

@@ -1,15 +1,21 @@
 //! Preflight: before any traffic moves, prove that the way forward and the way back exist. Every finding names what was found and what
 //! to do about it.
 
+mod images;
+
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ContainerName, Image};
+use crate::ids::{ContainerName, Digest, Image};
 use crate::observation::{
-    AlarmState, LoadBalancerSeen, Observation, RuleSeen, Seen, ServiceSeen, TaskDefinitionSeen,
+    AlarmState, ImageSeen, LoadBalancerSeen, Observation, RuleSeen, Seen, ServiceSeen, Stored,
+    TaskDefinitionSeen,
 };
 use crate::policy::{Policy, Shift};
 use crate::ports::PortError;
 use crate::release::Intent;
+use crate::running::RunningSeen;
 
 /// One thing preflight found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +55,26 @@ pub struct Ground<'a> {
     pub task_definition: &'a TaskDefinitionSeen,
     /// The live weights.
     pub weights: &'a [RuleSeen],
+    /// The digests that run.
+    pub running: &'a RunningSeen,
+    /// What registries said of images, by reference.
+    pub stored: &'a BTreeMap<String, Seen<Stored>>,
+    /// The release's image in its registry.
+    pub released: Option<&'a ImageSeen>,
+    /// The task definition a rollback release goes to.
+    pub destination: Option<&'a TaskDefinitionSeen>,
+}
+
+impl Ground<'_> {
+    /// Whether ECR was seen to have an image.
+    pub fn is_in_ecr(&self, reference: &str) -> bool {
+        matches!(self.stored.get(reference), Some(Seen::Known(Stored::There(_))))
+    }
+
+    /// Every digest AWS may call the release's image by.
+    pub fn released_digests(&self, image: &Image) -> Vec<Digest> {
+        self.released.map_or_else(|| vec![image.digest.clone()], ImageSeen::digests)
+    }
 }
 
 /// What preflight says.
@@ -75,38 +101,58 @@ pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Obse
             "create it, or correct to.ecs in the policy",
         )]);
     };
-    let Some(task_definition) = seen.task_definition.known() else {
+    let (Some(task_definition), Some(running)) = (seen.task_definition.known(), seen.running.known()) else {
         return Preflight::CannotSee(Vec::new());
     };
-    let weights = seen.weights.known().map_or(&[][..], Vec::as_slice);
+    let ground = Ground {
+        service,
+        task_definition,
+        weights: seen.weights.known().map_or(&[][..], Vec::as_slice),
+        running,
+        stored: &seen.stored,
+        released: seen.new_image.known().and_then(Option::as_ref),
+        destination: seen.destination.known().and_then(Option::as_ref),
+    };
+    let container = &policy.to.ecs.container;
+    let errors = images::unseen(container, image, intent, ground);
+    if !errors.is_empty() {
+        return Preflight::CannotSee(errors);
+    }
 
     let mut findings = service_findings(service);
-    findings.extend(task_definition_findings(task_definition, &policy.to.ecs.container));
-    findings.extend(image_findings(task_definition, &policy.to.ecs.container, image, intent, seen));
-    findings.extend(traffic_findings(policy, service, weights));
+    findings.extend(task_definition_findings(task_definition, container));
+    findings.extend(images::released(container, image, intent, ground, seen));
+    findings.extend(images::rollback_target(container, ground));
+    findings.extend(traffic_findings(policy, service, ground.weights));
     match intent {
-        Intent::Deploy => findings.extend(alarm_findings(policy, seen)),
+        Intent::Deploy => {
+            findings.extend(images::others(container, ground));
+            findings.extend(alarm_findings(policy, seen));
+        }
         // Red alarms are the reason for going back, not against it; and so is what is wrong with the version that is left.
         Intent::Return { .. } => {
             let about_what_is_left =
                 |finding: &&mut Finding| ABOUT_WHAT_IS_LEFT.contains(&finding.code.as_str());
             findings.iter_mut().filter(about_what_is_left).for_each(|finding| finding.blocking = false);
+            findings.extend(images::destination(image, intent, ground, seen));
         }
     }
     if findings.iter().any(|finding| finding.blocking) {
         Preflight::Blocked(findings)
     } else {
-        Preflight::Pass(Ground { service, task_definition, weights }, findings)
+        Preflight::Pass(ground, findings)
     }
 }
 
 /// Findings that never hold a return: a version that crashes is never steady, and nobody wants to come back to it.
-const ABOUT_WHAT_IS_LEFT: [&str; 5] = [
+const ABOUT_WHAT_IS_LEFT: [&str; 7] = [
     "service_not_steady",
     "task_definition_inactive",
     "old_image_missing",
     "old_image_archived",
     "old_image_expiring",
+    "running_digest_unknown",
+    "running_images_differ",
 ];
 
 fn unseen(seen: &Observation) -> Vec<PortError> {
@@ -116,8 +162,9 @@ fn unseen(seen: &Observation) -> Vec<PortError> {
     errors.extend(seen.deployments.error());
     errors.extend(seen.weights.error());
     errors.extend(seen.alarms.error());
-    errors.extend(seen.running_image.error());
+    errors.extend(seen.running.error());
     errors.extend(seen.new_image.error());
+    errors.extend(seen.destination.error());
     errors.into_iter().cloned().collect()
 }
 
@@ -180,62 +227,6 @@ fn task_definition_findings(task_definition: &TaskDefinitionSeen, container: &Co
             ),
             "correct to.ecs.container in the policy",
         ));
-    }
-    findings
-}
-
-fn image_findings(
-    task_definition: &TaskDefinitionSeen,
-    container: &ContainerName,
-    image: &Image,
-    intent: &Intent,
-    seen: &Observation,
-) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let running = task_definition.images.get(container);
-    if *intent == Intent::Deploy && running.is_some_and(|running| running.ends_with(image.digest.as_str())) {
-        findings.push(Finding::blocking(
-            "already_running",
-            format!("the service already runs {}", image.digest.short()),
-            "nothing to do",
-        ));
-    }
-    match &seen.new_image {
-        Seen::Known(None) => findings.push(Finding::blocking(
-            "image_missing",
-            format!("{} is not in {}", image.digest.short(), image.repository),
-            "push the image again",
-        )),
-        Seen::Known(Some(new)) if new.archived => findings.push(Finding::blocking(
-            "image_archived",
-            format!("{} is archived; Amazon ECS cannot pull it", image.digest.short()),
-            "restore the image in ECR",
-        )),
-        Seen::Known(Some(_)) | Seen::NotAsked | Seen::Unknown(_) => {}
-    }
-    let pinned_to_ecr = running.is_some_and(|running| running.contains(".dkr.ecr."));
-    match (&seen.running_image, pinned_to_ecr) {
-        (Seen::Known(None), true) => findings.push(Finding::blocking(
-            "old_image_missing",
-            format!("the running image {} is gone from ECR: there would be no way back", running.map_or("", String::as_str)),
-            "push it again, or deploy an image that stays, and protect it in the repository's lifecycle policy",
-        )),
-        (Seen::Known(Some(old)), _) if old.archived => findings.push(Finding::blocking(
-            "old_image_archived",
-            format!("the running image {} is archived: it could not be pulled again", old.digest.short()),
-            "restore it in ECR",
-        )),
-        (Seen::Known(Some(old)), _) if old.expiring => findings.push(Finding::blocking(
-            "old_image_expiring",
-            format!("the running image {} is about to be expired by the repository's lifecycle policy", old.digest.short()),
-            "exclude it in the lifecycle policy",
-        )),
-        (Seen::Known(None), false) => findings.push(Finding::note(
-            "old_image_unproven",
-            format!("the running image {} is not in ECR, so its presence was not proven", running.map_or("", String::as_str)),
-            "release from ECR by digest",
-        )),
-        (Seen::Known(Some(_)) | Seen::NotAsked | Seen::Unknown(_), _) => {}
     }
     findings
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::gate::Opened;
 use crate::history::{Actor, Report};
 use crate::ids::{
-    AlarmName, DeploymentArn, HookId, Image, ReleaseId, ServiceName, Target, TaskDefinitionArn,
+    AlarmName, ContainerName, DeploymentArn, HookId, Image, ReleaseId, ServiceName, Target, TaskDefinitionArn,
 };
 use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
@@ -91,6 +91,9 @@ pub enum Intent {
         to: ReleaseId,
         /// The task definition that release ran.
         task_definition: TaskDefinitionArn,
+        /// The images its containers ran, by digest where that is known.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        images: BTreeMap<ContainerName, String>,
     },
 }
 
@@ -134,6 +137,9 @@ pub enum Phase {
         /// When the release's own deployment was first seen to be over.
         #[serde(default)]
         over_at: Option<Timestamp>,
+        /// Since when the images that run are seen not to be those of before, though the rollback has ended.
+        #[serde(default)]
+        differs_since: Option<Timestamp>,
     },
     /// Traffic is where it belongs; the service's configuration is put back and stale performers are waited out.
     Settling {
@@ -302,6 +308,11 @@ pub enum Cause {
         /// What was seen.
         detail: String,
     },
+    /// The images that run are not those that should.
+    Images {
+        /// Which container runs which.
+        detail: String,
+    },
 }
 
 impl std::fmt::Display for Cause {
@@ -321,6 +332,7 @@ impl std::fmt::Display for Cause {
             Self::Rejected { by, why } => write!(f, "{by} rejected it: {why}"),
             Self::Gate { gate, detail } => write!(f, "{gate}: {detail}"),
             Self::Interference { detail } => write!(f, "someone else deployed to the service: {detail}"),
+            Self::Images { detail } => write!(f, "another image runs than should: {detail}"),
         }
     }
 }
@@ -334,6 +346,12 @@ pub struct Progress {
     /// The revision that carries the release's image.
     #[serde(default)]
     pub task_definition: Option<TaskDefinitionArn>,
+    /// The revision to roll back to when the one that ran does not name every image by digest: the same document, pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<TaskDefinitionArn>,
+    /// When the deployment was first asked for. Before that nothing of the service has been changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
     /// The deployment.
     #[serde(default)]
     pub deployment: Option<DeploymentArn>,
@@ -413,6 +431,18 @@ impl Release {
             | Phase::Settling { .. }
             | Phase::Ended { .. } => None,
         }
+    }
+
+    /// The revision a rollback deploys: the one that ran, or the same document with every image by its digest.
+    pub fn rollback_revision(&self) -> Option<&TaskDefinitionArn> {
+        let ran = self.plan.as_ref().map(|plan| &plan.way_back.task_definition);
+        self.progress.stable.as_ref().or(ran)
+    }
+
+    /// Whether this revision is the stable version.
+    pub fn is_stable(&self, arn: &TaskDefinitionArn) -> bool {
+        let ran = self.plan.as_ref().map(|plan| &plan.way_back.task_definition);
+        Some(arn) == ran || Some(arn) == self.progress.stable.as_ref()
     }
 
     /// One phrase for lists: `running: bake 10 % for 5m`.

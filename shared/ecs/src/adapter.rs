@@ -1,6 +1,6 @@
 //! The calls that observe.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -14,12 +14,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tidegate_aws::{SdkConfig, Targets, port_error};
 use tidegate_core::effect::Effect;
-use tidegate_core::ids::{ContainerName, DeploymentArn, Image, Target, TaskDefinitionArn};
+use tidegate_core::ids::{ContainerName, DeploymentArn, Target, TaskDefinitionArn};
 use tidegate_core::observation::{DeploymentSeen, ServiceSeen, TaskDefinitionSeen};
 use tidegate_core::ports::{Ecs, ErrorKind, PortError};
+use tidegate_core::running::{DerivedRevision, RunningSeen};
 
 use crate::raw::{KeepBody, read};
 use crate::registration::{Candidate, source_of};
+use crate::running;
 use crate::seen::{
     Brief, Deployment, DeploymentPage, Deployments, Failure, Revisions, Service, Services, TaskDefinition,
 };
@@ -29,7 +31,7 @@ const CANDIDATES_SEARCHED: usize = 25;
 /// How many of them are described at the same time: `DescribeTaskDefinition` has a bucket of 100 calls, refilled with 20 a second.
 const DESCRIBED_AT_ONCE: usize = 5;
 /// `DescribeServiceDeployments` and `DescribeServiceRevisions` take this many ARNs.
-const ARNS_A_CALL: usize = 20;
+pub(crate) const ARNS_A_CALL: usize = 20;
 /// How much earlier than asked for deployments are listed: `createdAt.after` leaves out the very moment.
 const LISTED_EARLIER: SignedDuration = SignedDuration::from_secs(1);
 /// What is remembered of revisions never changes, but an invocation environment may live for hours.
@@ -59,17 +61,23 @@ impl EcsAdapter {
         self.clients.client(target).await
     }
 
-    /// The candidate derived from a revision, and the ACTIVE revision that already is it.
+    /// What a derived revision is registered with, and the ACTIVE revision that already is it.
     pub(crate) async fn candidate(
         &self,
         client: &Client,
-        from: &TaskDefinitionArn,
-        container: &ContainerName,
-        image: &Image,
+        revision: &DerivedRevision,
     ) -> Result<(Candidate, Option<TaskDefinitionArn>), PortError> {
-        let described = describe_task_definition(client, from.as_str()).await?;
-        let candidate = Candidate::derive(&described, container, image)?;
-        let newest = newest_revisions(client, from.family()).await?;
+        let described = describe_task_definition(client, revision.from.as_str()).await?;
+        let candidate = Candidate::derive(&described, &revision.images)?;
+        let is_it = |seen: &TaskDefinitionSeen| {
+            let same = |(container, reference)| seen.images.get(container) == Some(reference);
+            seen.active && revision.images.iter().all(same)
+        };
+        let from = task_definition(described)?;
+        if is_it(&from) {
+            return Ok((candidate, Some(from.arn)));
+        }
+        let newest = newest_revisions(client, revision.from.family()).await?;
         for some in newest.chunks(DESCRIBED_AT_ONCE) {
             let sources = try_join_all(some.iter().map(|arn| self.source(client, arn))).await?;
             let found =
@@ -77,7 +85,7 @@ impl EcsAdapter {
             for (arn, _) in found {
                 // A tag can be set by anyone; what runs must be what was approved.
                 let seen = task_definition(describe_task_definition(client, arn.as_str()).await?)?;
-                if seen.active && seen.images.get(container) == Some(&image.pinned()) {
+                if is_it(&seen) {
                     return Ok((candidate, Some(seen.arn)));
                 }
             }
@@ -139,20 +147,33 @@ impl Ecs for EcsAdapter {
         &self,
         target: &Target,
         arn: &TaskDefinitionArn,
-    ) -> Result<TaskDefinitionSeen, PortError> {
+    ) -> Result<Option<TaskDefinitionSeen>, PortError> {
         let client = self.client(target).await;
-        task_definition(describe_task_definition(&client, arn.as_str()).await?)
+        match describe_task_definition(&client, arn.as_str()).await {
+            Ok(described) => task_definition(described).map(Some),
+            // ECS has no code of its own for a revision that is not there.
+            Err(error) if error.message.contains("Unable to describe task definition") => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
-    async fn find_candidate(
+    async fn find_revision(
         &self,
         target: &Target,
-        from: &TaskDefinitionArn,
-        container: &ContainerName,
-        image: &Image,
+        revision: &DerivedRevision,
     ) -> Result<Option<TaskDefinitionArn>, PortError> {
         let client = self.client(target).await;
-        Ok(self.candidate(&client, from, container, image).await?.1)
+        Ok(self.candidate(&client, revision).await?.1)
+    }
+
+    async fn running(
+        &self,
+        target: &Target,
+        service: &ServiceSeen,
+        containers: &BTreeSet<ContainerName>,
+    ) -> Result<RunningSeen, PortError> {
+        let client = self.client(target).await;
+        running::digests(&client, target, service, containers).await
     }
 
     async fn deployments(&self, target: &Target, since: Timestamp) -> Result<Vec<DeploymentSeen>, PortError> {
@@ -319,7 +340,7 @@ pub(crate) async fn describe_deployment(
     Ok(answer.service_deployments.into_iter().next())
 }
 
-async fn describe_revisions(client: &Client, arns: &[String]) -> Result<Revisions, PortError> {
+pub(crate) async fn describe_revisions(client: &Client, arns: &[String]) -> Result<Revisions, PortError> {
     const OPERATION: &str = "ecs:DescribeServiceRevisions";
     let kept = KeepBody::default();
     let call = client.describe_service_revisions().set_service_revision_arns(Some(arns.to_vec()));
@@ -331,11 +352,11 @@ async fn describe_revisions(client: &Client, arns: &[String]) -> Result<Revision
 #[cfg(test)]
 pub(crate) mod tests {
     use serde_json::json;
-    use tidegate_core::ids::{AccountId, ClusterName, EcsServiceName, Region};
+    use tidegate_core::ids::{AccountId, ClusterName, EcsServiceName, Image, Region};
     use tidegate_replay::{Answer, Replay};
 
     use super::*;
-    use crate::registration::tests::{app, described, image, release};
+    use crate::registration::tests::{described, image, images, release};
     use crate::seen::tests::{deployment_arn, revision_arn, service, task_definition, waiting};
 
     pub(crate) fn target() -> Target {
@@ -462,7 +483,7 @@ pub(crate) mod tests {
 
     /// Revision 8 as it was registered from revision 7 with image `a`.
     fn registered(image: &Image) -> Value {
-        let request = Candidate::derive(&described(7), &app(), image).unwrap().request(&release());
+        let request = Candidate::derive(&described(7), &images(image)).unwrap().request(&release());
         let mut answer = described(8);
         answer["taskDefinition"]["containerDefinitions"] = request["containerDefinitions"].clone();
         answer["tags"] = request["tags"].clone();
@@ -471,7 +492,7 @@ pub(crate) mod tests {
 
     async fn find(replay: &Replay, image: &Image) -> Option<TaskDefinitionArn> {
         let ecs = EcsAdapter::new(replay.config());
-        ecs.find_candidate(&target(), &arn(7), &app(), image).await.unwrap()
+        ecs.find_revision(&target(), &DerivedRevision { from: arn(7), images: images(image) }).await.unwrap()
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ mod document;
 mod perform;
 mod raw;
 mod registration;
+mod running;
 mod seen;
 
 pub use adapter::EcsAdapter;

@@ -14,8 +14,9 @@ use serde_json::{Map, Value, json};
 use tidegate_aws::port_error;
 use tidegate_core::configuration;
 use tidegate_core::effect::{CALL_LIMIT, Effect};
-use tidegate_core::ids::{ContainerName, DeploymentArn, HookId, Image, ReleaseId, Target, TaskDefinitionArn};
+use tidegate_core::ids::{DeploymentArn, HookId, ReleaseId, Target, TaskDefinitionArn};
 use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::running::DerivedRevision;
 
 use crate::EcsAdapter;
 use crate::adapter::{describe_deployment, describe_service, list_deployments};
@@ -27,8 +28,8 @@ impl EcsAdapter {
         let client = self.client(target).await;
         match effect {
             // Moves nothing, so it may take its time.
-            Effect::RegisterTaskDefinition { release, from, container, image } => {
-                self.register(&client, release, from, container, image).await
+            Effect::RegisterTaskDefinition { release, revision } => {
+                self.register(&client, release, revision).await
             }
             Effect::StartDeployment { target, task_definition, configuration }
             | Effect::ReturnTo { target, task_definition, configuration } => {
@@ -52,19 +53,17 @@ impl EcsAdapter {
         &self,
         client: &Client,
         release: &ReleaseId,
-        from: &TaskDefinitionArn,
-        container: &ContainerName,
-        image: &Image,
+        revision: &DerivedRevision,
     ) -> Result<(), PortError> {
-        let (candidate, found) = self.candidate(client, from, container, image).await?;
+        let (candidate, found) = self.candidate(client, revision).await?;
         if let Some(found) = found {
-            tracing::debug!(task_definition = %found, "the image is registered already");
+            tracing::debug!(task_definition = %found, "the revision is registered already");
             return Ok(());
         }
         let body = SendBody::new(&candidate.request(release));
         // Never tried again by the SDK: an answer that was lost may be that of a revision that is registered. The next look tells.
         let once = aws_sdk_ecs::config::Builder::new().retry_config(RetryConfig::disabled());
-        let call = client.register_task_definition().family(from.family()).customize();
+        let call = client.register_task_definition().family(revision.from.family()).customize();
         let call = call.config_override(once).interceptor(body);
         let sent = call.send().await.map_err(|error| port_error("ecs:RegisterTaskDefinition", error))?;
         let arn = sent.task_definition().and_then(|registered| registered.task_definition_arn());
@@ -237,7 +236,7 @@ mod tests {
 
     use super::*;
     use crate::adapter::tests::{arn, target};
-    use crate::registration::tests::{app, described, image, release};
+    use crate::registration::tests::{described, image, images, release};
     use crate::seen::tests::{deployment_arn, revision_arn, service, task_definition, waiting};
 
     fn configuration() -> Value {
@@ -458,9 +457,7 @@ mod tests {
     async fn an_image_is_registered_once() {
         let effect = Effect::RegisterTaskDefinition {
             release: release(),
-            from: arn(7),
-            container: app(),
-            image: image('a'),
+            revision: DerivedRevision { from: arn(7), images: images(&image('a')) },
         };
         let replay = Replay::new();
         replay

@@ -1,11 +1,13 @@
-//! PURE: the candidate's task definition, derived from the running one as raw JSON.
+//! PURE: a task definition derived from another one as raw JSON: a candidate from the running one, or a revision pinned by digest.
 //!
-//! Only the named container's image differs. The derived document is recognised later by a hash kept as a tag on the revision, so
+//! Only the images of the named containers differ. The derived document is recognised later by a hash kept as a tag on the revision, so
 //! that one image is registered once, and a revision made by anyone else is never taken for ours.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
-use tidegate_core::ids::{ContainerName, Image, ReleaseId};
+use tidegate_core::ids::{ContainerName, ReleaseId};
 use tidegate_core::observation::TASK_DEFINITION_RESPONSE_ONLY;
 use tidegate_core::ports::{ErrorKind, PortError};
 
@@ -28,14 +30,15 @@ impl Candidate {
     /// From an answer of `DescribeTaskDefinition` with tags.
     pub(crate) fn derive(
         described: &Value,
-        container: &ContainerName,
-        image: &Image,
+        images: &BTreeMap<ContainerName, String>,
     ) -> Result<Self, PortError> {
         let definition = described["taskDefinition"].as_object();
         let mut document =
             definition.cloned().ok_or_else(|| invalid("the answer holds no task definition"))?;
         document.retain(|field, _| !TASK_DEFINITION_RESPONSE_ONLY.contains(&field.as_str()));
-        replace_image(&mut document, container, image)?;
+        for (container, reference) in images {
+            replace_image(&mut document, container, reference)?;
+        }
         let tags = kept_tags(&described["tags"]);
         let source = hash(&document, &tags);
         Ok(Self { document, tags, source })
@@ -66,7 +69,7 @@ pub(crate) fn source_of(described: &Value) -> Option<String> {
 fn replace_image(
     document: &mut Map<String, Value>,
     container: &ContainerName,
-    image: &Image,
+    reference: &str,
 ) -> Result<(), PortError> {
     let containers = document.get_mut("containerDefinitions").and_then(Value::as_array_mut);
     let containers = containers.map(Vec::as_mut_slice).unwrap_or_default();
@@ -78,7 +81,7 @@ fn replace_image(
             container = container.as_str(),
         )));
     };
-    containers[at]["image"] = image.pinned().into();
+    containers[at]["image"] = reference.into();
     Ok(())
 }
 
@@ -130,7 +133,7 @@ fn invalid(message: impl Into<String>) -> PortError {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use tidegate_core::ids::{Digest, RepositoryName};
+    use tidegate_core::ids::{Digest, Image, RepositoryName};
 
     use super::*;
 
@@ -145,6 +148,11 @@ pub(crate) mod tests {
 
     pub(crate) fn app() -> ContainerName {
         ContainerName::new("app").unwrap()
+    }
+
+    /// The image in container `app`.
+    pub(crate) fn images(image: &Image) -> BTreeMap<ContainerName, String> {
+        BTreeMap::from([(app(), image.pinned())])
     }
 
     pub(crate) fn release() -> ReleaseId {
@@ -182,7 +190,7 @@ pub(crate) mod tests {
 
     #[test]
     fn only_the_containers_image_changes() {
-        let request = Candidate::derive(&described(7), &app(), &image('a')).unwrap().request(&release());
+        let request = Candidate::derive(&described(7), &images(&image('a'))).unwrap().request(&release());
         let mut expected = described(7)["taskDefinition"].clone();
         for field in TASK_DEFINITION_RESPONSE_ONLY {
             expected.as_object_mut().unwrap().remove(*field);
@@ -198,7 +206,7 @@ pub(crate) mod tests {
 
     #[test]
     fn tags_are_kept_but_not_those_only_aws_may_set() {
-        let candidate = Candidate::derive(&described(7), &app(), &image('a')).unwrap();
+        let candidate = Candidate::derive(&described(7), &images(&image('a'))).unwrap();
         let request = candidate.request(&release());
         assert_eq!(
             request["tags"],
@@ -214,7 +222,7 @@ pub(crate) mod tests {
     #[test]
     fn the_hash_is_of_what_is_registered_and_of_nothing_else() {
         let source = |described: &Value, image: &Image| {
-            Candidate::derive(described, &app(), image).unwrap().source().to_owned()
+            Candidate::derive(described, &images(image)).unwrap().source().to_owned()
         };
         let first = source(&described(7), &image('a'));
         assert_eq!(first.len(), 64);
@@ -238,7 +246,7 @@ pub(crate) mod tests {
             for (field, value) in app.as_object().unwrap() {
                 described["taskDefinition"]["containerDefinitions"][1][field] = value.clone();
             }
-            Candidate::derive(&described, &super::tests::app(), &image('a')).unwrap().source().to_owned()
+            Candidate::derive(&described, &images(&image('a'))).unwrap().source().to_owned()
         };
         let variables = |names: &[&str]| {
             let named = names.iter().map(|name| json!({ "name": name, "value": "x" }));
@@ -258,7 +266,8 @@ pub(crate) mod tests {
     #[test]
     fn a_container_that_is_not_there_is_named_beside_those_that_are() {
         let container = ContainerName::new("web").unwrap();
-        let error = Candidate::derive(&described(7), &container, &image('a')).unwrap_err();
+        let images = BTreeMap::from([(container, image('a').pinned())]);
+        let error = Candidate::derive(&described(7), &images).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Invalid);
         assert_eq!(
             error.message,

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
-use tidegate_core::ids::{ContainerName, HookId, InvalidId, TaskDefinitionArn};
+use tidegate_core::ids::{ContainerName, Digest, HookId, InvalidId, ServiceRevisionArn, TaskDefinitionArn};
 use tidegate_core::observation::{
-    DeploymentSeen, DeploymentStatus, HookSeen, LoadBalancerSeen, ServiceSeen, TaskDefinitionSeen,
+    DeploymentSeen, DeploymentStatus, HookSeen, LoadBalancerSeen, Platform, ServiceSeen, TaskDefinitionSeen,
 };
 use tidegate_core::policy::Percent;
 use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::running::digest_of;
 
 /// An element of an answer's `failures[]`: what was asked for and not described.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -43,6 +44,15 @@ pub(crate) struct Service {
     deployments: Vec<Rollout>,
     task_sets: Vec<TaskSet>,
     load_balancers: Vec<LoadBalancer>,
+    current_service_revisions: Vec<CurrentRevision>,
+}
+
+/// An element of a service's `currentServiceRevisions[]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct CurrentRevision {
+    arn: String,
+    requested_task_count: u32,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -114,6 +124,14 @@ impl Service {
                 .load_balancers
                 .into_iter()
                 .map(LoadBalancer::seen)
+                .collect::<Result<_, _>>()
+                .map_err(invalid)?,
+            // Tasks on their way out may still run, and are wanted no more.
+            revisions: self
+                .current_service_revisions
+                .into_iter()
+                .filter(|revision| revision.requested_task_count > 0)
+                .map(|revision| ServiceRevisionArn::new(revision.arn))
                 .collect::<Result<_, _>>()
                 .map_err(invalid)?,
             status: self.status,
@@ -191,24 +209,63 @@ pub(crate) struct TaskDefinition {
     task_definition_arn: String,
     status: String,
     container_definitions: Vec<Container>,
+    runtime_platform: Option<RuntimePlatform>,
+    requires_compatibilities: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Container {
     name: String,
     image: String,
+    version_consistency: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RuntimePlatform {
+    cpu_architecture: Option<String>,
+    operating_system_family: Option<String>,
+}
+
+impl RuntimePlatform {
+    /// In the words of images. What AWS leaves out is X86_64 and LINUX, its own defaults.
+    fn seen(&self) -> Option<Platform> {
+        let architecture = match self.cpu_architecture.as_deref().unwrap_or("X86_64") {
+            "X86_64" => "amd64",
+            "ARM64" => "arm64",
+            _ => return None,
+        };
+        let os = match self.operating_system_family.as_deref().unwrap_or("LINUX") {
+            "LINUX" => "linux",
+            family if family.starts_with("WINDOWS") => "windows",
+            _ => return None,
+        };
+        Some(Platform { os: os.into(), architecture: architecture.into() })
+    }
 }
 
 impl TaskDefinition {
     pub(crate) fn seen(self) -> Result<TaskDefinitionSeen, PortError> {
         let arn = TaskDefinitionArn::new(self.task_definition_arn);
+        let platform = match &self.runtime_platform {
+            Some(platform) => platform.seen(),
+            // On EC2 it is that of the instances, which is not said here.
+            None if self.requires_compatibilities == ["FARGATE"] => RuntimePlatform::default().seen(),
+            None => None,
+        };
+        let floats = |container: &&Container| container.version_consistency.as_deref() == Some("disabled");
+        let floating = self.container_definitions.iter().filter(floats);
+        let floating = floating.filter_map(|container| ContainerName::new(container.name.as_str()).ok());
+        let floating = floating.collect();
         // A container whose name no policy can write is none that a policy can mean.
         let named = |container: Container| Some((ContainerName::new(container.name).ok()?, container.image));
         Ok(TaskDefinitionSeen {
             arn: arn.map_err(|error| unexpected("ecs:DescribeTaskDefinition", error.to_string()))?,
             active: self.status == "ACTIVE",
             images: self.container_definitions.into_iter().filter_map(named).collect::<BTreeMap<_, _>>(),
+            floating,
+            platform,
         })
     }
 }
@@ -386,6 +443,43 @@ pub(crate) struct Revisions {
 pub(crate) struct ServiceRevision {
     pub(crate) service_revision_arn: String,
     pub(crate) task_definition: Option<String>,
+    pub(crate) container_images: Vec<ContainerImage>,
+}
+
+/// An element of a revision's `containerImages[]`, or of a task's `containers[]`: what one container runs.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ContainerImage {
+    #[serde(alias = "name")]
+    container_name: String,
+    image: Option<String>,
+    image_digest: Option<String>,
+}
+
+impl ContainerImage {
+    /// The container and its digest. A reference by digest is a fact; of an image for several platforms AWS may tell the digest of
+    /// the index or of one of its parts.
+    pub(crate) fn digest(&self) -> Option<(ContainerName, Digest)> {
+        let written = self.image.as_deref().and_then(digest_of);
+        let told = || Digest::new(self.image_digest.as_deref()?).ok();
+        Some((ContainerName::new(self.container_name.as_str()).ok()?, written.or_else(told)?))
+    }
+}
+
+/// The answer of `DescribeTasks`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Tasks {
+    pub(crate) tasks: Vec<Task>,
+}
+
+/// A task.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Task {
+    pub(crate) task_definition_arn: String,
+    pub(crate) desired_status: String,
+    pub(crate) containers: Vec<ContainerImage>,
 }
 
 /// From seconds since 1970 with a fraction, as the JSON protocol writes times.

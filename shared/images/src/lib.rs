@@ -1,8 +1,9 @@
 //! IO: the ECR adapter: tags resolved to digests, and whether a digest is there and stays there.
 //!
 //! Only private ECR registries can be asked. Registries of other accounts are asked with the home account's credentials; their
-//! repository policy has to allow `ecr:DescribeImages` and `ecr:GetLifecyclePolicy`.
+//! repository policy has to allow `ecr:DescribeImages`, `ecr:GetLifecyclePolicy` and, for images of several platforms, `ecr:BatchGetImage`.
 
+mod index;
 mod lifecycle;
 mod registry;
 mod scan;
@@ -21,7 +22,7 @@ use jiff::Timestamp;
 use tidegate_aws::{SdkConfig, port_error};
 use tidegate_core::gate::ScanSeen;
 use tidegate_core::ids::{Digest, Image, RepositoryName, Tag};
-use tidegate_core::observation::ImageSeen;
+use tidegate_core::observation::{ImageSeen, Seen, Stored};
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::{ErrorKind, Images, PortError};
 
@@ -60,18 +61,25 @@ impl EcrAdapter {
 
 #[async_trait]
 impl Images for EcrAdapter {
-    async fn image(&self, image: &Image) -> Result<Option<ImageSeen>, PortError> {
-        let Some(repository) = self.repository(&image.registry, &image.repository) else { return Ok(None) };
+    async fn stored(&self, image: &Image) -> Result<Stored, PortError> {
+        let Some(repository) = self.repository(&image.registry, &image.repository) else {
+            return Ok(Stored::Elsewhere);
+        };
         let id = ImageIdentifier::builder().image_digest(image.digest.as_str()).build();
         // Left out, the filter hides archived images; it is not certain that it may go with a digest, so it comes second.
         let found = match repository.one(id.clone(), None).await? {
             Some(found) => Some(found),
             None => repository.archived(id).await?,
         };
-        let Some(found) = found else { return Ok(None) };
+        let Some(found) = found else { return Ok(Stored::Gone) };
         let archived = is_archived(&found);
         let expiring = !archived && repository.takes_away(&found, Timestamp::now()).await?;
-        Ok(Some(ImageSeen { digest: image.digest.clone(), expiring, archived }))
+        let parts = if index::is_index(found.image_manifest_media_type()) && !archived {
+            index::parts(&repository.client, repository.registry.account, image).await.into()
+        } else {
+            Seen::Known(Vec::new())
+        };
+        Ok(Stored::There(ImageSeen { digest: image.digest.clone(), expiring, archived, parts }))
     }
 
     async fn scan(&self, image: &Image) -> Result<ScanSeen, PortError> {
@@ -325,8 +333,9 @@ mod tests {
             assert_eq!(seen(&replay).await, None);
         }
         let replay = Replay::new();
-        let other = EcrAdapter::new(replay.config()).image(&image("docker.io")).await.unwrap();
-        assert!(other.is_none() && replay.operations().is_empty());
+        let ecr = EcrAdapter::new(replay.config());
+        assert_eq!(ecr.stored(&image("docker.io")).await.unwrap(), Stored::Elsewhere);
+        assert!(ecr.image(&image("docker.io")).await.unwrap().is_none() && replay.operations().is_empty());
     }
 
     #[tokio::test]

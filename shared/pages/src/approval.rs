@@ -139,7 +139,7 @@ fn is_web(url: &str) -> bool {
 }
 
 fn changes(plan: &Plan) -> Markup {
-    let before = plan.way_back.image.as_deref().unwrap_or("not known");
+    let before = plan.way_back.image(&plan.container).unwrap_or_else(|| "not known".to_owned());
     html! {
         section aria-labelledby="changes" {
             h2 #changes { "What changes" }
@@ -168,6 +168,7 @@ fn exposure(plan: &Plan) -> String {
                 }
             }
             Stage::Preflight
+            | Stage::PinRollbackTarget
             | Stage::RegisterTaskDefinition
             | Stage::StartDeployment
             | Stage::Approve { .. }

@@ -38,6 +38,7 @@ pub(crate) fn stage(plan: &Plan, stage: &Stage) -> String {
             None => stage.to_string(),
         },
         Stage::Preflight
+        | Stage::PinRollbackTarget
         | Stage::RegisterTaskDefinition
         | Stage::StartDeployment
         | Stage::Shift { .. }

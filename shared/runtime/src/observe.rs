@@ -1,14 +1,16 @@
 //! One look at the world: everything a decision needs, asked for at the same time where nothing depends on anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate_core::ids::{Digest, Image, RepositoryName, RuleArn};
+use futures::future::join_all;
+use tidegate_core::ids::RuleArn;
 use tidegate_core::observation::{
-    Accomplished, Entropy, Hint, ImageSeen, Needs, Observation, Refusal, Seen, ServiceHead, ServiceSeen,
+    Accomplished, Entropy, Hint, Needs, Observation, Refusal, Seen, ServiceHead, ServiceSeen, Stored,
     TaskDefinitionSeen,
 };
-use tidegate_core::ports::PortError;
-use tidegate_core::release::Release;
+use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::release::{Intent, Release};
+use tidegate_core::running::{image_of, to_look_up};
 
 use crate::world::World;
 
@@ -40,16 +42,12 @@ pub async fn observe(
 ) -> Observation {
     let at = world.home.time.now();
     let target = &release.target;
-    let (service, candidate, deployments, alarms, planned_weights, scan, build) = tokio::join!(
+    let (service, revision, deployments, alarms, planned_weights, scan, build) = tokio::join!(
         async { if needs.service { world.ecs.service(target).await.into() } else { Seen::NotAsked } },
         async {
-            match (&release.plan, needs.candidate) {
-                (Some(plan), true) => world
-                    .ecs
-                    .find_candidate(target, &plan.way_back.task_definition, &plan.container, &plan.image)
-                    .await
-                    .into(),
-                (None, _) | (_, false) => Seen::NotAsked,
+            match &needs.revision {
+                Some(revision) => world.ecs.find_revision(target, revision).await.into(),
+                None => Seen::NotAsked,
             }
         },
         async {
@@ -87,7 +85,7 @@ pub async fn observe(
         at,
         head,
         service,
-        candidate,
+        revision,
         deployments,
         alarms,
         weights: planned_weights,
@@ -101,8 +99,17 @@ pub async fn observe(
     };
     if needs.preflight {
         observe_for_preflight(world, release, &mut seen).await;
+    } else if needs.running {
+        observe_running(world, release, &mut seen).await;
     }
     seen
+}
+
+/// The digests that run, of the containers that matter to the plan.
+async fn observe_running(world: &World, release: &Release, seen: &mut Observation) {
+    let (Some(Some(service)), Some(plan)) = (seen.service.known(), &release.plan) else { return };
+    let containers = plan.way_back.images.keys().chain(plan.candidate.images.keys()).cloned().collect();
+    seen.running = world.ecs.running(&release.target, service, &containers).await.into();
 }
 
 async fn weights(
@@ -117,26 +124,65 @@ async fn weights(
     }
 }
 
-/// What only shows once the service has been seen: its rules, its task definition, the images.
+/// What only shows once the service has been seen: its rules, its task definition, what runs, the images.
 async fn observe_for_preflight(world: &World, release: &Release, seen: &mut Observation) {
     let Some(Some(service)) = seen.service.known().cloned() else { return };
-    let container = seen.head.as_ref().map(|head| head.policy.to.ecs.container.clone());
     let rules = production_rules(&service);
-    let (weights, task_definition, new_image) = tokio::join!(
+    let (weights, task_definition, destination, new_image) = tokio::join!(
         weights(world, release, &rules),
         world.ecs.task_definition(&release.target, &service.task_definition),
+        destination(world, release),
         world.images.image(&release.image),
     );
     seen.weights = weights;
     seen.new_image = new_image.into();
-    seen.running_image = match (&task_definition, container) {
-        (Ok(task_definition), Some(container)) => {
-            running_image(world, task_definition, task_definition.images.get(&container)).await.into()
+    seen.destination = destination;
+    seen.task_definition = there(task_definition, &service).into();
+    let Some(task_definition) = seen.task_definition.known() else { return };
+    let containers = task_definition.images.keys().cloned().collect();
+    seen.running = world.ecs.running(&release.target, &service, &containers).await.into();
+    let Some(running) = seen.running.known() else { return };
+    let destination = seen.destination.known().and_then(Option::as_ref);
+    let references = to_look_up(&release.intent, task_definition, running, destination);
+    seen.stored = look_up(world, references).await;
+}
+
+/// The task definition that runs is always there, or it could not be seen.
+fn there(
+    found: Result<Option<TaskDefinitionSeen>, PortError>,
+    service: &ServiceSeen,
+) -> Result<TaskDefinitionSeen, PortError> {
+    found?.ok_or_else(|| {
+        PortError::new(
+            ErrorKind::NotFound,
+            "ecs:DescribeTaskDefinition",
+            "ClientException",
+            format!("there is no task definition {}", service.task_definition.short()),
+        )
+    })
+}
+
+/// The revision a rollback release goes to.
+async fn destination(world: &World, release: &Release) -> Seen<Option<TaskDefinitionSeen>> {
+    match &release.intent {
+        Intent::Deploy => Seen::NotAsked,
+        Intent::Return { task_definition, .. } => {
+            world.ecs.task_definition(&release.target, task_definition).await.into()
         }
-        (Ok(_), None) => Seen::NotAsked,
-        (Err(error), _) => Seen::Unknown(error.clone()),
+    }
+}
+
+/// Images in their registries, all at the same time: a task has few containers.
+async fn look_up(world: &World, references: BTreeSet<String>) -> BTreeMap<String, Seen<Stored>> {
+    let one = |reference: String| async move {
+        let stored = match image_of(&reference) {
+            Some(image) => world.images.stored(&image).await.into(),
+            // Without a registry's host it is Docker Hub's.
+            None => Seen::Known(Stored::Elsewhere),
+        };
+        (reference, stored)
     };
-    seen.task_definition = task_definition.into();
+    join_all(references.into_iter().map(one)).await.into_iter().collect()
 }
 
 fn production_rules(service: &ServiceSeen) -> Vec<RuleArn> {
@@ -144,73 +190,4 @@ fn production_rules(service: &ServiceSeen) -> Vec<RuleArn> {
         service.load_balancers.iter().filter_map(|lb| lb.production_rule.clone()).collect();
     rules.dedup();
     rules
-}
-
-/// The image a task definition names, looked up in ECR: by digest, or by the digest its tag points at now.
-async fn running_image(
-    world: &World,
-    _task_definition: &TaskDefinitionSeen,
-    reference: Option<&String>,
-) -> Result<Option<ImageSeen>, PortError> {
-    let Some((registry, repository, tag_or_digest)) =
-        reference.and_then(|reference| split_reference(reference))
-    else {
-        return Ok(None);
-    };
-    let digest = match tag_or_digest {
-        TagOrDigest::Digest(digest) => digest,
-        TagOrDigest::Tag(tag) => match world.images.resolve(&registry, &repository, &tag).await? {
-            Some(digest) => digest,
-            None => return Ok(None),
-        },
-    };
-    world.images.image(&Image { registry, repository, digest, tag: None }).await
-}
-
-enum TagOrDigest {
-    Tag(tidegate_core::ids::Tag),
-    Digest(Digest),
-}
-
-/// `registry/repository@digest` or `registry/repository[:tag]`; `None` for what is not of a registry with a host name.
-fn split_reference(reference: &str) -> Option<(String, RepositoryName, TagOrDigest)> {
-    let (registry, rest) = reference.split_once('/')?;
-    if !registry.contains('.') {
-        return None;
-    }
-    let (repository, what) = if let Some((repository, digest)) = rest.split_once('@') {
-        // `repository:tag@digest` is allowed; the digest decides.
-        let repository = repository.split(':').next().unwrap_or(repository);
-        (repository, TagOrDigest::Digest(Digest::new(digest).ok()?))
-    } else {
-        let (repository, tag) = rest.split_once(':').unwrap_or((rest, "latest"));
-        (repository, TagOrDigest::Tag(tidegate_core::ids::Tag::new(tag).ok()?))
-    };
-    Some((registry.to_owned(), RepositoryName::new(repository).ok()?, what))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn references_are_split_at_registry_repository_and_tag_or_digest() {
-        let digest = format!("sha256:{}", "a".repeat(64));
-        let split = |text: &str| {
-            split_reference(text).map(|(registry, repository, what)| {
-                let what = match what {
-                    TagOrDigest::Tag(tag) => tag.to_string(),
-                    TagOrDigest::Digest(digest) => digest.to_string(),
-                };
-                (registry, repository.to_string(), what)
-            })
-        };
-        let registry = "111122223333.dkr.ecr.eu-central-1.amazonaws.com";
-        let expected = |what: &str| Some((registry.to_owned(), "shop/checkout".to_owned(), what.to_owned()));
-        assert_eq!(split(&format!("{registry}/shop/checkout:v1")), expected("v1"));
-        assert_eq!(split(&format!("{registry}/shop/checkout")), expected("latest"));
-        assert_eq!(split(&format!("{registry}/shop/checkout@{digest}")), expected(&digest));
-        assert_eq!(split(&format!("{registry}/shop/checkout:v1@{digest}")), expected(&digest));
-        assert_eq!(split("nginx:1.27"), None);
-    }
 }

@@ -71,7 +71,6 @@ impl Fixture {
         let universe = Universe::quiet();
         let state = universe.state();
         let scene = state.aws.as_of(names::start());
-        let image = |build| ImageSeen { digest: names::digest(build), expiring: false, archived: false };
         let head =
             ServiceHead { waiting: Some(names::release(1)), ..ServiceHead::new(policy(), names::start()) };
         let seen = Observation {
@@ -81,15 +80,33 @@ impl Fixture {
             task_definition: Seen::Known(
                 scene.task_definition(&names::task_definition(1)).expect("it is registered"),
             ),
-            candidate: Seen::Known(None),
+            revision: Seen::Known(None),
+            running: Seen::Known(scene.running()),
+            stored: [names::image(1)].map(|image| (image.pinned(), Seen::Known(scene.stored(&image)))).into(),
             deployments: Seen::Known(Vec::new()),
             weights: Seen::Known(vec![scene.rule()]),
             alarms: Seen::Known(scene.alarms(&[names::alarm()])),
-            running_image: Seen::Known(Some(image(1))),
-            new_image: Seen::Known(Some(image(2))),
+            new_image: Seen::Known(Some(ImageSeen::there(names::digest(2)))),
             ..Observation::default()
         };
         Self { release: release(), seen, now: names::start() }
+    }
+
+    /// As [`Fixture::queued`], but the running task definition names the tag `latest`, which ECS resolved to build 1.
+    pub fn tagged() -> Self {
+        let mut fixture = Self::queued();
+        if let Seen::Known(seen) = &mut fixture.seen.task_definition {
+            let latest = format!("{}/{}:latest", names::registry(), names::repository());
+            seen.images.insert(names::container(), latest);
+        }
+        fixture
+    }
+
+    /// The revision that was looked for is this one.
+    #[must_use]
+    pub fn found(mut self, revision: u32) -> Self {
+        self.seen.revision = Seen::Known(Some(names::task_definition(revision)));
+        self
     }
 
     /// The service's active release, before preflight.
@@ -105,7 +122,7 @@ impl Fixture {
     /// Revision 2 is registered; its deployment is started next.
     pub fn starting() -> Self {
         let mut fixture = Self::registering();
-        fixture.seen.candidate = Seen::Known(Some(names::task_definition(2)));
+        fixture.seen.revision = Seen::Known(Some(names::task_definition(2)));
         fixture.decided()
     }
 
@@ -113,6 +130,7 @@ impl Fixture {
     pub fn shifting() -> Self {
         let mut fixture = Self::starting();
         fixture.release.progress.deployment = Some(names::deployment(1));
+        fixture.release.progress.asked_at = Some(fixture.now);
         fixture
             .in_stage(|stage| matches!(stage, Stage::Shift { percent } if *percent < Percent::ALL))
             .waiting(1)
@@ -147,7 +165,7 @@ impl Fixture {
 
     /// Will end as promoted; the configuration is still ours.
     pub fn settling() -> Self {
-        let mut fixture = Self::promoting().status(DeploymentStatus::Successful).runs(2);
+        let mut fixture = Self::promoting().status(DeploymentStatus::Successful).runs(2).runs_image(2);
         fixture.release.phase =
             Phase::Settling { outcome: Outcome::Promoted, since: fixture.now, restored_at: None };
         fixture
@@ -273,6 +291,36 @@ impl Fixture {
         self
     }
 
+    /// Deployment 1, of this revision, is seen.
+    #[must_use]
+    pub fn deployed_revision(self, revision: u32) -> Self {
+        let mut fixture = self.deployed().runs(revision);
+        if let Seen::Known(deployments) = &mut fixture.seen.deployments {
+            deployments[0].task_definition = Some(names::task_definition(revision));
+        }
+        fixture
+    }
+
+    /// Deployment 1 has this status, and everything else is as it was.
+    #[must_use]
+    pub fn status_of(mut self, status: DeploymentStatus) -> Self {
+        if let Seen::Known(deployments) = &mut self.seen.deployments {
+            deployments[0].status = status;
+        }
+        self
+    }
+
+    /// Deployment 2 has brought this revision back.
+    #[must_use]
+    pub fn returned(mut self, revision: u32) -> Self {
+        let mut back = deployment(2, &names::task_definition(revision), self.now);
+        back.status = DeploymentStatus::Successful;
+        if let Seen::Known(deployments) = &mut self.seen.deployments {
+            deployments.insert(0, back);
+        }
+        self.runs(revision)
+    }
+
     /// Deployment 1 waits at this pause before a shift.
     #[must_use]
     pub fn waiting(self, hook: u32) -> Self {
@@ -324,6 +372,15 @@ impl Fixture {
     pub fn runs(mut self, revision: u32) -> Self {
         if let Seen::Known(Some(service)) = &mut self.seen.service {
             service.task_definition = names::task_definition(revision);
+        }
+        self
+    }
+
+    /// The tasks run this build.
+    #[must_use]
+    pub fn runs_image(mut self, build: u32) -> Self {
+        if let Seen::Known(running) = &mut self.seen.running {
+            running.digests.insert(names::container(), vec![names::digest(build)]);
         }
         self
     }

@@ -48,6 +48,11 @@ pub fn container() -> ContainerName {
     ContainerName::new("app").expect("a name")
 }
 
+/// Container `sidecar`.
+pub fn sidecar() -> ContainerName {
+    ContainerName::new("sidecar").expect("a name")
+}
+
 /// Repository `shop/checkout`.
 pub fn repository() -> RepositoryName {
     RepositoryName::new("shop/checkout").expect("a name")

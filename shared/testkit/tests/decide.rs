@@ -1,10 +1,13 @@
 //! Decisions as a table: a state, what is seen, and what is decided. (Here and not within the core, because the fixtures are the
 //! testkit's, which depends on the core.)
 
-use tidegate_core::observation::{AlarmState, DeploymentStatus, Seen};
+use tidegate_core::observation::{AlarmState, DeploymentStatus, ImagePart, ImageSeen, Seen, Stored};
 use tidegate_core::plan::Stage;
-use tidegate_core::policy::Shift;
+use tidegate_core::policy::{Shift, Span, Strategy};
+use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::preflight::{self, Preflight};
 use tidegate_core::release::Request;
+use tidegate_core::running::RunningSeen;
 use tidegate_testkit::build::{Fixture, cancel_asked, rollback_asked};
 use tidegate_testkit::names;
 
@@ -192,4 +195,180 @@ fn what_is_decided_is_explained() {
     unseen.seen.weights = Seen::NotAsked;
     let report = unseen.decide().release.report;
     assert!(report.facts.iter().any(|fact| fact.contains("alarms could not be read")), "{report:?}");
+}
+
+fn rolling() -> Strategy {
+    Strategy { shift: Shift::Rolling, bake: Span::from_secs(300).expect("a span") }
+}
+
+fn is_bake(stage: &Stage) -> bool {
+    matches!(stage, Stage::Bake { .. })
+}
+
+/// A release of a service whose task definition names a tag, in its final bake: every task has been replaced, and the tag means the
+/// candidate's image by now.
+fn tagged_in_its_final_bake() -> Fixture {
+    let mut fixture = Fixture::tagged();
+    fixture.seen.head.as_mut().expect("a row").policy.strategy = rolling();
+    let fixture = fixture.decided().decided();
+    check(
+        fixture.clone(),
+        "pin rollback target | register checkout with app = 000000000000, sidecar = 000000000000 | +6s",
+    );
+    // Found as it was registered, also by an invocation that came after a crash.
+    let mut fixture = fixture.decided().found(2).decided();
+    assert_eq!(fixture.release.progress.stable, Some(names::task_definition(2)));
+    fixture = fixture.found(3).decided();
+    fixture.release.progress.deployment = Some(names::deployment(1));
+    fixture.release.progress.asked_at = Some(fixture.now);
+    fixture.deployed_revision(3).status_of(DeploymentStatus::Successful).runs_image(2).in_stage(is_bake)
+}
+
+#[test]
+fn a_rollback_never_deploys_a_task_definition_that_names_a_tag() {
+    let bake = tagged_in_its_final_bake();
+    let alarm = "rolling back: alarm checkout-5xx went off: 5 % errors";
+    check(bake.clone().breached(), &format!("{alarm} | deploy checkout:2 again | +6s"));
+    // Only the images of before end it, whatever the deployment says.
+    let back = bake.breached().decided().returned(2).later(60);
+    check(back.clone(), &format!("{alarm} |  | +6s"));
+    let done = back.clone().runs_image(1);
+    check(
+        done.clone(),
+        "settling: will be rolled back | put the service's deployment configuration back | +6s",
+    );
+    check(done.own_configuration(), "rolled back |  | never");
+    // The pinned revision is deployed and another image runs: that is for a person, and never called rolled back.
+    let other = back.decided().later(30).own_configuration();
+    check(other.clone(), "failed |  | never");
+    let told = format!("{:?}", other.decide().release.phase);
+    assert!(
+        told.contains("checkout:2 is deployed") && told.contains("container app runs 000000000000"),
+        "{told}"
+    );
+}
+
+#[test]
+fn amazon_ecs_rollback_counts_when_the_images_of_before_run_again() {
+    let why = "rolling back: alarm checkout-5xx went off: 5 % errors";
+    let mut over = Fixture::rolling_back()
+        .status(DeploymentStatus::RollbackSuccessful)
+        .weight(0)
+        .runs(1)
+        .later(30)
+        .own_configuration();
+    check(over.clone(), "rolled back |  | never");
+    // A tag that was resolved again: the copy with the digest is deployed, once the difference has lasted.
+    over.release.progress.stable = Some(names::task_definition(7));
+    let differs = over.clone().runs_image(5);
+    check(differs.clone(), &format!("{why} |  | +6s"));
+    check(differs.clone().decided().later(25), &format!("{why} | deploy checkout:7 again | +6s"));
+    check(differs.decided().later(25).runs_image(1), "rolled back |  | never");
+    // What cannot be seen is neither.
+    over.seen.running = Seen::NotAsked;
+    check(over, &format!("{why} |  | +6s"));
+}
+
+#[test]
+fn promoted_is_only_what_was_seen_to_run() {
+    let promoted = Fixture::settling().own_configuration().later(30);
+    check(promoted.clone(), "promoted |  | never");
+    check(promoted.clone().runs_image(1), "failed |  | never");
+    let mut unseen = promoted.clone();
+    unseen.seen.running = Seen::NotAsked;
+    check(unseen.clone(), "settling: will be promoted |  | +15s");
+    check(unseen.later(1800), "failed |  | never");
+    // No task is wanted, so none runs anything.
+    let mut idle = promoted.runs_image(1);
+    if let Seen::Known(Some(service)) = &mut idle.seen.service {
+        service.desired = 0;
+    }
+    check(idle, "promoted |  | never");
+}
+
+#[test]
+fn what_runs_already_is_what_runs_not_what_is_written() {
+    // The task definition names the tag, and its tasks run build 2 already.
+    check(Fixture::tagged().decided().runs_image(2), "cancelled |  | never");
+    check(Fixture::tagged().decided(), "pin rollback target |  | +0s");
+    // AWS may call the image by the digest of the part that its tasks run.
+    let mut part = Fixture::tagged().decided().runs_image(9);
+    part.seen.stored = [("".to_owned(), Seen::NotAsked)].into();
+    let index = ImageSeen {
+        parts: Seen::Known(vec![ImagePart { digest: names::digest(9), platform: None }]),
+        ..ImageSeen::there(names::digest(2))
+    };
+    part.seen.new_image = Seen::Known(Some(index));
+    check(part, "cancelled |  | never");
+}
+
+/// What preflight says, by code.
+fn findings(fixture: &Fixture) -> Vec<(String, bool)> {
+    let head = fixture.seen.head.as_ref().expect("a row");
+    let (image, intent) = (&fixture.release.image, &fixture.release.intent);
+    let found = match preflight::check(&head.policy, image, intent, &fixture.seen) {
+        Preflight::Pass(_, found) | Preflight::Blocked(found) => found,
+        Preflight::CannotSee(errors) => panic!("{errors:?}"),
+    };
+    found.into_iter().map(|finding| (finding.code, finding.blocking)).collect()
+}
+
+#[track_caller]
+fn finds(fixture: &Fixture, code: &str, blocking: bool) {
+    let found = findings(fixture);
+    assert!(found.contains(&(code.to_owned(), blocking)), "{found:?}");
+}
+
+#[test]
+fn every_image_that_a_rollback_needs_is_proven() {
+    let sidecar = format!("{}/shop/sidecar", names::registry());
+    let with_sidecar = |stored: Seen<Stored>| {
+        let mut fixture = Fixture::preparing();
+        let reference = format!("{sidecar}@{}", names::digest(70));
+        if let Seen::Known(seen) = &mut fixture.seen.task_definition {
+            seen.images.insert(names::sidecar(), reference.clone());
+        }
+        fixture.seen.stored.insert(reference, stored);
+        fixture
+    };
+    let there = ImageSeen::there(names::digest(70));
+    assert_eq!(findings(&with_sidecar(Seen::Known(Stored::There(there.clone())))), []);
+    finds(&with_sidecar(Seen::Known(Stored::Gone)), "old_image_missing", true);
+    let archived = ImageSeen { archived: true, ..there.clone() };
+    finds(&with_sidecar(Seen::Known(Stored::There(archived))), "old_image_archived", true);
+    let expiring = ImageSeen { expiring: true, ..there };
+    finds(&with_sidecar(Seen::Known(Stored::There(expiring))), "old_image_expiring", true);
+    finds(&with_sidecar(Seen::Known(Stored::Elsewhere)), "old_image_unproven", false);
+    // Somebody else's repository that may not be read holds nobody up; what may be seen later is waited for.
+    let error = |kind| PortError::new(kind, "ecr:DescribeImages", "Code", "no");
+    finds(&with_sidecar(Seen::Unknown(error(ErrorKind::Denied))), "old_image_unproven", false);
+    check(with_sidecar(Seen::Unknown(error(ErrorKind::Throttled))), "preflight |  | +15s");
+    // The released container's own has to be seen.
+    let mut own = Fixture::preparing();
+    own.seen.stored.insert(names::image(1).pinned(), Seen::Unknown(error(ErrorKind::Denied)));
+    check(own, "preflight |  | +15s");
+}
+
+#[test]
+fn the_digest_that_runs_is_proven_not_the_one_its_tag_means_by_now() {
+    let mut moved = Fixture::tagged().decided();
+    assert_eq!(findings(&moved), []);
+    moved.seen.stored.insert(names::image(1).pinned(), Seen::Known(Stored::Gone));
+    finds(&moved, "old_image_missing", true);
+    let mut unknown = Fixture::tagged().decided();
+    unknown.seen.running = Seen::Known(RunningSeen::default());
+    finds(&unknown, "running_digest_unknown", true);
+    let mut mixed = Fixture::tagged().decided();
+    let two = vec![names::digest(1), names::digest(8)];
+    mixed.seen.running = Seen::Known(RunningSeen { digests: [(names::container(), two)].into() });
+    finds(&mixed, "running_images_differ", true);
+}
+
+#[test]
+fn other_containers_with_the_same_image_are_told_of() {
+    let mut two = Fixture::preparing();
+    if let Seen::Known(seen) = &mut two.seen.task_definition {
+        seen.images.insert(names::sidecar(), names::image(1).pinned());
+    }
+    finds(&two, "other_containers_stay", false);
 }

@@ -1,5 +1,6 @@
 //! The simulator at work: scenarios by the hundred, and seeds that once broke something.
 
+use tidegate_core::policy::{Shift, Span, Strategy};
 use tidegate_testkit::fakes::Quality;
 use tidegate_testkit::sim::{Scenario, Simulation, run_seeds};
 
@@ -14,6 +15,21 @@ fn a_bad_build_is_rolled_back() {
     let bad = Quality::Bad { from_percent: 10, alarm_after_secs: 20 };
     let report = Simulation::new(Scenario::canary(bad)).run().expect_sound();
     assert_eq!(report.outcomes, ["rolled back"]);
+}
+
+/// The task definition names a tag that the candidate's push has moved, and every task of the old version is gone when the alarm goes
+/// off: only the digest of before is a rollback. The checks look at what serves.
+#[test]
+fn a_rollback_brings_the_image_of_before_though_its_tag_has_moved() {
+    for resolves_each_task in [false, true] {
+        let mut scenario = Scenario::canary(Quality::Bad { from_percent: 100, alarm_after_secs: 20 });
+        scenario.policy.strategy =
+            Strategy { shift: Shift::Rolling, bake: Span::from_secs(120).expect("a span") };
+        scenario.habits.tagged = true;
+        scenario.habits.resolves_each_task = resolves_each_task;
+        let report = Simulation::new(scenario).run().expect_sound();
+        assert_eq!(report.outcomes, ["rolled back"]);
+    }
 }
 
 #[test]

@@ -90,6 +90,16 @@ pub fn image_of(files: &Files, container: &ContainerName) -> Result<Reference, A
     }
 }
 
+/// The images `imagedefinitions.json` names for other containers.
+pub fn other_images(
+    files: &Files,
+    container: &ContainerName,
+) -> Result<BTreeMap<String, String>, ArtifactError> {
+    let Some(bytes) = files.get(IMAGE_DEFINITIONS) else { return Ok(BTreeMap::new()) };
+    let others = definitions(bytes)?.into_iter().filter(|entry| entry.name != container.as_str());
+    Ok(others.map(|entry| (entry.name, entry.image)).collect())
+}
+
 /// The task definition an artifact carries.
 pub fn task_definition(files: &Files) -> Result<Option<Map<String, Value>>, ArtifactError> {
     let Some(bytes) = files.get(TASK_DEFINITION) else { return Ok(None) };
@@ -102,11 +112,15 @@ fn from_detail(bytes: &[u8]) -> Result<Reference, ArtifactError> {
     reference(IMAGE_DETAIL, &detail.image)
 }
 
-fn from_definitions(bytes: &[u8], container: &ContainerName) -> Result<Reference, ArtifactError> {
-    let list: Vec<ImageDefinition> = serde_json::from_slice(bytes).map_err(|error| {
+fn definitions(bytes: &[u8]) -> Result<Vec<ImageDefinition>, ArtifactError> {
+    serde_json::from_slice(bytes).map_err(|error| {
         let problem = decode::clipped(error.to_string());
         ArtifactError::Malformed { file: IMAGE_DEFINITIONS, path: ".".into(), problem }
-    })?;
+    })
+}
+
+fn from_definitions(bytes: &[u8], container: &ContainerName) -> Result<Reference, ArtifactError> {
+    let list = definitions(bytes)?;
     let mut of_it = list.iter().filter(|entry| entry.name == container.as_str());
     match (of_it.next(), of_it.next()) {
         (Some(entry), None) => reference(IMAGE_DEFINITIONS, &entry.image),

@@ -27,6 +27,10 @@ pub(super) struct Fakes {
     pub(super) all_healthy: Mutex<bool>,
     pub(super) alarms: Mutex<HashMap<String, AlarmState>>,
     pub(super) events: Mutex<Vec<ServiceEvent>>,
+    /// What moving tags mean now.
+    pub(super) tags: Mutex<HashMap<String, String>>,
+    /// Versions whose image was deleted.
+    pub(super) deleted: Mutex<HashSet<String>>,
     tasks: Mutex<HashMap<String, (TaskStatus, ImageSpec)>>,
     ports: Mutex<u16>,
 }
@@ -178,10 +182,12 @@ impl TaskLauncher for Fakes {
     }
 }
 
-/// The part after the last colon is the version, and says what is wrong with it.
-fn image(name: &str) -> Result<ImageSpec, AwsError> {
-    let version = name.rsplit(':').next().unwrap();
-    if version.contains("missing") {
+/// The part after the last colon is the version, or a tag that means one, and says what is wrong with it.
+fn image(fakes: &Fakes, name: &str) -> Result<ImageSpec, AwsError> {
+    let written = name.rsplit(':').next().unwrap();
+    let meant = fakes.tags.lock().unwrap().get(written).cloned();
+    let version = written.strip_prefix("digest-of-").unwrap_or(meant.as_deref().unwrap_or(written));
+    if version.contains("missing") || fakes.deleted.lock().unwrap().contains(version) {
         return Err(AwsError::new("CannotPullContainerError", format!("{name}: not found")));
     }
     Ok(ImageSpec {
@@ -196,13 +202,13 @@ fn image(name: &str) -> Result<ImageSpec, AwsError> {
 
 impl ImagePulls for Arc<Fakes> {
     fn pull(&self, _ticket: &str, name: &str) -> Option<Result<ImageSpec, AwsError>> {
-        Some(image(name))
+        Some(image(self, name))
     }
 }
 
 #[async_trait::async_trait]
 impl Images for Fakes {
     async fn resolve(&self, name: &str) -> Result<ImageSpec, AwsError> {
-        image(name)
+        image(self, name)
     }
 }

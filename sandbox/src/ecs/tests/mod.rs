@@ -3,6 +3,7 @@
 mod api;
 mod configuration;
 mod fakes;
+mod images;
 mod processes;
 mod rollback;
 mod strategies;

@@ -190,6 +190,7 @@ pub(super) fn build_of(release: &Release) -> Option<String> {
     match release.stage()? {
         Stage::Verify { .. } => release.progress.builds.get(stage).cloned(),
         Stage::Preflight
+        | Stage::PinRollbackTarget
         | Stage::RegisterTaskDefinition
         | Stage::StartDeployment
         | Stage::Shift { .. }

@@ -8,16 +8,20 @@ mod settle;
 mod start;
 mod turn;
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::effect::Effect;
 use crate::history::Entry;
-use crate::observation::{Needs, Observation, ServiceHead};
+use crate::ids::{ContainerName, Digest};
+use crate::observation::{Needs, Observation, Seen, ServiceHead};
 use crate::plan::{Plan, Stage};
 use crate::policy::{Percent, Policy};
 use crate::ports::Commit;
 use crate::ports::{HeadWrite, ReleaseWrite};
 use crate::release::{Phase, Release};
+use crate::running::{Comparison, DerivedRevision, compare};
 
 use turn::Turn;
 
@@ -93,7 +97,7 @@ pub fn needs(release: &Release, policy: Option<&Policy>) -> Needs {
         },
         Phase::Running { .. } => Needs {
             service: true,
-            candidate: release.stage() == Some(&Stage::RegisterTaskDefinition),
+            revision: revision(release),
             deployments_since: since,
             alarms: release.plan.as_ref().map(|plan| plan.alarms.clone()).unwrap_or_default(),
             weights: true,
@@ -101,12 +105,54 @@ pub fn needs(release: &Release, policy: Option<&Policy>) -> Needs {
             build: gates::build_of(release),
             ..Needs::default()
         },
-        Phase::RollingBack { .. } => {
-            Needs { service: true, deployments_since: since, weights: true, ..Needs::default() }
+        Phase::RollingBack { .. } | Phase::Settling { .. } => Needs {
+            service: true,
+            // What was never changed runs as it did.
+            running: release.progress.asked_at.is_some(),
+            deployments_since: since,
+            weights: true,
+            ..Needs::default()
+        },
+    }
+}
+
+/// The revision that is registered in the current stage.
+fn revision(release: &Release) -> Option<DerivedRevision> {
+    let plan = release.plan.as_ref()?;
+    match release.stage()? {
+        Stage::PinRollbackTarget => plan.way_back.pinned(),
+        Stage::RegisterTaskDefinition => Some(plan.candidate.clone()),
+        Stage::Preflight
+        | Stage::StartDeployment
+        | Stage::Shift { .. }
+        | Stage::Bake { .. }
+        | Stage::Approve { .. }
+        | Stage::Freeze
+        | Stage::Scan
+        | Stage::Verify { .. }
+        | Stage::RollOut
+        | Stage::Promote
+        | Stage::PutBack => None,
+    }
+}
+
+/// What the images that run are, compared with those that should. Nothing runs that could be compared when no task is wanted, and
+/// what was never changed is as it was.
+fn compared(
+    release: &Release,
+    seen: &Observation,
+    expected: &BTreeMap<ContainerName, Vec<Digest>>,
+) -> Comparison {
+    let idle = matches!(seen.service.known(), Some(Some(service)) if service.desired == 0);
+    if idle || release.progress.asked_at.is_none() {
+        return Comparison::Same;
+    }
+    match &seen.running {
+        Seen::Known(running) => compare(expected, running),
+        Seen::Unknown(error) => {
+            Comparison::Unknown(format!("the images that run could not be seen: {error}"))
         }
-        Phase::Settling { .. } => {
-            Needs { service: true, deployments_since: since, weights: true, ..Needs::default() }
-        }
+        Seen::NotAsked => Comparison::Unknown("the images that run have not been looked at yet".into()),
     }
 }
 

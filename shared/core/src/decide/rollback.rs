@@ -2,18 +2,19 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{CLOCK_SKEW, Decision, LOOK_SOON, drift, measured, settle, turn::Turn};
+use super::{CLOCK_SKEW, Decision, LOOK_SOON, compared, drift, measured, settle, turn::Turn};
 use crate::effect::{Effect, RETRY_AFTER};
 use crate::history::Actor;
 use crate::observation::{DeploymentSeen, DeploymentStatus};
 use crate::plan::Plan;
 use crate::policy::Percent;
 use crate::release::{Cause, Outcome, Phase};
+use crate::running::Comparison;
 
 /// How long the way back may take before a person is called. A Network Load Balancer alone adds ten minutes to a shift.
 const LIMIT: SignedDuration = SignedDuration::from_hours(2);
 /// How long the service may still show what a deployment that was rolled back has undone: reads lag behind, each by itself.
-const LAG: SignedDuration = SignedDuration::from_secs(20);
+pub(super) const LAG: SignedDuration = SignedDuration::from_secs(20);
 /// How long a refused rollback is tried again before a person is called.
 const REFUSED_LIMIT: SignedDuration = SignedDuration::from_mins(15);
 
@@ -35,6 +36,7 @@ pub(super) fn begin(mut turn: Turn<'_>, cause: Cause, stage: Option<usize>) -> D
         returning: None,
         returning_at: None,
         over_at: None,
+        differs_since: None,
     });
     rolling_back(turn)
 }
@@ -59,7 +61,7 @@ pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
     if let Some(foreign) = turn.foreign_deployment()
         && let Some(ours) = turn.our_deployment()
         && ours.status.is_over()
-        && foreign.task_definition.as_ref() != Some(&plan.way_back.task_definition)
+        && !foreign.task_definition.as_ref().is_some_and(|arn| turn.next.is_stable(arn))
     {
         let detail =
             format!("deployment {} took over while this release was being rolled back", foreign.arn.short());
@@ -138,28 +140,34 @@ fn after(
         return turn.wait(RETRY_AFTER, "the service could not be seen");
     };
     let over_at = mark_over(&mut turn);
-    let runs_old = service.task_definition == plan.way_back.task_definition;
+    let runs_old = turn.next.is_stable(&service.task_definition);
     let weights_old = drift(plan, turn.seen, Percent::NONE).is_none() && turn.seen.weights.error().is_none();
     let returning = turn.seen.deployments.known().and_then(|seen| {
         seen.iter().find(|deployment| {
             deployment.created_at >= since.saturating_sub(CLOCK_SKEW).unwrap_or(since)
-                && deployment.task_definition.as_ref() == Some(&plan.way_back.task_definition)
+                && deployment.task_definition.as_ref() == turn.next.rollback_revision()
         })
     });
     if let Some(returning) = returning {
         return follow_return(turn, plan, returning, cause);
     }
+    let status = format!("deployment {} is {}", ours.arn.short(), ours.status.as_str());
+    let nothing_left = format!("{status}, so Amazon ECS has nothing to roll back");
     if returning_at(&turn).is_some() {
-        return return_to(turn, plan, ours);
+        return return_to(turn, plan, nothing_left);
     }
     if runs_old && weights_old && ours.status != DeploymentStatus::RollbackFailed {
-        turn.saw(format!(
-            "{} runs again, deployment {} is {}",
-            service.task_definition.short(),
-            ours.arn.short(),
-            ours.status.as_str()
-        ));
-        return settle::begin(turn, outcome(cause, true));
+        return match images_of_before(&mut turn, plan) {
+            Images::Again => {
+                turn.saw(format!("{} runs again, {status}", service.task_definition.short()));
+                settle::begin(turn, outcome(cause, true))
+            }
+            Images::NotYet(why) => turn.wait(RETRY_AFTER, why),
+            // A tag means another image now than it did, and Amazon ECS asked it again.
+            Images::Others(detail) => {
+                return_to(turn, plan, format!("Amazon ECS has rolled back, but {detail}"))
+            }
+        };
     }
     if ours.status == DeploymentStatus::RollbackSuccessful {
         if runs_old {
@@ -169,7 +177,34 @@ fn after(
             return turn.wait(RETRY_AFTER, "the service does not show the old task definition yet");
         }
     }
-    return_to(turn, plan, ours)
+    return_to(turn, plan, nothing_left)
+}
+
+/// Whether the images that ran before the release run again.
+enum Images {
+    /// They do.
+    Again,
+    /// That cannot be said yet.
+    NotYet(String),
+    /// Others do.
+    Others(String),
+}
+
+/// Reads lag behind, so a difference counts once it has lasted.
+fn images_of_before(turn: &mut Turn<'_>, plan: &Plan) -> Images {
+    let at = turn.seen.at;
+    let Phase::RollingBack { differs_since, .. } = &mut turn.next.phase else { return Images::Again };
+    match compared(turn.old, turn.seen, &plan.way_back.digests()) {
+        Comparison::Same => {
+            *differs_since = None;
+            Images::Again
+        }
+        Comparison::Unknown(why) => Images::NotYet(why),
+        Comparison::Differs(detail) => {
+            let since = *differs_since.get_or_insert(at);
+            if at.duration_since(since) < LAG { Images::NotYet(detail) } else { Images::Others(detail) }
+        }
+    }
 }
 
 /// Since when the release's own deployment is seen to be over.
@@ -197,28 +232,23 @@ fn returning_at(turn: &Turn<'_>) -> Option<Timestamp> {
 }
 
 /// Deploys what ran before, once; again only when nothing is seen of it for a while.
-fn return_to(mut turn: Turn<'_>, plan: &Plan, ours: &DeploymentSeen) -> Decision {
+fn return_to(mut turn: Turn<'_>, plan: &Plan, why: String) -> Decision {
     let now = turn.now;
+    let revision = turn.next.rollback_revision().unwrap_or(&plan.way_back.task_definition).clone();
     let first = returning_at(&turn).is_none();
     if first || due(&turn, RETRY_AFTER * 3) {
         turn.act(Effect::ReturnTo {
             target: plan.target.clone(),
-            task_definition: plan.way_back.task_definition.clone(),
+            task_definition: revision.clone(),
             configuration: plan.way_back.configuration.clone(),
         });
     }
     if first {
-        if let Phase::RollingBack { returning_at, .. } = &mut turn.next.phase {
+        if let Phase::RollingBack { returning_at, differs_since, .. } = &mut turn.next.phase {
             *returning_at = Some(now);
+            *differs_since = None;
         }
-        turn.tell(
-            format!("deploying {} again", plan.way_back.task_definition.short()),
-            format!(
-                "deployment {} is {}, so Amazon ECS has nothing to roll back",
-                ours.arn.short(),
-                ours.status.as_str()
-            ),
-        );
+        turn.tell(format!("deploying {} again", revision.short()), why);
     }
     turn.wait(RETRY_AFTER, "what ran before is being deployed again")
 }
@@ -231,7 +261,15 @@ fn follow_return(mut turn: Turn<'_>, plan: &Plan, returning: &DeploymentSeen, ca
     match &returning.status {
         // With early success criteria it is called successful while tasks of the candidate still serve traffic.
         DeploymentStatus::Successful => match turn.seen.service.known() {
-            Some(Some(service)) if service.is_all_replaced() => settle::begin(turn, outcome(cause, true)),
+            Some(Some(service)) if service.is_all_replaced() => match images_of_before(&mut turn, plan) {
+                Images::Again => settle::begin(turn, outcome(cause, true)),
+                Images::NotYet(why) => turn.wait(RETRY_AFTER, why),
+                Images::Others(detail) => {
+                    let needs = settle::other_images(turn.next.rollback_revision(), &detail, plan);
+                    turn.tell("the rollback ended with other images", needs.clone());
+                    settle::begin(turn, Outcome::Failed { cause: cause.clone(), needs })
+                }
+            },
             Some(_) | None => turn.wait(LOOK_SOON, "Amazon ECS replaces the last tasks of the new version"),
         },
         DeploymentStatus::Stopped
@@ -248,9 +286,9 @@ fn follow_return(mut turn: Turn<'_>, plan: &Plan, returning: &DeploymentSeen, ca
 
 fn give_up(mut turn: Turn<'_>, plan: &Plan, cause: &Cause) -> Decision {
     let refusals: Vec<String> = turn.seen.refused.iter().map(|refusal| refusal.error.to_string()).collect();
+    let revision = turn.next.rollback_revision().unwrap_or(&plan.way_back.task_definition).short();
     let mut needs = format!(
-        "deploy task definition {} to {} by hand and see that the load balancer sends all traffic to it",
-        plan.way_back.task_definition.short(),
+        "deploy task definition {revision} to {} by hand and see that the load balancer sends all traffic to it",
         plan.target
     );
     if !refusals.is_empty() {
@@ -293,6 +331,7 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
         | Cause::Preflight { .. }
         | Cause::Rejected { .. }
         | Cause::Gate { .. }
-        | Cause::Interference { .. } => Outcome::RolledBack { cause: cause.clone() },
+        | Cause::Interference { .. }
+        | Cause::Images { .. } => Outcome::RolledBack { cause: cause.clone() },
     }
 }

@@ -13,6 +13,7 @@ use crate::observation::{AlarmState, DeploymentSeen, DeploymentStatus, HookSeen,
 use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
 use crate::release::{Cause, Outcome, Phase, Request, Step};
+use crate::running::DerivedRevision;
 
 /// A deployment that was asked for shows up within this time; asking again earlier could start a second one.
 const START_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(20);
@@ -46,7 +47,11 @@ pub(super) fn running(
     }
     match current {
         Stage::Preflight => advance(turn, plan, stage, "preflight has passed"),
-        Stage::RegisterTaskDefinition => register(turn, plan, stage, step),
+        Stage::PinRollbackTarget => match plan.way_back.pinned() {
+            Some(revision) => register(turn, plan, stage, step, &revision),
+            None => advance(turn, plan, stage, "the running task definition names every image by digest"),
+        },
+        Stage::RegisterTaskDefinition => register(turn, plan, stage, step, &plan.candidate),
         Stage::StartDeployment => start(turn, plan, stage, step),
         Stage::Shift { percent } => shift(turn, plan, stage, since, step, *percent),
         Stage::Bake { percent, secs } => bake(turn, plan, stage, since, *percent, *secs),
@@ -164,6 +169,7 @@ pub(super) fn advance(mut turn: Turn<'_>, plan: &Plan, stage: usize, why: impl I
                     turn.wait(delay, text)
                 }
                 Stage::Preflight
+                | Stage::PinRollbackTarget
                 | Stage::RegisterTaskDefinition
                 | Stage::StartDeployment
                 | Stage::Shift { .. }
@@ -188,19 +194,30 @@ fn due(step: &Step, now: Timestamp, retry_after: SignedDuration) -> bool {
     }
 }
 
-fn register(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision {
-    match turn.seen.candidate.known() {
+/// Ensures that a revision is registered, and remembers what it is for.
+fn register(
+    mut turn: Turn<'_>,
+    plan: &Plan,
+    stage: usize,
+    step: &Step,
+    revision: &DerivedRevision,
+) -> Decision {
+    match turn.seen.revision.known() {
         Some(Some(arn)) => {
-            turn.next.progress.task_definition = Some(arn.clone());
-            turn.saw(format!("{} carries {}", arn.short(), plan.image.digest));
+            turn.saw(format!("{} is {revision}", arn.short()));
+            let progress = &mut turn.next.progress;
+            let kept = if plan.stages[stage] == Stage::PinRollbackTarget {
+                &mut progress.stable
+            } else {
+                &mut progress.task_definition
+            };
+            *kept = Some(arn.clone());
             advance(turn, plan, stage, "the task definition is registered")
         }
         Some(None) if due(step, turn.now, RETRY_AFTER) => {
             turn.act(Effect::RegisterTaskDefinition {
                 release: turn.old.id.clone(),
-                from: plan.way_back.task_definition.clone(),
-                container: plan.container.clone(),
-                image: plan.image.clone(),
+                revision: revision.clone(),
             });
             let now = turn.now;
             turn.step(Step::Acted { at: now });
@@ -218,7 +235,7 @@ fn note_error(turn: &mut Turn<'_>) {
     let seen = turn.seen;
     for error in [
         seen.service.error(),
-        seen.candidate.error(),
+        seen.revision.error(),
         seen.deployments.error(),
         seen.alarms.error(),
         seen.weights.error(),
@@ -275,6 +292,7 @@ fn start(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision
         return turn.wait(RETRY_AFTER, "the deployment is being started");
     }
     let configuration = plan.configuration.clone();
+    turn.next.progress.asked_at.get_or_insert(turn.now);
     turn.act(Effect::StartDeployment { target: plan.target.clone(), task_definition, configuration });
     let now = turn.now;
     turn.step(Step::Acted { at: now });

@@ -1,13 +1,17 @@
 //! The end: the service's own configuration is put back, stale performers are waited out, and only what is then seen counts.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Decision, LOOK_SOON, rollback, turn::Turn};
+use super::{Decision, LOOK_SOON, compared, rollback, turn::Turn};
 use crate::configuration::{self, PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
 use crate::effect::{Effect, RETRY_AFTER, SETTLE};
+use crate::ids::{ContainerName, TaskDefinitionArn};
 use crate::observation::{DeploymentSeen, Promoted, Quarantined, ServiceHead, ServiceSeen};
 use crate::plan::Plan;
-use crate::release::{Cause, Intent, Outcome, Phase, Request};
+use crate::release::{Cause, Intent, Outcome, Phase, Release, Request};
+use crate::running::{Comparison, pinned};
 
 /// How long settling may take before a person is called.
 const LIMIT: SignedDuration = SignedDuration::from_mins(30);
@@ -52,6 +56,10 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
     {
         return rollback::begin(turn, cause, None);
     }
+    if turn.next.progress.asked_at.is_none() {
+        // Nothing of the service was changed: whatever it is by now is not ours to put back.
+        return wait_out(turn, plan, since, outcome, restored_at);
+    }
     let gives_way = matches!(&outcome, Outcome::Failed { cause: Cause::Interference { .. }, .. });
     if outcome != Outcome::Promoted
         && !gives_way
@@ -66,10 +74,12 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
         return past_limit(turn, since, outcome, restored_at, "the service could not be seen");
     };
     // After a way back, a deployment of what ran before is the way back, or does the same.
-    let back = Some(&plan.way_back.task_definition);
-    let foreign = turn.foreign_deployment().filter(|foreign| {
-        gives_way || outcome == Outcome::Promoted || foreign.task_definition.as_ref() != back
-    });
+    let is_back = |foreign: &DeploymentSeen| {
+        foreign.task_definition.as_ref().is_some_and(|arn| turn.next.is_stable(arn))
+    };
+    let foreign = turn
+        .foreign_deployment()
+        .filter(|foreign| gives_way || outcome == Outcome::Promoted || !is_back(foreign));
     if gives_way
         && foreign.is_none()
         && let Some(ours) = turn.our_deployment()
@@ -97,13 +107,13 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
             turn.note(
                 "the other deployment brought its own deployment configuration, which is left as it is",
             );
-            return wait_out(turn, outcome, restored_at);
+            return wait_out(turn, plan, since, outcome, restored_at);
         }
     }
     if !configuration::is_set(&plan.way_back.configuration, &service.deployment_configuration) {
         return put_back(turn, plan, service, since, outcome, restored_at);
     }
-    wait_out(turn, outcome, restored_at)
+    wait_out(turn, plan, since, outcome, restored_at)
 }
 
 /// A person's word still counts while a promoted release settles. A newer release only waits: its turn comes next.
@@ -188,14 +198,81 @@ fn put_back(
 }
 
 /// Ends once a stale performer can no longer act and what is seen was seen after that.
-fn wait_out(turn: Turn<'_>, outcome: Outcome, restored_at: Option<Timestamp>) -> Decision {
+fn wait_out(
+    turn: Turn<'_>,
+    plan: &Plan,
+    since: Timestamp,
+    outcome: Outcome,
+    restored_at: Option<Timestamp>,
+) -> Decision {
     let safe = turn.next.acted_at.map(|at| at.saturating_add(SETTLE).unwrap_or(at));
     match safe {
         Some(safe) if turn.seen.at < safe => {
             turn.wait_until(safe, "a stalled performer of an earlier decision is waited out")
         }
-        Some(_) | None => end(turn, outcome, restored_at),
+        Some(_) | None => last_look(turn, plan, since, outcome, restored_at),
     }
+}
+
+/// What a release ends as is what was seen to run, image by image.
+fn last_look(
+    mut turn: Turn<'_>,
+    plan: &Plan,
+    since: Timestamp,
+    outcome: Outcome,
+    restored_at: Option<Timestamp>,
+) -> Decision {
+    let expected = match &outcome {
+        Outcome::Promoted => plan.expected(),
+        Outcome::RolledBack { .. } | Outcome::Superseded { .. } | Outcome::Cancelled { .. } => {
+            plan.way_back.digests()
+        }
+        // A person looks anyway.
+        Outcome::Failed { .. } => return end(turn, outcome, restored_at),
+    };
+    let detail = match compared(turn.old, turn.seen, &expected) {
+        Comparison::Same => return end(turn, outcome, restored_at),
+        Comparison::Unknown(why) if turn.now.duration_since(since) < LIMIT => {
+            return turn.wait(LOOK_SOON, why);
+        }
+        Comparison::Differs(detail) if turn.seen.at.duration_since(since) < rollback::LAG => {
+            return turn.wait(RETRY_AFTER, detail);
+        }
+        Comparison::Unknown(detail) | Comparison::Differs(detail) => detail,
+    };
+    if outcome != Outcome::Promoted && can_be_pinned(&turn, plan) {
+        turn.saw(detail.clone());
+        return rollback::begin(turn, back_to_cause(outcome, detail), None);
+    }
+    let runs = turn.seen.service.known().and_then(Option::as_ref).map(|service| &service.task_definition);
+    let needs = other_images(runs, &detail, plan);
+    turn.tell("ended: failed", needs.clone());
+    let cause = match outcome {
+        Outcome::RolledBack { cause } | Outcome::Failed { cause, .. } => cause,
+        Outcome::Promoted | Outcome::Superseded { .. } | Outcome::Cancelled { .. } => {
+            Cause::Images { detail }
+        }
+    };
+    end(turn, Outcome::Failed { cause, needs }, restored_at)
+}
+
+/// Whether the pinned revision is there and does not run yet, so that deploying it brings the images of before.
+fn can_be_pinned(turn: &Turn<'_>, plan: &Plan) -> bool {
+    let runs = turn.seen.service.known().and_then(Option::as_ref).map(|service| &service.task_definition);
+    let pinned = turn.next.progress.stable.as_ref();
+    plan.way_back.pinned().is_some()
+        && turn.next.progress.deployment.is_some()
+        && pinned.is_some()
+        && runs != pinned
+}
+
+/// What a person has to know and do when other images run than should.
+pub(super) fn other_images(runs: Option<&TaskDefinitionArn>, detail: &str, plan: &Plan) -> String {
+    let runs = runs.map_or("the service", |arn| arn.short());
+    format!(
+        "{runs} is deployed to {}, and {detail}: see who or what changed it, and deploy the image that is meant by its digest",
+        plan.target
+    )
 }
 
 fn past_limit(
@@ -257,6 +334,7 @@ fn remember(head: &mut ServiceHead, turn: &Turn<'_>, outcome: &Outcome) {
                     release: release.id.clone(),
                     image: release.image.clone(),
                     task_definition,
+                    images: release.plan.as_ref().map(|plan| ran(plan, release, turn)).unwrap_or_default(),
                     at: turn.now,
                 };
                 head.promoted.insert(0, promoted);
@@ -285,6 +363,19 @@ fn remember(head: &mut ServiceHead, turn: &Turn<'_>, outcome: &Outcome) {
     }
 }
 
+/// The images a promoted release runs, by digest where that is known: those that were deployed so, and those that were seen.
+fn ran(plan: &Plan, release: &Release, turn: &Turn<'_>) -> BTreeMap<ContainerName, String> {
+    let mut images = plan.candidate.images.clone();
+    if let (Intent::Deploy, Some(running)) = (&release.intent, turn.seen.running.known()) {
+        for (container, before) in &plan.way_back.images {
+            if let Some(digest) = running.of(container).first() {
+                images.entry(container.clone()).or_insert_with(|| pinned(&before.reference, digest));
+            }
+        }
+    }
+    images
+}
+
 /// Whether a failure for this cause is one of what was released, rather than of how or where.
 fn speaks_against_image(cause: &Cause) -> bool {
     match cause {
@@ -299,6 +390,7 @@ fn speaks_against_image(cause: &Cause) -> bool {
         | Cause::TimedOut { .. }
         | Cause::Weights { .. }
         | Cause::Preflight { .. }
-        | Cause::Interference { .. } => false,
+        | Cause::Interference { .. }
+        | Cause::Images { .. } => false,
     }
 }

@@ -70,8 +70,8 @@ pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
             let asked = plan::Asked { intent: &old.intent, bypass_freeze: old.bypass_freeze.as_deref() };
             let plan = plan::compile(&head.policy, &old.target, &old.image, asked, ground, turn.now);
             turn.next.progress.task_definition = match &old.intent {
-                Intent::Deploy => None,
-                Intent::Return { task_definition, .. } => Some(task_definition.clone()),
+                Intent::Return { task_definition, .. } if !plan.registers() => Some(task_definition.clone()),
+                Intent::Deploy | Intent::Return { .. } => None,
             };
             let now = turn.now;
             turn.tell(

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::history::Actor;
-use tidegate_core::ids::{AccountId, Region, ServiceName};
+use tidegate_core::ids::{AccountId, ContainerName, Region, ServiceName};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::ports::{BuildMade, ErrorKind, PortError, Watched};
 use tidegate_core::reference::Reference;
@@ -193,6 +193,23 @@ fn delivery(build: &str, status: &str) -> String {
     format!("build/{build}/{status}")
 }
 
+/// Other containers that the artifact gives an image of the same repository: releasing the one alone would follow it half. What runs in
+/// them is not looked at here, nor what images of other repositories are meant for.
+fn half_followed(files: &artifact::Files, container: &ContainerName, image: &Reference) -> Option<String> {
+    let others = artifact::other_images(files, container).ok()?;
+    let of_it =
+        |text: &String| Reference::parse(text).is_ok_and(|other| other.repository == image.repository);
+    let names: Vec<&str> =
+        others.iter().filter(|(_, text)| of_it(text)).map(|(name, _)| name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "imagedefinitions.json names an image of the same repository for {} too, and a release carries that of container {container} \
+             only: deploy the others first and leave their entries out, or export the image as a variable",
+            names.join(" and ")
+        )
+    })
+}
+
 /// The image a build made: its exported variable, else what its artifacts name. What nobody can mend by waiting is a reason.
 async fn image_of(
     sources: Sources<'_>,
@@ -209,7 +226,10 @@ async fn image_of(
     for at in &made.artifacts {
         match sources.artifacts.files(at, artifact::FILES).await {
             Ok(files) => match artifact::image_of(&files, container) {
-                Ok(image) => return Ok(Ok(image)),
+                Ok(image) => match half_followed(&files, container, &image) {
+                    None => return Ok(Ok(image)),
+                    Some(problem) => problems.push(format!("{at}: {problem}")),
+                },
                 Err(error) => problems.push(format!("{at}: {error}")),
             },
             Err(error) if matches!(error.kind, ErrorKind::Invalid | ErrorKind::NotFound) => {

@@ -20,7 +20,7 @@ use tidegate_wire::pipeline_job::PipelineJob;
 use tidegate_wire::request::ActionParameters;
 use tidegate_wire::task_definition;
 
-use super::{PIPELINE, Taken, Wanted, WayInError};
+use super::{PIPELINE, Taken, Wanted, WayInError, others};
 use crate::world::Home;
 
 /// CodePipeline ends a Lambda action after 24 hours; it is better told before.
@@ -188,11 +188,24 @@ impl Home {
         let files = artifact_files(ports, job).await?;
         let container = &policy.to.ecs.container;
         let image = artifact::image_of(&files, container).map_err(configuration)?;
-        if let Some(file) = artifact::task_definition(&files).map_err(configuration)? {
-            let target = policy.target(&self.account, &self.region);
-            let running = ports.definitions.current(&target).await?;
-            let running =
-                running.ok_or_else(|| configuration(format!("there is no ECS service {target}")))?;
+        let others = artifact::other_images(&files, container).map_err(configuration)?;
+        let file = artifact::task_definition(&files).map_err(configuration)?;
+        if others.is_empty() && file.is_none() {
+            return Ok(image);
+        }
+        let target = policy.target(&self.account, &self.region);
+        let running = ports.definitions.current(&target).await?;
+        let running = running.ok_or_else(|| configuration(format!("there is no ECS service {target}")))?;
+        let differing = others::differing(ports.images, &others, &others::images_in(&running)).await?;
+        if !differing.is_empty() {
+            return Err(configuration(format!(
+                "imagedefinitions.json asks for more than the image of container {container}: {}; a release carries one container's image \
+                 only, so deploy the others first, or leave their entries out of the file",
+                differing.join(", ")
+            )));
+        }
+        if let Some(file) = file {
+            let file = others::written_alike(ports.images, file, &running, container).await?;
             let differences = task_definition::differences(&file, &running, container);
             if !differences.is_empty() {
                 return Err(configuration(format!(

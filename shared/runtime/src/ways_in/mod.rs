@@ -6,6 +6,7 @@ pub mod approvals;
 pub mod builds;
 pub mod jobs;
 pub mod manifests;
+mod others;
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::admission::{self, Admission};

@@ -99,6 +99,7 @@ async fn a_release_that_is_turned_back_is_a_rejection() {
                 returning: None,
                 returning_at: None,
                 over_at: None,
+                differs_since: None,
             };
         })
         .await;

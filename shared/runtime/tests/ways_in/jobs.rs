@@ -192,6 +192,66 @@ async fn a_task_definition_in_the_artifact_is_followed_or_refused_and_never_drop
     }
 }
 
+/// What comes of an artifact that names `app` and `other`, while `other` runs this.
+async fn with_other(wanted: &str, runs: &str) -> (Bench, JobAnswer) {
+    let mut bench = Bench::new().await;
+    bench.definition =
+        json!({"containerDefinitions": [{"name": "app", "image": "old"}, {"name": "other", "image": runs}]});
+    let file =
+        json!([{"name": "app", "imageUri": "shop/checkout:main-4"}, {"name": "other", "imageUri": wanted}]);
+    bench.bucket.artifact("a", &[("imagedefinitions.json", &file.to_string())]);
+    let answer = run(&bench, &job("j-1", r#"{"service":"checkout"}"#, Some("a"), None)).await;
+    (bench, answer)
+}
+
+#[tokio::test]
+async fn an_artifact_that_asks_for_another_image_of_another_container_is_refused_and_names_it() {
+    let registry = names::registry();
+    let at = |digest: u32| format!("{registry}/shop/checkout@{}", names::digest(digest));
+    let tagged = |tag: u32| format!("{registry}/shop/checkout:main-{tag}");
+    for (wanted, runs) in [
+        ("envoy:2", "envoy:1".to_owned()),
+        ("envoy:2", format!("envoy@{}", names::digest(1))),
+        (&at(4), at(3)),
+        // A tag is what it means.
+        (&tagged(4), at(3)),
+        (&tagged(4), tagged(3)),
+    ] {
+        let (bench, answer) = with_other(wanted, &runs).await;
+        let (kind, message) = failure(&answer);
+        assert_eq!(kind, JobFailure::Configuration);
+        let named = format!("container other is to run {wanted} and runs {runs}");
+        assert!(message.contains(&named) && bench.releases().is_empty(), "{message}");
+    }
+    for (wanted, runs) in
+        [("envoy:1", "envoy:1".to_owned()), (&at(3), at(3)), (&tagged(3), at(3)), (&tagged(3), tagged(3))]
+    {
+        let (bench, answer) = with_other(wanted, &runs).await;
+        token(&answer);
+        assert_eq!(bench.releases()[0].image, names::image(4), "{wanted} is {runs}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_definition_whose_other_images_mean_what_runs_changes_nothing() {
+    let registry = names::registry();
+    let definition = |other: &str| json!({"family": "checkout", "containerDefinitions": [{"name": "app", "image": "<IMAGE1_NAME>"}, {"name": "other", "image": other}]});
+    let detail = r#"{"ImageURI":"shop/checkout:main-4"}"#;
+    for (tag, taken) in [(3, true), (4, false)] {
+        let mut bench = Bench::new().await;
+        // As Tidegate registers it: by digest.
+        bench.definition = definition(&format!("{registry}/shop/checkout@{}", names::digest(3)));
+        let file = definition(&format!("{registry}/shop/checkout:main-{tag}")).to_string();
+        bench.bucket.artifact("a", &[("imageDetail.json", detail), ("taskdef.json", &file)]);
+        let answer = run(&bench, &job("j-1", r#"{"service":"checkout"}"#, Some("a"), None)).await;
+        if taken {
+            token(&answer);
+        } else {
+            assert!(failure(&answer).1.contains("containerDefinitions[other].image"), "{answer:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_may_pass_by_itself_is_tried_again_and_at_last_given_up() {
     let bench = Bench::new().await;
@@ -248,6 +308,7 @@ async fn a_quarantined_image_fails_the_action_and_one_that_runs_succeeds_at_once
         release: id.clone(),
         image: names::image(3),
         task_definition: names::task_definition(2),
+        images: Default::default(),
         at: bench.now(),
     }];
     next.quarantine.insert(

@@ -5,7 +5,7 @@
 //! API references of `ContinueServiceDeployment` and `StopServiceDeployment`. Where the documentation is silent, the habit that is
 //! harder for its user is modelled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -15,11 +15,12 @@ use tidegate_core::ids::{
     AlarmName, ContainerName, DeploymentArn, Digest, HookId, Image, Tag, TargetGroupArn, TaskDefinitionArn,
 };
 use tidegate_core::observation::{
-    AlarmSeen, AlarmState, DeploymentSeen, DeploymentStatus, HookSeen, LoadBalancerSeen, RuleSeen,
-    ServiceSeen, TaskDefinitionSeen,
+    AlarmSeen, AlarmState, DeploymentSeen, DeploymentStatus, HookSeen, ImageSeen, LoadBalancerSeen, RuleSeen,
+    ServiceSeen, Stored, TaskDefinitionSeen,
 };
 use tidegate_core::policy::Percent;
 use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::running::{DerivedRevision, RunningSeen, digest_of};
 
 use crate::names;
 
@@ -29,6 +30,8 @@ const SHIFT: &str = "PRODUCTION_TRAFFIC_SHIFT";
 const AFTER_SHIFT: &str = "POST_PRODUCTION_TRAFFIC_SHIFT";
 const BAKE: &str = "BAKE_TIME";
 const CLEAN_UP: &str = "CLEAN_UP";
+/// The tag that every push moves.
+const LATEST: &str = "latest";
 
 /// What an image does once it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +81,10 @@ pub struct EcsHabits {
     pub names_old_early: bool,
     /// Whether a block of the deployment configuration stays when the strategy it belongs to is changed.
     pub keeps_stale_blocks: bool,
+    /// Whether the first task definition names `latest`, which is moved by every push, rather than a digest.
+    pub tagged: bool,
+    /// Whether a tag is resolved for every task (`versionConsistency` is `disabled`), rather than once for a deployment.
+    pub resolves_each_task: bool,
 }
 
 impl Default for EcsHabits {
@@ -92,6 +99,8 @@ impl Default for EcsHabits {
             alarm_recovery: (60_000, 60_000),
             names_old_early: false,
             keeps_stale_blocks: true,
+            tagged: false,
+            resolves_each_task: false,
         }
     }
 }
@@ -159,6 +168,8 @@ struct Fleet {
     /// Its share of its group's traffic.
     portion: u32,
     healthy: bool,
+    /// What its tasks pulled.
+    digests: BTreeMap<ContainerName, Digest>,
 }
 
 #[derive(Debug, Clone)]
@@ -176,6 +187,8 @@ pub struct ServiceState {
     pub configuration: Value,
     /// What share of the traffic each task definition serves, percent.
     pub shares: BTreeMap<TaskDefinitionArn, u32>,
+    /// What share of the traffic each image of the released container serves, percent.
+    pub serving: BTreeMap<Digest, u32>,
     /// The deployment under way.
     pub under_way: Option<DeploymentArn>,
 }
@@ -193,6 +206,8 @@ pub struct Scene {
     registered: BTreeMap<TaskDefinitionArn, Registered>,
     alarms: BTreeMap<AlarmName, AlarmSeen>,
     images: Vec<(Tag, Digest, Timestamp)>,
+    /// Images that were deleted from the registry.
+    deleted: BTreeSet<Digest>,
 }
 
 /// AWS.
@@ -231,10 +246,15 @@ impl Aws {
     /// The service runs build 1 with revision 1 of its task definition, all traffic on `blue`; the alarm is OK.
     pub fn new(balancing: Balancing, configuration: Value, habits: EcsHabits, seed: u64) -> Self {
         let first = names::task_definition(1);
-        let images = BTreeMap::from([
-            (names::container(), names::image(1).pinned()),
-            (ContainerName::new("sidecar").expect("a name"), "public.ecr.aws/envoy/envoy:v1".to_owned()),
-        ]);
+        let app = if habits.tagged {
+            format!("{}/{}:{LATEST}", names::registry(), names::repository())
+        } else {
+            names::image(1).pinned()
+        };
+        let sidecar = format!("public.ecr.aws/envoy/envoy@{}", names::digest(700));
+        let images = BTreeMap::from([(names::container(), app), (names::sidecar(), sidecar)]);
+        let digests =
+            BTreeMap::from([(names::container(), names::digest(1)), (names::sidecar(), names::digest(700))]);
         let alarm = AlarmSeen {
             state: AlarmState::Ok,
             since: Some(names::start()),
@@ -249,11 +269,18 @@ impl Aws {
                 balancing,
                 desired: 2,
                 weights: [100, 0],
-                fleets: vec![Fleet { task_definition: first.clone(), group: 0, portion: 100, healthy: true }],
+                fleets: vec![Fleet {
+                    task_definition: first.clone(),
+                    group: 0,
+                    portion: 100,
+                    healthy: true,
+                    digests,
+                }],
                 deployments: Vec::new(),
                 registered: BTreeMap::from([(first, Registered { images, active: true })]),
                 alarms: BTreeMap::from([(names::alarm(), alarm)]),
                 images: vec![(names::tag(1), names::digest(1), long_ago)],
+                deleted: BTreeSet::new(),
             },
             past: Vec::new(),
             habits,
@@ -287,16 +314,21 @@ impl Aws {
 
     /// The true state now.
     pub fn state(&self) -> ServiceState {
-        let mut shares = BTreeMap::new();
+        let (mut shares, mut serving) = (BTreeMap::new(), BTreeMap::new());
         for fleet in &self.scene.fleets {
             let share = self.scene.weights[fleet.group] * fleet.portion / 100;
             *shares.entry(fleet.task_definition.clone()).or_default() += share;
+            if let Some(digest) = fleet.digests.get(&names::container()) {
+                *serving.entry(digest.clone()).or_default() += share;
+            }
         }
         shares.retain(|_, share| *share > 0);
+        serving.retain(|_, share| *share > 0);
         ServiceState {
             task_definition: self.scene.task_definition.clone(),
             configuration: self.scene.configuration.clone(),
             shares,
+            serving,
             under_way: self.active().map(|at| self.scene.deployments[at].arn.clone()),
         }
     }
@@ -325,9 +357,15 @@ impl Aws {
             .map_or_else(|| self.past.first().map_or(&self.scene, |(_, scene)| scene), |(_, scene)| scene)
     }
 
-    /// The image a task definition pins in the service's container.
-    pub fn image_of(&self, arn: &TaskDefinitionArn) -> Option<&str> {
-        Some(self.scene.registered.get(arn)?.images.get(&names::container())?.as_str())
+    /// What tasks of a task definition that are started now run in each container.
+    fn pull(&self, arn: &TaskDefinitionArn) -> BTreeMap<ContainerName, Digest> {
+        let newest = self.scene.images.last().map(|(_, digest, _)| digest.clone());
+        let resolved = |reference: &str| digest_of(reference).or_else(|| newest.clone());
+        let images = self.scene.registered.get(arn).map(|registered| &registered.images);
+        let pulled = |(container, reference): (&ContainerName, &String)| {
+            Some((container.clone(), resolved(reference)?))
+        };
+        images.into_iter().flatten().filter_map(pulled).collect()
     }
 
     fn keep(&mut self, now: Timestamp) {
@@ -387,6 +425,24 @@ impl Aws {
         self.tell(format!("someone else deploys {}", arn.short()));
         self.deploy(&arn, now);
         self.keep(now);
+    }
+
+    /// An image is deleted from the registry, as a lifecycle policy does.
+    pub fn delete_image(&mut self, build: u32, now: Timestamp) {
+        self.advance(now);
+        self.scene.deleted.insert(names::digest(build));
+        self.tell(format!("build {build} is deleted from the registry"));
+        self.keep(now);
+    }
+
+    /// Someone deregisters a revision, as clean-up jobs do.
+    pub fn deregister(&mut self, revision: u32, now: Timestamp) {
+        self.advance(now);
+        if let Some(registered) = self.scene.registered.get_mut(&names::task_definition(revision)) {
+            registered.active = false;
+            self.tell(format!("revision {revision} is deregistered"));
+            self.keep(now);
+        }
     }
 
     /// Someone else sets the weights.
@@ -569,7 +625,8 @@ impl Aws {
     fn fleet_of(&mut self, arn: &TaskDefinitionArn) -> &mut Fleet {
         let at = self.scene.fleets.iter().rposition(|fleet| fleet.task_definition == *arn);
         let at = at.unwrap_or_else(|| {
-            let fleet = Fleet { task_definition: arn.clone(), group: 0, portion: 0, healthy: false };
+            let digests = self.pull(arn);
+            let fleet = Fleet { task_definition: arn.clone(), group: 0, portion: 0, healthy: false, digests };
             self.scene.fleets.push(fleet);
             self.scene.fleets.len() - 1
         });
@@ -589,14 +646,17 @@ impl Aws {
         if own != from.task_definition {
             self.scene.fleets.retain(|fleet| fleet.task_definition != own);
             let portion = if rolling { 0 } else { 100 };
-            self.scene.fleets.push(Fleet { task_definition: own.clone(), group, portion, healthy: false });
+            let (task_definition, digests) = (own.clone(), self.pull(&own));
+            self.scene.fleets.push(Fleet { task_definition, group, portion, healthy: false, digests });
         }
         let time = self.between(self.habits.task_start);
-        let never = self.quality_of(&own) == Quality::NeverStarts;
+        let never = self.never_starts(&own);
         self.go(at, Stand::ScaleUp, Some(SCALE_UP), (!never).then(|| later(now, time)));
         if own == from.task_definition {
-            // The same task definition again: its tasks are replaced by equal ones.
+            // The same task definition again: its tasks are replaced by equal ones, as far as names go.
             let group = from.group;
+            let pulled = self.pull(&own);
+            self.fleet_of(&own).digests = pulled;
             self.scene.deployments[at].own_group = group;
             self.scene.deployments[at].percent = 100;
             self.go(at, Stand::CleanUp, Some(CLEAN_UP), Some(later(now, time)));
@@ -609,10 +669,11 @@ impl Aws {
         self.scene.fleets.iter().max_by_key(share).expect("a service always has a fleet").clone()
     }
 
-    fn quality_of(&self, arn: &TaskDefinitionArn) -> Quality {
-        let image = self.image_of(arn).unwrap_or_default();
-        let of = |(digest, _): &(&Digest, &Quality)| image.ends_with(digest.as_str());
-        self.quality.iter().find(of).map_or(Quality::Good, |(_, quality)| *quality)
+    /// Whether no task of a task definition that is started now ever gets healthy.
+    fn never_starts(&self, arn: &TaskDefinitionArn) -> bool {
+        let pulled = self.pull(arn);
+        pulled.values().any(|digest| self.scene.deleted.contains(digest))
+            || pulled.values().any(|digest| self.quality.get(digest) == Some(&Quality::NeverStarts))
     }
 
     /// Whether the deployment pauses at this stage; then it does.
@@ -715,6 +776,11 @@ impl Aws {
             if own != source {
                 self.fleet_of(&own).portion = 0;
                 self.fleet_of(&source).portion = 100;
+                // Tasks that were replaced are started anew, and pull anew.
+                if self.habits.resolves_each_task && self.scene.deployments[at].percent > 0 {
+                    let pulled = self.pull(&source);
+                    self.fleet_of(&source).digests = pulled;
+                }
             }
         } else {
             self.scene.weights[own_group] = 0;
@@ -736,9 +802,9 @@ impl Aws {
     }
 
     fn watch_alarm(&mut self, now: Timestamp) {
-        let bad = self.state().shares.iter().find_map(|(arn, share)| match self.quality_of(arn) {
-            Quality::Bad { from_percent, alarm_after_secs } if *share >= from_percent => {
-                Some(u64::from(alarm_after_secs) * 1000)
+        let bad = self.state().serving.iter().find_map(|(digest, share)| match self.quality.get(digest)? {
+            Quality::Bad { from_percent, alarm_after_secs } if share >= from_percent => {
+                Some(u64::from(*alarm_after_secs) * 1000)
             }
             Quality::Bad { .. } | Quality::Good | Quality::NeverStarts => None,
         });
@@ -805,10 +871,6 @@ impl Aws {
     // --- what is asked of it ---
 
     fn deploy(&mut self, arn: &TaskDefinitionArn, now: Timestamp) {
-        let pinned = self.image_of(arn).is_some_and(|image| image.contains("@sha256:"));
-        if !pinned {
-            self.broken.push(format!("{} is deployed and its image is not pinned by digest", arn.short()));
-        }
         let mut wait = 0;
         if let Some(before) = self.active() {
             if matches!(self.scene.deployments[before].stand, Stand::CleanUp) {
@@ -865,15 +927,15 @@ impl Aws {
 
     fn perform_now(&mut self, effect: &Effect, now: Timestamp, seen_at: Timestamp) -> Result<(), PortError> {
         match effect {
-            Effect::RegisterTaskDefinition { from, container, image, .. } => {
-                if self.as_of(seen_at).candidate(from, container, image).is_some() {
+            Effect::RegisterTaskDefinition { revision, .. } => {
+                if self.as_of(seen_at).revision(revision).is_some() {
                     return Ok(());
                 }
-                let mut images = self.scene.registered[from].images.clone();
-                images.insert(container.clone(), image.pinned());
+                let mut images = self.scene.registered[&revision.from].images.clone();
+                images.extend(revision.images.clone());
                 let number = u32::try_from(self.scene.registered.len()).unwrap_or(u32::MAX) + 1;
                 let arn = names::task_definition(number);
-                self.tell(format!("{} is registered with {}", arn.short(), image.digest.short()));
+                self.tell(format!("{} is registered: {revision}", arn.short()));
                 self.scene.registered.insert(arn, Registered { images, active: true });
                 Ok(())
             }
@@ -889,6 +951,16 @@ impl Aws {
                 });
                 if seen.task_definition == *task_definition && under_way {
                     return Ok(());
+                }
+                let registered = self.scene.registered.get(task_definition);
+                if !registered.is_some_and(|registered| registered.active) {
+                    let message = "TaskDefinition is inactive";
+                    return Err(refused(ErrorKind::Invalid, "ecs:UpdateService", "ClientException", message));
+                }
+                let named = registered.into_iter().flat_map(|registered| registered.images.values());
+                if named.clone().any(|image| digest_of(image).is_none()) {
+                    let what = format!("{} is deployed and names a tag", task_definition.short());
+                    self.broken.push(what);
                 }
                 self.update_configuration(configuration)?;
                 self.deploy(task_definition, now);
@@ -1009,6 +1081,7 @@ impl Scene {
             steady: !under_way,
             load_balancers,
             service_connect: self.balancing == Balancing::ServiceConnect,
+            revisions: Vec::new(),
         }
     }
 
@@ -1016,18 +1089,20 @@ impl Scene {
     pub fn task_definition(&self, arn: &TaskDefinitionArn) -> Option<TaskDefinitionSeen> {
         let registered = self.registered.get(arn)?;
         let images = registered.images.clone();
-        Some(TaskDefinitionSeen { arn: arn.clone(), active: registered.active, images })
+        let floating = BTreeSet::new();
+        Some(TaskDefinitionSeen {
+            arn: arn.clone(),
+            active: registered.active,
+            images,
+            floating,
+            platform: None,
+        })
     }
 
-    /// The newest revision that is `from` with only the container's image replaced.
-    pub fn candidate(
-        &self,
-        from: &TaskDefinitionArn,
-        container: &ContainerName,
-        image: &Image,
-    ) -> Option<TaskDefinitionArn> {
-        let mut wanted = self.registered.get(from)?.images.clone();
-        wanted.insert(container.clone(), image.pinned());
+    /// The newest revision that is this one.
+    pub fn revision(&self, revision: &DerivedRevision) -> Option<TaskDefinitionArn> {
+        let mut wanted = self.registered.get(&revision.from)?.images.clone();
+        wanted.extend(revision.images.clone());
         let same = |(_, registered): &(&TaskDefinitionArn, &Registered)| {
             registered.active && registered.images == wanted
         };
@@ -1035,6 +1110,33 @@ impl Scene {
             arn.short().rsplit_once(':').and_then(|(_, number)| number.parse::<u32>().ok())
         };
         self.registered.iter().filter(same).map(|(arn, _)| arn.clone()).max_by_key(newest)
+    }
+
+    /// The digests that run.
+    pub fn running(&self) -> RunningSeen {
+        let mut digests: BTreeMap<ContainerName, Vec<Digest>> = BTreeMap::new();
+        for fleet in self.fleets.iter().filter(|fleet| fleet.task_definition == self.task_definition) {
+            for (container, digest) in &fleet.digests {
+                let seen = digests.entry(container.clone()).or_default();
+                if !seen.contains(digest) {
+                    seen.push(digest.clone());
+                }
+            }
+        }
+        RunningSeen { digests }
+    }
+
+    /// An image in the registry.
+    pub fn stored(&self, image: &Image) -> Stored {
+        if image.registry != names::registry() {
+            return Stored::Elsewhere;
+        }
+        let pushed = self.images.iter().any(|(_, digest, _)| *digest == image.digest);
+        if pushed && !self.deleted.contains(&image.digest) {
+            Stored::There(ImageSeen::there(image.digest.clone()))
+        } else {
+            Stored::Gone
+        }
     }
 
     /// The deployments created since, newest first.

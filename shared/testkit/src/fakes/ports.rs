@@ -1,6 +1,6 @@
 //! The core's ports over the universe, with a fate for every call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use async_trait::async_trait;
@@ -13,13 +13,14 @@ use tidegate_core::ids::{
     TaskDefinitionArn,
 };
 use tidegate_core::observation::{
-    AlarmSeen, DeploymentSeen, ImageSeen, RuleSeen, ServiceHead, ServiceSeen, TaskDefinitionSeen,
+    AlarmSeen, DeploymentSeen, RuleSeen, ServiceHead, ServiceSeen, Stored, TaskDefinitionSeen,
 };
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::{
     Alarms, Builds, Commit, Ecs, ErrorKind, Images, Ledger, Messenger, PortError, Traffic, Waker, Watched,
 };
 use tidegate_core::release::Release;
+use tidegate_core::running::{DerivedRevision, RunningSeen};
 use tidegate_runtime::time::Time;
 
 use super::conditions::Fault;
@@ -211,27 +212,25 @@ impl Ecs for Port {
         &self,
         _: &Target,
         arn: &TaskDefinitionArn,
-    ) -> Result<TaskDefinitionSeen, PortError> {
-        const OPERATION: &str = "ecs:DescribeTaskDefinition";
-        self.call(OPERATION, false, |state, seen_at| {
-            state.aws.as_of(seen_at).task_definition(arn).ok_or_else(|| {
-                PortError::new(ErrorKind::NotFound, OPERATION, "ClientException", "no such revision")
-            })
-        })
-        .await
+    ) -> Result<Option<TaskDefinitionSeen>, PortError> {
+        self.read("ecs:DescribeTaskDefinition", |state, at| state.aws.as_of(at).task_definition(arn)).await
     }
 
-    async fn find_candidate(
+    async fn find_revision(
         &self,
         _: &Target,
-        from: &TaskDefinitionArn,
-        container: &ContainerName,
-        image: &Image,
+        revision: &DerivedRevision,
     ) -> Result<Option<TaskDefinitionArn>, PortError> {
-        self.read("ecs:ListTaskDefinitions", |state, seen_at| {
-            state.aws.as_of(seen_at).candidate(from, container, image)
-        })
-        .await
+        self.read("ecs:ListTaskDefinitions", |state, at| state.aws.as_of(at).revision(revision)).await
+    }
+
+    async fn running(
+        &self,
+        _: &Target,
+        _: &ServiceSeen,
+        _: &BTreeSet<ContainerName>,
+    ) -> Result<RunningSeen, PortError> {
+        self.read("ecs:DescribeServiceRevisions", |state, at| state.aws.as_of(at).running()).await
     }
 
     async fn deployments(&self, _: &Target, since: Timestamp) -> Result<Vec<DeploymentSeen>, PortError> {
@@ -285,13 +284,8 @@ impl Alarms for Port {
 
 #[async_trait]
 impl Images for Port {
-    async fn image(&self, image: &Image) -> Result<Option<ImageSeen>, PortError> {
-        self.read("ecr:DescribeImages", |state, seen_at| {
-            let images = state.aws.as_of(seen_at).images();
-            let there = images.iter().any(|(_, digest, _)| *digest == image.digest);
-            there.then(|| ImageSeen { digest: image.digest.clone(), expiring: false, archived: false })
-        })
-        .await
+    async fn stored(&self, image: &Image) -> Result<Stored, PortError> {
+        self.read("ecr:DescribeImages", |state, at| state.aws.as_of(at).stored(image)).await
     }
 
     async fn scan(&self, _: &Image) -> Result<ScanSeen, PortError> {

@@ -81,7 +81,7 @@ impl Watch {
             self.ended.insert(release.id.clone());
             self.changed_at = Some(state.now);
             let disturbed = self.disturbed(release);
-            let excused = disturbed || !scenario.conditions.denied.is_empty();
+            let excused = disturbed || !scenario.conditions.denied.is_empty() || self.took_away(release);
             self.broken.extend(the_outcome_is_what_is_live(release, &live, disturbed, excused));
             self.broken.extend(what_was_rolled_back_is_quarantined(release, &state.rows));
             self.broken.extend(the_history_tells_the_end(release, &state.rows));
@@ -121,7 +121,16 @@ impl Watch {
             | Action::RollBack
             | Action::Cancel
             | Action::Alarm(_)
+            | Action::DeleteImage(_)
+            | Action::Deregister(_)
             | Action::GoOn => false,
+        })
+    }
+
+    /// Whether something that the way forward or back needs was taken away while the release was there.
+    fn took_away(&self, release: &Release) -> bool {
+        self.acts.iter().any(|(at, action)| {
+            *at >= release.created_at && matches!(action, Action::DeleteImage(_) | Action::Deregister(_))
         })
     }
 
@@ -223,27 +232,34 @@ fn the_outcome_is_what_is_live(
     excused: bool,
 ) -> Vec<String> {
     let (Some(outcome), Some(plan)) = (release.outcome(), &release.plan) else { return Vec::new() };
-    let expected = match outcome {
-        Outcome::Promoted => release.progress.task_definition.clone(),
-        Outcome::RolledBack { .. } | Outcome::Superseded { .. } | Outcome::Cancelled { .. } => {
-            Some(plan.way_back.task_definition.clone())
-        }
-        Outcome::Failed { .. } if excused => None,
-        Outcome::Failed { .. } => Some(plan.way_back.task_definition.clone()),
+    let promoted = match outcome {
+        Outcome::Promoted => true,
+        Outcome::RolledBack { .. } | Outcome::Superseded { .. } | Outcome::Cancelled { .. } => false,
+        Outcome::Failed { .. } if excused => return Vec::new(),
+        Outcome::Failed { .. } => false,
     };
-    let Some(expected) = expected.filter(|_| !disturbed) else { return Vec::new() };
+    if disturbed {
+        return Vec::new();
+    }
+    let (set, expected) =
+        (&live.task_definition, if promoted { plan.expected() } else { plan.way_back.digests() });
+    let digests = &expected[&plan.container];
     let mut broken = Vec::new();
     let mut must = |holds: bool, what: String| {
         if !holds {
             broken.push(format!("release {} ended {}: {what}", release.id, outcome.word()));
         }
     };
-    must(
-        live.task_definition == expected,
-        format!("the service is set to {}, not {}", live.task_definition.short(), expected.short()),
-    );
-    let shares = BTreeMap::from([(expected.clone(), 100)]);
-    must(live.shares == shares, format!("{:?} serve traffic, not {} alone", live.shares, expected.short()));
+    let is_set = if promoted {
+        Some(set) == release.progress.task_definition.as_ref()
+    } else {
+        release.is_stable(set)
+    };
+    must(is_set, format!("the service is set to {}", set.short()));
+    let shares = BTreeMap::from([(set.clone(), 100)]);
+    must(live.shares == shares, format!("{:?} serve traffic, not {} alone", live.shares, set.short()));
+    let serve = live.serving.keys().all(|digest| digests.contains(digest));
+    must(serve, format!("the images that serve traffic are {:?}, not {digests:?}", live.serving));
     must(
         configuration::is_set(&plan.way_back.configuration, &live.configuration),
         format!("the configuration is not the service's own: {}", live.configuration),
@@ -287,16 +303,15 @@ fn the_newest_push_was_released(state: &State) -> Option<String> {
 /// At the end the service runs what was promoted last.
 fn what_runs_is_what_was_promoted_last(state: &State) -> Option<String> {
     let head = state.rows.head(&names::service())?;
-    let expected =
-        head.promoted.first().map_or_else(|| names::task_definition(1), |last| last.task_definition.clone());
+    let expected = head.promoted.first().map_or_else(|| names::digest(1), |last| last.image.digest.clone());
     let live = state.aws.state();
-    let shares = BTreeMap::from([(expected.clone(), 100)]);
-    (live.task_definition != expected || live.shares != shares).then(|| {
+    let serving = BTreeMap::from([(expected.clone(), 100)]);
+    (live.serving != serving).then(|| {
         format!(
             "{} was promoted last; the service runs {} with {:?}",
             expected.short(),
             live.task_definition.short(),
-            live.shares
+            live.serving
         )
     })
 }

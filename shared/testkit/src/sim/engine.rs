@@ -378,6 +378,8 @@ impl Simulation {
             }
             Action::Weights(weights) => self.state().aws.set_weights_by_someone(weights, now),
             Action::Alarm(red) => self.state().aws.set_alarm(red, now),
+            Action::DeleteImage(build) => self.state().aws.delete_image(build, now),
+            Action::Deregister(revision) => self.state().aws.deregister(revision, now),
             Action::GoOn => self.state().aws.go_on_by_someone(now),
             Action::Insist(build) => self.spawn("person", None, move |universe, caller, _| {
                 let home = universe.world(caller, true).home;

@@ -32,6 +32,10 @@ pub enum Action {
     Alarm(bool),
     /// Lets the deployment that waits go on, in the console.
     GoOn,
+    /// Deletes the nth build's image from the registry.
+    DeleteImage(u32),
+    /// Deregisters a revision.
+    Deregister(u32),
 }
 
 /// How events and messages are treated on their way, in per mille and milliseconds.
@@ -126,18 +130,37 @@ impl Scenario {
             1 => Delivering { lost: 50, doubled: 50, late: 100, late_millis: 20_000 },
             _ => Delivering { lost: 300, doubled: 200, late: 300, late_millis: 180_000 },
         };
+        let own_configuration = with_blocks(own_configuration(&mut rng), seed);
+        let mut habits = habits(&mut rng, seed);
+        let mut script = script(&mut rng);
+        let push_again = rng.bool();
+        names_move(seed, &mut habits, &mut script);
         Self {
             seed,
             policy: policy(&strategy, on_newer),
             balancing,
-            own_configuration: with_blocks(own_configuration(&mut rng), seed),
-            habits: habits(&mut rng, seed),
+            own_configuration,
+            habits,
             conditions,
             delivering,
-            script: script(&mut rng),
-            push_again: rng.bool(),
+            script,
+            push_again,
         }
     }
+}
+
+/// What names mean changes: tags move, images and revisions go. Drawn by itself, so that what else a seed means stays as it is.
+fn names_move(seed: u64, habits: &mut EcsHabits, script: &mut Vec<(u32, Action)>) {
+    let mut rng = fastrand::Rng::with_seed(seed ^ 0x7a65);
+    habits.tagged = rng.u32(0..3) == 0;
+    habits.resolves_each_task = rng.u32(0..3) == 0;
+    let when = rng.u32(5..700);
+    match rng.u32(0..20) {
+        0 => script.push((when, Action::DeleteImage(rng.u32(1..=2)))),
+        1 | 2 => script.push((when, Action::Deregister(rng.u32(1..=3)))),
+        _ => {}
+    }
+    script.sort_by_key(|(at, _)| *at);
 }
 
 fn denials(rng: &mut fastrand::Rng) -> Vec<(String, jiff::Timestamp, jiff::Timestamp)> {
@@ -214,6 +237,8 @@ fn habits(rng: &mut fastrand::Rng, seed: u64) -> EcsHabits {
         alarm_recovery: span(20_000, 120_000),
         names_old_early: rng.bool(),
         keeps_stale_blocks: later_draws(seed.rotate_left(7)).bool(),
+        tagged: false,
+        resolves_each_task: false,
     }
 }
 

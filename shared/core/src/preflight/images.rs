@@ -1,0 +1,240 @@
+//! The images: the one that is released, those that run and would have to run again, and those of a revision that is gone back to.
+
+use super::{Finding, Ground};
+use crate::ids::{ContainerName, Image};
+use crate::observation::{ImageSeen, Observation, Seen, Stored};
+use crate::ports::PortError;
+use crate::release::Intent;
+use crate::running::{StableImage, destination_images, digest_of, sharing, stable_images};
+
+/// What could not be seen and has to be: of the container that is released everything, of the others whatever may be seen later. A
+/// repository of somebody else's that may not be read stays unread.
+pub(super) fn unseen(
+    container: &ContainerName,
+    image: &Image,
+    intent: &Intent,
+    ground: Ground<'_>,
+) -> Vec<PortError> {
+    let released = stable_images(ground.task_definition, ground.running);
+    let released = released.get(container).and_then(StableImage::pinned);
+    let needed = |reference: &str| {
+        Some(reference) == released.as_deref() && *intent == Intent::Deploy || reference == image.pinned()
+    };
+    let errors = ground.stored.iter().filter_map(|(reference, seen)| Some((reference, seen.error()?)));
+    errors
+        .filter(|(reference, error)| needed(reference) || error.kind.is_transient())
+        .map(|(_, error)| error.clone())
+        .collect()
+}
+
+/// The image that is released: new, there, and of the right platform.
+pub(super) fn released(
+    container: &ContainerName,
+    image: &Image,
+    intent: &Intent,
+    ground: Ground<'_>,
+    seen: &Observation,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let known = ground.released_digests(image);
+    let running = stable_images(ground.task_definition, ground.running);
+    let runs = running.get(container).map_or(&[][..], |stable| &stable.digests);
+    if *intent == Intent::Deploy && !runs.is_empty() && runs.iter().all(|digest| known.contains(digest)) {
+        findings.push(Finding::blocking(
+            "already_running",
+            format!("the service already runs {}", image.digest.short()),
+            "nothing to do",
+        ));
+    }
+    match &seen.new_image {
+        Seen::Known(None) => findings.push(Finding::blocking(
+            "image_missing",
+            format!("{} is not in {}", image.digest.short(), image.repository),
+            "push the image again",
+        )),
+        Seen::Known(Some(new)) if new.archived => findings.push(Finding::blocking(
+            "image_archived",
+            format!("{} is archived; Amazon ECS cannot pull it", image.digest.short()),
+            "restore the image in ECR",
+        )),
+        Seen::Known(Some(new)) => findings.extend(platform(new, ground)),
+        Seen::NotAsked | Seen::Unknown(_) => {}
+    }
+    findings
+}
+
+/// A candidate that no task can start is found before it is tried for half an hour.
+fn platform(new: &ImageSeen, ground: Ground<'_>) -> Option<Finding> {
+    let wanted = ground.task_definition.platform.as_ref()?;
+    let parts = match &new.parts {
+        Seen::Known(parts) => parts,
+        Seen::Unknown(error) => {
+            return Some(Finding::note(
+                "platform_unproven",
+                format!("the platforms of {} could not be read: {error}", new.digest.short()),
+                "allow ecr:BatchGetImage on the repository",
+            ));
+        }
+        Seen::NotAsked => return None,
+    };
+    let built: Vec<_> = parts.iter().filter_map(|part| part.platform.as_ref()).collect();
+    if built.is_empty() || built.contains(&wanted) {
+        return None;
+    }
+    let names: Vec<String> = built.iter().map(ToString::to_string).collect();
+    Some(Finding::blocking(
+        "wrong_platform",
+        format!(
+            "{} is built for {}, and the task definition runs on {wanted}: no task could start",
+            new.digest.short(),
+            names.join(" and ")
+        ),
+        format!("build and push the image for {wanted}, or correct runtimePlatform of the task definition"),
+    ))
+}
+
+/// What runs, container by container: it is what a rollback has to bring again.
+pub(super) fn rollback_target(container: &ContainerName, ground: Ground<'_>) -> Vec<Finding> {
+    let images = stable_images(ground.task_definition, ground.running);
+    images.iter().flat_map(|(name, image)| stable(name, image, name == container, ground)).collect()
+}
+
+fn stable(name: &ContainerName, image: &StableImage, released: bool, ground: Ground<'_>) -> Vec<Finding> {
+    let Some(pinned) = image.pinned() else {
+        let problem = format!(
+            "AWS tells no digest of the image {} that container {name} runs, so a rollback could not be proven to bring it again",
+            image.reference
+        );
+        let remedy = "deploy the service once with the image by digest";
+        let blocks = released && ground.service.desired > 0;
+        let make = if blocks { Finding::blocking } else { Finding::note };
+        return vec![make("running_digest_unknown", problem, remedy)];
+    };
+    let mut findings = Vec::new();
+    if let [first, second, ..] = image.digests.as_slice() {
+        let problem = format!(
+            "the tasks of the service run different images in container {name}: {} and {}",
+            first.short(),
+            second.short()
+        );
+        let remedy = "deploy the service once with the image by digest, so that all its tasks run one";
+        let make = if released { Finding::blocking } else { Finding::note };
+        findings.push(make("running_images_differ", problem, remedy));
+    }
+    findings.extend(stays(name, &pinned, ground));
+    findings
+}
+
+/// Whether the image is there and will stay for as long as a rollback may need it.
+fn stays(name: &ContainerName, pinned: &str, ground: Ground<'_>) -> Option<Finding> {
+    let digest = digest_of(pinned);
+    let short = digest.as_ref().map_or(pinned, |digest| digest.short());
+    match ground.stored.get(pinned)? {
+        Seen::Known(Stored::Gone) => Some(Finding::blocking(
+            "old_image_missing",
+            format!(
+                "the image {short} that container {name} runs is gone from ECR ({pinned}): a rollback could not start it again"
+            ),
+            "push it again, or deploy an image that stays, and protect it in the repository's lifecycle policy",
+        )),
+        Seen::Known(Stored::There(old)) if old.archived => Some(Finding::blocking(
+            "old_image_archived",
+            format!("the image {short} that container {name} runs is archived: it could not be pulled again"),
+            "restore it in ECR",
+        )),
+        Seen::Known(Stored::There(old)) if old.expiring => Some(Finding::blocking(
+            "old_image_expiring",
+            format!(
+                "the image {short} that container {name} runs is about to be expired by the repository's lifecycle policy"
+            ),
+            "exclude it in the lifecycle policy",
+        )),
+        Seen::Known(Stored::Elsewhere) => Some(Finding::note(
+            "old_image_unproven",
+            format!(
+                "the image of container {name} ({pinned}) is not in ECR, so it was not proven to be there"
+            ),
+            "keep a copy in ECR",
+        )),
+        Seen::Unknown(error) => Some(Finding::note(
+            "old_image_unproven",
+            format!("the image of container {name} ({pinned}) could not be looked up: {error}"),
+            "allow Tidegate's role to read the repository, or keep a copy in one it may read",
+        )),
+        Seen::Known(Stored::There(_)) | Seen::NotAsked => None,
+    }
+}
+
+/// Other containers of the task that run the same image stay as they are: what is released goes into one container.
+pub(super) fn others(container: &ContainerName, ground: Ground<'_>) -> Vec<Finding> {
+    let images = stable_images(ground.task_definition, ground.running);
+    let sharing: Vec<&str> = sharing(container, &images).into_iter().map(ContainerName::as_str).collect();
+    if sharing.is_empty() {
+        return Vec::new();
+    }
+    vec![Finding::note(
+        "other_containers_stay",
+        format!(
+            "only container {container} gets the new image; {} of the same task runs an image of the same repository and stays at the one it runs",
+            sharing.join(" and ")
+        ),
+        "see that both versions work side by side, or deploy the other container's image yourself",
+    )]
+}
+
+/// The revision that a rollback release goes to: it is there, or can be registered again, and all its images can be pulled.
+pub(super) fn destination(
+    image: &Image,
+    intent: &Intent,
+    ground: Ground<'_>,
+    seen: &Observation,
+) -> Vec<Finding> {
+    let Intent::Return { task_definition, .. } = intent else { return Vec::new() };
+    let Some(destination) = ground.destination else {
+        return match &seen.destination {
+            Seen::Known(None) => vec![Finding::blocking(
+                "destination_missing",
+                format!(
+                    "task definition {}, which that release ran, has been deleted",
+                    task_definition.short()
+                ),
+                format!(
+                    "release the image itself, which registers a new revision: tidegate release SERVICE {} --insist",
+                    image.digest
+                ),
+            )],
+            Seen::Known(Some(_)) | Seen::NotAsked | Seen::Unknown(_) => Vec::new(),
+        };
+    };
+    let mut findings = Vec::new();
+    if !destination.active {
+        findings.push(Finding::note(
+            "destination_inactive",
+            format!(
+                "task definition {} is not ACTIVE; the same document is registered again",
+                task_definition.short()
+            ),
+            "nothing to do",
+        ));
+    }
+    let images = destination_images(intent, Some(destination));
+    findings.extend(images.iter().filter_map(|(name, reference)| pulled(name, reference, ground)));
+    findings
+}
+
+fn pulled(name: &ContainerName, reference: &str, ground: Ground<'_>) -> Option<Finding> {
+    let problem = match ground.stored.get(reference)? {
+        Seen::Known(Stored::Gone) => "is gone from ECR",
+        Seen::Known(Stored::There(seen)) if seen.archived => {
+            "is archived in ECR, where Amazon ECS cannot pull it"
+        }
+        Seen::Known(Stored::There(_) | Stored::Elsewhere) | Seen::NotAsked | Seen::Unknown(_) => return None,
+    };
+    Some(Finding::blocking(
+        "destination_image_missing",
+        format!(
+            "the image that container {name} ran then ({reference}) {problem}: no task of that version could start"
+        ),
+        "push the image again or restore it, or release another image",
+    ))
+}

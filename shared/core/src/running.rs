@@ -1,0 +1,258 @@
+//! Which images run, by digest. A tag, a task definition, a revision are names of what runs; what is proven, returned to and compared
+//! is the digest of every container, as AWS says it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ContainerName, Digest, Image, RepositoryName, TaskDefinitionArn};
+use crate::observation::TaskDefinitionSeen;
+use crate::release::Intent;
+
+/// The images the service's tasks run now, as AWS says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunningSeen {
+    /// The digests of each container that were told, the one most tasks run first. None for a container whose image AWS tells no
+    /// digest of; more than one when its tasks differ.
+    pub digests: BTreeMap<ContainerName, Vec<Digest>>,
+}
+
+impl RunningSeen {
+    /// The digests of a container.
+    pub fn of(&self, container: &ContainerName) -> &[Digest] {
+        self.digests.get(container).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The image a container ran before a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StableImage {
+    /// As the task definition writes it.
+    pub reference: String,
+    /// The digests that ran, the one to return to first; none when AWS told none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<Digest>,
+}
+
+impl StableImage {
+    /// Host, repository and digest to return to; `None` when the digest is not known.
+    pub fn pinned(&self) -> Option<String> {
+        self.digests.first().map(|digest| pinned(&self.reference, digest))
+    }
+
+    /// Whether the task definition itself says the digest that ran, so that deploying it again brings the same image.
+    pub fn is_pinned(&self) -> bool {
+        self.digests.first().is_none_or(|digest| digest_of(&self.reference).as_ref() == Some(digest))
+    }
+}
+
+/// What every container of a task definition runs: the digest that the task definition itself pins, or what was told.
+pub fn stable_images(
+    task_definition: &TaskDefinitionSeen,
+    running: &RunningSeen,
+) -> BTreeMap<ContainerName, StableImage> {
+    let stable = |(container, reference): (&ContainerName, &String)| {
+        let pinned = digest_of(reference).map(|digest| vec![digest]);
+        let digests = pinned.unwrap_or_else(|| running.of(container).to_vec());
+        (container.clone(), StableImage { reference: reference.clone(), digests })
+    };
+    task_definition.images.iter().map(stable).collect()
+}
+
+/// A revision that is another one with the images of some containers replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DerivedRevision {
+    /// The revision to start from.
+    pub from: TaskDefinitionArn,
+    /// The references that replace those of `from`, by container, each by digest.
+    pub images: BTreeMap<ContainerName, String>,
+}
+
+impl std::fmt::Display for DerivedRevision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let images = self.images.iter().map(|(container, reference)| {
+            let digest = digest_of(reference);
+            format!("{container} = {}", digest.as_ref().map_or(reference.as_str(), Digest::short))
+        });
+        write!(f, "{} with {}", self.from.family(), images.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// What a comparison of what runs with what should run says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Comparison {
+    /// Every container runs an image it should.
+    Same,
+    /// A container runs another one: which, and what it should run.
+    Differs(String),
+    /// AWS told no digest of a container.
+    Unknown(String),
+}
+
+/// Compares container by container. A container without a digest it should run is not compared.
+pub fn compare(expected: &BTreeMap<ContainerName, Vec<Digest>>, running: &RunningSeen) -> Comparison {
+    let mut unknown = None;
+    for (container, allowed) in expected.iter().filter(|(_, allowed)| !allowed.is_empty()) {
+        let found = running.of(container);
+        if let Some(other) = found.iter().find(|digest| !allowed.contains(digest)) {
+            return Comparison::Differs(format!(
+                "container {container} runs {}, not {}",
+                other.short(),
+                allowed[0].short()
+            ));
+        }
+        if found.is_empty() {
+            unknown = Some(format!("AWS tells no digest of container {container}"));
+        }
+    }
+    unknown.map_or(Comparison::Same, Comparison::Unknown)
+}
+
+/// Containers other than `container` that run the same repository's image.
+pub fn sharing<'a>(
+    container: &ContainerName,
+    images: &'a BTreeMap<ContainerName, StableImage>,
+) -> BTreeSet<&'a ContainerName> {
+    let Some(released) = images.get(container) else { return BTreeSet::new() };
+    let shares = |(name, image): &(&ContainerName, &StableImage)| {
+        *name != container
+            && (name_of(&image.reference) == name_of(&released.reference)
+                || image.digests.iter().any(|digest| released.digests.contains(digest)))
+    };
+    images.iter().filter(shares).map(|(name, _)| name).collect()
+}
+
+/// The images by digest that a rollback release brings back: those its revision pins, and those that were seen to run then.
+pub fn destination_images(
+    intent: &Intent,
+    destination: Option<&TaskDefinitionSeen>,
+) -> BTreeMap<ContainerName, String> {
+    let ran = match intent {
+        Intent::Deploy => return BTreeMap::new(),
+        Intent::Return { images, .. } => images,
+    };
+    let by_digest = |(name, reference): (&ContainerName, &String)| {
+        let known = if digest_of(reference).is_some() { Some(reference) } else { ran.get(name) };
+        let known = known.filter(|reference| digest_of(reference).is_some())?;
+        Some((name.clone(), known.clone()))
+    };
+    destination.map(|seen| &seen.images).into_iter().flatten().filter_map(by_digest).collect()
+}
+
+/// Every image a release may have to start, beside its own: what runs, and what a rollback release goes back to. By digest.
+pub fn to_look_up(
+    intent: &Intent,
+    task_definition: &TaskDefinitionSeen,
+    running: &RunningSeen,
+    destination: Option<&TaskDefinitionSeen>,
+) -> BTreeSet<String> {
+    let stable = stable_images(task_definition, running).into_values().filter_map(|image| image.pinned());
+    stable.chain(destination_images(intent, destination).into_values()).collect()
+}
+
+/// A reference without its tag and digest: host and repository.
+pub fn name_of(reference: &str) -> &str {
+    let name = reference.split_once('@').map_or(reference, |(name, _)| name);
+    // A colon before the last slash belongs to the host's port.
+    match name.rsplit_once(':') {
+        Some((before, tag)) if !tag.contains('/') => before,
+        Some(_) | None => name,
+    }
+}
+
+/// The digest a reference says.
+pub fn digest_of(reference: &str) -> Option<Digest> {
+    Digest::new(reference.split_once('@')?.1).ok()
+}
+
+/// The same host and repository, by this digest.
+pub fn pinned(reference: &str, digest: &Digest) -> String {
+    format!("{}@{digest}", name_of(reference))
+}
+
+/// A reference by digest as an image of a registry; `None` when it has no registry's host, or no digest.
+pub fn image_of(reference: &str) -> Option<Image> {
+    let digest = digest_of(reference)?;
+    let (registry, repository) = name_of(reference).split_once('/')?;
+    let repository = RepositoryName::new(repository).ok()?;
+    let is_host = registry.contains(['.', ':']) || registry == "localhost";
+    is_host.then(|| Image { registry: registry.to_owned(), repository, digest, tag: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(fill: char) -> Digest {
+        Digest::new(format!("sha256:{}", String::from(fill).repeat(64))).unwrap()
+    }
+
+    fn container(name: &str) -> ContainerName {
+        ContainerName::new(name).unwrap()
+    }
+
+    fn running(of: &[(&str, &[char])]) -> RunningSeen {
+        let digests = of
+            .iter()
+            .map(|(name, fills)| (container(name), fills.iter().map(|fill| digest(*fill)).collect()));
+        RunningSeen { digests: digests.collect() }
+    }
+
+    #[test]
+    fn a_reference_keeps_host_port_and_repository_when_it_is_pinned() {
+        for (reference, name) in [
+            ("nginx", "nginx"),
+            ("nginx:1.27", "nginx"),
+            ("localhost:5000/shop/web", "localhost:5000/shop/web"),
+            ("localhost:5000/shop/web:v1", "localhost:5000/shop/web"),
+            ("1.dkr-ecr.eu-central-1.on.aws/shop/web:v1", "1.dkr-ecr.eu-central-1.on.aws/shop/web"),
+        ] {
+            assert_eq!(pinned(reference, &digest('a')), format!("{name}@{}", digest('a')));
+            assert_eq!(digest_of(reference), None);
+            let both = format!("{reference}@{}", digest('b'));
+            assert_eq!((name_of(&both), digest_of(&both)), (name, Some(digest('b'))));
+        }
+        assert_eq!(image_of(&pinned("nginx:1", &digest('a'))), None, "no host");
+        let image = image_of(&pinned("registry.example:5000/shop/web:v1", &digest('a'))).unwrap();
+        assert_eq!(
+            (image.registry.as_str(), image.repository.as_str()),
+            ("registry.example:5000", "shop/web")
+        );
+    }
+
+    #[test]
+    fn what_the_task_definition_pins_runs_even_when_nobody_tells_it() {
+        let images = BTreeMap::from([
+            (container("app"), format!("r.example/web@{}", digest('a'))),
+            (container("log"), "fluent:1".to_owned()),
+        ]);
+        let arn = TaskDefinitionArn::new("arn:aws:ecs:r:1:task-definition/web:1").unwrap();
+        let seen =
+            TaskDefinitionSeen { arn, active: true, images, floating: BTreeSet::new(), platform: None };
+        let stable = stable_images(&seen, &RunningSeen::default());
+        assert_eq!(stable[&container("app")].digests, [digest('a')]);
+        assert_eq!(stable[&container("log")].pinned(), None);
+        assert!(stable[&container("app")].is_pinned());
+        // Of a tag counts what is told, and a task definition that names it has to be pinned.
+        let stable = stable_images(&seen, &running(&[("log", &['c'])]));
+        assert_eq!(stable[&container("log")].pinned(), Some(format!("fluent@{}", digest('c'))));
+        assert!(!stable[&container("log")].is_pinned());
+    }
+
+    #[test]
+    fn one_container_with_another_digest_is_a_difference_and_one_without_is_not_known() {
+        let expected = BTreeMap::from([
+            (container("app"), vec![digest('a'), digest('b')]),
+            (container("log"), vec![digest('c')]),
+            (container("x"), Vec::new()),
+        ]);
+        let same = running(&[("app", &['b', 'a']), ("log", &['c']), ("injected", &['f'])]);
+        assert_eq!(compare(&expected, &same), Comparison::Same);
+        let told = compare(&expected, &running(&[("app", &['a']), ("log", &['c', 'd'])]));
+        assert_eq!(told, Comparison::Differs("container log runs dddddddddddd, not cccccccccccc".into()));
+        let told = compare(&expected, &running(&[("app", &['a'])]));
+        assert_eq!(told, Comparison::Unknown("AWS tells no digest of container log".into()));
+        // A difference weighs more than what is not known.
+        assert!(matches!(compare(&expected, &running(&[("log", &['d'])])), Comparison::Differs(_)));
+    }
+}

@@ -1,0 +1,144 @@
+//! What runs is a digest: tags that move, images that are deleted, revisions that are deregistered, while a release is under way or
+//! after it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tidegate_core::plan::Stage;
+use tidegate_core::release::Release;
+use tidegate_sandbox::local::shop::{Balancer, CLUSTER};
+
+use crate::runner::{Scenario, scenario};
+use crate::stage::until;
+use crate::story::{Story, bad, good};
+
+const ROLLING: &str = "{ rolling: {}, bake: 120s }";
+const QUICK: &str = "{ rolling: {}, bake: 1s }";
+const BLUE_GREEN: &str = "{ blue_green: {}, bake: 1s }";
+const RUNS_WITHIN: Duration = Duration::from_secs(60);
+/// The tag that the running task definition names.
+const LATEST: &str = "latest";
+
+pub(crate) fn all() -> Vec<Scenario> {
+    vec![
+        scenario("a rollback brings the digest of before, though its tag has moved", async |stage| {
+            let mut story = Story::open_behind(&stage, "moved-tag", Balancer::None).await?;
+            moved_tag(&mut story, "enabled").await
+        }),
+        scenario("so it does when every task asks the tag by itself", async |stage| {
+            let mut story = Story::open_behind(&stage, "asking-tag", Balancer::None).await?;
+            moved_tag(&mut story, "disabled").await
+        }),
+        scenario("nothing is released while the image that runs is gone", async |stage| {
+            let mut story = Story::open_behind(&stage, "gone-image", Balancer::None).await?;
+            gone_image(&mut story).await
+        }),
+        scenario("a rollback release registers a revision again that was deregistered", async |stage| {
+            let story = Story::open_behind(&stage, "deregistered", Balancer::None).await?;
+            deregistered(&story).await
+        }),
+    ]
+}
+
+impl Story {
+    /// The service runs `v1` by the tag `latest`, which somebody deployed by hand. Returns the digest.
+    async fn by_tag(&mut self, consistency: &str) -> Result<String> {
+        let digest = self.push(LATEST, good("v1")).await?;
+        let definition = self
+            .register_by_hand(|own| {
+                let container = &mut own["containerDefinitions"][0];
+                let image = container["image"].as_str().unwrap_or_default().to_owned();
+                let name = image.split('@').next().unwrap_or_default();
+                container["image"] = format!("{name}:{LATEST}").into();
+                container["versionConsistency"] = consistency.into();
+            })
+            .await?;
+        self.deploy_by_hand(&definition).await?;
+        self.tasks_run(&digest).await?;
+        Ok(digest)
+    }
+
+    /// The digests of the service's tasks.
+    async fn digests(&self) -> Result<Vec<Value>> {
+        let list = json!({ "cluster": CLUSTER, "serviceName": self.name.as_str() });
+        let listed = self.ecs("ListTasks", list).await?;
+        let tasks = json!({ "cluster": CLUSTER, "tasks": listed["taskArns"] });
+        let described = self.ecs("DescribeTasks", tasks).await?;
+        let tasks = described["tasks"].as_array().cloned().unwrap_or_default();
+        Ok(tasks.iter().map(|task| task["containers"][0]["imageDigest"].clone()).collect())
+    }
+
+    /// Every task runs this digest.
+    async fn tasks_run(&self, digest: &str) -> Result<()> {
+        until(&format!("every task to run {digest}"), RUNS_WITHIN, async || {
+            let digests = self.digests().await?;
+            Ok((!digests.is_empty() && digests.iter().all(|found| found == digest)).then_some(()))
+        })
+        .await
+    }
+}
+
+fn bakes(release: &Release) -> bool {
+    matches!(release.stage(), Some(Stage::Bake { .. }))
+}
+
+async fn moved_tag(story: &mut Story, consistency: &str) -> Result<()> {
+    let before = story.by_tag(consistency).await?;
+    story.policy(ROLLING).await?;
+    // The tag means the new image from now on: an own deployment of the task definition of before would bring the new one again.
+    story.push(LATEST, bad("v2")).await?;
+    let id = story.release("main-2", bad("v2")).await?;
+    story.until(&id, "the final bake", bakes).await?;
+    story.turn(true).await?;
+    let release = story.ends(&id, "rolled back").await?;
+    story.tasks_run(&before).await?;
+    story.configuration_is_its_own().await?;
+    let stable = release.progress.stable.context("the task definition of before was registered by digest")?;
+    let found = story.task_definition(&json!(stable.as_str())).await?;
+    let image = found["taskDefinition"]["containerDefinitions"][0]["image"].to_string();
+    ensure!(image.contains(&before), "{stable} names {image}");
+    ensure!(story.service().await?["taskDefinition"] == stable.as_str(), "another task definition is set");
+    Ok(())
+}
+
+async fn gone_image(story: &mut Story) -> Result<()> {
+    let before = story.by_tag("enabled").await?;
+    story.policy(QUICK).await?;
+    story.push(LATEST, good("v2")).await?;
+    let delete =
+        json!({ "repositoryName": story.shop.plan.repository, "imageIds": [{ "imageDigest": before }] });
+    let target = "AmazonEC2ContainerRegistry_V20150921.BatchDeleteImage";
+    let deleted = story.stage.local.client.json("ecr", target, delete).await;
+    deleted.map_err(|error| anyhow::anyhow!("{}: {}", error.code, error.message))?;
+    let (_, plan) = story.stage.tidegate(&["plan", story.name.as_str(), LATEST]).await?;
+    ensure!(plan.contains("old_image_missing"), "{plan}");
+    let id = story.release("main-2", good("v2")).await?;
+    let release = story.ends(&id, "failed").await?;
+    let why = release.cause().map(ToString::to_string).unwrap_or_default();
+    ensure!(why.contains("old_image_missing"), "{why}");
+    ensure!(story.deployments().await?.len() == 2, "something was deployed");
+    Ok(())
+}
+
+async fn deregistered(story: &Story) -> Result<()> {
+    story.policy(BLUE_GREEN).await?;
+    let second = story.push("main-2", good("v2")).await?;
+    let id = story.release_of(&second).await?;
+    let promoted = story.ends(&id, "promoted").await?;
+    let third = story.release("main-3", good("v3")).await?;
+    story.ends(&third, "promoted").await?;
+    let revision = promoted.progress.task_definition.context("a promoted release has a task definition")?;
+    story.ecs("DeregisterTaskDefinition", json!({ "taskDefinition": revision.as_str() })).await?;
+    story.stage.tidegate(&["rollback", story.name.as_str(), "--reason", "it is wrong"]).await?;
+    let back = until("the rollback release", RUNS_WITHIN, async || {
+        let newest = story.releases().await?.into_iter().next();
+        Ok(newest.filter(|release| release.image.digest.as_str() == second && release.id != id))
+    })
+    .await?;
+    let back = story.ends(&back.id, "promoted").await?;
+    story.tasks_run(&second).await?;
+    let again = back.progress.task_definition.context("it runs a revision")?;
+    ensure!(again != revision, "the deregistered revision was deployed");
+    story.runs(&second).await
+}
