@@ -76,9 +76,14 @@ async fn newest(
 ) -> anyhow::Result<Option<Release>> {
     let listed = ledger.releases(service, 1).await;
     let listed = listed.with_context(|| format!("failed to list the releases of {service}"))?;
+    let (listed, damaged) = listed.split();
     let newest = listed.into_iter().next();
     // Ids sort by the time they were made.
     let named = head.waiting.iter().chain(&head.active).max();
+    // Never an older one in place of one that cannot be read; what the service's row names is read by itself.
+    if let (None, None, Some(row)) = (&newest, named, damaged.into_iter().next()) {
+        bail!("{row}");
+    }
     match named.filter(|id| newest.as_ref().is_none_or(|newest| **id > newest.id)) {
         Some(id) => Ok(by_id(ledger, id).await?.or(newest)),
         None => Ok(newest),

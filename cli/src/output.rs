@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write};
 
 use serde::Serialize;
 
+use crate::exit::Exit;
 use crate::line::Line;
 
 /// The size of the terminal when it cannot be found out.
@@ -102,6 +103,14 @@ impl Output {
     pub fn raw(&mut self, text: &str) -> io::Result<()> {
         self.out.write_all(text.as_bytes())?;
         self.out.flush()
+    }
+
+    /// Names what the answer lacks because it cannot be read, and says how the command ends.
+    pub fn damaged(&mut self, damaged: &[String]) -> Exit {
+        for row in damaged {
+            self.note(row);
+        }
+        if damaged.is_empty() { Exit::Ok } else { Exit::Error }
     }
 
     /// Says something beside the answer.

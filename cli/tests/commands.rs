@@ -18,7 +18,7 @@ use tidegate_core::ids::ReleaseId;
 use tidegate_core::ports::{PortError, Waker};
 use tidegate_runtime::time::Time;
 use tidegate_runtime::{Home, World};
-use tidegate_testkit::fakes::{Caller, Quality, Universe};
+use tidegate_testkit::fakes::{Caller, Quality, Row, Universe};
 use tidegate_testkit::names;
 
 const POLICY: &str = r#"
@@ -54,7 +54,7 @@ impl Time for WorkingTime {
     }
 
     async fn sleep(&self, duration: SignedDuration) {
-        for release in self.conductor.home.ledger.open().await.unwrap() {
+        for release in self.conductor.home.ledger.open().await.unwrap().whole().unwrap() {
             self.conductor.drive(&release.id, &[], self.now()).await.unwrap();
         }
         self.conductor.home.time.sleep(duration).await;
@@ -379,4 +379,42 @@ async fn apply_tells_what_changed_field_by_field() {
     assert!(changed.out.contains("strategy.canary.percent: 10 → 5"), "{}", changed.out);
     let (code, again) = bench.json(&["apply", path]).await;
     assert_eq!((code, &again["policies"][0]["change"]), (0, &Value::from("unchanged")));
+}
+
+#[tokio::test]
+async fn lists_show_what_can_be_read_and_name_what_cannot() {
+    let bench = Bench::new().await;
+    bench.push(2, Quality::Good);
+    let released = bench.run(&["release", "checkout", "main-2"]).await;
+    assert_eq!(released.code, 0, "{}", released.out);
+    let id = bench.universe.state().rows.releases().next().unwrap().id.clone();
+    let json = async |args: &[&str]| {
+        let answer = bench.run(&[args, &["--json"]].concat()).await;
+        (answer.code, serde_json::from_str::<Value>(&answer.out).unwrap())
+    };
+    let damage = |row| bench.universe.state().rows.damage(row, "CorruptRow");
+
+    damage(Row::Entry(id.clone(), 0));
+    let (code, why) = json(&["why", "checkout"]).await;
+    assert_eq!((code, why["release"]["history"].as_array().unwrap().len()), (6, 0));
+    let unseen = format!("entry 0 of the history of release {id} cannot be read");
+    assert!(why["release"]["unseen"][0].as_str().unwrap().starts_with(&unseen), "{why}");
+    let watched = bench.run(&["watch", "checkout", "--once"]).await;
+    assert!(watched.out.contains(&unseen), "{}", watched.out);
+
+    damage(Row::Release(id.clone()));
+    let (code, releases) = json(&["releases", "checkout"]).await;
+    assert_eq!((code, releases["releases"].as_array().unwrap().len()), (1, 0));
+    assert!(releases["damaged"][0].as_str().unwrap().starts_with(&format!("release {id} cannot be read")));
+
+    damage(Row::Service(names::service()));
+    let (code, services) = json(&["services"]).await;
+    assert_eq!((code, services["services"].as_array().unwrap().len()), (1, 0));
+    assert!(services["damaged"][0].as_str().unwrap().starts_with("service checkout cannot be read"));
+    // The releases of a service whose row cannot be read are still found, by its name and among all.
+    bench.universe.state().rows.mend(&Row::Release(id.clone()));
+    for args in [&["releases", "checkout"][..], &["releases"]] {
+        let (code, releases) = json(args).await;
+        assert_eq!((code, releases["releases"][0]["release"].as_str()), (1, Some(id.as_str())), "{args:?}");
+    }
 }

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use serde::Serialize;
 use tidegate_core::ids::ServiceName;
+use tidegate_core::ports::{ErrorKind, Ledger};
 use tidegate_core::release::Release;
 
 use super::clock;
@@ -26,34 +27,48 @@ pub struct Args {
 #[derive(Serialize)]
 struct Answer {
     releases: Vec<ReleaseRow>,
+    /// What cannot be read, and why.
+    damaged: Vec<String>,
 }
 
-/// Lists them.
+/// Lists them. What cannot be read is named, and the command fails after it has shown the rest.
 pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
     let ledger = &*connection.home().ledger;
+    let mut damaged = Vec::new();
     let services = match &args.service {
         Some(service) => {
-            find::service(ledger, service).await?;
+            // The releases can be listed without the service's row, as long as there is one.
+            match ledger.service(service).await {
+                Err(error) if error.kind == ErrorKind::Invalid => damaged.push(error.message),
+                Ok(_) | Err(_) => drop(find::service(ledger, service).await?),
+            }
             vec![service.clone()]
         }
-        None => {
-            let services = ledger.services().await.context("failed to list the services")?;
-            services.into_iter().map(|(service, _)| service).collect()
-        }
+        None => services(ledger, &mut damaged).await?,
     };
     let mut found: Vec<Release> = Vec::new();
     for service in services {
         let listed = ledger.releases(&service, args.limit).await;
-        found.extend(listed.with_context(|| format!("failed to list the releases of {service}"))?);
+        let listed = listed.with_context(|| format!("failed to list the releases of {service}"))?;
+        found.extend(listed.tell(&mut damaged));
     }
     // Ids sort by the time they were made.
     found.sort_by(|left, right| right.id.cmp(&left.id));
     found.truncate(usize::try_from(args.limit).unwrap_or(usize::MAX));
     let rows: Vec<ReleaseRow> = found.iter().map(ReleaseRow::from).collect();
     if out.is_json() {
-        out.object(&Answer { releases: rows })?;
+        out.object(&Answer { releases: rows, damaged: damaged.clone() })?;
     } else {
         out.table(render::releases(&rows, &clock(connection.home().time.now())))?;
     }
-    Ok(Exit::Ok)
+    Ok(out.damaged(&damaged))
+}
+
+/// All services by name, also those of which only the name can be read.
+async fn services(ledger: &dyn Ledger, damaged: &mut Vec<String>) -> anyhow::Result<Vec<ServiceName>> {
+    let listing = ledger.services().await.context("failed to list the services")?;
+    let (services, unreadable) = listing.split();
+    damaged.extend(unreadable.iter().map(ToString::to_string));
+    let named = unreadable.into_iter().filter_map(|row| row.service);
+    Ok(services.into_iter().map(|(service, _)| service).chain(named).collect())
 }

@@ -13,20 +13,23 @@ use crate::view::ServiceRow;
 #[derive(Serialize)]
 struct Answer {
     services: Vec<ServiceRow>,
+    /// What cannot be read, and why.
+    damaged: Vec<String>,
 }
 
-/// Lists them.
+/// Lists them. What cannot be read is named, and the command fails after it has shown the rest.
 pub async fn run(connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
     let home = connection.home();
-    let services = home.ledger.services().await.context("failed to list the services")?;
+    let mut damaged = Vec::new();
+    let services = home.ledger.services().await.context("failed to list the services")?.tell(&mut damaged);
     let rows: Vec<ServiceRow> = services
         .iter()
         .map(|(service, head)| ServiceRow::new(service, head, &home.account, &home.region))
         .collect();
     if out.is_json() {
-        out.object(&Answer { services: rows })?;
+        out.object(&Answer { services: rows, damaged: damaged.clone() })?;
     } else {
         out.table(render::services(&rows, &clock(home.time.now())))?;
     }
-    Ok(Exit::Ok)
+    Ok(out.damaged(&damaged))
 }

@@ -101,13 +101,22 @@ struct Watched {
     id: ReleaseId,
     release: Option<Release>,
     history: Vec<Entry>,
+    /// What of the history cannot be read.
+    damaged: Vec<String>,
     live: Live,
     looked_at: Option<Timestamp>,
 }
 
 impl Watched {
     fn new(id: ReleaseId) -> Self {
-        Self { id, release: None, history: Vec::new(), live: Live::default(), looked_at: None }
+        Self {
+            id,
+            release: None,
+            history: Vec::new(),
+            damaged: Vec::new(),
+            live: Live::default(),
+            looked_at: None,
+        }
     }
 
     /// One look. A ledger that does not answer for a moment is no reason to stop watching.
@@ -122,7 +131,7 @@ impl Watched {
         }
         let Some(release) = self.release.clone() else { bail!("there is no release {}", self.id) };
         let mut view = ReleaseView::new(&release, &self.history, &self.live);
-        view.unseen.extend(trouble);
+        view.unseen.extend(trouble.into_iter().chain(self.damaged.iter().cloned()));
         Ok((release, view))
     }
 
@@ -131,7 +140,9 @@ impl Watched {
         let Some(release) = ledger.release(&self.id).await? else { return Ok(()) };
         let changed = self.release.as_ref().is_none_or(|before| before.version != release.version);
         if changed {
-            self.history = ledger.history(&self.id).await?;
+            let mut damaged = Vec::new();
+            self.history = ledger.history(&self.id).await?.tell(&mut damaged);
+            self.damaged = damaged;
         }
         let now = world.home.time.now();
         if release.is_over() {

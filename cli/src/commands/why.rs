@@ -37,7 +37,9 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     let found = find::release(ledger, &args.release).await?;
     let release = &found.release;
     let history = ledger.history(&release.id).await;
-    let history = history.with_context(|| format!("failed to read the history of {}", release.id))?;
+    let mut damaged = Vec::new();
+    let history =
+        history.with_context(|| format!("failed to read the history of {}", release.id))?.tell(&mut damaged);
     let live = if release.is_over() {
         Live::default()
     } else {
@@ -45,14 +47,15 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     };
     let service_history = if found.by_service {
         let entries = ledger.service_history(&release.service, SERVICE_ENTRIES).await;
-        entries.with_context(|| format!("failed to read the history of {}", release.service))?
+        entries
+            .with_context(|| format!("failed to read the history of {}", release.service))?
+            .tell(&mut damaged)
     } else {
         Vec::new()
     };
-    let answer = Answer {
-        release: ReleaseView::new(release, &history, &live),
-        service_history: entries(&service_history),
-    };
+    let mut view = ReleaseView::new(release, &history, &live);
+    view.unseen.extend(damaged);
+    let answer = Answer { release: view, service_history: entries(&service_history) };
     if out.is_json() {
         out.object(&answer)?;
     } else {

@@ -193,7 +193,8 @@ async fn page(
         let why = NotCounted::NotWaiting { state: release.summary() };
         return Ok(Reply::message(StatusCode::GONE, &not_counted(link_key, release, &why)));
     };
-    let history = gate.home.ledger.history(id).await?;
+    let (history, damaged) = gate.home.ledger.history(id).await?.split();
+    status::told(&damaged);
     let form = Form {
         action: format!("/approve/{id}"),
         token: token.reveal().to_owned(),
@@ -205,6 +206,7 @@ async fn page(
         release,
         plan,
         history: &history,
+        unreadable: damaged.len(),
         gate: at_gate,
         opened,
         approver,

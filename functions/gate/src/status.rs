@@ -3,6 +3,7 @@
 use http::StatusCode;
 use tidegate_core::gate::same_secret;
 use tidegate_core::ids::ReleaseId;
+use tidegate_core::listing::Damaged;
 use tidegate_core::ports::PortError;
 use tidegate_pages::StatusView;
 
@@ -16,6 +17,13 @@ pub(crate) fn link(link_key: &str, release: &ReleaseId) -> String {
     format!("/status/{release}?sig={}", status_signature(link_key, release.as_str()))
 }
 
+/// What cannot be read is shown as missing, and named in the log.
+pub(crate) fn told(damaged: &[Damaged]) {
+    for row in damaged {
+        tracing::error!(damaged = %row, "a row was passed over");
+    }
+}
+
 pub(crate) async fn show(gate: &Gate, keeper: &Keeper, call: &Call, id: &str) -> Result<Reply, PortError> {
     let secrets = keeper.secrets().await?;
     let right = status_signature(&secrets.link_key, id);
@@ -25,7 +33,13 @@ pub(crate) async fn show(gate: &Gate, keeper: &Keeper, call: &Call, id: &str) ->
     }
     let Ok(id) = ReleaseId::new(id) else { return Ok(Reply::nothing_here()) };
     let Some(release) = gate.home.ledger.release(&id).await? else { return Ok(Reply::nothing_here()) };
-    let history = gate.home.ledger.history(&id).await?;
-    let view = StatusView { release: &release, history: &history, now: gate.home.time.now() };
+    let (history, damaged) = gate.home.ledger.history(&id).await?.split();
+    told(&damaged);
+    let view = StatusView {
+        release: &release,
+        history: &history,
+        unreadable: damaged.len(),
+        now: gate.home.time.now(),
+    };
     Ok(Reply::page(StatusCode::OK, tidegate_pages::status(&view)))
 }

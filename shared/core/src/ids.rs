@@ -104,6 +104,16 @@ id!(
     ReleaseId, "release id", "26 lower-case letters and digits (a ULID)",
     r"^[0-9a-z]{26}$", |v| v.len() == 26 && v.chars().all(|c| c.is_ascii_digit() || c.is_ascii_lowercase())
 );
+impl ReleaseId {
+    /// When it was made: the first ten characters of a ULID are milliseconds since 1970. `None` for what is no ULID.
+    pub fn made_at(&self) -> Option<jiff::Timestamp> {
+        const CROCKFORD: &str = "0123456789abcdefghjkmnpqrstvwxyz";
+        let mut digits =
+            self.as_str().chars().take(10).map(|c| CROCKFORD.find(c).and_then(|at| i64::try_from(at).ok()));
+        let millis = digits.try_fold(0_i64, |millis, digit| Some(millis * 32 + digit?))?;
+        jiff::Timestamp::from_millisecond(millis).ok()
+    }
+}
 id!(
     /// An AWS account id.
     AccountId, "AWS account id", "12 digits", r"^[0-9]{12}$", |v| v.len() == 12 && v.chars().all(|c| c.is_ascii_digit())

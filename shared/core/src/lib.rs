@@ -12,6 +12,7 @@ pub mod gate;
 pub mod history;
 pub mod ids;
 pub mod invariants;
+pub mod listing;
 pub mod observation;
 pub mod plan;
 pub mod policy;

@@ -12,6 +12,7 @@ use crate::ids::{
     AlarmName, ContainerName, Digest, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target,
     TaskDefinitionArn,
 };
+use crate::listing::Listing;
 use crate::observation::{
     AlarmSeen, DeploymentSeen, ImageSeen, RuleSeen, ServiceHead, ServiceSeen, Stored, TaskDefinitionSeen,
 };
@@ -135,27 +136,27 @@ pub enum Watched {
     Bucket(String),
 }
 
-/// The ledger.
+/// The ledger. A single row that cannot be read is [`ErrorKind::Invalid`]; in a list it is told beside the rows that can.
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// A service's row, consistently read.
     async fn service(&self, name: &ServiceName) -> Result<Option<ServiceHead>, PortError>;
     /// All services by name.
-    async fn services(&self) -> Result<Vec<(ServiceName, ServiceHead)>, PortError>;
+    async fn services(&self) -> Result<Listing<(ServiceName, ServiceHead)>, PortError>;
     /// A release, consistently read.
     async fn release(&self, id: &ReleaseId) -> Result<Option<Release>, PortError>;
     /// A service's releases, newest first.
-    async fn releases(&self, service: &ServiceName, limit: u32) -> Result<Vec<Release>, PortError>;
+    async fn releases(&self, service: &ServiceName, limit: u32) -> Result<Listing<Release>, PortError>;
     /// All releases that have not ended.
-    async fn open(&self) -> Result<Vec<Release>, PortError>;
-    /// Releases to be woken at `until` or before, with the time.
-    async fn due(&self, until: Timestamp) -> Result<Vec<(ReleaseId, Timestamp)>, PortError>;
-    /// The services that watch this.
-    async fn watchers(&self, watched: &Watched) -> Result<Vec<ServiceName>, PortError>;
+    async fn open(&self) -> Result<Listing<Release>, PortError>;
+    /// Releases to be woken at `until` or before, with the time. One whose wake-up time cannot be read is due at once, and told.
+    async fn due(&self, until: Timestamp) -> Result<Listing<(ReleaseId, Timestamp)>, PortError>;
+    /// The services that watch this. A row that is damaged but still names its service counts, and is told: to look is harmless.
+    async fn watchers(&self, watched: &Watched) -> Result<Listing<ServiceName>, PortError>;
     /// A release's history, oldest first.
-    async fn history(&self, id: &ReleaseId) -> Result<Vec<Entry>, PortError>;
+    async fn history(&self, id: &ReleaseId) -> Result<Listing<Entry>, PortError>;
     /// A service's own history (policies applied, images refused), newest first.
-    async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Vec<Entry>, PortError>;
+    async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Listing<Entry>, PortError>;
     /// Writes a change; [`ErrorKind::Conflict`] when any condition does not hold.
     async fn commit(&self, commit: Commit) -> Result<(), PortError>;
 }

@@ -24,6 +24,7 @@ pub(crate) const STATE: &str = "STATE";
 const ONCE: &str = "ONCE";
 pub(crate) const SERVICE_PREFIX: &str = "SERVICE#";
 pub(crate) const RELEASE_PREFIX: &str = "RELEASE#";
+const WATCH_PREFIX: &str = "WATCH#";
 
 /// A primary key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,40 @@ pub(crate) struct Key {
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "pk={} sk={}", self.pk, self.sk)
+    }
+}
+
+impl Key {
+    /// The service the key names.
+    pub(crate) fn service(&self) -> Option<ServiceName> {
+        let name = self.pk.strip_prefix(SERVICE_PREFIX).or_else(|| self.sk.strip_prefix(SERVICE_PREFIX))?;
+        ServiceName::new(name).ok()
+    }
+
+    /// The release the key names.
+    pub(crate) fn release(&self) -> Option<ReleaseId> {
+        ReleaseId::new(self.pk.strip_prefix(RELEASE_PREFIX)?).ok()
+    }
+
+    /// What the row is, for people.
+    pub(crate) fn name(&self) -> String {
+        let entry = self.sk.strip_prefix(HISTORY).map(|version| version.trim_start_matches('0'));
+        let entry = entry.map(|version| if version.is_empty() { "0" } else { version });
+        let watched = self.pk.strip_prefix(WATCH_PREFIX);
+        match (self.service(), self.release(), entry, watched) {
+            (Some(service), _, Some(version), _) => {
+                format!("entry {version} of the history of service {service}")
+            }
+            (Some(service), _, None, Some(watched)) => {
+                format!("the row by which events of {} find service {service}", watched.replace('#', " "))
+            }
+            (Some(service), _, None, None) => format!("service {service}"),
+            (None, Some(release), Some(version), _) => {
+                format!("entry {version} of the history of release {release}")
+            }
+            (None, Some(release), None, _) => format!("release {release}"),
+            (None, None, ..) => format!("row {self}"),
+        }
     }
 }
 
@@ -61,16 +96,18 @@ pub(crate) fn watch(watched: &Watched, service: &ServiceName) -> Key {
 
 pub(crate) fn watched(watched: &Watched) -> String {
     match watched {
-        Watched::Repository(account, region, name) => format!("WATCH#repository#{account}#{region}#{name}"),
+        Watched::Repository(account, region, name) => {
+            format!("{WATCH_PREFIX}repository#{account}#{region}#{name}")
+        }
         // The name comes last: it is the only part that may hold a '#'.
-        Watched::Alarm(account, region, name) => format!("WATCH#alarm#{account}#{region}#{name}"),
+        Watched::Alarm(account, region, name) => format!("{WATCH_PREFIX}alarm#{account}#{region}#{name}"),
         Watched::EcsService(account, region, service) => {
-            format!("WATCH#ecs#{account}#{region}#{service}")
+            format!("{WATCH_PREFIX}ecs#{account}#{region}#{service}")
         }
         Watched::BuildProject(account, region, project) => {
-            format!("WATCH#build#{account}#{region}#{project}")
+            format!("{WATCH_PREFIX}build#{account}#{region}#{project}")
         }
-        Watched::Bucket(bucket) => format!("WATCH#bucket#{bucket}"),
+        Watched::Bucket(bucket) => format!("{WATCH_PREFIX}bucket#{bucket}"),
     }
 }
 
@@ -104,6 +141,31 @@ mod tests {
             assert!(key(pair[0]) < key(pair[1]));
             let until = wake_until(pair[0].parse().unwrap());
             assert!(key(pair[0]) <= until && until < key(pair[1]));
+        }
+    }
+
+    #[test]
+    fn every_row_has_a_name_for_people() {
+        let service = ServiceName::new("shop").unwrap();
+        let id = ReleaseId::new("01k9zq3v8wd4x5n6p7r8s9t0ab").unwrap();
+        let alarm = Watched::Alarm(
+            AccountId::new("111122223333").unwrap(),
+            Region::new("eu-central-1").unwrap(),
+            AlarmName::new("5xx").unwrap(),
+        );
+        let named = [
+            (head(&service), "service shop"),
+            (entry(&head(&service), 30), "entry 30 of the history of service shop"),
+            (release(&id), "release 01k9zq3v8wd4x5n6p7r8s9t0ab"),
+            (entry(&release(&id), 0), "entry 0 of the history of release 01k9zq3v8wd4x5n6p7r8s9t0ab"),
+            (
+                watch(&alarm, &service),
+                "the row by which events of alarm 111122223333 eu-central-1 5xx find service shop",
+            ),
+            (Key { pk: "OTHER".into(), sk: "X".into() }, "row pk=OTHER sk=X"),
+        ];
+        for (key, name) in named {
+            assert_eq!(key.name(), name);
         }
     }
 

@@ -23,8 +23,13 @@
 //! While a deployment is under way, old and new functions read and write the same rows. A new optional field does not raise
 //! [`SCHEMA`] as long as an old function may ignore it *and drop it when it writes the row*; unknown fields are skipped when reading.
 //! Any other change raises the schema. A row above the schema a function knows is an error that says so (`NewerSchema`): the
-//! release waits for the new version, nothing is guessed. A row that cannot be read (`CorruptRow`) names its keys and is never
-//! skipped, also in lists; only [`Ledger::due`] reads nothing but keys, so a broken row does not keep the others asleep.
+//! release waits for the new version, nothing is guessed.
+//!
+//! # Rows that cannot be read
+//!
+//! A damaged row (`CorruptRow`), and one of a newer schema, stops only itself. Read alone it is an error that names its keys. In a list
+//! it is told beside the rows that can be read ([`tidegate_core::listing::Listing`]), and never skipped in silence. What its keys alone
+//! say still counts where acting on it is harmless: a watch row finds its service, a broken wake-up key wakes its release at once.
 //!
 //! # Consistency
 //!
@@ -40,10 +45,11 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tidegate_aws::port_error;
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
+use tidegate_core::listing::Listing;
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::ports::{Commit, Ledger, PortError, Watched};
 use tidegate_core::release::Release;
@@ -57,6 +63,8 @@ pub use watches::watched_by;
 const BY_SERVICE: &str = "by-service";
 /// The index over releases that have not ended, by wake-up time.
 const BY_WAKE: &str = "by-wake";
+/// No release sleeps this long; a key of a later time is damaged.
+const FARTHEST_WAKE: SignedDuration = SignedDuration::from_hours(24);
 /// DynamoDB never evaluates more items for one page than this is likely to bring; it only bounds what `limit` asks for.
 const LARGEST_PAGE: u32 = 1000;
 
@@ -115,6 +123,17 @@ impl DynamoLedger {
             .expression_attribute_values(":partition", AttributeValue::S(value.into()))
     }
 
+    /// The keys of wake-ups before or after a sort key.
+    fn wakes(&self, compare: &str, sort: String) -> QueryFluentBuilder {
+        self.partition(Some(BY_WAKE), keys::GSI2PK, keys::OPEN)
+            .key_condition_expression(format!("#partition = :partition AND #sort {compare} :sort"))
+            .projection_expression("#sort, #pk, #sk")
+            .expression_attribute_names("#sort", keys::GSI2SK)
+            .expression_attribute_names("#pk", keys::PK)
+            .expression_attribute_names("#sk", keys::SK)
+            .expression_attribute_values(":sort", AttributeValue::S(sort))
+    }
+
     /// All history entries of `pk`, oldest first unless `newest_first`.
     fn history_of(&self, pk: String, newest_first: bool) -> QueryFluentBuilder {
         self.partition(None, keys::PK, pk)
@@ -157,13 +176,16 @@ async fn first(query: QueryFluentBuilder, limit: u32) -> Result<Vec<Item>, PortE
     Ok(items)
 }
 
-/// Reads every item or fails with the first that cannot be read.
-fn each<T>(
-    items: &[Item],
-    operation: &'static str,
-    read: fn(&Item) -> Result<T, RowError>,
-) -> Result<Vec<T>, PortError> {
-    items.iter().map(|item| read(item).map_err(|error| error.at(operation))).collect()
+/// Reads every item; what cannot be read is told beside the others.
+fn each<T>(items: &[Item], read: fn(&Item) -> Result<T, RowError>) -> Listing<T> {
+    items.iter().map(|item| read(item).map_err(|error| Box::new(error.in_list(QUERY)))).collect()
+}
+
+/// Reads every item of which something can be known even if it is damaged.
+fn each_known<T>(items: &[Item], read: fn(&Item) -> (Option<T>, Option<RowError>)) -> Listing<T> {
+    let (known, wrong): (Vec<_>, Vec<_>) = items.iter().map(read).unzip();
+    let damaged = wrong.into_iter().flatten().map(|error| error.in_list(QUERY)).collect();
+    Listing::new(known.into_iter().flatten().collect(), damaged)
 }
 
 #[async_trait]
@@ -173,9 +195,9 @@ impl Ledger for DynamoLedger {
         item.map(|item| row::read_head(&item).map(|(_, head)| head)).transpose().map_err(|e| e.at(GET))
     }
 
-    async fn services(&self) -> Result<Vec<(ServiceName, ServiceHead)>, PortError> {
+    async fn services(&self) -> Result<Listing<(ServiceName, ServiceHead)>, PortError> {
         let items = all(self.partition(Some(BY_SERVICE), keys::GSI1PK, keys::ALL_SERVICES)).await?;
-        each(&items, QUERY, row::read_head)
+        Ok(each(&items, row::read_head))
     }
 
     async fn release(&self, id: &ReleaseId) -> Result<Option<Release>, PortError> {
@@ -183,42 +205,38 @@ impl Ledger for DynamoLedger {
         item.map(|item| row::read_release(&item)).transpose().map_err(|e| e.at(GET))
     }
 
-    async fn releases(&self, service: &ServiceName, limit: u32) -> Result<Vec<Release>, PortError> {
+    async fn releases(&self, service: &ServiceName, limit: u32) -> Result<Listing<Release>, PortError> {
         let query = self.partition(Some(BY_SERVICE), keys::GSI1PK, keys::head(service).pk);
         let items = first(query.scan_index_forward(false), limit).await?;
-        each(&items, QUERY, row::read_release)
+        Ok(each(&items, row::read_release))
     }
 
-    async fn open(&self) -> Result<Vec<Release>, PortError> {
+    async fn open(&self) -> Result<Listing<Release>, PortError> {
         let items = all(self.partition(Some(BY_WAKE), keys::GSI2PK, keys::OPEN)).await?;
-        each(&items, QUERY, row::read_release)
+        Ok(each(&items, row::read_release))
     }
 
-    async fn due(&self, until: Timestamp) -> Result<Vec<(ReleaseId, Timestamp)>, PortError> {
-        let query = self
-            .partition(Some(BY_WAKE), keys::GSI2PK, keys::OPEN)
-            .key_condition_expression("#partition = :partition AND #sort <= :until")
-            .projection_expression("#sort, #pk, #sk")
-            .expression_attribute_names("#sort", keys::GSI2SK)
-            .expression_attribute_names("#pk", keys::PK)
-            .expression_attribute_names("#sk", keys::SK)
-            .expression_attribute_values(":until", AttributeValue::S(keys::wake_until(until)));
-        each(&all(query).await?, QUERY, row::read_wake)
+    async fn due(&self, until: Timestamp) -> Result<Listing<(ReleaseId, Timestamp)>, PortError> {
+        let farthest = until.saturating_add(FARTHEST_WAKE).unwrap_or(until);
+        let due = all(self.wakes("<=", keys::wake_until(until))).await?;
+        // A damaged key may sort behind every time: such a release would sleep for ever.
+        let never = all(self.wakes(">", keys::wake_until(farthest))).await?;
+        Ok(each_known(&due, row::read_wake).and(each_known(&never, row::read_wake_too_late)))
     }
 
-    async fn watchers(&self, watched: &Watched) -> Result<Vec<ServiceName>, PortError> {
+    async fn watchers(&self, watched: &Watched) -> Result<Listing<ServiceName>, PortError> {
         let items = all(self.partition(None, keys::PK, keys::watched(watched))).await?;
-        each(&items, QUERY, row::read_watcher)
+        Ok(each_known(&items, row::read_watcher))
     }
 
-    async fn history(&self, id: &ReleaseId) -> Result<Vec<Entry>, PortError> {
+    async fn history(&self, id: &ReleaseId) -> Result<Listing<Entry>, PortError> {
         let items = all(self.history_of(keys::release(id).pk, false)).await?;
-        each(&items, QUERY, row::read_entry)
+        Ok(each(&items, row::read_entry))
     }
 
-    async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Vec<Entry>, PortError> {
+    async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Listing<Entry>, PortError> {
         let items = first(self.history_of(keys::head(name).pk, true), limit).await?;
-        each(&items, QUERY, row::read_entry)
+        Ok(each(&items, row::read_entry))
     }
 
     /// A condition that does not hold is a `Conflict` whose code is AWS's reason (`ConditionalCheckFailed`,

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::invariants;
+use tidegate_core::listing::Damaged;
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::ports::{ErrorKind, PortError};
 use tidegate_core::release::Release;
@@ -48,6 +49,20 @@ pub(crate) enum RowError {
 }
 
 impl RowError {
+    /// As the entry of a list.
+    pub(crate) fn in_list(self, operation: &'static str) -> Damaged {
+        let (Self::Corrupt { key, .. }
+        | Self::NewerSchema { key, .. }
+        | Self::Invariant { key, .. }
+        | Self::TooLarge { key, .. }) = &self;
+        Damaged {
+            name: key.name(),
+            service: key.service(),
+            release: key.release(),
+            problem: self.at(operation),
+        }
+    }
+
     /// As the port's error.
     pub(crate) fn at(self, operation: &'static str) -> PortError {
         let code = match &self {
@@ -135,21 +150,51 @@ pub(crate) fn read_entry(item: &Item) -> Result<Entry, RowError> {
     Ok(entry)
 }
 
-pub(crate) fn read_watcher(item: &Item) -> Result<ServiceName, RowError> {
-    let key = key_of(item)?;
-    check_schema(&key, item)?;
-    service_in(&key, &key.sk)
+/// Who watches, from the keys alone, and what is wrong with the row: the name counts as long as it can be read.
+pub(crate) fn read_watcher(item: &Item) -> (Option<ServiceName>, Option<RowError>) {
+    let read = || {
+        let key = key_of(item)?;
+        let service = service_in(&key, &key.sk)?;
+        Ok((service, check_schema(&key, item).err()))
+    };
+    match read() {
+        Ok((service, wrong)) => (Some(service), wrong),
+        Err(wrong) => (None, Some(wrong)),
+    }
 }
 
-/// Release and time of a wake-up, from keys alone.
-pub(crate) fn read_wake(item: &Item) -> Result<(ReleaseId, Timestamp), RowError> {
-    let key = key_of(item)?;
+/// Release and time of a wake-up, from keys alone, and what is wrong with them. A release whose time cannot be read is due since ever:
+/// looking at it early changes nothing, and writes the time anew.
+pub(crate) fn read_wake(item: &Item) -> (Option<(ReleaseId, Timestamp)>, Option<RowError>) {
+    match key_of(item).map(|key| (wake_in(&key, item), key)) {
+        Ok((Ok(wake), _)) => (Some(wake), None),
+        Ok((Err(wrong), key)) => (key.release().map(|id| (id, Timestamp::UNIX_EPOCH)), Some(wrong)),
+        Err(wrong) => (None, Some(wrong)),
+    }
+}
+
+/// A wake-up later than any release sleeps: damaged, whatever its time says.
+pub(crate) fn read_wake_too_late(item: &Item) -> (Option<(ReleaseId, Timestamp)>, Option<RowError>) {
+    let (wake, wrong) = read_wake(item);
+    let wrong = wrong.or_else(|| {
+        let sort = text(item, keys::GSI2SK).unwrap_or_default();
+        key_of(item)
+            .ok()
+            .map(|key| corrupt(&key, format!("{} is {sort:?}, later than any release sleeps", keys::GSI2SK)))
+    });
+    (wake.map(|(id, _)| (id, Timestamp::UNIX_EPOCH)), wrong)
+}
+
+fn wake_in(key: &Key, item: &Item) -> Result<(ReleaseId, Timestamp), RowError> {
     let sort = text(item, keys::GSI2SK).unwrap_or_default();
     let (at, id) = sort
         .split_once('#')
-        .ok_or_else(|| corrupt(&key, format!("{} is {sort:?}, not a time and a release", keys::GSI2SK)))?;
-    let at = at.parse().map_err(|error| corrupt(&key, format!("{}: {error}", keys::GSI2SK)))?;
-    let id = ReleaseId::new(id).map_err(|error| corrupt(&key, error.to_string()))?;
+        .ok_or_else(|| corrupt(key, format!("{} is {sort:?}, not a time and a release", keys::GSI2SK)))?;
+    let at = at.parse().map_err(|error| corrupt(key, format!("{}: {error}", keys::GSI2SK)))?;
+    let id = ReleaseId::new(id).map_err(|error| corrupt(key, error.to_string()))?;
+    if key.release().as_ref() != Some(&id) {
+        return Err(corrupt(key, format!("{} is of release {id}", keys::GSI2SK)));
+    }
     Ok((id, at))
 }
 

@@ -20,6 +20,8 @@ pub struct ApprovalView<'a> {
     pub plan: &'a Plan,
     /// Its history, oldest first.
     pub history: &'a [Entry],
+    /// How many entries of it cannot be read.
+    pub unreadable: usize,
     /// The gate it waits at.
     pub gate: &'a ApprovalGate,
     /// What has been opened and answered there.
@@ -252,6 +254,7 @@ fn evidence(view: &ApprovalView<'_>) -> Markup {
                 dd {
                     @match scan {
                         Some(entry) => { "passed: " (entry.why) }
+                        None if view.unreadable > 0 => { "the history of the release cannot be read in full" }
                         None => { @if view.plan.gates.scan.is_some() { "not yet" } @else { "the policy asks for none" } }
                     }
                 }

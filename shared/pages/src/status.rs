@@ -17,6 +17,8 @@ pub struct StatusView<'a> {
     pub release: &'a Release,
     /// Its history, oldest first.
     pub history: &'a [Entry],
+    /// How many entries of it cannot be read.
+    pub unreadable: usize,
     /// Now.
     pub now: Timestamp,
 }
@@ -48,7 +50,7 @@ pub fn status(view: &StatusView<'_>) -> Page {
                 (given_list(&opened.given))
             }
         }
-        (history(view.history))
+        (history(view.history, view.unreadable))
     };
     frame(&title, &format!("release {}", release.id), &main)
 }
@@ -128,10 +130,11 @@ fn plan(release: &Release) -> Markup {
     }
 }
 
-fn history(history: &[Entry]) -> Markup {
+fn history(history: &[Entry], unreadable: usize) -> Markup {
     html! {
         section aria-labelledby="history" {
             h2 #history { "History" }
+            @if unreadable > 0 { p.soft { "Entries of the history that cannot be read: " (unreadable) "." } }
             ol {
                 @for entry in history {
                     li {

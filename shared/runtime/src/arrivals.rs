@@ -3,11 +3,15 @@
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::admission::{self, Admission, Arrival, Current};
 use tidegate_core::history::Actor;
-use tidegate_core::ids::{AccountId, Digest, Image, Region, RepositoryName, ServiceName, Tag, ecr_registry};
+use tidegate_core::ids::{
+    AccountId, Digest, Image, Region, ReleaseId, RepositoryName, ServiceName, Tag, ecr_registry,
+};
+use tidegate_core::listing::Listing;
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::ports::{Commit, ErrorKind, PortError, Watched};
 use tidegate_core::release::{Provenance, Release};
 
+use crate::unfinished::Unfinished;
 use crate::world::Home;
 
 /// How long a delivery is remembered, so that the same one is handled once.
@@ -36,37 +40,49 @@ pub struct Pushed {
 }
 
 impl Home {
-    /// Handles a pushed image for every service whose policy selects it. Returns what became of it, service by service.
-    pub async fn image_pushed(&self, pushed: &Pushed) -> Result<Vec<(ServiceName, Admission)>, PortError> {
+    /// Handles a pushed image for every service whose policy selects it. Returns what became of it, service by service. One that fails
+    /// does not keep the others from theirs.
+    pub async fn image_pushed(&self, pushed: &Pushed) -> Result<Vec<(ServiceName, Admission)>, Unfinished> {
         let watched =
             Watched::Repository(pushed.account.clone(), pushed.region.clone(), pushed.repository.clone());
-        let mut outcomes = Vec::new();
-        for service in self.ledger.watchers(&watched).await? {
-            let image = Image {
-                registry: ecr_registry(&pushed.account, &pushed.region),
-                repository: pushed.repository.clone(),
-                digest: pushed.digest.clone(),
-                tag: Some(pushed.tag.clone()),
-            };
-            let asked = Asked {
-                service: service.clone(),
-                image,
-                by: pushed.by.clone(),
-                why: None,
-                pushed_at: Some(pushed.pushed_at),
-                insist: false,
-                provenance: Provenance::default(),
-                bypass_freeze: None,
-                delivery: pushed.delivery.clone(),
-            };
-            if let Some(admission) =
-                self.release_image(asked, |head| head.policy.selects(&pushed.tag)).await?
-            {
-                tracing::info!(service = %service, image.tag = %pushed.tag, image.digest = %pushed.digest, outcome = admission.word(), "an image was pushed");
-                outcomes.push((service, admission));
+        let (mut outcomes, mut failed) = (Vec::new(), Vec::new());
+        for service in self.ledger.watchers(&watched).await?.tell(&mut failed) {
+            match self.image_pushed_to(&service, pushed).await {
+                Ok(admission) => outcomes.extend(admission.map(|admission| (service, admission))),
+                Err(error) => failed.push(format!("service {service}: {error}")),
             }
         }
-        Ok(outcomes)
+        Unfinished::or(failed, outcomes)
+    }
+
+    /// Handles a pushed image for one service. `None` when that does not select it, or has handled this delivery before.
+    pub(crate) async fn image_pushed_to(
+        &self,
+        service: &ServiceName,
+        pushed: &Pushed,
+    ) -> Result<Option<Admission>, PortError> {
+        let image = Image {
+            registry: ecr_registry(&pushed.account, &pushed.region),
+            repository: pushed.repository.clone(),
+            digest: pushed.digest.clone(),
+            tag: Some(pushed.tag.clone()),
+        };
+        let asked = Asked {
+            service: service.clone(),
+            image,
+            by: pushed.by.clone(),
+            why: None,
+            pushed_at: Some(pushed.pushed_at),
+            insist: false,
+            provenance: Provenance::default(),
+            bypass_freeze: None,
+            delivery: pushed.delivery.clone(),
+        };
+        let admission = self.release_image(asked, |head| head.policy.selects(&pushed.tag)).await?;
+        if let Some(admission) = &admission {
+            tracing::info!(service = %service, image.tag = %pushed.tag, image.digest = %pushed.digest, outcome = admission.word(), "an image was pushed");
+        }
+        Ok(admission)
     }
 
     /// Admits an image to a service and has the new release woken. `None`: the service does not exist, or `selects` says no, or this
@@ -117,29 +133,53 @@ impl Home {
         Ok(None)
     }
 
-    /// The releases a service's row names.
+    /// The releases a service's row names. One that cannot be read keeps nothing from being let in: what is new waits behind it.
     pub(crate) async fn current(
         &self,
         head: &ServiceHead,
     ) -> Result<(Option<Release>, Option<Release>), PortError> {
         let active = match &head.active {
-            Some(id) => self.ledger.release(id).await?,
+            Some(id) => self.readable(id).await?,
             None => None,
         };
         let waiting = match &head.waiting {
-            Some(id) => self.ledger.release(id).await?.filter(|release| !release.is_over()),
+            Some(id) => self.readable(id).await?.filter(|release| !release.is_over()),
             None => None,
         };
         Ok((active, waiting))
     }
 
+    async fn readable(&self, id: &ReleaseId) -> Result<Option<Release>, PortError> {
+        match self.ledger.release(id).await {
+            Err(error) if error.kind == ErrorKind::Invalid => {
+                tracing::error!(release.id = %id, %error, "the release cannot be read; a new one does without it");
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
     /// A hint that a release has something to do; lost hints are the clock's to mend.
-    pub(crate) async fn wake_now(&self, release: &tidegate_core::ids::ReleaseId, why: &str) {
+    pub(crate) async fn wake_now(&self, release: &ReleaseId, why: &str) {
         let Some(waker) = &self.waker else { return };
         if let Err(error) = waker.wake(release, 0, why).await {
             tracing::warn!(release.id = %release, error = %error, "the wake-up was not sent; the clock will find the release");
         }
     }
+}
+
+/// The releases of a service that can be read, for who has to know all that were made after `since`: one of those that cannot be read is
+/// an error, an older one is only told.
+pub(crate) fn settled_until(listing: Listing<Release>, since: Timestamp) -> Result<Vec<Release>, PortError> {
+    let (releases, damaged) = listing.split();
+    for row in damaged {
+        let made_at = row.release.as_ref().and_then(ReleaseId::made_at);
+        if made_at.is_none_or(|made_at| made_at >= since) {
+            return Err(row.problem);
+        }
+        tracing::error!(damaged = %row, "an old release was passed over");
+    }
+    Ok(releases)
 }
 
 /// A request to release an image to a service.

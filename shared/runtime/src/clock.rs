@@ -7,7 +7,7 @@ use tidegate_core::observation::ServiceHead;
 use tidegate_core::ports::{Images, PortError};
 use tidegate_core::release::Release;
 
-use crate::arrivals::Pushed;
+use crate::arrivals::{Pushed, settled_until};
 use crate::world::Home;
 
 /// The clock comes every minute; what is due until the next round is sent now.
@@ -34,7 +34,7 @@ impl Home {
         let now = self.time.now();
         let mut round = Round::default();
         let until = now.saturating_add(ROUND).unwrap_or(now);
-        for (release, at) in self.ledger.due(until).await? {
+        for (release, at) in self.ledger.due(until).await?.tell(&mut round.failed) {
             let delay = at.duration_since(now).max(SignedDuration::ZERO);
             let secs = u32::try_from(delay.as_secs()).unwrap_or(0) + u32::from(delay.subsec_nanos() > 0);
             let Some(waker) = &self.waker else { break };
@@ -43,7 +43,7 @@ impl Home {
                 Err(error) => round.failed.push(format!("wake {release}: {error}")),
             }
         }
-        for (service, head) in self.ledger.services().await? {
+        for (service, head) in self.ledger.services().await?.tell(&mut round.failed) {
             match self.find_lost(images, &service, &head, now).await {
                 Ok(found) => round.found += u32::from(found),
                 Err(error) => round.failed.push(format!("look for lost pushes of {service}: {error}")),
@@ -73,7 +73,7 @@ impl Home {
         if fresh || overtaken || pushed_at < head.watching_since || head.quarantine.contains_key(&digest) {
             return Ok(false);
         }
-        let releases = self.ledger.releases(service, LOOK_BACK).await?;
+        let releases = settled_until(self.ledger.releases(service, LOOK_BACK).await?, pushed_at)?;
         // What a person asked for after the push stands; what another, older push led to does not.
         let overruled = |release: &Release| release.created_at > pushed_at && is_asked_for(release);
         if releases.iter().any(|release| release.image.digest == digest || overruled(release)) {
@@ -90,7 +90,7 @@ impl Home {
             by: Actor::Event { source: "tidegate.clock".into(), id: format!("pushed at {pushed_at}") },
             delivery: None,
         };
-        Ok(!self.image_pushed(&pushed).await?.is_empty())
+        Ok(self.image_pushed_to(service, &pushed).await?.is_some())
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::decide::{self, Decision};
 use tidegate_core::effect::{Effect, Lease};
-use tidegate_core::ids::ReleaseId;
+use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::invariants;
 use tidegate_core::observation::{Accomplished, Hint, Refusal, ServiceHead};
 use tidegate_core::ports::{ErrorKind, PortError};
@@ -51,6 +51,19 @@ pub enum DriveError {
         #[source]
         source: PortError,
     },
+    /// The row of the release's service cannot be read. The release was driven as far as it goes without.
+    #[error(
+        "the row of service {service} cannot be read; release {release} goes on as far as it can without it"
+    )]
+    Service {
+        /// Which.
+        release: ReleaseId,
+        /// The service.
+        service: ServiceName,
+        /// What the ledger said.
+        #[source]
+        source: PortError,
+    },
     /// Others changed the release again and again.
     #[error("release {release} was changed by others {attempts} times in a row")]
     Contended {
@@ -93,15 +106,30 @@ struct Done {
     changed: bool,
     performed: bool,
     brought: Brought,
+    /// The service's row could not be read.
+    damaged: Option<PortError>,
 }
 
 impl World {
-    /// Drives a release until nothing is to be done at once any more, at most until `deadline`.
+    /// Drives a release until nothing is to be done at once any more, at most until `deadline`. What can be done without the service's row
+    /// is done when that cannot be read, above all the way back; then it is told.
     pub async fn drive(
         &self,
         id: &ReleaseId,
         hints: &[Hint],
         deadline: Timestamp,
+    ) -> Result<Driven, DriveError> {
+        let mut damaged = None;
+        let driven = self.drive_on(id, hints, deadline, &mut damaged).await?;
+        damaged.map_or(Ok(driven), Err)
+    }
+
+    async fn drive_on(
+        &self,
+        id: &ReleaseId,
+        hints: &[Hint],
+        deadline: Timestamp,
+        damaged: &mut Option<DriveError>,
     ) -> Result<Driven, DriveError> {
         let mut id = id.clone();
         let mut brought = Brought { hints: hints.to_vec(), ..Brought::default() };
@@ -125,6 +153,9 @@ impl World {
             lost = 0;
             turns += u32::from(done.changed);
             brought = done.brought;
+            let service = done.release.service.clone();
+            *damaged =
+                done.damaged.map(|source| DriveError::Service { release: id.clone(), service, source });
             let Some(wake) = done.release.wake else {
                 // The service is free: the release that waited begins at once.
                 match done.head.and_then(|head| head.waiting) {
@@ -168,7 +199,11 @@ impl World {
         if release.is_over() {
             return Ok(Turned::Nothing);
         }
-        let head = self.home.ledger.service(&release.service).await.map_err(failed)?;
+        let (head, damaged) = match self.home.ledger.service(&release.service).await {
+            Ok(head) => (head, None),
+            Err(error) if error.kind == ErrorKind::Invalid => (None, Some(error)),
+            Err(error) => return Err(failed(error)),
+        };
         let needs = decide::needs(&release, head.as_ref().map(|head| &head.policy));
         let seen = observe(self, &release, head, &needs, brought).await;
         let now = self.home.time.now();
@@ -190,7 +225,14 @@ impl World {
         let brought = self.perform(&decision, lease).await;
         let performed = !decision.effects.is_empty();
         let head = decision.head.or(seen.head);
-        Ok(Turned::Done(Box::new(Done { release: decision.release, head, changed, performed, brought })))
+        Ok(Turned::Done(Box::new(Done {
+            release: decision.release,
+            head,
+            changed,
+            performed,
+            brought,
+            damaged,
+        })))
     }
 
     /// Performs the effects, each only while the lease holds. Failures that may pass are left to the next look, which derives the effect

@@ -12,6 +12,7 @@ pub mod requests;
 pub mod sentinel;
 pub mod telemetry;
 pub mod time;
+pub mod unfinished;
 pub mod ways_in;
 pub mod world;
 

@@ -179,7 +179,7 @@ impl Story {
 
     /// All releases, newest first.
     pub(crate) async fn releases(&self) -> Result<Vec<Release>> {
-        Ok(self.stage.home.ledger.releases(&self.name, 50).await?)
+        Ok(self.stage.home.ledger.releases(&self.name, 50).await?.whole()?)
     }
 
     pub(crate) async fn head(&self) -> Result<ServiceHead> {
@@ -234,7 +234,7 @@ impl Story {
 
     /// The history explains every transition (invariant 11): no version without a reason, in order.
     async fn explained(&self, release: &Release) -> Result<()> {
-        let history = self.stage.home.ledger.history(&release.id).await?;
+        let history = self.stage.home.ledger.history(&release.id).await?.whole()?;
         ensure!(!history.is_empty(), "release {} has no history", release.id);
         ensure!(history.is_sorted_by(|a, b| a.version < b.version), "the history is not in order");
         let mute: Vec<&Entry> = history.iter().filter(|entry| entry.why.is_empty()).collect();
@@ -244,7 +244,8 @@ impl Story {
 
     /// The history of a release as text, for what went wrong.
     pub(crate) async fn told(&self, id: &ReleaseId) -> String {
-        let history = self.stage.home.ledger.history(id).await.unwrap_or_default();
+        let history =
+            self.stage.home.ledger.history(id).await.map(|listing| listing.split().0).unwrap_or_default();
         let mut lines: Vec<String> = history
             .iter()
             .map(|entry| {

@@ -303,6 +303,8 @@ fn past_limit(
 /// Ends the release and frees the service for the next.
 pub(super) fn end(mut turn: Turn<'_>, outcome: Outcome, restored_at: Option<Timestamp>) -> Decision {
     let Some(head) = &turn.seen.head else {
+        // It has not ended yet, so nothing of that is told; otherwise every look would tell it again.
+        turn.untell();
         return turn.wait(LOOK_SOON, "the service's row could not be read");
     };
     let mut head = ServiceHead { version: head.version + 1, ..head.clone() };

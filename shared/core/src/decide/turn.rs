@@ -57,6 +57,11 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Takes back what was told: it does not happen in this turn after all.
+    pub(super) fn untell(&mut self) {
+        self.told = None;
+    }
+
     /// Says who acted, when it was not Tidegate by the plan.
     pub(super) fn by(&mut self, actor: Actor) {
         self.actor = actor;

@@ -11,14 +11,14 @@ use crate::fixture::*;
 async fn an_empty_ledger_has_nothing() {
     let Fixture { ledger, .. } = Fixture::new("empty").await;
     assert_eq!(ledger.service(&name("shop")).await.unwrap(), None);
-    assert_eq!(ledger.services().await.unwrap(), []);
+    assert_eq!(ledger.services().await.unwrap().whole().unwrap(), []);
     assert_eq!(ledger.release(&id(1)).await.unwrap(), None);
-    assert_eq!(ledger.releases(&name("shop"), 10).await.unwrap(), []);
-    assert_eq!(ledger.open().await.unwrap(), []);
-    assert_eq!(ledger.due(at(1000)).await.unwrap(), []);
-    assert_eq!(ledger.watchers(&alarm("eu-central-1", "5xx")).await.unwrap(), []);
-    assert_eq!(ledger.history(&id(1)).await.unwrap(), []);
-    assert_eq!(ledger.service_history(&name("shop"), 10).await.unwrap(), []);
+    assert_eq!(ledger.releases(&name("shop"), 10).await.unwrap().whole().unwrap(), []);
+    assert_eq!(ledger.open().await.unwrap().whole().unwrap(), []);
+    assert_eq!(ledger.due(at(1000)).await.unwrap().whole().unwrap(), []);
+    assert_eq!(ledger.watchers(&alarm("eu-central-1", "5xx")).await.unwrap().whole().unwrap(), []);
+    assert_eq!(ledger.history(&id(1)).await.unwrap().whole().unwrap(), []);
+    assert_eq!(ledger.service_history(&name("shop"), 10).await.unwrap().whole().unwrap(), []);
 }
 
 #[tokio::test]
@@ -33,10 +33,13 @@ async fn a_change_is_written_whole_and_read_back_as_it_was() {
     };
     ledger.commit(change).await.unwrap();
     assert_eq!(ledger.service(&name("shop")).await.unwrap(), Some(head.head.clone()));
-    assert_eq!(ledger.services().await.unwrap(), [(name("shop"), head.head)]);
+    assert_eq!(ledger.services().await.unwrap().whole().unwrap(), [(name("shop"), head.head)]);
     assert_eq!(ledger.release(&id(1)).await.unwrap(), Some(release(1, "shop")));
-    assert_eq!(ledger.history(&id(1)).await.unwrap(), [entry(0, "created")]);
-    assert_eq!(ledger.service_history(&name("shop"), 9).await.unwrap(), [entry(0, "policy applied")]);
+    assert_eq!(ledger.history(&id(1)).await.unwrap().whole().unwrap(), [entry(0, "created")]);
+    assert_eq!(
+        ledger.service_history(&name("shop"), 9).await.unwrap().whole().unwrap(),
+        [entry(0, "policy applied")]
+    );
 }
 
 #[tokio::test]
@@ -52,8 +55,16 @@ async fn services_come_by_name() {
     for service in ["web", "api", "cart"] {
         fixture.put_head(apply(&policy(service, &[]), 0)).await;
     }
-    let names: Vec<String> =
-        fixture.ledger.services().await.unwrap().iter().map(|(name, _)| name.to_string()).collect();
+    let names: Vec<String> = fixture
+        .ledger
+        .services()
+        .await
+        .unwrap()
+        .whole()
+        .unwrap()
+        .iter()
+        .map(|(name, _)| name.to_string())
+        .collect();
     assert_eq!(names, ["api", "cart", "web"]);
 }
 
@@ -62,7 +73,7 @@ async fn releases_of_a_service_come_newest_first() {
     let fixture = Fixture::new("releases").await;
     fixture.create(&[release(1, "shop"), release(2, "other"), release(3, "shop"), release(10, "shop")]).await;
     let numbers = async |limit| {
-        let releases = fixture.ledger.releases(&name("shop"), limit).await.unwrap();
+        let releases = fixture.ledger.releases(&name("shop"), limit).await.unwrap().whole().unwrap();
         releases.into_iter().map(|release| release.id).collect::<Vec<_>>()
     };
     assert_eq!(numbers(10).await, [id(10), id(3), id(1)]);
@@ -77,13 +88,16 @@ async fn only_releases_that_have_not_ended_are_open_and_due() {
     fixture.create(&releases).await;
     fixture.ledger.commit(writes([update(&ended(releases[0].clone()))])).await.unwrap();
 
-    let open: Vec<Release> = fixture.ledger.open().await.unwrap();
+    let open: Vec<Release> = fixture.ledger.open().await.unwrap().whole().unwrap();
     assert_eq!(open, releases[1..]);
-    assert_eq!(fixture.ledger.due(at(1)).await.unwrap(), []);
-    assert_eq!(fixture.ledger.due(at(2)).await.unwrap(), [(id(2), at(2))]);
-    assert_eq!(fixture.ledger.due(at(60)).await.unwrap(), [(id(2), at(2)), (id(3), at(3))]);
+    assert_eq!(fixture.ledger.due(at(1)).await.unwrap().whole().unwrap(), []);
+    assert_eq!(fixture.ledger.due(at(2)).await.unwrap().whole().unwrap(), [(id(2), at(2))]);
+    assert_eq!(fixture.ledger.due(at(60)).await.unwrap().whole().unwrap(), [(id(2), at(2)), (id(3), at(3))]);
     // It has ended, and is still there.
-    assert_eq!(fixture.ledger.releases(&name("a"), 1).await.unwrap(), [ended(releases[0].clone())]);
+    assert_eq!(
+        fixture.ledger.releases(&name("a"), 1).await.unwrap().whole().unwrap(),
+        [ended(releases[0].clone())]
+    );
 }
 
 #[tokio::test]
@@ -95,8 +109,8 @@ async fn a_moved_wake_up_is_due_at_its_new_time_only() {
     let moved = at(30) + jiff::SignedDuration::from_millis(500);
     later.wake.as_mut().unwrap().at = moved;
     fixture.ledger.commit(writes([update(&later)])).await.unwrap();
-    assert_eq!(fixture.ledger.due(at(30)).await.unwrap(), []);
-    assert_eq!(fixture.ledger.due(at(31)).await.unwrap(), [(id(1), moved)]);
+    assert_eq!(fixture.ledger.due(at(30)).await.unwrap().whole().unwrap(), []);
+    assert_eq!(fixture.ledger.due(at(31)).await.unwrap().whole().unwrap(), [(id(1), moved)]);
 }
 
 #[tokio::test]
@@ -113,8 +127,16 @@ async fn history_is_in_order_of_versions_also_beyond_nine() {
     let quiet = tidegate_core::ports::ReleaseWrite { entry: None, ..update(&current) };
     fixture.ledger.commit(writes([quiet])).await.unwrap();
 
-    let versions: Vec<u64> =
-        fixture.ledger.history(&id(1)).await.unwrap().iter().map(|entry| entry.version).collect();
+    let versions: Vec<u64> = fixture
+        .ledger
+        .history(&id(1))
+        .await
+        .unwrap()
+        .whole()
+        .unwrap()
+        .iter()
+        .map(|entry| entry.version)
+        .collect();
     assert_eq!(versions, (0..=11).collect::<Vec<_>>());
     assert_eq!(fixture.ledger.release(&id(1)).await.unwrap().unwrap().version, 12);
 }
@@ -125,7 +147,7 @@ async fn a_services_own_history_is_newest_first() {
     for version in 0..12 {
         fixture.put_head(apply(&policy("shop", &[]), version)).await;
     }
-    let entries = fixture.ledger.service_history(&name("shop"), 3).await.unwrap();
+    let entries = fixture.ledger.service_history(&name("shop"), 3).await.unwrap().whole().unwrap();
     assert_eq!(entries.iter().map(|entry| entry.version).collect::<Vec<_>>(), [11, 10, 9]);
 }
 
@@ -146,12 +168,18 @@ async fn events_find_the_services_that_watch_their_source() {
 
     let repository =
         |name| Watched::Repository(home().account, home().region, RepositoryName::new(name).unwrap());
-    assert_eq!(ledger.watchers(&repository("shop/shop")).await.unwrap(), [name("shop")]);
-    assert_eq!(ledger.watchers(&repository("shop/other")).await.unwrap(), []);
-    assert_eq!(ledger.watchers(&ecs("cart-web")).await.unwrap(), [name("cart")]);
-    assert_eq!(ledger.watchers(&alarm("eu-central-1", "5xx")).await.unwrap(), [name("cart"), name("shop")]);
-    assert_eq!(ledger.watchers(&alarm("eu-central-1", "p99")).await.unwrap(), [name("shop")]);
-    assert_eq!(ledger.watchers(&alarm("us-east-1", "5xx")).await.unwrap(), []);
+    assert_eq!(ledger.watchers(&repository("shop/shop")).await.unwrap().whole().unwrap(), [name("shop")]);
+    assert_eq!(ledger.watchers(&repository("shop/other")).await.unwrap().whole().unwrap(), []);
+    assert_eq!(ledger.watchers(&ecs("cart-web")).await.unwrap().whole().unwrap(), [name("cart")]);
+    assert_eq!(
+        ledger.watchers(&alarm("eu-central-1", "5xx")).await.unwrap().whole().unwrap(),
+        [name("cart"), name("shop")]
+    );
+    assert_eq!(
+        ledger.watchers(&alarm("eu-central-1", "p99")).await.unwrap().whole().unwrap(),
+        [name("shop")]
+    );
+    assert_eq!(ledger.watchers(&alarm("us-east-1", "5xx")).await.unwrap().whole().unwrap(), []);
 }
 
 #[tokio::test]
@@ -164,21 +192,30 @@ async fn what_is_watched_follows_the_policy() {
     let mut other = policy("shop", &["p99", "new"]);
     other.to.ecs.service = EcsServiceName::new("shop-blue").unwrap();
     fixture.put_head(apply(&other, 1)).await;
-    assert_eq!(ledger.watchers(&alarm("eu-central-1", "5xx")).await.unwrap(), [name("cart")]);
-    assert_eq!(ledger.watchers(&alarm("eu-central-1", "p99")).await.unwrap(), [name("shop")]);
-    assert_eq!(ledger.watchers(&alarm("eu-central-1", "new")).await.unwrap(), [name("shop")]);
-    assert_eq!(ledger.watchers(&ecs("shop-web")).await.unwrap(), []);
-    assert_eq!(ledger.watchers(&ecs("shop-blue")).await.unwrap(), [name("shop")]);
+    assert_eq!(
+        ledger.watchers(&alarm("eu-central-1", "5xx")).await.unwrap().whole().unwrap(),
+        [name("cart")]
+    );
+    assert_eq!(
+        ledger.watchers(&alarm("eu-central-1", "p99")).await.unwrap().whole().unwrap(),
+        [name("shop")]
+    );
+    assert_eq!(
+        ledger.watchers(&alarm("eu-central-1", "new")).await.unwrap().whole().unwrap(),
+        [name("shop")]
+    );
+    assert_eq!(ledger.watchers(&ecs("shop-web")).await.unwrap().whole().unwrap(), []);
+    assert_eq!(ledger.watchers(&ecs("shop-blue")).await.unwrap().whole().unwrap(), [name("shop")]);
 
     // The alarms move with the target, and back without them nothing is left.
     let mut abroad = other.clone();
     abroad.to.ecs.region = Some(Region::new("us-east-1").unwrap());
     fixture.put_head(apply(&abroad, 2)).await;
-    assert_eq!(ledger.watchers(&alarm("eu-central-1", "new")).await.unwrap(), []);
-    assert_eq!(ledger.watchers(&alarm("us-east-1", "new")).await.unwrap(), [name("shop")]);
+    assert_eq!(ledger.watchers(&alarm("eu-central-1", "new")).await.unwrap().whole().unwrap(), []);
+    assert_eq!(ledger.watchers(&alarm("us-east-1", "new")).await.unwrap().whole().unwrap(), [name("shop")]);
     fixture.put_head(apply(&policy("shop", &[]), 3)).await;
-    assert_eq!(ledger.watchers(&alarm("us-east-1", "new")).await.unwrap(), []);
-    assert_eq!(ledger.watchers(&ecs("shop-web")).await.unwrap(), [name("shop")]);
+    assert_eq!(ledger.watchers(&alarm("us-east-1", "new")).await.unwrap().whole().unwrap(), []);
+    assert_eq!(ledger.watchers(&ecs("shop-web")).await.unwrap().whole().unwrap(), [name("shop")]);
 }
 
 #[tokio::test]
@@ -187,8 +224,11 @@ async fn a_refused_policy_changes_nobodys_watches() {
     fixture.put_head(apply(&policy("shop", &["5xx"]), 0)).await;
     let stale = Commit { head: Some(apply(&policy("shop", &["other"]), 5)), ..Commit::default() };
     fixture.ledger.commit(stale).await.unwrap_err();
-    assert_eq!(fixture.ledger.watchers(&alarm("eu-central-1", "5xx")).await.unwrap(), [name("shop")]);
-    assert_eq!(fixture.ledger.watchers(&alarm("eu-central-1", "other")).await.unwrap(), []);
+    assert_eq!(
+        fixture.ledger.watchers(&alarm("eu-central-1", "5xx")).await.unwrap().whole().unwrap(),
+        [name("shop")]
+    );
+    assert_eq!(fixture.ledger.watchers(&alarm("eu-central-1", "other")).await.unwrap().whole().unwrap(), []);
 }
 
 #[tokio::test]

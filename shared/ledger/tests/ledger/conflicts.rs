@@ -90,7 +90,7 @@ async fn of_twenty_writers_exactly_one_wins() {
     let stored = fixture.ledger.release(&id(1)).await.unwrap().unwrap();
     assert_eq!((stored.version, stored.report.next), (1, format!("writer {}", winners[0])));
     let entries = if winners[0] % 2 == 0 { 2 } else { 1 };
-    assert_eq!(fixture.ledger.history(&id(1)).await.unwrap().len(), entries);
+    assert_eq!(fixture.ledger.history(&id(1)).await.unwrap().whole().unwrap().len(), entries);
 }
 
 fn once(n: usize, key: &str, until: Timestamp) -> Commit {
@@ -130,7 +130,7 @@ async fn of_a_delivery_that_comes_twenty_times_at_once_one_is_handled() {
     let results: Vec<_> = join_all(attempts).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
     assert!(results.iter().flat_map(|result| result.as_ref().err()).all(|e| e.kind == ErrorKind::Conflict));
-    assert_eq!(fixture.ledger.releases(&name("shop"), 100).await.unwrap().len(), 1);
+    assert_eq!(fixture.ledger.releases(&name("shop"), 100).await.unwrap().whole().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -29,11 +29,11 @@ async fn lists_go_on_after_the_first_page() {
         .unwrap();
     assert!(page.last_evaluated_key().is_some() && page.count() < 30);
 
-    assert_eq!(fixture.ledger.open().await.unwrap(), releases);
-    assert_eq!(fixture.ledger.due(at(100)).await.unwrap().len(), 30);
+    assert_eq!(fixture.ledger.open().await.unwrap().whole().unwrap(), releases);
+    assert_eq!(fixture.ledger.due(at(100)).await.unwrap().whole().unwrap().len(), 30);
     let newest: Vec<Release> = releases.iter().rev().cloned().collect();
-    assert_eq!(fixture.ledger.releases(&name("shop"), 100).await.unwrap(), newest);
-    assert_eq!(fixture.ledger.releases(&name("shop"), 25).await.unwrap(), newest[..25]);
+    assert_eq!(fixture.ledger.releases(&name("shop"), 100).await.unwrap().whole().unwrap(), newest);
+    assert_eq!(fixture.ledger.releases(&name("shop"), 25).await.unwrap().whole().unwrap(), newest[..25]);
 }
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn long_histories_and_many_services_go_on_after_the_first_page() {
         write.entry.as_mut().unwrap().saw = vec!["y".repeat(100_000)];
         fixture.ledger.commit(writes([write])).await.unwrap();
     }
-    assert_eq!(fixture.ledger.history(&id(1)).await.unwrap().len(), 16);
+    assert_eq!(fixture.ledger.history(&id(1)).await.unwrap().whole().unwrap().len(), 16);
 
     for n in 0..12 {
         let mut write = apply(&policy(&format!("service-{n:02}"), &[]), 0);
@@ -56,7 +56,7 @@ async fn long_histories_and_many_services_go_on_after_the_first_page() {
         write.head.policy.from.ecr.tags = tags;
         fixture.put_head(write).await;
     }
-    assert_eq!(fixture.ledger.services().await.unwrap().len(), 12);
+    assert_eq!(fixture.ledger.services().await.unwrap().whole().unwrap().len(), 12);
 }
 
 #[tokio::test]

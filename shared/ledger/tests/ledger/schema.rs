@@ -1,8 +1,11 @@
-//! Rows of other versions of Tidegate, and rows that are broken: read rightly, or told with their keys; never skipped.
+//! Rows of other versions of Tidegate, and rows that are broken: read rightly, or told with their keys; never skipped, and never in the
+//! way of the others.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
 use serde_json::{Value, json};
-use tidegate_core::ports::{ErrorKind, Ledger, Watched};
+use tidegate_core::listing::Listing;
+use tidegate_core::ports::{ErrorKind, Ledger, PortError, Watched};
 
 use crate::fixture::*;
 
@@ -65,19 +68,28 @@ async fn a_row_of_a_newer_schema_is_an_error_that_says_what_to_do() {
             id(1)
         )
     );
-    refused(ledger.open().await, ErrorKind::Invalid, "NewerSchema");
-    refused(ledger.releases(&name("shop"), 5).await, ErrorKind::Invalid, "NewerSchema");
-    refused(ledger.history(&id(1)).await, ErrorKind::Invalid, "NewerSchema");
     refused(ledger.service(&name("shop")).await, ErrorKind::Invalid, "NewerSchema");
-    refused(ledger.services().await, ErrorKind::Invalid, "NewerSchema");
+    let release_1 = format!("release {}", id(1));
+    assert_eq!(told(ledger.open().await, "NewerSchema", &release_1), [release(2, "cart")]);
+    assert_eq!(told(ledger.releases(&name("shop"), 5).await, "NewerSchema", &release_1), []);
+    let entry = format!("entry 0 of the history of {release_1}");
+    assert_eq!(told(ledger.history(&id(1)).await, "NewerSchema", &entry), []);
+    let services = told(ledger.services().await, "NewerSchema", "service shop");
+    assert_eq!(services, [(name("cart"), apply(&policy("cart", &["5xx"]), 0).head)]);
     let alarm = tidegate_core::ids::AlarmName::new("5xx").unwrap();
     let watched = Watched::Alarm(home().account, home().region, alarm);
-    refused(ledger.watchers(&watched).await, ErrorKind::Invalid, "NewerSchema");
+    let row = format!(
+        "the row by which events of alarm {} {} 5xx find service shop",
+        home().account,
+        home().region
+    );
+    // The key still says who watches: an alarm reaches the service.
+    assert_eq!(told(ledger.watchers(&watched).await, "NewerSchema", &row), [name("cart"), name("shop")]);
 
     // The other release is not held up: it is woken, read and listed on its own.
-    assert_eq!(ledger.due(at(9)).await.unwrap().len(), 2);
+    assert_eq!(ledger.due(at(9)).await.unwrap().whole().unwrap().len(), 2);
     assert_eq!(ledger.release(&id(2)).await.unwrap(), Some(release(2, "cart")));
-    assert_eq!(ledger.releases(&name("cart"), 5).await.unwrap().len(), 1);
+    assert_eq!(ledger.releases(&name("cart"), 5).await.unwrap().whole().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -107,7 +119,7 @@ async fn an_old_reader_skips_what_a_newer_version_added_within_the_schema() {
         fixture.ledger.service(&name("shop")).await.unwrap(),
         Some(apply(&policy("shop", &["5xx"]), 0).head)
     );
-    assert_eq!(fixture.ledger.history(&id(1)).await.unwrap(), [entry(0, "created")]);
+    assert_eq!(fixture.ledger.history(&id(1)).await.unwrap().whole().unwrap(), [entry(0, "created")]);
 }
 
 /// The rows of the first version with everything optional left out. They are never regenerated: rows like these are in tables.
@@ -143,11 +155,21 @@ async fn a_new_reader_reads_the_rows_of_the_first_version() {
         fixture.ledger.service(&name("shop")).await.unwrap(),
         Some(apply(&policy("shop", &[]), 0).head)
     );
-    assert_eq!(fixture.ledger.history(&id(1)).await.unwrap(), [entry(0, "created")]);
+    assert_eq!(fixture.ledger.history(&id(1)).await.unwrap().whole().unwrap(), [entry(0, "created")]);
+}
+
+/// The rows of a list in which exactly one, of this name, cannot be read.
+#[track_caller]
+fn told<T: std::fmt::Debug>(listed: Result<Listing<T>, PortError>, code: &str, name: &str) -> Vec<T> {
+    let (rows, damaged) = listed.unwrap().split();
+    let told: Vec<(&str, &str)> =
+        damaged.iter().map(|row| (row.problem.code.as_str(), row.name.as_str())).collect();
+    assert_eq!(told, [(code, name)]);
+    rows
 }
 
 #[track_caller]
-fn names(error: &tidegate_core::ports::PortError, parts: &[&str]) {
+fn names(error: &PortError, parts: &[&str]) {
     for part in parts {
         assert!(error.message.contains(part), "{part:?} is not in: {error}");
     }
@@ -176,10 +198,10 @@ async fn a_broken_row_is_told_with_its_keys_and_never_skipped() {
         fixture.damage(&pk, "STATE", attribute, value).await;
         let error = refused(fixture.ledger.release(&id(1)).await, ErrorKind::Invalid, "CorruptRow");
         names(&error, &[&keys, problem]);
-        names(&refused(fixture.ledger.open().await, ErrorKind::Invalid, "CorruptRow"), &[&keys]);
-        let listed = fixture.ledger.releases(&name("shop"), 5).await;
-        names(&refused(listed, ErrorKind::Invalid, "CorruptRow"), &[&keys]);
-        assert_eq!(fixture.ledger.due(at(9)).await.unwrap().len(), 2);
+        let release_1 = format!("release {}", id(1));
+        assert_eq!(told(fixture.ledger.open().await, "CorruptRow", &release_1), [release(2, "cart")]);
+        assert_eq!(told(fixture.ledger.releases(&name("shop"), 5).await, "CorruptRow", &release_1), []);
+        assert_eq!(fixture.ledger.due(at(9)).await.unwrap().whole().unwrap().len(), 2);
         assert_eq!(fixture.ledger.release(&id(2)).await.unwrap(), Some(release(2, "cart")));
     }
 }
@@ -195,7 +217,7 @@ async fn a_field_that_cannot_be_read_is_named() {
     edit(&fixture, "SERVICE#shop", "HEAD", |body| body["policy"]["approvals"] = json!(1)).await;
     let error = refused(fixture.ledger.service(&name("shop")).await, ErrorKind::Invalid, "CorruptRow");
     names(&error, &["pk=SERVICE#shop sk=HEAD", "approvals", "newer version"]);
-    names(&refused(fixture.ledger.services().await, ErrorKind::Invalid, "CorruptRow"), &["approvals"]);
+    assert_eq!(told(fixture.ledger.services().await, "CorruptRow", "service shop").len(), 1);
 }
 
 #[tokio::test]
@@ -207,14 +229,35 @@ async fn a_row_that_breaks_an_invariant_is_not_acted_on() {
 }
 
 #[tokio::test]
-async fn a_broken_wake_key_or_watch_row_is_told() {
-    let fixture = two_of_each("broken-keys").await;
-    fixture.damage(&release_pk(1), "STATE", "gsi2sk", text("2000")).await;
-    let error = refused(fixture.ledger.due(at(9)).await, ErrorKind::Invalid, "CorruptRow");
-    names(&error, &[&release_pk(1), "gsi2sk"]);
+async fn a_broken_wake_key_wakes_its_release_at_once_and_is_told() {
+    let fixture = two_of_each("broken-wakes").await;
+    let never = Timestamp::UNIX_EPOCH;
+    let release_1 = format!("release {}", id(1));
+    // Before every time, behind every time, a time nobody waits for, another release's.
+    let keys = ["2000", "x", "2999-01-01T00:00:00.000000000Z#x", &format!("2027-01-01T00:00:00Z#{}", id(2))];
+    for key in keys {
+        fixture.damage(&release_pk(1), "STATE", "gsi2sk", text(key)).await;
+        let mut due = told(fixture.ledger.due(at(9)).await, "CorruptRow", &release_1);
+        due.sort();
+        assert_eq!(due, [(id(1), never), (id(2), at(2))], "{key}");
+    }
+}
 
+#[tokio::test]
+async fn a_broken_history_entry_leaves_the_others() {
+    let fixture = two_of_each("broken-history").await;
     let history = "HISTORY#00000000000000000000";
+    let mut changed = release(2, "cart");
+    changed.version = 1;
+    fixture.ledger.commit(writes([update(&changed)])).await.unwrap();
     edit(&fixture, &release_pk(2), history, |body| body["version"] = json!(5)).await;
-    let error = refused(fixture.ledger.history(&id(2)).await, ErrorKind::Invalid, "CorruptRow");
-    names(&error, &[history, "version 5"]);
+    let name_of_it = format!("entry 0 of the history of release {}", id(2));
+    let entries = told(fixture.ledger.history(&id(2)).await, "CorruptRow", &name_of_it);
+    assert_eq!(entries, [entry(1, "changed")]);
+
+    fixture.put_head(apply(&policy("shop", &[]), 1)).await;
+    edit(&fixture, "SERVICE#shop", history, |body| body["version"] = json!(5)).await;
+    let entries = fixture.ledger.service_history(&name("shop"), 9).await;
+    let entries = told(entries, "CorruptRow", "entry 0 of the history of service shop");
+    assert_eq!(entries, [entry(1, "policy applied")]);
 }

@@ -22,7 +22,7 @@ impl Home {
     /// Answers every manual approval that waits for a gate that has been decided.
     pub async fn answer_pipelines(&self, pipelines: &dyn Pipelines) -> Result<Looked, PortError> {
         let mut looked = Looked::default();
-        for (service, head) in self.ledger.services().await? {
+        for (service, head) in self.ledger.services().await?.tell(&mut looked.failed) {
             for action in head.policy.approval.iter().filter_map(|approval| approval.pipeline.as_ref()) {
                 match self.answer_pipeline(pipelines, &service, action).await {
                     Ok(answered) => looked.done += u32::from(answered),
@@ -40,11 +40,15 @@ impl Home {
         action: &PipelineAction,
     ) -> Result<bool, PortError> {
         let Some(waiting) = pipelines.waiting(action).await? else { return Ok(false) };
-        let releases = self.ledger.releases(service, RELEASES_SEEN).await?;
+        let (releases, damaged) = self.ledger.releases(service, RELEASES_SEEN).await?.split();
         let of_it = releases.iter().find(|release| {
             let started = Started::of(&release.requested_by);
             started.and_then(|started| started.execution).as_ref() == Some(&waiting.execution)
         });
+        // The execution's release may be the one that cannot be read; the approval waits, and it is told.
+        if let (None, Some(row)) = (of_it, damaged.into_iter().next()) {
+            return Err(row.problem);
+        }
         let Some((release, (approved, why))) =
             of_it.and_then(|release| Some((release, verdict(release, action)?)))
         else {

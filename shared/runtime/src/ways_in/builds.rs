@@ -9,7 +9,10 @@ use tidegate_core::reference::Reference;
 use tidegate_core::release::{Provenance, Release};
 use tidegate_wire::artifact;
 
+use crate::arrivals::settled_until;
+
 use super::{BUILDS, Sources, Taken, Wanted, WayInError};
+use crate::unfinished::Unfinished;
 use crate::world::Home;
 
 const SUCCEEDED: &str = "SUCCEEDED";
@@ -61,12 +64,14 @@ impl Home {
     ) -> Result<Vec<(ServiceName, &'static str)>, WayInError> {
         let watched =
             Watched::BuildProject(change.account.clone(), change.region.clone(), change.project.clone());
-        let services = self.ledger.watchers(&watched).await?;
+        let mut failed = Vec::new();
+        let services = self.ledger.watchers(&watched).await?.tell(&mut failed);
         if change.status == "IN_PROGRESS" || services.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Unfinished::or(failed, Vec::new())?);
         }
         if change.status != SUCCEEDED {
-            return self.record_failure(&services, change).await;
+            let recorded = self.record_failure(&services, change, &mut failed).await;
+            return Ok(Unfinished::or(failed, recorded)?);
         }
         let made = sources.builds.made(&change.build).await?.ok_or_else(|| {
             let what = format!("build {} does not exist", change.build);
@@ -74,17 +79,20 @@ impl Home {
         })?;
         let mut outcomes = Vec::new();
         for service in services {
-            let taken = self.release_build(sources, &service, &made, change.at, &change.by).await?;
-            outcomes.extend(taken.map(|taken| (service, taken.word())));
+            match self.release_build(sources, &service, &made, change.at, &change.by).await {
+                Ok(taken) => outcomes.extend(taken.map(|taken| (service, taken.word()))),
+                Err(error) => failed.push(format!("service {service}: {error}")),
+            }
         }
-        Ok(outcomes)
+        Ok(Unfinished::or(failed, outcomes)?)
     }
 
     async fn record_failure(
         &self,
         services: &[ServiceName],
         change: &BuildChanged,
-    ) -> Result<Vec<(ServiceName, &'static str)>, WayInError> {
+        failed: &mut Vec<String>,
+    ) -> Vec<(ServiceName, &'static str)> {
         let mut outcomes = Vec::new();
         for service in services {
             let what = format!("build {} ended as {}", change.build, change.status);
@@ -93,10 +101,14 @@ impl Home {
                 None => "nothing is released".to_owned(),
             };
             let delivery = delivery(&change.build, &change.status);
-            let told = self.note(service, &change.by, (what, why), Some(&delivery)).await?;
-            outcomes.push((service.clone(), if told { "recorded" } else { "handled before" }));
+            match self.note(service, &change.by, (what, why), Some(&delivery)).await {
+                Ok(told) => {
+                    outcomes.push((service.clone(), if told { "recorded" } else { "handled before" }))
+                }
+                Err(error) => failed.push(format!("service {service}: {error}")),
+            }
         }
-        Ok(outcomes)
+        outcomes
     }
 
     /// Releases what a build made. `None`: the policy names another project.
@@ -141,7 +153,7 @@ impl Home {
     /// handled as if its event had come. One that was handled before is known by its delivery.
     pub async fn find_lost_builds(&self, sources: Sources<'_>) -> Result<Looked, PortError> {
         let mut looked = Looked::default();
-        for (service, head) in self.ledger.services().await? {
+        for (service, head) in self.ledger.services().await?.tell(&mut looked.failed) {
             match self.find_lost_build(sources, &service, &head).await {
                 Ok(found) => looked.done += u32::from(found),
                 Err(error) => looked.failed.push(format!("look for lost builds of {service}: {error}")),
@@ -167,7 +179,7 @@ impl Home {
         if age < EVENT_GRACE || age > LOOK_BACK || ended < head.watching_since || overtaken {
             return Ok(false);
         }
-        let releases = self.ledger.releases(service, RELEASES_SEEN).await?;
+        let releases = settled_until(self.ledger.releases(service, RELEASES_SEEN).await?, ended)?;
         let overruled = |release: &Release| release.created_at > ended && asked_by_a_person(release);
         if releases.iter().any(overruled) {
             return Ok(false);

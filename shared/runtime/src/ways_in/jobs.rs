@@ -159,7 +159,9 @@ impl Home {
         };
         let taken = self.want(ports.images, &wanted, &PIPELINE).await.map_err(|error| match error {
             WayInError::Port(error) => error.into(),
-            WayInError::NoService(_) | WayInError::Unreadable { .. } => configuration(error),
+            WayInError::NoService(_) | WayInError::Unreadable { .. } | WayInError::Unfinished(_) => {
+                configuration(error)
+            }
         })?;
         let release = match taken {
             Taken::Refused(why) => return Err(configuration(why)),
@@ -225,10 +227,13 @@ impl Home {
         by: &Actor,
         image: &Image,
     ) -> Result<ReleaseId, Trouble> {
-        let releases = self.ledger.releases(service, RELEASES_SEEN).await?;
+        let (releases, damaged) = self.ledger.releases(service, RELEASES_SEEN).await?.split();
         let ours = releases.iter().find(|release| release.requested_by == *by);
         // It was known already then, so it is the newest one of that image.
         let ours = ours.or_else(|| releases.iter().find(|release| release.image.digest == image.digest));
+        if let (None, Some(row)) = (ours, damaged.into_iter().next()) {
+            return Err(row.problem.into());
+        }
         ours.map(|release| release.id.clone()).ok_or_else(|| {
             Trouble::Fail(
                 JobFailure::JobFailed,

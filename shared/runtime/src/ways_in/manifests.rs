@@ -54,8 +54,8 @@ impl Home {
         sources: Sources<'_>,
         written: &ObjectWritten,
     ) -> Result<Manifested, WayInError> {
-        let takers = self.takers(&written.at).await?;
-        if takers.is_empty() || written.at.key.ends_with('/') {
+        let (takers, unknown) = self.takers(&written.at).await?;
+        if (takers.is_empty() && unknown.is_empty()) || written.at.key.ends_with('/') {
             return Ok(Manifested::NotWatched);
         }
         let Some(bytes) = current(sources.objects, &written.at).await? else {
@@ -76,6 +76,9 @@ impl Home {
             provenance: request.provenance,
             delivery: Some(format!("{}/{version}/{}", written.at, written.sequencer)),
         };
+        if let Some((_, error)) = unknown.into_iter().find(|(unknown, _)| *unknown == service) {
+            return Err(error.into());
+        }
         if !takers.contains(&service) {
             if self.ledger.service(&service).await?.is_none() {
                 return Err(WayInError::NoService(service));
@@ -88,17 +91,33 @@ impl Home {
         Ok(Manifested::Taken(service, taken))
     }
 
-    /// The services whose policy takes manifests from there.
-    async fn takers(&self, at: &ObjectAt) -> Result<Vec<ServiceName>, PortError> {
-        let mut takers = Vec::new();
-        for service in self.ledger.watchers(&Watched::Bucket(at.bucket.clone())).await? {
-            let Some(head) = self.ledger.service(&service).await? else { continue };
+    /// The services whose policy takes manifests from there, and those of which that cannot be known: a row that cannot be read is no
+    /// matter of the services whose rows can.
+    async fn takers(
+        &self,
+        at: &ObjectAt,
+    ) -> Result<(Vec<ServiceName>, Vec<(ServiceName, PortError)>), PortError> {
+        let (mut takers, mut unknown) = (Vec::new(), Vec::new());
+        let (services, damaged) = self.ledger.watchers(&Watched::Bucket(at.bucket.clone())).await?.split();
+        for row in damaged {
+            tracing::error!(damaged = %row, "a row was passed over");
+        }
+        for service in services {
+            let head = match self.ledger.service(&service).await {
+                Ok(Some(head)) => head,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::error!(service = %service, %error, "whether the service takes manifests is not known");
+                    unknown.push((service, error));
+                    continue;
+                }
+            };
             let place = head.policy.from.s3.as_ref();
             if place.is_some_and(|from| from.bucket == at.bucket && at.key.starts_with(&from.prefix)) {
                 takers.push(service);
             }
         }
-        Ok(takers)
+        Ok((takers, unknown))
     }
 
     /// Follows the custom event.

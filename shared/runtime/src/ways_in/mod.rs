@@ -18,6 +18,7 @@ use tidegate_core::reference::{Pick, Reference};
 use tidegate_core::release::Provenance;
 
 use crate::arrivals::{Asked, CONFLICTS_MAX, REMEMBERED};
+use crate::unfinished::Unfinished;
 use crate::world::Home;
 
 /// What the ways in are seen through.
@@ -80,6 +81,9 @@ pub enum WayInError {
     /// AWS did not answer, or refused.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// Some services could not be served; the others were.
+    #[error(transparent)]
+    Unfinished(#[from] Unfinished),
     /// There is no such service.
     #[error("there is no service {0}; store its policy with `tidegate apply` first")]
     NoService(ServiceName),

@@ -6,7 +6,7 @@ use tidegate_testkit::names;
 
 use crate::bench::{Bench, POLICY};
 
-fn made(number: u32, ended_at: Timestamp) -> BuildMade {
+pub(crate) fn made(number: u32, ended_at: Timestamp) -> BuildMade {
     BuildMade {
         id: format!("checkout:{number}"),
         project: "checkout".into(),
@@ -21,7 +21,7 @@ fn made(number: u32, ended_at: Timestamp) -> BuildMade {
     }
 }
 
-fn changed(number: u32, status: &str) -> BuildChanged {
+pub(crate) fn changed(number: u32, status: &str) -> BuildChanged {
     BuildChanged {
         account: names::account(),
         region: names::region(),

@@ -5,5 +5,6 @@
 mod approvals;
 mod bench;
 mod builds;
+mod damage;
 mod jobs;
 mod manifests;

@@ -8,7 +8,7 @@ use tidegate_wire::request::ReleaseRequest;
 
 use crate::bench::{Bench, POLICY};
 
-fn written(at: &ObjectAt, secs: i64) -> ObjectWritten {
+pub(crate) fn written(at: &ObjectAt, secs: i64) -> ObjectWritten {
     ObjectWritten {
         at: at.clone(),
         sequencer: format!("{secs:x}"),
@@ -113,7 +113,14 @@ async fn what_nobody_can_read_is_an_error_and_what_is_not_allowed_is_recorded() 
     let at = bench.bucket.put("checkout/forged.json", r#"{"service":"payment","tag":"main-3"}"#, None);
     assert_eq!(word(&bench, &written(&at, 3)).await, "refused");
     assert!(bench.releases().is_empty());
-    let told = bench.home().ledger.service_history(&ServiceName::new("payment").unwrap(), 1).await.unwrap();
+    let told = bench
+        .home()
+        .ledger
+        .service_history(&ServiceName::new("payment").unwrap(), 1)
+        .await
+        .unwrap()
+        .whole()
+        .unwrap();
     assert!(told[0].why.contains("takes no manifests from s3://releases/checkout/forged.json"), "{told:?}");
 }
 

@@ -9,11 +9,13 @@ use serde::de::DeserializeOwned;
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
 use tidegate_core::invariants::{check_head, check_release, check_step};
+use tidegate_core::listing::{Damaged, Listing};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::{ALREADY_HANDLED, Commit, ErrorKind, HeadWrite, PortError, ReleaseWrite, Watched};
 use tidegate_core::release::Release;
 
+const READ: &str = "dynamodb:Query";
 const WRITE: &str = "dynamodb:TransactWriteItems";
 
 /// A row as it was written at a time.
@@ -34,12 +36,88 @@ pub struct Rows {
     service_history: BTreeMap<ServiceName, Vec<Entry>>,
     once: BTreeMap<String, Timestamp>,
     broken: Vec<String>,
+    damage: BTreeMap<Row, &'static str>,
+}
+
+/// A row that can be damaged.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Row {
+    /// A service's.
+    Service(ServiceName),
+    /// A release.
+    Release(ReleaseId),
+    /// The sort key of a release in the index of wake-ups.
+    Wake(ReleaseId),
+    /// The rows by which events find a service.
+    Watch(ServiceName),
+    /// A history entry of a release.
+    Entry(ReleaseId, u64),
+    /// A history entry of a service.
+    ServiceEntry(ServiceName, u64),
+}
+
+impl Row {
+    fn damaged(&self, code: &str) -> Damaged {
+        let (name, service, release) = match self {
+            Self::Service(name) => (format!("service {name}"), Some(name), None),
+            Self::Release(id) => (format!("release {id}"), None, Some(id)),
+            Self::Wake(id) => (format!("the wake-up of release {id}"), None, Some(id)),
+            Self::Watch(name) => (format!("the watch row of service {name}"), Some(name), None),
+            Self::Entry(id, version) => {
+                (format!("entry {version} of the history of release {id}"), None, Some(id))
+            }
+            Self::ServiceEntry(name, version) => {
+                (format!("entry {version} of the history of service {name}"), Some(name), None)
+            }
+        };
+        let problem = PortError::new(ErrorKind::Invalid, READ, code, format!("row {self:?} is damaged"));
+        Damaged { name, service: service.cloned(), release: release.cloned(), problem }
+    }
 }
 
 impl Rows {
     /// The invariants that were broken by what was written, in words.
     pub fn broken(&self) -> &[String] {
         &self.broken
+    }
+
+    /// Damages a row: from now on reading it fails with this code (`CorruptRow`, `NewerSchema`).
+    pub fn damage(&mut self, row: Row, code: &'static str) {
+        self.damage.insert(row, code);
+    }
+
+    /// Mends a row.
+    pub fn mend(&mut self, row: &Row) {
+        self.damage.remove(row);
+    }
+
+    fn damage_of(&self, row: &Row) -> Option<Damaged> {
+        self.damage.get(row).map(|code| row.damaged(code))
+    }
+
+    /// A value read from its row, unless that is damaged.
+    pub(super) fn read<T>(&self, row: Row, value: T) -> Result<T, Box<Damaged>> {
+        self.damage_of(&row).map_or(Ok(value), |damaged| Err(Box::new(damaged)))
+    }
+
+    /// The keys of wake-ups as the ledger reads them: a release whose key is damaged is due since ever, and told.
+    pub(super) fn wakes(
+        &self,
+        wakes: impl Iterator<Item = (ReleaseId, Timestamp)>,
+        until: Timestamp,
+    ) -> Listing<(ReleaseId, Timestamp)> {
+        let (mut due, mut damaged) = (Vec::new(), Vec::new());
+        for (id, at) in wakes {
+            match self.damage_of(&Row::Wake(id.clone())) {
+                Some(damage) => {
+                    damaged.push(damage);
+                    due.push((id, Timestamp::UNIX_EPOCH));
+                }
+                None if at <= until => due.push((id, at)),
+                None => {}
+            }
+        }
+        Listing::new(due, damaged)
     }
 
     /// A service's row.
@@ -91,9 +169,13 @@ impl Rows {
         watched: &Watched,
         account: &AccountId,
         region: &Region,
-    ) -> Vec<ServiceName> {
+    ) -> Listing<ServiceName> {
         let watches = |head: &ServiceHead| watched_by(&head.policy, account, region).contains(watched);
-        self.heads.keys().filter(|name| self.head(name).is_some_and(watches)).cloned().collect()
+        let names: Vec<ServiceName> =
+            self.heads.keys().filter(|name| self.head(name).is_some_and(watches)).cloned().collect();
+        // The key still names the service.
+        let damaged = names.iter().filter_map(|name| self.damage_of(&Row::Watch(name.clone()))).collect();
+        Listing::new(names, damaged)
     }
 
     /// Writes all of it or nothing.

@@ -10,5 +10,5 @@ mod universe;
 
 pub use aws::{Aws, Balancing, EcsHabits, Emitted, Quality, Scene, ServiceState};
 pub use conditions::{Conditions, Fault, Faults};
-pub use ledger::{Rows, Written};
+pub use ledger::{Row, Rows, Written};
 pub use universe::{Caller, Delivery, Performed, State, Universe};

@@ -12,6 +12,7 @@ use tidegate_core::ids::{
     AlarmName, ContainerName, Digest, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target,
     TaskDefinitionArn,
 };
+use tidegate_core::listing::Listing;
 use tidegate_core::observation::{
     AlarmSeen, DeploymentSeen, RuleSeen, ServiceHead, ServiceSeen, Stored, TaskDefinitionSeen,
 };
@@ -24,6 +25,7 @@ use tidegate_core::running::{DerivedRevision, RunningSeen};
 use tidegate_runtime::time::Time;
 
 use super::conditions::Fault;
+use super::ledger::Row;
 use super::universe::{Caller, Delivery, Performed, State, Universe};
 use crate::names;
 
@@ -133,57 +135,79 @@ impl Port {
 #[async_trait]
 impl Ledger for Port {
     async fn service(&self, name: &ServiceName) -> Result<Option<ServiceHead>, PortError> {
-        self.read("dynamodb:GetItem", |state, _| state.rows.head(name).cloned()).await
+        self.call("dynamodb:GetItem", false, |state, _| {
+            let head = state.rows.head(name).cloned();
+            state.rows.read(Row::Service(name.clone()), head).map_err(|damaged| damaged.problem)
+        })
+        .await
     }
 
-    async fn services(&self) -> Result<Vec<(ServiceName, ServiceHead)>, PortError> {
-        self.read("dynamodb:Query services", |state, seen_at| state.rows.heads_until(seen_at)).await
+    async fn services(&self) -> Result<Listing<(ServiceName, ServiceHead)>, PortError> {
+        self.read("dynamodb:Query services", |state, seen_at| {
+            let heads = state.rows.heads_until(seen_at).into_iter();
+            heads.map(|head| state.rows.read(Row::Service(head.0.clone()), head)).collect()
+        })
+        .await
     }
 
     async fn release(&self, id: &ReleaseId) -> Result<Option<Release>, PortError> {
-        self.read("dynamodb:GetItem", |state, _| state.rows.release(id).cloned()).await
+        self.call("dynamodb:GetItem", false, |state, _| {
+            let release = state.rows.release(id).cloned();
+            state.rows.read(Row::Release(id.clone()), release).map_err(|damaged| damaged.problem)
+        })
+        .await
     }
 
-    async fn releases(&self, service: &ServiceName, limit: u32) -> Result<Vec<Release>, PortError> {
+    async fn releases(&self, service: &ServiceName, limit: u32) -> Result<Listing<Release>, PortError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.read("dynamodb:Query releases", |state, seen_at| {
             let of = |release: &Release| release.service == *service;
-            state.rows.releases_until(seen_at).into_iter().filter(of).take(limit).collect()
+            let releases = state.rows.releases_until(seen_at).into_iter().filter(of).take(limit);
+            releases.map(|release| state.rows.read(Row::Release(release.id.clone()), release)).collect()
         })
         .await
     }
 
-    async fn open(&self) -> Result<Vec<Release>, PortError> {
+    async fn open(&self) -> Result<Listing<Release>, PortError> {
         self.read("dynamodb:Query open", |state, seen_at| {
-            state.rows.releases_until(seen_at).into_iter().filter(|release| !release.is_over()).collect()
+            let releases =
+                state.rows.releases_until(seen_at).into_iter().filter(|release| !release.is_over());
+            releases.map(|release| state.rows.read(Row::Release(release.id.clone()), release)).collect()
         })
         .await
     }
 
-    async fn due(&self, until: Timestamp) -> Result<Vec<(ReleaseId, Timestamp)>, PortError> {
+    async fn due(&self, until: Timestamp) -> Result<Listing<(ReleaseId, Timestamp)>, PortError> {
         self.read("dynamodb:Query due", |state, seen_at| {
             let releases = state.rows.releases_until(seen_at).into_iter();
             let wakes = releases.filter_map(|release| Some((release.id, release.wake?.at)));
-            wakes.filter(|(_, at)| *at <= until).collect()
+            state.rows.wakes(wakes, until)
         })
         .await
     }
 
-    async fn watchers(&self, watched: &Watched) -> Result<Vec<ServiceName>, PortError> {
+    async fn watchers(&self, watched: &Watched) -> Result<Listing<ServiceName>, PortError> {
         self.read("dynamodb:Query watchers", |state, _| {
             state.rows.watchers(watched, &names::account(), &names::region())
         })
         .await
     }
 
-    async fn history(&self, id: &ReleaseId) -> Result<Vec<Entry>, PortError> {
-        self.read("dynamodb:Query history", |state, _| state.rows.history(id).to_vec()).await
+    async fn history(&self, id: &ReleaseId) -> Result<Listing<Entry>, PortError> {
+        self.read("dynamodb:Query history", |state, _| {
+            let entries = state.rows.history(id).iter().cloned();
+            entries.map(|entry| state.rows.read(Row::Entry(id.clone(), entry.version), entry)).collect()
+        })
+        .await
     }
 
-    async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Vec<Entry>, PortError> {
+    async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Listing<Entry>, PortError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.read("dynamodb:Query history", |state, _| {
-            state.rows.service_history(name).iter().rev().take(limit).cloned().collect()
+            let entries = state.rows.service_history(name).iter().rev().take(limit).cloned();
+            entries
+                .map(|entry| state.rows.read(Row::ServiceEntry(name.clone(), entry.version), entry))
+                .collect()
         })
         .await
     }
