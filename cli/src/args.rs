@@ -8,7 +8,7 @@ use crate::exit;
 
 /// Release container images to Amazon ECS step by step, and have them rolled back by themselves.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, after_help = exit::HELP, disable_help_subcommand = true)]
+#[command(name = "tidegate", version, after_help = exit::HELP)]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]
@@ -32,7 +32,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "NAME")]
     pub profile: Option<String>,
     /// Another AWS endpoint [env: AWS_ENDPOINT_URL]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", value_parser = endpoint)]
     pub endpoint_url: Option<String>,
     /// The name Tidegate's stack was deployed with
     #[arg(long, global = true, value_name = "NAME", env = "TIDEGATE_STACK", hide_env_values = true, default_value = "tidegate", value_parser = stack)]
@@ -61,9 +61,9 @@ pub enum Command {
     Watch(watch::Args),
     /// Explain where a release is and how it came there
     Why(why::Args),
-    /// Roll a service back: the release under way, else to the release promoted before
+    /// Roll a service back: the release under way, else to the version promoted before; asks first
     Rollback(rollback::Args),
-    /// Break a release off; traffic that has moved is moved back first
+    /// Cancel a release; traffic that has moved is moved back first
     Cancel(cancel::Args),
     /// Approve a release that waits for it, with your AWS identity
     Approve(answer::Args),
@@ -71,6 +71,23 @@ pub enum Command {
     Reject(answer::Args),
     /// List the services and what they run
     Services,
+}
+
+/// An address that calls can be sent to. The SDK would find out at the first call, and say it in its own words.
+pub fn endpoint(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match host {
+        Some(host)
+            if !host.is_empty() && !host.starts_with(['/', ':']) && !host.contains(char::is_whitespace) =>
+        {
+            Ok(text.to_owned())
+        }
+        Some(_) => Err("an address with a host is allowed, such as http://127.0.0.1:4566".into()),
+        None => Err(format!(
+            "an address with http:// or https:// in front is allowed, such as http://{}",
+            text.trim_start_matches('/')
+        )),
+    }
 }
 
 /// The names CloudFormation allows: they become part of a table's and a queue's name.
@@ -94,5 +111,15 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_endpoint_is_an_address() {
+        for right in ["http://127.0.0.1:4566", "https://sts.eu-central-1.amazonaws.com/", "http://[::1]:80"] {
+            assert_eq!(endpoint(right).as_deref(), Ok(right));
+        }
+        for wrong in ["", "localhost:1", "ftp://x", "http://", "https:///x", "http://a b"] {
+            assert!(endpoint(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -12,7 +12,8 @@ use tidegate_runtime::config::Config;
 use tidegate_runtime::{Home, World};
 use tokio::sync::OnceCell;
 
-use crate::args::Global;
+use crate::args::{self, Global};
+use crate::fault::Refusal;
 use crate::output::Output;
 use crate::wakes::{QueueByName, Wakes};
 
@@ -80,6 +81,14 @@ impl Connection {
             endpoint_url: global.endpoint_url.clone(),
         };
         let aws = tidegate_aws::config(&options).await?;
+        if let Some(url) = aws.endpoint_url() {
+            args::endpoint(url).map_err(|wrong| {
+                Refusal::new(format!(
+                    "the endpoint {url:?} of the environment or the profile cannot be used: {wrong}"
+                ))
+                .remedy("correct AWS_ENDPOINT_URL, or endpoint_url in the profile")
+            })?;
+        }
         let caller = Caller::of(&aws);
         let account = match &global.account {
             Some(account) => account.clone(),
@@ -121,7 +130,8 @@ impl Connection {
     pub fn conductor_told(&self, out: &mut Output) -> bool {
         let Some(error) = self.wakes.missed() else { return true };
         out.note(&format!(
-            "the conductor could not be told at once ({error}); the clock finds the change within a minute"
+            "the conductor could not be told at once ({}); the clock finds the change within a minute",
+            error.told()
         ));
         false
     }

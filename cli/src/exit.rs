@@ -24,6 +24,8 @@ pub enum Exit {
     UnderWay,
     /// Preflight blocks the release, or the image is quarantined.
     Blocked,
+    /// Ctrl-C while a release was followed: what a program ends with that is killed by SIGINT.
+    Interrupted,
     /// Nobody reads the output any more: what a program ends with that is killed by SIGPIPE.
     ClosedPipe,
 }
@@ -39,7 +41,8 @@ Exit codes:
     5  the release was superseded or cancelled
     6  the release is still under way
     7  blocked by preflight, or the image is quarantined
-  141  the output was closed by its reader
+  130  stopped with Ctrl-C; the release continues
+  141  the reader closed the pipe
 
 Codes 3 to 6 come from the commands that tell of one release: watch, why, and whatever is given --watch.
 
@@ -68,6 +71,7 @@ impl Exit {
             Self::NotReleased => 5,
             Self::UnderWay => 6,
             Self::Blocked => 7,
+            Self::Interrupted => 130,
             Self::ClosedPipe => 141,
         }
     }

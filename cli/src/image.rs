@@ -57,12 +57,29 @@ impl FromStr for ImageArg {
     }
 }
 
+impl fmt::Display for ImageArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.which {
+            Which::Tag(tag) => write!(f, "{tag}"),
+            Which::Digest(digest, _) => f.write_str(digest.short()),
+        }
+    }
+}
+
 fn told(error: impl fmt::Display) -> String {
     error.to_string()
 }
 
 impl ImageArg {
-    /// Finds the image in the repository the policy releases from.
+    /// The tag it was named by, when that decides.
+    pub fn tag(&self) -> Option<&Tag> {
+        match &self.which {
+            Which::Tag(tag) => Some(tag),
+            Which::Digest(..) => None,
+        }
+    }
+
+    /// Finds the image in the repository the policy releases from; that there is no such tag is an error.
     pub async fn resolve(
         &self,
         policy: &Policy,
@@ -70,6 +87,26 @@ impl ImageArg {
         region: &Region,
         images: &dyn Images,
     ) -> anyhow::Result<Image> {
+        match self.find(policy, account, region, images).await? {
+            Some(image) => Ok(image),
+            None => {
+                let repository = &policy.from.ecr.repository;
+                bail!(
+                    "there is no tag {self} in {}/{repository}: push it, or name a digest",
+                    ecr_registry(account, region)
+                )
+            }
+        }
+    }
+
+    /// Finds the image in the repository the policy releases from; `None` when there is no such tag.
+    pub async fn find(
+        &self,
+        policy: &Policy,
+        account: &AccountId,
+        region: &Region,
+        images: &dyn Images,
+    ) -> anyhow::Result<Option<Image>> {
         let ours = &policy.from.ecr.repository;
         let registry = match &self.place {
             None => ecr_registry(account, region),
@@ -83,13 +120,11 @@ impl ImageArg {
             Which::Tag(tag) => {
                 let found = images.resolve(&registry, ours, tag).await;
                 let found = found.with_context(|| format!("failed to resolve tag {tag} of {ours}"))?;
-                let Some(digest) = found else {
-                    bail!("there is no tag {tag} in {registry}/{ours}: push it, or name a digest");
-                };
+                let Some(digest) = found else { return Ok(None) };
                 (digest, Some(tag.clone()))
             }
         };
-        Ok(Image { registry, repository: ours.clone(), digest, tag })
+        Ok(Some(Image { registry, repository: ours.clone(), digest, tag }))
     }
 }
 

@@ -18,3 +18,4 @@ pub mod policies;
 pub mod render;
 pub mod view;
 pub mod wakes;
+pub mod words;

@@ -2,6 +2,7 @@
 //! escape sequence is ever counted or cut.
 
 use owo_colors::{OwoColorize as _, Style};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// What a piece of text means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +52,11 @@ impl Line {
         self
     }
 
-    /// With one piece more, filled up with spaces to `width` characters.
+    /// With one piece more, filled up with spaces to `width` columns of the terminal.
     #[must_use]
     pub fn column(self, tone: Tone, text: &str, width: usize) -> Self {
-        self.add(tone, format!("{text:<width$}"))
+        let missing = width.saturating_sub(text.width());
+        self.add(tone, format!("{text}{}", " ".repeat(missing)))
     }
 
     /// The text alone.
@@ -63,17 +65,30 @@ impl Line {
         text.trim_end().to_owned()
     }
 
-    /// Cut to `width` characters, with an ellipsis.
+    /// How many columns of a terminal it takes.
+    pub fn width(&self) -> usize {
+        self.0.iter().map(|(_, text)| text.width()).sum()
+    }
+
+    /// Cut to `width` columns of a terminal, with an ellipsis.
     #[must_use]
     pub fn cut(self, width: usize) -> Self {
-        if self.0.iter().map(|(_, text)| text.chars().count()).sum::<usize>() <= width {
+        if self.width() <= width {
             return self;
         }
         let mut left = width.saturating_sub(1);
         let mut cut = Self::new();
         for (tone, text) in self.0 {
-            let kept: String = text.chars().take(left).collect();
-            left -= kept.chars().count();
+            let mut kept = String::new();
+            for c in text.chars() {
+                let wide = c.width().unwrap_or(0);
+                if wide > left {
+                    left = 0;
+                    break;
+                }
+                left -= wide;
+                kept.push(c);
+            }
             cut.0.push((tone, kept));
         }
         cut.add(Tone::Faint, "…")
@@ -111,6 +126,11 @@ mod tests {
         assert_eq!(line.clone().cut(10).text(), "abcdéfghij");
         assert_eq!(line.clone().cut(6).text(), "abcdé…");
         assert_eq!(line.cut(1).text(), "…");
+        // A character of two columns is not cut in half.
+        let wide = Line::plain("日本語の札").add(Tone::Bad, "ab");
+        assert_eq!(wide.width(), 12);
+        assert_eq!(wide.clone().cut(6).text(), "日本…");
+        assert!(wide.cut(6).width() <= 6);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub async fn look(release: &Release, traffic: &dyn Traffic, alarms: &dyn Alarms)
 
 /// Without the request id: the same trouble is the same text, and not a change, at every look.
 pub fn unseen(what: &str, error: &PortError) -> String {
-    format!("{what} could not be read: {}: {}: {}", error.operation, error.code, error.message)
+    format!("{what} could not be read: {}", error.told())
 }
 
 async fn rules(release: &Release, plan: &Plan, traffic: &dyn Traffic) -> Result<Vec<RuleSeen>, PortError> {

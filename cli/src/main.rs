@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         Err(error) if fault::is_closed_pipe(&error) => Exit::ClosedPipe.into(),
         Err(error) => {
             fault::report(&error, json);
-            Exit::Error.into()
+            fault::exit(&error).into()
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Where the answer goes: the standard output, as lines or as JSON. Every write can fail, because the reader may go away.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, BufRead, IsTerminal as _, Write};
 
 use serde::Serialize;
 
@@ -17,6 +17,8 @@ pub struct Output {
     colour: bool,
     out: Box<dyn Write + Send>,
     notes: Box<dyn Write + Send>,
+    /// Where questions are answered; `None` when nobody is there to.
+    answers: Option<Box<dyn BufRead + Send>>,
 }
 
 impl Output {
@@ -31,12 +33,20 @@ impl Output {
             colour: terminal && !dumb && !set("NO_COLOR"),
             out: Box::new(io::stdout()),
             notes: Box::new(io::stderr()),
+            answers: (!json && terminal && io::stdin().is_terminal() && io::stderr().is_terminal())
+                .then(|| Box::new(io::BufReader::new(io::stdin())) as _),
         }
     }
 
     /// Anything else that can be written to; no terminal, no colour. Notes are dropped.
     pub fn to(out: Box<dyn Write + Send>, json: bool) -> Self {
-        Self { json, terminal: false, colour: false, out, notes: Box::new(io::sink()) }
+        Self { json, terminal: false, colour: false, out, notes: Box::new(io::sink()), answers: None }
+    }
+
+    /// With somebody who answers questions.
+    #[must_use]
+    pub fn answered_by(self, answers: Box<dyn BufRead + Send>) -> Self {
+        Self { answers: Some(answers), ..self }
     }
 
     /// Whether JSON is wanted.
@@ -77,14 +87,9 @@ impl Output {
         self.raw(&text)
     }
 
-    /// Prints a table: on a terminal each row is one line, however long its last column.
-    pub fn table(&mut self, rows: Vec<Line>) -> io::Result<()> {
-        if !self.is_live() {
-            return self.lines(&rows);
-        }
-        let (columns, _) = self.size();
-        let rows: Vec<Line> = rows.into_iter().map(|row| row.cut(columns)).collect();
-        self.lines(&rows)
+    /// How wide tables may be: as the terminal; as wide as they get where there is none.
+    pub fn width(&self) -> Option<usize> {
+        self.is_live().then(|| self.size().0)
     }
 
     /// Prints one object, for people who pipe it on: indented.
@@ -111,6 +116,16 @@ impl Output {
             self.note(row);
         }
         if damaged.is_empty() { Exit::Ok } else { Exit::Error }
+    }
+
+    /// Asks a yes-or-no question; no answer is no. `None` when there is nobody to ask.
+    pub fn confirmed(&mut self, question: &str) -> io::Result<Option<bool>> {
+        let Some(answers) = &mut self.answers else { return Ok(None) };
+        write!(self.notes, "{question} [y/N] ")?;
+        self.notes.flush()?;
+        let mut answer = String::new();
+        answers.read_line(&mut answer)?;
+        Ok(Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")))
     }
 
     /// Says something beside the answer.

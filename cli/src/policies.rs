@@ -1,6 +1,6 @@
 //! Policy files: read, parsed, and compared field by field.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -18,14 +18,26 @@ pub struct PolicyFile {
 
 /// Reads and parses a file. Only a file that cannot be read is an error here.
 pub fn read(file: &str) -> anyhow::Result<PolicyFile> {
-    let text = if file == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    let bytes = if file == "-" {
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes).map(|_| bytes)
     } else {
-        std::fs::read_to_string(file)
+        std::fs::read(file)
     };
-    let text = text.with_context(|| format!("failed to read {file}"))?;
-    Ok(PolicyFile { file: file.to_owned(), policy: policy::parse(file, &text) })
+    let bytes = bytes.with_context(|| format!("failed to read {file}"))?;
+    let policy = match String::from_utf8(bytes) {
+        Ok(text) => policy::parse(file, &text),
+        Err(error) => Err(not_utf8(file, error.as_bytes())),
+    };
+    Ok(PolicyFile { file: file.to_owned(), policy })
+}
+
+/// Text in another encoding: most often UTF-16, which PowerShell's `>` writes.
+fn not_utf8(file: &str, bytes: &[u8]) -> PolicyError {
+    let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let found = if utf16 { "found UTF-16" } else { "found bytes that are no text" };
+    let problem = format!("{found}, allowed UTF-8: save the file with that encoding");
+    PolicyError { file: file.to_owned(), line: 1, column: 1, path: ".".into(), problem }
 }
 
 /// A field that differs between two policies.

@@ -129,6 +129,13 @@ fn lines(applied: &Applied) -> Vec<Line> {
         Some(serde_json::Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
+    if applied.change == What::Created {
+        let service = &applied.service;
+        lines.push(Line::of(
+            Tone::Faint,
+            format!("    see what a release would do: tidegate plan {service} IMAGE"),
+        ));
+    }
     lines.extend(applied.fields.iter().map(|field| {
         Line::plain(format!("    {}: {} → {}", field.path, told(&field.from), told(&field.to)))
     }));

@@ -1,6 +1,6 @@
-//! `cancel`: breaks a release off. Before traffic has moved it just ends; after that it is moved back first.
+//! `cancel`: stops a release. Before traffic has moved it just ends; after that it is moved back first.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde::Serialize;
 use tidegate_core::admission::Ask;
 use tidegate_core::ids::{ReleaseId, ServiceName};
@@ -9,14 +9,16 @@ use super::NO_REASON;
 use super::watch::{self, Until};
 use crate::connect::Connection;
 use crate::exit::Exit;
+use crate::fault::Refusal;
 use crate::find::{self, ReleaseArg};
 use crate::line::{Line, Tone};
 use crate::output::Output;
+use crate::words;
 
 /// The arguments of `cancel`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A release id, or a service: its newest release
+    /// A release id or the beginning of it, or a service that has one open release
     #[arg(value_name = "RELEASE|SERVICE")]
     pub release: ReleaseArg,
     /// Why; kept in the history
@@ -37,18 +39,23 @@ struct Answer {
 /// Asks.
 pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
     let home = connection.home();
-    let release = find::release(&*home.ledger, &args.release).await?.release;
+    let release = find::to_change(&*home.ledger, &args.release, "cancel").await?.release;
+    if let Some(ended) = words::ended(&release, &words::clock(home.time.now())) {
+        bail!(Refusal::new(format!("{ended}; there is nothing to cancel")));
+    }
     let actor = connection.actor().await?;
     let asked = home.ask(&release.id, Ask::Cancel, &actor, &args.reason).await;
-    asked.with_context(|| format!("failed to cancel release {}", release.id))?;
+    asked.with_context(|| format!("failed to cancel {}", words::release(&release)))?;
     let answer = Answer {
         service: release.service,
         release: release.id.clone(),
         conductor_told: connection.conductor_told(out),
     };
     if !out.is_json() {
-        let line = Line::of(Tone::Good, format!("release {}", answer.release))
-            .add(Tone::Plain, format!(" of {} was asked to cancel", answer.service));
+        let line = Line::of(Tone::Good, format!("release {}", answer.release.short())).add(
+            Tone::Plain,
+            format!(" of {} to {} is asked to stop", release.image.label(), answer.service),
+        );
         out.lines(&[line])?;
     } else if !args.watch {
         out.object(&answer)?;

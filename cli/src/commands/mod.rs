@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod apply;
 pub mod cancel;
+pub mod expect;
 pub mod plan;
 pub mod release;
 pub mod releases;
@@ -13,14 +14,11 @@ pub mod validate;
 pub mod watch;
 pub mod why;
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-
 use crate::args::{Cli, Command};
 use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::output::Output;
-use crate::render::Clock;
+use crate::words::clock;
 
 /// Runs a command. Files are read and what needs no AWS is done before there is any connection.
 pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<Exit> {
@@ -62,11 +60,6 @@ pub async fn run_with(command: &Command, connection: &Connection, out: &mut Outp
         Command::Reject(args) => answer::run(args, false, connection, out).await,
         Command::Services => services::run(connection, out).await,
     }
-}
-
-/// The reader's clock.
-fn clock(now: Timestamp) -> Clock {
-    Clock { now, zone: TimeZone::system() }
 }
 
 /// What is recorded when a person gives no reason.

@@ -9,8 +9,10 @@ use tidegate_core::history::{Actor, Report};
 use tidegate_core::ids::{Image, ReleaseId, ServiceName};
 use tidegate_core::observation::{Observation, ServiceHead};
 use tidegate_core::plan::{self as core_plan, Plan};
+use tidegate_core::ports::PortError;
 use tidegate_core::preflight::{self, Finding, Preflight};
 use tidegate_core::release::{Intent, Phase, Progress, Provenance, Release};
+use tidegate_core::rollback::Choice;
 use tidegate_runtime::World;
 use tidegate_runtime::observe::{Brought, observe};
 
@@ -20,7 +22,7 @@ use crate::find;
 use crate::image::ImageArg;
 use crate::output::Output;
 use crate::render;
-use crate::view::{PlanView, PlannedView};
+use crate::view::{PlanView, PlannedView, RollbackView};
 
 /// The arguments of `plan`.
 #[derive(Debug, clap::Args)]
@@ -37,7 +39,7 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     let home = &world.home;
     let head = find::service(&*home.ledger, &args.service).await?;
     let image = args.image.resolve(&head.policy, &home.account, &home.region, &*world.images).await?;
-    let view = look(world, &args.service, &head, image).await?;
+    let view = look(world, &args.service, &head, image, Intent::Deploy).await?;
     if out.is_json() {
         out.object(&view)?;
     } else {
@@ -46,23 +48,61 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     Ok(if view.blocked { Exit::Blocked } else { Exit::Ok })
 }
 
+/// Shows what a rollback would do; changes nothing.
+pub async fn rollback(
+    connection: &Connection,
+    service: &ServiceName,
+    choice: &Choice,
+    out: &mut Output,
+) -> anyhow::Result<Exit> {
+    let world = &connection.world;
+    let ledger = &*world.home.ledger;
+    let view = match choice {
+        Choice::UnderWay { release, .. } => {
+            let release = find::by_id(ledger, release).await?;
+            let release =
+                release.with_context(|| format!("a release of {service} is gone from the ledger"))?;
+            RollbackView::under_way(&release)
+        }
+        Choice::Earlier { from, to, supersedes } => {
+            let head = find::service(ledger, service).await?;
+            let intent = Intent::Return {
+                from: from.release.clone(),
+                to: to.release.clone(),
+                task_definition: to.task_definition.clone(),
+                images: to.images.clone(),
+            };
+            let planned = look(world, service, &head, to.image.clone(), intent).await?;
+            RollbackView::earlier(from, to, supersedes.as_ref(), planned)
+        }
+    };
+    if out.is_json() {
+        out.object(&view)?;
+    } else {
+        out.lines(&render::rollback(&view))?;
+    }
+    Ok(if view.blocked() { Exit::Blocked } else { Exit::Ok })
+}
+
 async fn look(
     world: &World,
     service: &ServiceName,
     head: &ServiceHead,
     image: Image,
+    intent: Intent,
 ) -> anyhow::Result<PlanView> {
-    let release = imagined(world, service, head, image)?;
+    let release = imagined(world, service, head, image, intent)?;
     let needs = decide::needs(&release, Some(&head.policy));
     let seen = observe(world, &release, Some(head.clone()), &needs, &Brought::default()).await;
-    let (findings, unseen, plan) = judge(world, head, &release, &seen);
+    let (mut findings, unseen, plan) = judge(world, head, &release, &seen);
+    findings.extend(quarantined(head, &release));
     Ok(PlanView {
         service: service.clone(),
         target: release.target,
-        blocked: plan.is_none(),
+        blocked: plan.is_none() || findings.iter().any(|finding| finding.blocking),
         findings,
         unseen,
-        notes: notes(head, &release.image),
+        notes: notes(head),
         plan: plan.as_ref().map(PlannedView::from),
         image: release.image,
     })
@@ -84,7 +124,7 @@ fn judge(
         }
         Preflight::Blocked(findings) => (findings, Vec::new(), None),
         Preflight::CannotSee(errors) => {
-            let errors = errors.iter().map(ToString::to_string).collect();
+            let errors = errors.iter().map(PortError::told).collect();
             (Vec::new(), errors, None)
         }
     }
@@ -96,6 +136,7 @@ fn imagined(
     service: &ServiceName,
     head: &ServiceHead,
     image: Image,
+    intent: Intent,
 ) -> anyhow::Result<Release> {
     let now = world.home.time.now();
     Ok(Release {
@@ -103,7 +144,7 @@ fn imagined(
         service: service.clone(),
         target: head.policy.target(&world.home.account, &world.home.region),
         image,
-        intent: Intent::Deploy,
+        intent,
         requested_by: Actor::Tidegate,
         created_at: now,
         version: 0,
@@ -120,19 +161,31 @@ fn imagined(
     })
 }
 
-/// What the ledger says that preflight does not ask.
-fn notes(head: &ServiceHead, image: &Image) -> Vec<String> {
-    let mut notes = Vec::new();
-    if let Some(active) = &head.active {
-        notes.push(format!(
-            "release {active} is under way; this one would wait, or replace it, as on_newer says"
-        ));
-    }
-    if let Some(quarantined) = head.quarantine.get(&image.digest) {
-        notes.push(format!(
-            "the image was rolled back by release {} ({}); only `tidegate release --insist` releases it",
-            quarantined.release, quarantined.why
-        ));
-    }
-    notes
+/// A digest that was rolled back is not released again, which preflight does not ask.
+fn quarantined(head: &ServiceHead, release: &Release) -> Option<Finding> {
+    let digest = &release.image.digest;
+    let quarantined = head.quarantine.get(digest).filter(|_| release.intent == Intent::Deploy)?;
+    Some(Finding {
+        code: "quarantined".into(),
+        blocking: true,
+        problem: format!(
+            "{} was rolled back by release {} ({})",
+            release.image.label(),
+            quarantined.release.short(),
+            quarantined.why
+        ),
+        remedy: format!(
+            "release a fixed image, or this one all the same: tidegate release {} {digest} --insist",
+            release.service
+        ),
+    })
+}
+
+/// What the ledger says that does not block.
+fn notes(head: &ServiceHead) -> Vec<String> {
+    let active = head.active.iter().map(|active| {
+        let active = active.short();
+        format!("release {active} is under way; this one would wait, or replace it, as on_newer says")
+    });
+    active.collect()
 }

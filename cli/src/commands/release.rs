@@ -112,7 +112,7 @@ fn answer(admission: &Admission, args: &Args, image: Image, conductor_told: bool
 }
 
 fn lines(answer: &Answer, watched: bool) -> Vec<Line> {
-    let id = answer.release.as_ref().map(ToString::to_string).unwrap_or_default();
+    let id = answer.release.as_ref().map(|id| id.short().to_owned()).unwrap_or_default();
     let (service, image) = (&answer.service, &answer.image);
     let line = match answer.outcome {
         "created" => Line::of(Tone::Good, format!("created release {id}"))

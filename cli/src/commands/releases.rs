@@ -59,7 +59,7 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     if out.is_json() {
         out.object(&Answer { releases: rows, damaged: damaged.clone() })?;
     } else {
-        out.table(render::releases(&rows, &clock(connection.home().time.now())))?;
+        out.lines(&render::releases(&rows, &clock(connection.home().time.now()), out.width()))?;
     }
     Ok(out.damaged(&damaged))
 }

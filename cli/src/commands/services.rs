@@ -29,7 +29,7 @@ pub async fn run(connection: &Connection, out: &mut Output) -> anyhow::Result<Ex
     if out.is_json() {
         out.object(&Answer { services: rows, damaged: damaged.clone() })?;
     } else {
-        out.table(render::services(&rows, &clock(home.time.now())))?;
+        out.lines(&render::services(&rows, &clock(home.time.now()), out.width()))?;
     }
     Ok(out.damaged(&damaged))
 }

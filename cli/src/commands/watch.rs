@@ -10,14 +10,17 @@ use tidegate_core::release::Release;
 use tidegate_runtime::World;
 
 use super::clock;
+use super::expect::{self, Expected};
 use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::find::{self, ReleaseArg};
+use crate::image::ImageArg;
 use crate::line::Line;
 use crate::live::{self, Live};
 use crate::output::Output;
 use crate::render::{self, Clock};
 use crate::view::ReleaseView;
+use crate::words;
 
 /// How often the ledger is read.
 const POLL: SignedDuration = SignedDuration::from_secs(1);
@@ -29,13 +32,16 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 /// The arguments of `watch`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A release id, or a service: its newest release
+    /// A release id or the beginning of it, or a service: its active release, else the one that waits, else the newest
     #[arg(value_name = "RELEASE|SERVICE")]
     pub release: ReleaseArg,
+    /// Wait for the release of this image to the service, and follow that one: a tag or a digest
+    #[arg(long, value_name = "TAG|DIGEST", conflicts_with = "once")]
+    pub image: Option<ImageArg>,
     /// Show where it is now and end, with code 6 when it is still under way
     #[arg(long)]
     pub once: bool,
-    /// Stop following after this time (e.g. 30m), with code 6
+    /// Stop following after this time (e.g. 30m), with code 6; with --image also the time the release has to appear in [default there: 10m]
     #[arg(long, value_name = "TIME", conflicts_with = "once", value_parser = timeout)]
     pub timeout: Option<SignedDuration>,
 }
@@ -59,17 +65,59 @@ pub enum Until {
 
 /// Finds the release and follows it.
 pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
-    let release = find::release(&*connection.home().ledger, &args.release).await?.release;
     let until = match (args.once, args.timeout) {
         (true, _) => Until::Once,
         (false, Some(timeout)) => Until::Timeout(timeout),
         (false, None) => Until::Ended,
     };
-    follow(connection, &release.id, until, out).await
+    let Some(image) = &args.image else {
+        let found = find::release(&*connection.home().ledger, &args.release).await?;
+        if let Some(waiting) = &found.other {
+            let (name, id) = (words::release(waiting), waiting.id.short());
+            out.note(&format!("{name} waits for it; to follow that one: tidegate watch {id}"));
+        }
+        return follow(connection, &found.release.id, until, out).await;
+    };
+    let time = &connection.home().time;
+    let began = time.now();
+    let service = find::service_of(&*connection.home().ledger, &args.release).await?;
+    match expect::release_of(connection, &service, image, args.timeout, out).await? {
+        Expected::Release(id) => {
+            let until = match until {
+                // The time is that of both: to appear, and to end.
+                Until::Timeout(limit) => {
+                    Until::Timeout(limit.saturating_sub(time.now().duration_since(began)))
+                }
+                Until::Once | Until::Ended => until,
+            };
+            follow(connection, &id, until, out).await
+        }
+        Expected::Interrupted => Ok(Exit::Interrupted),
+    }
 }
 
-/// Follows a release; ends with how it ended.
+/// Follows a release; ends with how it ended. Whoever stops following stops nothing else, and is told so.
 pub async fn follow(
+    connection: &Connection,
+    id: &ReleaseId,
+    until: Until,
+    out: &mut Output,
+) -> anyhow::Result<Exit> {
+    let ended = tokio::select! {
+        ended = follow_on(connection, id, until, out) => Some(ended),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    if let Some(ended) = ended {
+        return ended;
+    }
+    let id = id.short();
+    out.note(&format!(
+        "stopped watching; the release continues. Follow it again: tidegate watch {id}  Stop it: tidegate cancel {id}"
+    ));
+    Ok(Exit::Interrupted)
+}
+
+async fn follow_on(
     connection: &Connection,
     id: &ReleaseId,
     until: Until,

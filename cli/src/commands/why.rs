@@ -11,6 +11,7 @@ use crate::live::{self, Live};
 use crate::output::Output;
 use crate::render;
 use crate::view::{EntryView, ReleaseView, entries};
+use crate::words;
 
 /// How many of a service's own entries are shown.
 const SERVICE_ENTRIES: u32 = 10;
@@ -18,7 +19,8 @@ const SERVICE_ENTRIES: u32 = 10;
 /// The arguments of `why`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A release id, or a service: its newest release, and what became of policies and refused images
+    /// A release id or the beginning of it, or a service: its active release, else the one that waits, else the newest, and what became of
+    /// policies and refused images
     #[arg(value_name = "RELEASE|SERVICE")]
     pub release: ReleaseArg,
 }
@@ -36,6 +38,9 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     let ledger = &*world.home.ledger;
     let found = find::release(ledger, &args.release).await?;
     let release = &found.release;
+    if let Some(waiting) = &found.other {
+        out.note(&format!("{} waits for it: tidegate why {}", words::release(waiting), waiting.id.short()));
+    }
     let history = ledger.history(&release.id).await;
     let mut damaged = Vec::new();
     let history =

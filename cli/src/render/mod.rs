@@ -6,15 +6,16 @@ mod tables;
 mod tree;
 mod why;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 
 use crate::line::Tone;
 use crate::view::{ReleaseView, State};
 
 pub use changes::changes;
-pub use plan::plan;
+pub use plan::{plan, rollback};
 pub use tables::{releases, services};
+pub use tidegate_core::words::span;
 pub use tree::{fitted, tree};
 pub use why::why;
 
@@ -35,6 +36,19 @@ impl Clock {
         at.strftime(if today { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" }).to_string()
     }
 
+    /// The time of day; the day and the time in another day, and the date alone in another year: for the columns of a table.
+    pub fn short(&self, at: Timestamp) -> String {
+        let (at, now) = (at.to_zoned(self.zone.clone()), self.now.to_zoned(self.zone.clone()));
+        let form = if at.date() == now.date() {
+            "%H:%M:%S"
+        } else if at.year() == now.year() {
+            "%b %d %H:%M"
+        } else {
+            "%Y-%m-%d"
+        };
+        at.strftime(form).to_string()
+    }
+
     /// How long ago.
     pub fn since(&self, at: Timestamp) -> String {
         span(self.now.duration_since(at))
@@ -44,25 +58,6 @@ impl Clock {
     pub fn until(&self, at: Timestamp) -> String {
         span(at.duration_since(self.now))
     }
-}
-
-/// A span of time in its two largest units; never below zero.
-pub fn span(duration: SignedDuration) -> String {
-    // Rounded up: what has "0s left" is over.
-    let mut secs = duration.as_secs().max(0);
-    if duration.subsec_nanos() > 0 {
-        secs += 1;
-    }
-    let units = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
-    let mut parts = Vec::new();
-    for (size, unit) in units {
-        if secs >= size {
-            parts.push(format!("{}{unit}", secs / size));
-            secs %= size;
-        }
-    }
-    parts.truncate(2);
-    if parts.is_empty() { "0s".into() } else { parts.join(" ") }
 }
 
 /// How a state is told.
@@ -108,20 +103,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_told_in_their_two_largest_units() {
-        let told = |millis: i64| span(SignedDuration::from_millis(millis));
-        assert_eq!(told(-5000), "0s");
-        assert_eq!(told(0), "0s");
-        assert_eq!(told(400), "1s");
-        assert_eq!(told(60_000), "1m");
-        assert_eq!(told(3_723_000), "1h 2m");
-        assert_eq!(told(90_000_000), "1d 1h");
-    }
-
-    #[test]
     fn the_date_is_only_said_when_it_is_not_today() {
         let clock = Clock { now: "2026-03-02T10:00:00Z".parse().unwrap(), zone: TimeZone::UTC };
         assert_eq!(clock.time("2026-03-02T09:59:58Z".parse().unwrap()), "09:59:58");
         assert_eq!(clock.time("2026-03-01T23:59:58Z".parse().unwrap()), "2026-03-01 23:59:58");
+        assert_eq!(clock.short("2026-03-01T23:59:58Z".parse().unwrap()), "Mar 01 23:59");
+        assert_eq!(clock.short("2025-03-01T23:59:58Z".parse().unwrap()), "2025-03-01");
     }
 }

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::span;
 use crate::line::{Line, Tone};
-use crate::view::{PlanView, PlannedView};
+use crate::view::{PlanView, PlannedView, RollbackView, WayBackView};
 
 const LABEL: usize = 12;
 const STAGE: usize = 34;
@@ -18,7 +18,9 @@ pub fn plan(view: &PlanView) -> Vec<Line> {
     ];
     if let Some(planned) = &view.plan {
         lines.extend(stages(planned));
-        lines.extend(way_back(planned));
+        lines.push(Line::of(Tone::Strong, "the way back"));
+        lines.push(label("moved by", moved_by(planned)));
+        lines.extend(way_back(&planned.way_back));
     }
     lines.extend(findings(view));
     lines.extend(view.notes.iter().map(|note| Line::of(Tone::Warn, "note  ").add(Tone::Plain, note.clone())));
@@ -52,16 +54,56 @@ fn stages(plan: &PlannedView) -> Vec<Line> {
     lines
 }
 
-fn way_back(plan: &PlannedView) -> Vec<Line> {
-    let alarms = if plan.alarms.is_empty() {
+/// What a rollback would do.
+pub fn rollback(view: &RollbackView) -> Vec<Line> {
+    let to = view.to_name.as_deref().unwrap_or("what ran before");
+    let (from, service) = (&view.from_name, &view.service);
+    let mut lines = Vec::new();
+    lines.extend(view.unseen.iter().map(|why| {
+        Line::of(Tone::Warn, "! ").add(
+            Tone::Plain,
+            format!("what {service} runs could not be seen ({why}); {from} was promoted last"),
+        )
+    }));
+    lines.extend(view.supersedes.iter().map(|waiting| {
+        Line::of(Tone::Warn, "! ")
+            .add(Tone::Plain, format!("release {}, which waits, would be superseded", waiting.short()))
+    }));
+    match &view.plan {
+        Some(planned) => {
+            lines.push(
+                Line::plain("roll back ")
+                    .add(Tone::Strong, service.to_string())
+                    .add(Tone::Plain, format!(" from {from} to {to}; {from} is quarantined")),
+            );
+            lines.extend(plan(planned));
+        }
+        None => {
+            lines.push(
+                Line::plain("roll back ")
+                    .add(Tone::Strong, from.clone())
+                    .add(Tone::Plain, format!(" of {service}, which is under way, to {to}")),
+            );
+            match &view.way_back {
+                Some(back) => lines.extend(way_back(back)),
+                None => lines.push(Line::plain("  nothing has been changed yet, so the release just ends")),
+            }
+        }
+    }
+    lines
+}
+
+fn moved_by(plan: &PlannedView) -> String {
+    if plan.alarms.is_empty() {
         "no alarm: only Amazon ECS's own checks, and you".to_owned()
     } else {
         plan.alarms.join(", ")
-    };
-    let back = &plan.way_back;
+    }
+}
+
+fn way_back(back: &WayBackView) -> Vec<Line> {
     let short = back.task_definition.rsplit('/').next().unwrap_or(&back.task_definition);
-    let mut lines =
-        vec![Line::of(Tone::Strong, "the way back"), label("moved by", alarms), label("task def.", short)];
+    let mut lines = vec![label("task def.", short)];
     if back.pinned_first {
         lines.push(label("", "registered again first, with every image by digest"));
     }

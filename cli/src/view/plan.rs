@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tidegate_core::ids::{Image, ServiceName, Target};
-use tidegate_core::observation::RuleSeen;
-use tidegate_core::plan::Plan;
+use tidegate_core::ids::{Image, ReleaseId, ServiceName, Target};
+use tidegate_core::observation::{Promoted, RuleSeen};
+use tidegate_core::plan::{Plan, WayBack};
 use tidegate_core::policy::Percent;
 use tidegate_core::preflight::Finding;
+use tidegate_core::release::Release;
+use tidegate_core::rollback::Leaving;
 
 use super::stages::{Facts, facts};
 
@@ -31,6 +33,72 @@ pub struct PlanView {
     pub notes: Vec<String>,
     /// The plan, when nothing blocks it.
     pub plan: Option<PlannedView>,
+}
+
+/// The answer of `rollback --dry-run`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RollbackView {
+    /// The service.
+    pub service: ServiceName,
+    /// The release that would be rolled back; null when what runs was deployed outside Tidegate.
+    pub from: Option<ReleaseId>,
+    /// Its name for people.
+    pub from_name: String,
+    /// The promoted release that would be brought back; null when the one under way is rolled back.
+    pub to: Option<ReleaseId>,
+    /// Its name for people; null when what ran before is not known yet.
+    pub to_name: Option<String>,
+    /// The release that waits and would be superseded.
+    pub supersedes: Option<ReleaseId>,
+    /// Why what runs could not be seen; then what was promoted last is taken to run.
+    pub unseen: Option<String>,
+    /// What is restored, of a release under way that has a plan.
+    pub way_back: Option<WayBackView>,
+    /// The plan of the release that brings the earlier version back.
+    pub plan: Option<PlanView>,
+}
+
+impl RollbackView {
+    /// The release under way is rolled back.
+    pub fn under_way(release: &Release) -> Self {
+        let back = release.plan.as_ref().map(|plan| WayBackView::from(&plan.way_back));
+        Self {
+            service: release.service.clone(),
+            from: Some(release.id.clone()),
+            from_name: release.image.label(),
+            to: None,
+            to_name: back.as_ref().map(|back| short(&back.task_definition).to_owned()),
+            supersedes: None,
+            unseen: None,
+            way_back: back,
+            plan: None,
+        }
+    }
+
+    /// An earlier version is brought back.
+    pub fn earlier(from: &Leaving, to: &Promoted, supersedes: Option<&ReleaseId>, plan: PlanView) -> Self {
+        Self {
+            service: plan.service.clone(),
+            from: from.release.clone(),
+            from_name: from.label.clone(),
+            to: Some(to.release.clone()),
+            to_name: Some(to.image.label()),
+            supersedes: supersedes.cloned(),
+            unseen: from.unseen.clone(),
+            way_back: None,
+            plan: Some(plan),
+        }
+    }
+
+    /// Whether it could not start.
+    pub fn blocked(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.blocked)
+    }
+}
+
+/// The part of an ARN that people know.
+fn short(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
 }
 
 /// A plan.
@@ -117,26 +185,31 @@ impl From<&RuleSeen> for RuleView {
     }
 }
 
+impl From<&WayBack> for WayBackView {
+    fn from(back: &WayBack) -> Self {
+        Self {
+            task_definition: back.task_definition.to_string(),
+            images: back
+                .images
+                .keys()
+                .filter_map(|container| Some((container.to_string(), back.image(container)?)))
+                .collect(),
+            pinned_first: back.pinned().is_some(),
+            strategy: back.configuration["strategy"].as_str().unwrap_or("ROLLING").to_owned(),
+            weights: back.weights.iter().map(RuleView::from).collect(),
+        }
+    }
+}
+
 impl From<&Plan> for PlannedView {
     fn from(plan: &Plan) -> Self {
-        let back = &plan.way_back;
         Self {
             hash: plan.hash(),
             container: plan.container.to_string(),
             stages: stages(plan),
             at_least_secs: plan.at_least_secs(),
             alarms: plan.alarms.iter().map(ToString::to_string).collect(),
-            way_back: WayBackView {
-                task_definition: back.task_definition.to_string(),
-                images: back
-                    .images
-                    .keys()
-                    .filter_map(|container| Some((container.to_string(), back.image(container)?)))
-                    .collect(),
-                pinned_first: back.pinned().is_some(),
-                strategy: back.configuration["strategy"].as_str().unwrap_or("ROLLING").to_owned(),
-                weights: back.weights.iter().map(RuleView::from).collect(),
-            },
+            way_back: WayBackView::from(&plan.way_back),
             made_at: plan.made_at,
         }
     }

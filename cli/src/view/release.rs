@@ -8,6 +8,7 @@ use tidegate_core::ids::{Image, ReleaseId, ServiceName, Target};
 use tidegate_core::plan::Stage;
 use tidegate_core::policy::Percent;
 use tidegate_core::release::{Cause, Intent, Outcome, Phase, Release};
+use tidegate_core::words;
 
 use super::stages::{StageView, stages};
 use crate::exit::Exit;
@@ -208,11 +209,11 @@ impl ReleaseView {
                 Intent::Deploy => None,
                 Intent::Return { to, .. } => Some(to.clone()),
             },
-            requested_by: release.requested_by.to_string(),
+            requested_by: words::requester(release),
             created_at: release.created_at,
             version: release.version,
             state: state(&release.phase),
-            summary: release.summary(),
+            summary: summary(release),
             over: release.is_over(),
             ended_at: ended_at(&release.phase),
             exit_code: Exit::of(release),
@@ -262,6 +263,18 @@ pub(super) fn ended_at(phase: &Phase) -> Option<Timestamp> {
         | Phase::Running { .. }
         | Phase::RollingBack { .. }
         | Phase::Settling { .. } => None,
+    }
+}
+
+/// Where a release is, for people; the cause of what went wrong is told beside.
+pub fn summary(release: &Release) -> String {
+    match release.phase {
+        Phase::RollingBack { .. } => "rolling back".into(),
+        Phase::Queued
+        | Phase::Preparing { .. }
+        | Phase::Running { .. }
+        | Phase::Settling { .. }
+        | Phase::Ended { .. } => release.summary(),
     }
 }
 

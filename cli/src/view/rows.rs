@@ -6,8 +6,9 @@ use tidegate_core::ids::{AccountId, Image, Region, ReleaseId, ServiceName, Targe
 use tidegate_core::observation::{Promoted, ServiceHead};
 use tidegate_core::policy::{Percent, Policy, Shift};
 use tidegate_core::release::Release;
+use tidegate_core::words;
 
-use super::release::{State, because, ended_at, state};
+use super::release::{State, because, ended_at, state, summary};
 
 /// A release in a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -36,18 +37,16 @@ pub struct ReleaseRow {
 
 impl From<&Release> for ReleaseRow {
     fn from(release: &Release) -> Self {
-        let state = state(&release.phase);
         Self {
             release: release.id.clone(),
             service: release.service.clone(),
             image: release.image.clone(),
-            state,
-            // The cause has a field of its own.
-            summary: if state == State::RollingBack { "rolling back".into() } else { release.summary() },
+            state: state(&release.phase),
+            summary: summary(release),
             set_percent: release.progress.set,
             created_at: release.created_at,
             ended_at: ended_at(&release.phase),
-            requested_by: release.requested_by.to_string(),
+            requested_by: words::requester(release),
             because: because(release),
         }
     }

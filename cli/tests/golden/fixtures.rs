@@ -56,7 +56,7 @@ pub(crate) fn head() -> ServiceHead {
 }
 
 pub(crate) fn id(number: u32) -> ReleaseId {
-    format!("01kjpq{number:020}").parse().unwrap()
+    format!("01kjpq{number:04}{}", "0".repeat(16)).parse().unwrap()
 }
 
 pub(crate) fn image(tag: &str, digit: char) -> Image {
@@ -307,7 +307,7 @@ pub(crate) fn superseded() -> Release {
 pub(crate) fn returning() -> Release {
     let task_definition = plan().way_back.task_definition;
     Release {
-        intent: Intent::Return { from: id(42), to: id(41), task_definition, images: BTreeMap::new() },
+        intent: Intent::Return { from: Some(id(42)), to: id(41), task_definition, images: BTreeMap::new() },
         image: image("main-41", 'a'),
         requested_by: Actor::Person { name: PERSON.into() },
         ..preparing()

@@ -200,7 +200,10 @@ fn lists() {
     let releases =
         [baking(), rolling_back(), rolled_back(), promoted(), failed(), cancelled(), superseded(), queued()];
     let rows: Vec<ReleaseRow> = releases.iter().map(ReleaseRow::from).collect();
-    assert_snapshot!("releases", text(&render::releases(&rows, &clock(300))));
+    assert_snapshot!("releases", text(&render::releases(&rows, &clock(300), None)));
+    let narrow = render::releases(&rows, &clock(300), Some(80));
+    assert!(narrow.iter().all(|line| line.width() <= 80), "{narrow:?}");
+    assert_snapshot!("releases_in_80_columns", text(&narrow));
     assert_json_snapshot!("json_of_a_release_in_a_list", rows[2]);
 
     let mut head = head();
@@ -216,7 +219,10 @@ fn lists() {
     let quarantined = Quarantined { release: id(40), why: "alarm".into(), at: at(-7200) };
     head.quarantine.insert(image("main-40", 'c').digest, quarantined);
     let busy = ServiceRow::new(&"checkout".parse().unwrap(), &head, &account(), &region());
-    assert_snapshot!("services", text(&render::services(&[fresh, busy.clone()], &clock(300))));
+    let rows = [fresh, busy.clone()];
+    assert_snapshot!("services", text(&render::services(&rows, &clock(300), None)));
+    let narrow = render::services(&rows, &clock(300), Some(80));
+    assert!(narrow.iter().all(|line| line.width() <= 80), "{narrow:?}");
     assert_json_snapshot!("json_of_a_service_in_a_list", busy);
 }
 

@@ -212,6 +212,10 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     for cause in causes(error) {
         let text = cause.to_string();
+        // Some of the SDK's errors hold the whole request, and its body may be secret.
+        if text.contains("SdkBody") {
+            continue;
+        }
         if !text.is_empty() && !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
         }
@@ -362,6 +366,16 @@ mod tests {
         assert!(error.message.contains("not JSON") && !error.message.contains("secret"), "{error}");
         check(SdkError::response_error("not JSON", response(502)), ErrorKind::Unavailable, "Http502");
         check(SdkError::response_error("not JSON", response(403)), ErrorKind::Denied, "Http403");
+    }
+
+    #[test]
+    fn a_request_that_is_told_with_an_error_is_not_told() {
+        let inner: Box<dyn Error + Send + Sync> = "endpoint must contain scheme".into();
+        let error = check(SdkError::construction_failure(inner), ErrorKind::Invalid, "NotSent");
+        assert!(error.message.contains("endpoint must contain scheme"), "{error}");
+        let whole = "failed to apply endpoint to request `Request { body: SdkBody { inner: SECRET } }`";
+        let error = check(SdkError::construction_failure(whole), ErrorKind::Invalid, "NotSent");
+        assert!(!error.message.contains("SECRET"), "{error}");
     }
 
     #[test]

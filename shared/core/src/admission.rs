@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::history::{Actor, Entry, Report};
 use crate::ids::{Image, ReleaseId, ServiceName, Target};
-use crate::observation::{Quarantined, ServiceHead};
+use crate::observation::ServiceHead;
 use crate::policy::OnNewer;
 use crate::ports::{Commit, HeadWrite, ReleaseWrite};
 use crate::release::{Intent, Outcome, Phase, Progress, Provenance, Release, Request, Wake};
@@ -158,7 +158,7 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
     Admission::Created { release: id, commit: Box::new(commit) }
 }
 
-fn turning_back(release: &Release) -> bool {
+pub(crate) fn turning_back(release: &Release) -> bool {
     match &release.phase {
         Phase::RollingBack { .. } | Phase::Ended { .. } => true,
         Phase::Settling { outcome, .. } => *outcome != Outcome::Promoted,
@@ -190,7 +190,7 @@ fn refuse(head: &ServiceHead, arrival: &Arrival, why: String, now: Timestamp) ->
     }
 }
 
-fn new_release(id: ReleaseId, arrival: &Arrival, intent: Intent, now: Timestamp) -> Release {
+pub(crate) fn new_release(id: ReleaseId, arrival: &Arrival, intent: Intent, now: Timestamp) -> Release {
     Release {
         id,
         service: arrival.service.clone(),
@@ -213,7 +213,7 @@ fn new_release(id: ReleaseId, arrival: &Arrival, intent: Intent, now: Timestamp)
     }
 }
 
-fn creation(release: Release, why: String, now: Timestamp) -> Commit {
+pub(crate) fn creation(release: Release, why: String, now: Timestamp) -> Commit {
     let entry = Entry {
         version: 0,
         at: now,
@@ -232,7 +232,7 @@ fn creation(release: Release, why: String, now: Timestamp) -> Commit {
 }
 
 /// A release that waited and never was the active one ends here: a newer one waits in its place.
-fn superseded(waiting: &Release, by: &ReleaseId, now: Timestamp) -> ReleaseWrite {
+pub(crate) fn superseded(waiting: &Release, by: &ReleaseId, now: Timestamp) -> ReleaseWrite {
     let outcome = Outcome::Superseded { by: by.clone() };
     let next = Release {
         version: waiting.version + 1,
@@ -322,7 +322,7 @@ pub fn note(
 pub enum Ask {
     /// Roll it back.
     Rollback,
-    /// Break it off.
+    /// Cancel it.
     Cancel,
 }
 
@@ -338,20 +338,14 @@ pub enum NotPossible {
         word: &'static str,
     },
     /// The release is already on its way back.
-    #[error("release {release} is already on its way back")]
+    #[error("release {release} is already being rolled back")]
     AlreadyBack {
         /// Which.
         release: ReleaseId,
     },
-    /// Another release is under way.
-    #[error("release {release} is under way; roll that one back, or cancel it, first")]
-    Busy {
-        /// Which.
-        release: ReleaseId,
-    },
-    /// There is nothing to go back to.
-    #[error("no earlier promoted release with another image is known; nothing to go back to")]
-    NothingBefore,
+    /// A rollback makes no sense, or not without naming where to.
+    #[error(transparent)]
+    Rollback(#[from] crate::rollback::NoRollback),
 }
 
 /// Asks a release under way to stop.
@@ -373,59 +367,6 @@ pub fn ask(
         Ask::Cancel => Request::Cancel { by: by.clone(), why: why.clone() },
     };
     Ok(Commit { releases: vec![asked(release, request, by, why, now)], head: None, once: None })
-}
-
-/// Goes back from what was promoted last to the release promoted before it with another image. The digest that is left is quarantined.
-pub fn go_back(
-    current: Current<'_>,
-    service: &ServiceName,
-    target: &Target,
-    by: &Actor,
-    why: &str,
-    id: ReleaseId,
-    now: Timestamp,
-) -> Result<Commit, NotPossible> {
-    let head = current.head;
-    if let Some(active) = current.active {
-        return Err(NotPossible::Busy { release: active.id.clone() });
-    }
-    let from = head.promoted.first().ok_or(NotPossible::NothingBefore)?;
-    let to = head
-        .promoted
-        .iter()
-        .find(|earlier| {
-            earlier.image.digest != from.image.digest && !head.quarantine.contains_key(&earlier.image.digest)
-        })
-        .ok_or(NotPossible::NothingBefore)?;
-    let arrival = Arrival {
-        service: service.clone(),
-        target: target.clone(),
-        image: to.image.clone(),
-        by: by.clone(),
-        why: None,
-        pushed_at: None,
-        insist: false,
-        provenance: Provenance::default(),
-        bypass_freeze: None,
-        once: None,
-    };
-    let intent = Intent::Return {
-        from: from.release.clone(),
-        to: to.release.clone(),
-        task_definition: to.task_definition.clone(),
-        images: to.images.clone(),
-    };
-    let mut next = ServiceHead { version: head.version + 1, waiting: Some(id.clone()), ..head.clone() };
-    let entry =
-        Quarantined { release: from.release.clone(), why: format!("{by} rolled it back: {why}"), at: now };
-    next.quarantine.insert(from.image.digest.clone(), entry);
-    let reason = format!("{by} asked to go back from release {} to {}: {why}", from.release, to.release);
-    let release = new_release(id.clone(), &arrival, intent, now);
-    let mut commit = creation(release, reason, now);
-    commit.releases.extend(current.waiting.map(|waiting| superseded(waiting, &id, now)));
-    commit.head =
-        Some(HeadWrite { service: service.clone(), expected: Some(head.version), head: next, entry: None });
-    Ok(commit)
 }
 
 /// Stores a policy. A release under way keeps the plan it has; the next one is planned from this policy.

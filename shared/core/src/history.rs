@@ -30,7 +30,7 @@ impl std::fmt::Display for Actor {
         match self {
             Self::Tidegate => f.write_str("tidegate"),
             Self::Person { name } => f.write_str(name),
-            Self::Event { source, id } => write!(f, "{source} {id}"),
+            Self::Event { source, id } => f.write_str(&crate::words::event(source, id)),
         }
     }
 }

@@ -221,6 +221,13 @@ impl AwsPattern {
     }
 }
 
+impl ReleaseId {
+    /// The time it was made, which is enough to tell it from others: for people, and accepted wherever a release is named.
+    pub fn short(&self) -> &str {
+        &self.0[..10]
+    }
+}
+
 impl Digest {
     /// The first twelve hexadecimal digits, for people.
     pub fn short(&self) -> &str {
@@ -301,6 +308,11 @@ impl Image {
     /// The reference that reaches ECS: always by digest.
     pub fn pinned(&self) -> String {
         format!("{}/{}@{}", self.registry, self.repository, self.digest)
+    }
+
+    /// What people call it: its tag, else the beginning of its digest.
+    pub fn label(&self) -> String {
+        self.tag.as_ref().map_or_else(|| self.digest.short().to_owned(), ToString::to_string)
     }
 }
 

@@ -20,4 +20,6 @@ pub mod ports;
 pub mod preflight;
 pub mod reference;
 pub mod release;
+pub mod rollback;
 pub mod running;
+pub mod words;

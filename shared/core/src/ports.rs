@@ -147,6 +147,13 @@ pub trait Ledger: Send + Sync {
     async fn release(&self, id: &ReleaseId) -> Result<Option<Release>, PortError>;
     /// A service's releases, newest first.
     async fn releases(&self, service: &ServiceName, limit: u32) -> Result<Listing<Release>, PortError>;
+    /// The ids of a service's releases that begin with `prefix`, oldest first, at most `limit`: what a person abbreviates.
+    async fn ids_beginning(
+        &self,
+        service: &ServiceName,
+        prefix: &str,
+        limit: u32,
+    ) -> Result<Listing<ReleaseId>, PortError>;
     /// All releases that have not ended.
     async fn open(&self) -> Result<Listing<Release>, PortError>;
     /// Releases to be woken at `until` or before, with the time. One whose wake-up time cannot be read is due at once, and told.

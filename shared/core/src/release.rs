@@ -85,8 +85,9 @@ pub enum Intent {
     Deploy,
     /// Go back to the release promoted before, on a person's word.
     Return {
-        /// The release gone back from.
-        from: ReleaseId,
+        /// The release gone back from; `None` when what ran was deployed outside Tidegate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<ReleaseId>,
         /// The release gone back to.
         to: ReleaseId,
         /// The task definition that release ran.
@@ -325,7 +326,9 @@ impl std::fmt::Display for Cause {
             Self::Newer { release } => write!(f, "the newer release {release} replaces it"),
             Self::Refused { effect, error } => write!(f, "AWS refused to {effect}: {error}"),
             Self::TimedOut { stage, limit_secs } => {
-                write!(f, "stage \"{stage}\" took longer than {limit_secs} s")
+                let limit = i64::try_from(*limit_secs)
+                    .map_or(jiff::SignedDuration::MAX, jiff::SignedDuration::from_secs);
+                write!(f, "stage \"{stage}\" took longer than {}", crate::words::span(limit))
             }
             Self::Weights { detail } => write!(f, "the live weights are not what was set: {detail}"),
             Self::Preflight { findings } => write!(f, "preflight: {}", findings.join("; ")),

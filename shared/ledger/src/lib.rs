@@ -211,6 +211,23 @@ impl Ledger for DynamoLedger {
         Ok(each(&items, row::read_release))
     }
 
+    async fn ids_beginning(
+        &self,
+        service: &ServiceName,
+        prefix: &str,
+        limit: u32,
+    ) -> Result<Listing<ReleaseId>, PortError> {
+        let query = self
+            .partition(Some(BY_SERVICE), keys::GSI1PK, keys::head(service).pk)
+            .key_condition_expression("#partition = :partition AND begins_with(#sort, :prefix)")
+            .projection_expression("#sort, #pk, #sk")
+            .expression_attribute_names("#sort", keys::GSI1SK)
+            .expression_attribute_names("#pk", keys::PK)
+            .expression_attribute_names("#sk", keys::SK)
+            .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned()));
+        Ok(each(&first(query, limit).await?, row::read_id))
+    }
+
     async fn open(&self) -> Result<Listing<Release>, PortError> {
         let items = all(self.partition(Some(BY_WAKE), keys::GSI2PK, keys::OPEN)).await?;
         Ok(each(&items, row::read_release))

@@ -163,6 +163,13 @@ pub(crate) fn read_watcher(item: &Item) -> (Option<ServiceName>, Option<RowError
     }
 }
 
+/// A release's id, from the keys of `by-service` alone.
+pub(crate) fn read_id(item: &Item) -> Result<ReleaseId, RowError> {
+    let key = key_of(item)?;
+    ReleaseId::new(text(item, keys::GSI1SK).unwrap_or_default())
+        .map_err(|error| corrupt(&key, error.to_string()))
+}
+
 /// Release and time of a wake-up, from keys alone, and what is wrong with them. A release whose time cannot be read is due since ever:
 /// looking at it early changes nothing, and writes the time anew.
 pub(crate) fn read_wake(item: &Item) -> (Option<(ReleaseId, Timestamp)>, Option<RowError>) {

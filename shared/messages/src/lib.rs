@@ -62,7 +62,7 @@ fn subject(invite: &Invite) -> String {
 /// Plain text: the link stands alone on its line, so that every mail program makes it one.
 fn message(invite: &Invite, gate_url: &str) -> String {
     format!(
-        "{approver}, your approval is asked for.\n\n\
+        "{approver}, your approval is requested.\n\n\
          Service   {service}\nImage     {image}\nBefore    {before}\nAsked by  {by}\nUntil     {until:.0}\n\n\
          {gate_url}/approve/{release}?token={token}\n\n\
          The link is yours alone and works once. Opening it changes nothing.\n",

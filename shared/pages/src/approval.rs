@@ -69,7 +69,7 @@ pub fn approval(view: &ApprovalView<'_>) -> Page {
     let title = format!("Approve {service} before {}?", moment_of(view.gate.approval.before));
     let main = html! {
         h1 { (title) }
-        p.lead { (view.approver) ", your approval is asked for. " a href="#decision" { "Go to the decision" } }
+        p.lead { (view.approver) ", your approval is requested. " a href="#decision" { "Go to the decision" } }
         @if view.form.has_problem() {
             section.note.stop role="alert" { p.problem { "Nothing was decided: the form needs another look, below." } }
         }
@@ -94,7 +94,7 @@ fn moment_of(before: Before) -> &'static str {
 }
 
 fn time_left(view: &ApprovalView<'_>) -> Markup {
-    let left = words::span(view.opened.expires_at.duration_since(view.now));
+    let left = tidegate_core::words::span(view.opened.expires_at.duration_since(view.now));
     html! {
         section.note.warn aria-labelledby="time" {
             h2 #time { "Time left: " (left) }
@@ -114,7 +114,7 @@ fn image(release: &Release) -> Markup {
                 dt { "Runs in" } dd { (release.target) }
                 dt { "Image" } dd { (image.repository) @if let Some(tag) = &image.tag { ":" (tag) } }
                 dt { "Digest" } dd { code { (image.digest) } }
-                dt { "Asked for by" } dd { (release.requested_by) ", " (words::moment(release.created_at)) }
+                dt { "Asked for by" } dd { (tidegate_core::words::requester(release)) ", " (words::moment(release.created_at)) }
                 (provenance(&release.provenance))
                 @if let Some(why) = &release.bypass_freeze { dt { "Passes the freeze" } dd { (why) } }
                 dt { "Release" } dd { code { (release.id) } }

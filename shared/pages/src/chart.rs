@@ -7,7 +7,9 @@ use maud::{Markup, html};
 use tidegate_core::history::Entry;
 use tidegate_core::policy::Percent;
 
-use crate::words::{moment, span};
+use tidegate_core::words::span;
+
+use crate::words::moment;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 220.0;

@@ -69,7 +69,7 @@ fn standing(release: &Release, now: Timestamp) -> Markup {
             dl {
                 dt { "Image" } dd { (release.image) }
                 dt { "Runs in" } dd { (release.target) }
-                dt { "Asked for by" } dd { (release.requested_by) ", " (words::moment(release.created_at)) }
+                dt { "Asked for by" } dd { (tidegate_core::words::requester(release)) ", " (words::moment(release.created_at)) }
                 dt { "Stands at" } dd { (release.summary()) }
                 @if let Some(cause) = release.cause() { dt { "Why" } dd { (cause) } }
                 @match &release.phase {
@@ -78,7 +78,7 @@ fn standing(release: &Release, now: Timestamp) -> Markup {
                 }
                 @if !release.report.next.is_empty() { dt { "Next" } dd { (release.report.next) } }
                 @if let Some(wake) = &release.wake {
-                    dt { "Looked at again" } dd { "in " (words::span(wake.at.duration_since(now))) }
+                    dt { "Looked at again" } dd { "in " (tidegate_core::words::span(wake.at.duration_since(now))) }
                 }
             }
             @if !release.report.facts.is_empty() {

@@ -1,6 +1,6 @@
-//! Times, spans and states as people read them.
+//! Times and states as people read them.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use maud::{Markup, html};
 use tidegate_core::gate::ApprovalGate;
 use tidegate_core::plan::{Plan, Stage};
@@ -9,21 +9,6 @@ use tidegate_core::policy::{OnExpiry, Span};
 /// A moment, to the second, in UTC: approvers are in many time zones, and without script the page knows none of them.
 pub(crate) fn moment(at: Timestamp) -> Markup {
     html! { time datetime=(at) { (at.strftime("%Y-%m-%d %H:%M:%S UTC")) } }
-}
-
-/// `2 h 5 min`; the largest two units.
-pub(crate) fn span(span: SignedDuration) -> String {
-    let secs = span.as_secs().max(0);
-    let (days, hours, minutes, seconds) = (secs / 86_400, secs / 3600 % 24, secs / 60 % 60, secs % 60);
-    let parts = [(days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s")];
-    let named: Vec<String> = parts
-        .iter()
-        .skip_while(|(count, _)| *count == 0)
-        .take(2)
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, unit)| format!("{count} {unit}"))
-        .collect();
-    if named.is_empty() { "0 s".to_owned() } else { named.join(" ") }
 }
 
 /// A stage in words, with what the plan knows of its gate.
@@ -77,19 +62,4 @@ pub(crate) fn secs(secs: u32) -> String {
 /// Plural or not.
 pub(crate) fn count(count: usize, one: &str, many: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_are_said_in_their_two_largest_units() {
-        let said = |secs| span(SignedDuration::from_secs(secs));
-        assert_eq!(said(-5), "0 s");
-        assert_eq!(said(59), "59 s");
-        assert_eq!(said(3600), "1 h");
-        assert_eq!(said(4 * 3600 - 1), "3 h 59 min");
-        assert_eq!(said(90_061), "1 d 1 h");
-    }
 }

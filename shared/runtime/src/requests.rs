@@ -1,13 +1,18 @@
-//! What people ask: roll back, cancel, go back to the release before, store a policy.
+//! What people ask: roll back, cancel, store a policy.
+
+use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 use tidegate_core::admission::{self, Ask, Current, NotPossible};
 use tidegate_core::history::Actor;
 use tidegate_core::ids::{ReleaseId, ServiceName};
+use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::{Commit, ErrorKind, PortError};
+use tidegate_core::release::{Outcome, Release};
+use tidegate_core::rollback::{self, Choice, NoRollback, Running, Situation, Wanted};
 
-use crate::world::Home;
+use crate::world::{Home, World};
 
 const CONFLICTS_MAX: u32 = 8;
 
@@ -26,6 +31,147 @@ pub enum RequestError {
     /// There is no such service.
     #[error("there is no service {0}; store its policy with `tidegate apply` first")]
     NoService(ServiceName),
+    /// What was confirmed is not what would be done now.
+    #[error("the service changed while you answered; nothing was done")]
+    Changed,
+}
+
+impl From<NoRollback> for RequestError {
+    fn from(why: NoRollback) -> Self {
+        Self::NotPossible(why.into())
+    }
+}
+
+/// How many of a service's newest releases are looked through for the one that ended last: those that only waited are passed over.
+const LOOKED_THROUGH: u32 = 10;
+
+/// Who asks for a rollback, and why.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// Who.
+    pub by: &'a Actor,
+    /// Why.
+    pub why: &'a str,
+}
+
+/// What was looked at for a rollback.
+struct Looked {
+    head: ServiceHead,
+    active: Option<Release>,
+    waiting: Option<Release>,
+    last: Option<Release>,
+    running: Running,
+}
+
+impl Looked {
+    fn current(&self) -> Current<'_> {
+        Current { head: &self.head, active: self.active.as_ref(), waiting: self.waiting.as_ref() }
+    }
+
+    fn choose(&self, service: &ServiceName, wanted: Wanted<'_>) -> Result<Choice, RequestError> {
+        let seen = Situation { current: self.current(), last: self.last.as_ref(), running: &self.running };
+        Ok(rollback::choose(seen, service, wanted)?)
+    }
+}
+
+impl World {
+    /// What a rollback of the service would do now; nothing is written.
+    pub async fn rollback_choice(
+        &self,
+        service: &ServiceName,
+        wanted: Wanted<'_>,
+    ) -> Result<Choice, RequestError> {
+        self.look_back(service).await?.choose(service, wanted)
+    }
+
+    /// Everything a rollback is chosen from.
+    async fn look_back(&self, service: &ServiceName) -> Result<Looked, RequestError> {
+        let home = &self.home;
+        let head = home.ledger.service(service).await.map_err(RequestError::Ledger)?;
+        let head = head.ok_or_else(|| RequestError::NoService(service.clone()))?;
+        let (active, waiting) = home.current(&head).await.map_err(RequestError::Ledger)?;
+        let last = home.last_ended(service).await.map_err(RequestError::Ledger)?;
+        let running = self.running(&head).await;
+        Ok(Looked { head, active, waiting, last, running })
+    }
+
+    /// Rolls the service back as `confirmed`, or not at all when that is not what a rollback would do any more. Returns the release to follow.
+    pub async fn roll_back(
+        &self,
+        service: &ServiceName,
+        wanted: Wanted<'_>,
+        confirmed: &Choice,
+        asking: Asking<'_>,
+    ) -> Result<ReleaseId, RequestError> {
+        let Asking { by, why } = asking;
+        let home = &self.home;
+        let (from, to) = match confirmed {
+            Choice::UnderWay { release, .. } => {
+                home.ask(release, Ask::Rollback, by, why).await?;
+                return Ok(release.clone());
+            }
+            Choice::Earlier { from, to, .. } => (from, to),
+        };
+        let id = home.new_id();
+        home.attempt(async || {
+            // Looked at anew for every attempt: a lost race means that something happened.
+            let looked = self.look_back(service).await?;
+            if looked.choose(service, wanted)? != *confirmed {
+                return Err(RequestError::Changed);
+            }
+            let target = looked.head.policy.target(&home.account, &home.region);
+            let ask =
+                rollback::Ask { service, target: &target, by, why, id: id.clone(), now: home.time.now() };
+            Ok(rollback::commit(looked.current(), from, to, ask))
+        })
+        .await?;
+        home.wake_now(&id, "it was created").await;
+        Ok(id)
+    }
+
+    /// What the service runs.
+    async fn running(&self, head: &ServiceHead) -> Running {
+        let target = head.policy.target(&self.home.account, &self.home.region);
+        let unseen = |error: PortError| Running::Unseen(error.told());
+        let service = match self.ecs.service(&target).await {
+            Ok(Some(service)) => service,
+            Ok(None) => return Running::Unseen(format!("there is no Amazon ECS service {target}")),
+            Err(error) => return unseen(error),
+        };
+        let container = &head.policy.to.ecs.container;
+        // Most tasks run the first; where they differ, that is the version people mean.
+        match self.ecs.running(&target, &service, &BTreeSet::from([container.clone()])).await {
+            Ok(seen) => seen.of(container).first().cloned().map_or_else(
+                || Running::Unseen(format!("AWS tells no digest of container {container}")),
+                Running::Digest,
+            ),
+            Err(error) => unseen(error),
+        }
+    }
+}
+
+impl Home {
+    /// The newest release that has ended after its turn had come, and that no newer one superseded.
+    async fn last_ended(&self, service: &ServiceName) -> Result<Option<Release>, PortError> {
+        // A release that cannot be read does not keep anybody from rolling back.
+        let (releases, _) = self.ledger.releases(service, LOOKED_THROUGH).await?.split();
+        for listed in releases {
+            // The list may lag behind, and how the last one ended is what matters here.
+            let release =
+                if listed.is_over() { Some(listed) } else { self.ledger.release(&listed.id).await? };
+            let ended = release.filter(|release| release.progress.started_at.is_some());
+            match ended.as_ref().and_then(Release::outcome) {
+                None | Some(Outcome::Superseded { .. }) => {}
+                Some(
+                    Outcome::Promoted
+                    | Outcome::RolledBack { .. }
+                    | Outcome::Cancelled { .. }
+                    | Outcome::Failed { .. },
+                ) => return Ok(ended),
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl Home {
@@ -39,34 +185,6 @@ impl Home {
         .await?;
         self.wake_now(id, "a person asked something of it").await;
         Ok(())
-    }
-
-    /// Rolls the service back: the release under way if there is one, else from the release promoted last to the one before. Returns the
-    /// release to follow.
-    pub async fn roll_back(
-        &self,
-        service: &ServiceName,
-        by: &Actor,
-        why: &str,
-    ) -> Result<ReleaseId, RequestError> {
-        let head = self.ledger.service(service).await.map_err(RequestError::Ledger)?;
-        let head = head.ok_or_else(|| RequestError::NoService(service.clone()))?;
-        if let Some(active) = &head.active {
-            self.ask(active, Ask::Rollback, by, why).await?;
-            return Ok(active.clone());
-        }
-        let id = self.new_id();
-        self.attempt(async || {
-            let head = self.ledger.service(service).await.map_err(RequestError::Ledger)?;
-            let head = head.ok_or_else(|| RequestError::NoService(service.clone()))?;
-            let (active, waiting) = self.current(&head).await.map_err(RequestError::Ledger)?;
-            let current = Current { head: &head, active: active.as_ref(), waiting: waiting.as_ref() };
-            let target = head.policy.target(&self.account, &self.region);
-            Ok(admission::go_back(current, service, &target, by, why, id.clone(), self.time.now())?)
-        })
-        .await?;
-        self.wake_now(&id, "it was created").await;
-        Ok(id)
     }
 
     /// Stores a policy. Returns whether anything changed.

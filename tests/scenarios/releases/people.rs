@@ -223,18 +223,24 @@ async fn way_back(story: &Story) -> Result<()> {
     story.policy("{ blue_green: {}, bake: 25s }").await?;
     let fourth = story.release("main-4", good("v4")).await?;
     story.until(&fourth, "all traffic", |release| release.progress.set.is_some()).await?;
-    let (code, text) =
-        story.stage.tidegate(&["rollback", story.name.as_str(), "--reason", "no good", "--watch"]).await?;
+    let (code, text) = story
+        .stage
+        .tidegate(&["rollback", story.name.as_str(), "--yes", "--reason", "no good", "--watch"])
+        .await?;
     ensure!(code == 3, "exit code {code}: {text}");
     story.ends(&fourth, "rolled back").await?;
     story.policy(BLUE_GREEN).await?;
-    let (code, text) = story.stage.tidegate(&["rollback", story.name.as_str(), "--watch"]).await?;
+    // The good version runs: to leave it, too, has to be said.
+    let (code, text) = story.stage.tidegate(&["rollback", story.name.as_str(), "--yes"]).await?;
+    ensure!(code == 1 && text.contains("already runs main-3 again"), "exit code {code}: {text}");
+    let leave = ["rollback", story.name.as_str(), "--to", "main-2", "--yes", "--watch"];
+    let (code, text) = story.stage.tidegate(&leave).await?;
     ensure!(code == 0, "exit code {code}: {text}");
     story.runs(&second).await?;
     let newest: Release = story.releases().await?.into_iter().next().context("a release")?;
     ensure!(matches!(newest.intent, tidegate_core::release::Intent::Return { .. }), "{:?}", newest.intent);
-    let (code, text) = story.stage.tidegate(&["rollback", story.name.as_str()]).await?;
-    ensure!(code == 1 && text.contains("nothing to go back to"), "exit code {code}: {text}");
+    let (code, text) = story.stage.tidegate(&["rollback", story.name.as_str(), "--yes"]).await?;
+    ensure!(code == 1 && text.contains("already runs main-2 again"), "exit code {code}: {text}");
     Ok(())
 }
 
@@ -255,7 +261,7 @@ async fn exit_codes(story: &Story) -> Result<()> {
     run(&["apply"], 2, "Usage").await?;
     run(&["release", "nobody", "main-1"], 1, "nobody").await?;
     run(&["watch", "01k0000000000000000000000x"], 1, "").await?;
-    run(&["rollback", &service], 1, "nothing to go back to").await?;
+    run(&["rollback", &service, "--yes"], 1, "nothing to roll").await?;
     story.push("preview-2", good("v2")).await?;
     run(&["plan", &service, "preview-2"], 0, "the way back").await?;
     run(&["release", &service, "preview-2"], 0, "created release").await?;
@@ -263,7 +269,7 @@ async fn exit_codes(story: &Story) -> Result<()> {
     run(&["watch", &service], 0, "promoted").await?;
     run(&["why", &service], 0, "preview-2").await?;
     run(&["release", &service, "preview-2"], 0, "already runs").await?;
-    run(&["cancel", &service], 1, "already ended").await?;
+    run(&["cancel", &service], 1, "has ended").await?;
     story.turn(false).await?;
     ensure!(story.service().await?["deploymentConfiguration"][UNKNOWN]["kept"] == true);
     Ok(())

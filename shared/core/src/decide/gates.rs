@@ -127,7 +127,7 @@ fn invite(turn: &mut Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&A
             sns: sns.clone(),
             token,
             expires_at: opened.expires_at,
-            requested_by: turn.old.requested_by.to_string(),
+            requested_by: crate::words::requester(turn.old),
         };
         turn.act(Effect::Invite { invite: Box::new(invite) });
     }

@@ -1,9 +1,13 @@
 //! The policy of a service: one YAML file that says what starts a release, where it goes, how traffic moves and what moves it
 //! back. Parsed once into types that cannot be wrong; the JSON Schema editors complete from is generated from these types.
 
+mod explain;
 mod gates;
+#[cfg(test)]
+mod mistakes;
 mod parse;
 mod scalars;
+mod schema;
 
 use std::collections::BTreeMap;
 
@@ -19,8 +23,9 @@ pub use gates::{
     Allowed, Approval, Before, Dated, Freeze, FreezeThen, Frozen, OnExpiry, Person, PipelineAction, Scan,
     SeverityName, Verify, VerifyAt, WeekTime, Weekly, Zone,
 };
-pub use parse::{PolicyError, json_schema, parse};
+pub use parse::{PolicyError, parse};
 pub use scalars::{Percent, Span, TagPattern};
+pub use schema::json_schema;
 
 /// One service's policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -167,6 +172,7 @@ fn is_false(value: &bool) -> bool {
 #[serde(deny_unknown_fields)]
 pub struct EcrSource {
     /// The repository, without registry: `shop/checkout`.
+    #[serde(deserialize_with = "scalars::repository")]
     pub repository: RepositoryName,
     /// Glob patterns; one must match the whole tag. `*`, `?`, `[0-9]`, `[!a]` and `{a,b}` are understood. Empty: pushes start nothing.
     #[serde(default)]
@@ -392,7 +398,7 @@ impl From<Strategy> for RawStrategy {
 #[serde(deny_unknown_fields)]
 pub struct Rollback {
     /// CloudWatch alarms, metric or composite, in the service's account and region. One in ALARM rolls the release back.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "scalars::alarms")]
     pub alarms: Vec<AlarmName>,
 }
 

@@ -1,10 +1,12 @@
 //! From YAML text to a [`Policy`], with errors that name the place.
 
+use std::fmt;
+
 use super::Policy;
+use super::explain::{Explained, explain, is_blank};
 
 /// A policy file that cannot be used: where, what was found, what is allowed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: {path}: {problem}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyError {
     /// The file as it was named.
     pub file: String,
@@ -18,49 +20,44 @@ pub struct PolicyError {
     pub problem: String,
 }
 
-/// Parses a policy; `file` is only for messages.
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, column, path, problem } = self;
+        write!(f, "{file}:{line}:{column}: ")?;
+        // What is wrong with the whole file, or names its field itself, needs no path in front.
+        if path == "." || problem.starts_with(&format!("{path} ")) {
+            f.write_str(problem)
+        } else {
+            write!(f, "{path}: {problem}")
+        }
+    }
+}
+
+impl std::error::Error for PolicyError {}
+
+/// Parses a policy; `file` is only for messages. A byte order mark, as Windows' editors write it, is no part of the text.
 pub fn parse(file: &str, text: &str) -> Result<Policy, PolicyError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let told = |explained: Explained| {
+        let Explained { line, column, path, problem } = explained;
+        let path = if path.is_empty() { ".".to_owned() } else { path };
+        PolicyError { file: file.to_owned(), line, column, path, problem }
+    };
+    if is_blank(text) {
+        return Err(told(Explained {
+            line: 1,
+            column: 1,
+            path: String::new(),
+            problem: "the file is empty".into(),
+        }));
+    }
     let mut path = ".".to_owned();
     serde_saphyr::with_deserializer_from_str(text, |deserializer| {
         let mut track = serde_path_to_error::Track::new();
         let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
         <Policy as serde::Deserialize>::deserialize(tracked).inspect_err(|_| path = track.path().to_string())
     })
-    .map_err(|error| describe(file, text, path, &error))
-}
-
-fn describe(file: &str, text: &str, path: String, error: &serde_saphyr::Error) -> PolicyError {
-    let error = error.without_snippet();
-    let location = error.location();
-    let mut problem = error.to_string();
-    // The location is said once, in front.
-    if let Some(at) = problem.find(" at line ") {
-        problem.truncate(at);
-    }
-    let (mut line, mut column) = location.map_or((0, 0), |at| (at.line(), at.column()));
-    let mut path = path;
-    // What is checked across fields names the field itself, and has no place of its own.
-    if line == 0
-        && let Some((field, rest)) = problem.split_once(": ")
-    {
-        let top = field.split(['.', '[']).next().unwrap_or(field);
-        let found = text
-            .lines()
-            .position(|line| line.strip_prefix(top).is_some_and(|rest| rest.trim_start().starts_with(':')));
-        if let Some(index) = found {
-            (line, column) = (index as u64 + 1, 1);
-            path = field.to_owned();
-            problem = rest.to_owned();
-        }
-    }
-    PolicyError { file: file.to_owned(), line, column, path, problem }
-}
-
-/// The JSON Schema of a policy file, generated from the types.
-pub fn json_schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(Policy);
-    schema.insert("title".into(), "Tidegate policy".into());
-    schema.to_value()
+    .map_err(|error| told(explain(text, &path, &error)))
 }
 
 #[cfg(test)]
@@ -152,13 +149,13 @@ on_newer: queue
         refused(
             "on_newer: queue",
             "on_newer: drop",
-            "p.yaml:7:11: on_newer: unknown variant `drop`, expected one of queue, replace",
+            "p.yaml:7:11: on_newer: found \"drop\", allowed queue or replace",
         );
         refused(
             "on_newer: queue",
             "on_never: queue",
-            "p.yaml:7:1: on_never: unknown field `on_never`, expected one of service, from, to, strategy, rollback, on_newer, approval, people, groups, freeze, scan, verify",
+            "p.yaml:7:1: on_never: there is no field on_never here; did you mean on_newer? Allowed: service, from, to, strategy, rollback, on_newer, approval, people, groups, freeze, scan, verify",
         );
-        refused("service: checkout\n", "", "p.yaml:6:1: .: missing field `service`");
+        refused("service: checkout\n", "", "p.yaml:1:1: service is missing; add service: …");
     }
 }

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::ids::Tag;
+use crate::ids::{AlarmName, RepositoryName, Tag};
 
 /// A share of traffic in tenths of a percent, the resolution of Amazon ECS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,7 +108,7 @@ impl JsonSchema for Percent {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "type": "number", "minimum": 0.1, "maximum": 100, "multipleOf": 0.1,
+            "type": "number", "minimum": 0.1, "maximum": 100, "multipleOf": 0.1, "examples": [10],
             "description": "A share of traffic in percent, in steps of 0.1."
         })
     }
@@ -216,7 +216,7 @@ impl JsonSchema for Span {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "type": "string", "pattern": "^[0-9]+ ?(s|m|h)[0-9smh ]*$", "examples": ["90s", "5m", "1h 30m"],
+            "type": "string", "pattern": "^[0-9]+ ?(s|m|h)[0-9smh ]*$", "examples": ["5m", "90s", "1h 30m"],
             "description": "A span of time with its unit, at most 23h."
         })
     }
@@ -252,6 +252,7 @@ impl TagPattern {
         if text.is_empty() {
             return Err("found an empty tag pattern, allowed a glob such as main-* or v[0-9]*".into());
         }
+        can_match_a_tag(&text)?;
         let glob = GlobBuilder::new(&text).build().map_err(|error| {
             format!("found {text:?}, which is not a glob such as main-* or v[0-9]*: {}", error.kind())
         })?;
@@ -267,6 +268,91 @@ impl TagPattern {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+}
+
+/// A pattern that no tag can ever match is a mistake, most often a regular expression or a whole image reference.
+fn can_match_a_tag(text: &str) -> Result<(), String> {
+    let of_regex =
+        text.starts_with('^') || text.ends_with('$') || text.contains(['(', ')', '|', '+', '\\', '$']);
+    if of_regex {
+        return Err(format!(
+            "found {text:?}, which is a regular expression; a tag pattern is a glob: {:?}",
+            as_glob(text)
+        ));
+    }
+    if let Some((_, tag)) = text.rsplit_once(':') {
+        return Err(format!("found {text:?}, allowed a pattern of the tag alone: {tag:?}"));
+    }
+    match text.chars().find(|c| !c.is_ascii_alphanumeric() && !"_.-*?[]{}!,^".contains(*c)) {
+        Some(never) => Err(format!(
+            "found {text:?}, which matches no tag: tags hold no {never:?}. Allowed is a glob such as main-* or v[0-9]*"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What the regular expression means as a glob, where that can be said.
+fn as_glob(text: &str) -> String {
+    let mut glob = text.trim_start_matches('^').trim_end_matches('$').to_owned();
+    for (regex, wildcard) in
+        [("\\.", "."), (".*", "*"), (".+", "?*"), ("\\d+", "[0-9]*"), ("[0-9]+", "[0-9]*"), ("\\d", "[0-9]")]
+    {
+        glob = glob.replace(regex, wildcard);
+    }
+    if glob.contains(['(', ')', '|', '+', '\\', '$', '^']) || glob.is_empty() {
+        "main-*".to_owned()
+    } else {
+        glob
+    }
+}
+
+/// A repository's name. ECR lets it look like a registry's address, which is never what is meant.
+pub(super) fn repository<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RepositoryName, D::Error> {
+    let found = String::deserialize(deserializer)?;
+    let text = found.trim_start_matches("https://").trim_start_matches("http://");
+    let name = text.split_once('/').filter(|(host, _)| is_registry(host)).map(|(_, name)| name);
+    let name = name.or_else(|| (text.contains([':', '@']) || text.len() < found.len()).then_some(text));
+    if let Some(name) = name {
+        let alone = name.split([':', '@']).next().unwrap_or(name);
+        return Err(de::Error::custom(format!(
+            "found {found:?}, allowed the repository's name alone, without registry and tag: {alone}"
+        )));
+    }
+    RepositoryName::new(text).map_err(de::Error::custom)
+}
+
+fn is_registry(host: &str) -> bool {
+    let known = [
+        ".amazonaws.",
+        ".on.aws",
+        "public.ecr.aws",
+        "docker.io",
+        "ghcr.io",
+        "gcr.io",
+        "quay.io",
+        "localhost",
+    ];
+    known.iter().any(|part| host.contains(part)) || host.contains(':')
+}
+
+/// The name of an alarm, not its ARN.
+struct PolicyAlarm(AlarmName);
+
+impl<'de> Deserialize<'de> for PolicyAlarm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.starts_with("arn:") {
+            let name = text.split_once(":alarm:").map_or("checkout-5xx", |(_, name)| name);
+            return Err(de::Error::custom(format!("found {text:?}, allowed the alarm's name alone: {name}")));
+        }
+        AlarmName::new(text).map(Self).map_err(de::Error::custom)
+    }
+}
+
+/// The names of alarms.
+pub(super) fn alarms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AlarmName>, D::Error> {
+    let alarms = Vec::<PolicyAlarm>::deserialize(deserializer)?;
+    Ok(alarms.into_iter().map(|PolicyAlarm(name)| name).collect())
 }
 
 impl PartialEq for TagPattern {

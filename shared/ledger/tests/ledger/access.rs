@@ -82,6 +82,20 @@ async fn releases_of_a_service_come_newest_first() {
 }
 
 #[tokio::test]
+async fn releases_are_found_by_the_beginning_of_their_id() {
+    let fixture = Fixture::new("beginning").await;
+    fixture.create(&[release(1, "shop"), release(2, "other"), release(3, "shop")]).await;
+    let found = async |prefix: &str, limit| {
+        fixture.ledger.ids_beginning(&name("shop"), prefix, limit).await.unwrap().whole().unwrap()
+    };
+    let whole = id(3);
+    assert_eq!(found(whole.as_str(), 9).await, [id(3)]);
+    assert_eq!(found(&whole.as_str()[..4], 9).await, [id(1), id(3)]);
+    assert_eq!(found(&whole.as_str()[..4], 1).await, [id(1)]);
+    assert_eq!(found(id(2).as_str(), 9).await, [], "of another service");
+}
+
+#[tokio::test]
 async fn only_releases_that_have_not_ended_are_open_and_due() {
     let fixture = Fixture::new("open").await;
     let releases = [release(1, "a"), release(2, "b"), release(3, "c")];

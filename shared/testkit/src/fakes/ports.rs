@@ -168,6 +168,22 @@ impl Ledger for Port {
         .await
     }
 
+    async fn ids_beginning(
+        &self,
+        service: &ServiceName,
+        prefix: &str,
+        limit: u32,
+    ) -> Result<Listing<ReleaseId>, PortError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.read("dynamodb:Query releases", |state, seen_at| {
+            let of =
+                |release: &Release| release.service == *service && release.id.as_str().starts_with(prefix);
+            let found = state.rows.releases_until(seen_at).into_iter().rev().filter(of);
+            Listing::from(found.take(limit).map(|release| release.id).collect::<Vec<_>>())
+        })
+        .await
+    }
+
     async fn open(&self) -> Result<Listing<Release>, PortError> {
         self.read("dynamodb:Query open", |state, seen_at| {
             let releases =

@@ -10,8 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use tidegate_core::history::Actor;
 use tidegate_core::observation::Hint;
 use tidegate_core::ports::Watched;
+use tidegate_core::rollback::Wanted;
+use tidegate_runtime::World;
 use tidegate_runtime::arrivals::{Asked, Pushed};
-use tidegate_runtime::requests::RequestError;
+use tidegate_runtime::requests::{Asking, RequestError};
 
 use super::checks;
 use super::scenario::{Action, Scenario};
@@ -399,11 +401,8 @@ impl Simulation {
                 })
             }),
             Action::RollBack => self.spawn("person", None, |universe, caller, _| {
-                let home = universe.world(caller, true).home;
-                let by = Actor::Person { name: "ana".into() };
-                Box::pin(async move {
-                    asked(home.roll_back(&names::service(), &by, "it looks wrong").await.map(|_| ()))
-                })
+                let world = universe.world(caller, true);
+                Box::pin(async move { asked(roll_back(&world).await) })
             }),
             Action::Cancel => {
                 let active = self.state().rows.head(&names::service()).and_then(|head| head.active.clone());
@@ -508,9 +507,18 @@ impl Simulation {
 }
 
 /// What is not possible is an answer, not a failure.
+/// A person who rolls back whatever the command line offers.
+async fn roll_back(world: &World) -> Result<(), RequestError> {
+    let by = Actor::Person { name: "ana".into() };
+    let service = names::service();
+    let choice = world.rollback_choice(&service, Wanted::Before).await?;
+    let asking = Asking { by: &by, why: "it looks wrong" };
+    world.roll_back(&service, Wanted::Before, &choice, asking).await.map(|_| ())
+}
+
 fn asked(result: Result<(), RequestError>) -> Outcome {
     match result {
-        Ok(()) | Err(RequestError::NotPossible(_)) => Ok(()),
+        Ok(()) | Err(RequestError::NotPossible(_) | RequestError::Changed) => Ok(()),
         Err(error @ (RequestError::Ledger(_) | RequestError::NoRelease(_) | RequestError::NoService(_))) => {
             Err(chain(&error))
         }

@@ -1,0 +1,210 @@
+//! A service of the testkit, and a person who types commands.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use clap::Parser as _;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tidegate_cli::args::Cli;
+use tidegate_cli::commands::run_with;
+use tidegate_cli::connect::{Caller as Asking, Connection, Identity};
+use tidegate_cli::fault;
+use tidegate_cli::output::Output;
+use tidegate_cli::wakes::Wakes;
+use tidegate_core::ids::ReleaseId;
+use tidegate_core::ports::{PortError, Waker};
+use tidegate_runtime::time::Time;
+use tidegate_runtime::{Home, World};
+use tidegate_testkit::fakes::{Caller, Quality, Universe};
+use tidegate_testkit::names;
+
+pub(crate) const POLICY: &str = r#"
+service: checkout
+from:     { ecr: { repository: shop/checkout, tags: ["main-*"] } }
+to:       { ecs: { cluster: prod, service: checkout, container: app } }
+strategy: { canary: { percent: 10, bake: 1m }, bake: 2m }
+rollback: { alarms: [checkout-5xx] }
+"#;
+
+pub(crate) const ANN: &str = "arn:aws:sts::111122223333:assumed-role/developer/ann";
+pub(crate) const BAD: Quality = Quality::Bad { from_percent: 10, alarm_after_secs: 20 };
+
+/// The test's world: a universe, and a person at a terminal.
+pub(crate) struct Bench {
+    pub(crate) universe: Universe,
+}
+
+pub(crate) struct Answer {
+    pub(crate) code: u8,
+    pub(crate) out: String,
+}
+
+/// The universe's time; whenever somebody waits, the conductor first does what there is to do.
+struct WorkingTime {
+    conductor: World,
+}
+
+#[async_trait]
+impl Time for WorkingTime {
+    fn now(&self) -> Timestamp {
+        self.conductor.home.time.now()
+    }
+
+    async fn sleep(&self, duration: SignedDuration) {
+        for release in self.conductor.home.ledger.open().await.unwrap().whole().unwrap() {
+            self.conductor.drive(&release.id, &[], self.now()).await.unwrap();
+        }
+        self.conductor.home.time.sleep(duration).await;
+    }
+}
+
+struct ByPort(Arc<dyn Waker>);
+
+#[async_trait]
+impl Waker for ByPort {
+    async fn wake(&self, release: &ReleaseId, delay_secs: u32, why: &str) -> Result<(), PortError> {
+        self.0.wake(release, delay_secs, why).await
+    }
+}
+
+#[derive(Clone, Default)]
+struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) fn caller(id: u64, name: &str) -> Caller {
+    Caller { id, name: name.into() }
+}
+
+impl Bench {
+    /// The service runs build 1, and its policy is stored.
+    pub(crate) async fn new() -> Self {
+        let bench = Self { universe: Universe::quiet() };
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(POLICY.as_bytes()).unwrap();
+        let stored = bench.run(&["apply", file.path().to_str().unwrap()]).await;
+        assert_eq!(
+            (stored.code, stored.out.as_str()),
+            (
+                0,
+                "+ checkout: stored (canary 10 % for 1m, then 2m)\n    see what a release would do: tidegate plan checkout IMAGE\n"
+            )
+        );
+        bench
+    }
+
+    pub(crate) fn push(&self, build: u32, quality: Quality) {
+        let mut state = self.universe.state();
+        let now = state.now;
+        state.aws.push(build, quality, now);
+    }
+
+    pub(crate) fn connection(&self) -> Connection {
+        let world = self.universe.world(caller(1, "person"), true);
+        let conductor = self.universe.world(caller(2, "conductor"), false);
+        let wakes = Wakes::new(Box::new(ByPort(world.home.waker.clone().unwrap())));
+        let home = Home { time: Arc::new(WorkingTime { conductor }), ..world.home };
+        let asking = Asking::known(Identity { account: names::account(), arn: ANN.into() });
+        Connection::with(World { home, ..world }, wakes, asking)
+    }
+
+    pub(crate) async fn try_run(&self, args: &[&str]) -> anyhow::Result<Answer> {
+        self.answering(args, None).await
+    }
+
+    /// With a person at a terminal who answers what is asked.
+    pub(crate) async fn answering(
+        &self,
+        args: &[&str],
+        answer: Option<&'static str>,
+    ) -> anyhow::Result<Answer> {
+        let cli = Cli::try_parse_from([&["tidegate"], args].concat()).unwrap();
+        let buffer = Buffer::default();
+        let out = Output::to(Box::new(buffer.clone()), cli.global.json);
+        let mut out = match answer {
+            Some(answer) => out.answered_by(Box::new(answer.as_bytes())),
+            None => out,
+        };
+        let exit = run_with(&cli.command, &self.connection(), &mut out).await?;
+        let out = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        Ok(Answer { code: exit.code(), out })
+    }
+
+    pub(crate) async fn run(&self, args: &[&str]) -> Answer {
+        self.try_run(args).await.unwrap()
+    }
+
+    pub(crate) async fn json(&self, args: &[&str]) -> (u8, Value) {
+        let answer = self.run(&[args, &["--json"]].concat()).await;
+        (answer.code, serde_json::from_str(&answer.out).unwrap())
+    }
+
+    pub(crate) async fn promote(&self, build: u32) {
+        self.push(build, Quality::Good);
+        let answer = self.run(&["release", "checkout", &format!("main-{build}"), "--watch"]).await;
+        assert_eq!(answer.code, 0, "{}", answer.out);
+    }
+
+    /// What is said when a command is refused: what happened, what to type instead, and the exit code.
+    pub(crate) async fn refused(&self, args: &[&str]) -> (String, String, u8) {
+        let error = self.try_run(args).await.err().unwrap();
+        (fault::chain(&error), fault::remedy(&error).unwrap_or_default(), fault::exit(&error).code())
+    }
+
+    /// The short id of the newest release.
+    pub(crate) async fn newest(&self) -> String {
+        self.newest_id().await[..10].to_owned()
+    }
+
+    /// The id of the newest release.
+    pub(crate) async fn newest_id(&self) -> String {
+        let (_, list) = self.json(&["releases", "checkout", "--limit", "1"]).await;
+        list["releases"][0]["release"].as_str().unwrap().to_owned()
+    }
+
+    /// A release by whoever pushed it, followed to its end.
+    pub(crate) async fn release(&self, build: u32, quality: Quality) -> u8 {
+        self.push(build, quality);
+        self.run(&["release", "checkout", &format!("main-{build}"), "--watch"]).await.code
+    }
+
+    /// The tag of what was promoted last.
+    pub(crate) async fn runs(&self) -> String {
+        let (_, services) = self.json(&["services"]).await;
+        services["services"][0]["promoted"]["image"]["tag"].as_str().unwrap().to_owned()
+    }
+
+    /// A release of build 2 by Ann that waits for whoever `approver` is said to be.
+    pub(crate) async fn waiting_for_approval(approver: &str) -> (Self, String) {
+        let bench = Self::new().await;
+        let gate = format!(
+            "approval: {{ before: deploy, by: [boss], not_by_requester: false }}\npeople: {{ boss: {{ aws: ['{approver}'] }} }}\n"
+        );
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(format!("{POLICY}{gate}").as_bytes()).unwrap();
+        bench.run(&["apply", file.path().to_str().unwrap()]).await;
+        bench.push(2, Quality::Good);
+        let (_, created) = bench.json(&["release", "checkout", "main-2"]).await;
+        let id = created["release"].as_str().unwrap().to_owned();
+        bench.conduct(&id).await;
+        (bench, id)
+    }
+
+    /// The conductor works on a release for half a minute.
+    pub(crate) async fn conduct(&self, id: &str) {
+        let conductor = self.universe.world(caller(2, "conductor"), false);
+        let until = conductor.home.time.now().checked_add(SignedDuration::from_secs(30)).unwrap();
+        conductor.drive(&id.parse().unwrap(), &[], until).await.unwrap();
+    }
+}

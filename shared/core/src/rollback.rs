@@ -1,0 +1,435 @@
+//! What "roll back" means for a service right now: chosen from what is live, what was promoted, and what ended last. The choice is data, so
+//! that it can be shown and confirmed before anything is written.
+
+use jiff::Timestamp;
+
+use crate::admission::{Arrival, Current, creation, new_release, superseded, turning_back};
+use crate::history::Actor;
+use crate::ids::{Digest, Image, ReleaseId, ServiceName, Target};
+use crate::observation::{Promoted, Quarantined, ServiceHead};
+use crate::ports::{Commit, HeadWrite};
+use crate::release::{Intent, Outcome, Phase, Provenance, Release};
+
+/// What the service runs, as far as it could be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Running {
+    /// This image.
+    Digest(Digest),
+    /// It could not be seen, and why. Then the ledger's word has to do: a rollback never waits for what cannot be read.
+    Unseen(String),
+}
+
+/// Everything the choice depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// The service's row, and its open releases.
+    pub current: Current<'a>,
+    /// The newest release that has ended after it had become the active one, and that was not superseded.
+    pub last: Option<&'a Release>,
+    /// What runs.
+    pub running: &'a Running,
+}
+
+/// Where to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted<'a> {
+    /// To what ran before: the release under way is rolled back; without one, the version promoted before it comes again.
+    Before,
+    /// To this promoted release: its id, the beginning of its id, or its tag.
+    To(&'a str),
+}
+
+/// What a rollback does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// The release under way is rolled back.
+    UnderWay {
+        /// Which.
+        release: ReleaseId,
+        /// Its image.
+        image: Image,
+    },
+    /// A new release brings back what was promoted earlier.
+    Earlier {
+        /// What is left.
+        from: Leaving,
+        /// What comes back.
+        to: Promoted,
+        /// A release that waits and will be superseded.
+        supersedes: Option<ReleaseId>,
+    },
+}
+
+/// The version a rollback leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaving {
+    /// Its digest.
+    pub digest: Digest,
+    /// The release that brought it; `None` when it was deployed outside Tidegate.
+    pub release: Option<ReleaseId>,
+    /// Its name for people.
+    pub label: String,
+    /// Why this is the ledger's word rather than what was seen.
+    pub unseen: Option<String>,
+}
+
+/// Why there is no rollback, or which words ask for one. Times are data, because only who shows them knows the reader's clock.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoRollback {
+    /// The service is already where a rollback would bring it: leaving this version, too, has to be said.
+    #[error("{service} already runs {runs}: {}", last.as_ref().map_or_else(|| "another version was promoted after it".to_owned(), |last| last.told()))]
+    AlreadyThere {
+        /// The service.
+        service: ServiceName,
+        /// What runs, for people.
+        runs: String,
+        /// What ended last, which is why.
+        last: Option<Box<Ended>>,
+        /// Where a rollback would go from here.
+        to: Option<Box<Promoted>>,
+    },
+    /// A rollback release has been made and waits for its turn.
+    #[error("rollback release {release} to {image} already waits to start", release = release.short(), image = image.label())]
+    Waits {
+        /// Which.
+        release: ReleaseId,
+        /// What it brings back.
+        image: Box<Image>,
+    },
+    /// Another release is under way, so nothing earlier can be brought back.
+    #[error("release {} of {} is under way", release.short(), image.label())]
+    Busy {
+        /// Which.
+        release: ReleaseId,
+        /// Its image.
+        image: Box<Image>,
+    },
+    /// The release under way is already being rolled back.
+    #[error("release {} of {} is already being rolled back", release.short(), image.label())]
+    AlreadyBack {
+        /// Which.
+        release: ReleaseId,
+        /// Its image.
+        image: Box<Image>,
+    },
+    /// There is nothing to roll back to.
+    #[error("there is nothing to roll back to: {}", nothing(quarantined))]
+    NothingBefore {
+        /// What would have been there, but was rolled back itself: newest first.
+        quarantined: Vec<(Promoted, Quarantined)>,
+    },
+    /// What was named is not a promoted release.
+    #[error("no release {named:?} was promoted to {service}; {}", known(promoted))]
+    NotPromoted {
+        /// The service.
+        service: ServiceName,
+        /// As it was named.
+        named: String,
+        /// What was promoted, newest first.
+        promoted: Vec<Promoted>,
+    },
+    /// What was named means several images.
+    #[error("{named:?} means several promoted releases: {}", list(among))]
+    Several {
+        /// As it was named.
+        named: String,
+        /// These.
+        among: Vec<Promoted>,
+    },
+    /// What was named runs.
+    #[error("{service} already runs {label}")]
+    Runs {
+        /// The service.
+        service: ServiceName,
+        /// Its name for people.
+        label: String,
+    },
+    /// What was named was rolled back itself.
+    #[error("{} was rolled back itself ({})", to.image.label(), quarantined.why)]
+    Quarantined {
+        /// What was named.
+        to: Box<Promoted>,
+        /// Why it was rolled back.
+        quarantined: Quarantined,
+    },
+}
+
+/// How the last release ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Which.
+    pub release: ReleaseId,
+    /// Its image, for people.
+    pub label: String,
+    /// `was rolled back`, `was cancelled`, `failed`, `rolled main-3 back`.
+    pub did: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, when a cause is known.
+    pub why: Option<String>,
+}
+
+impl Ended {
+    fn of(release: &Release) -> Option<Self> {
+        let Phase::Ended { outcome, at, .. } = &release.phase else { return None };
+        let did = match (outcome, &release.intent) {
+            (Outcome::Promoted, Intent::Deploy) | (Outcome::Superseded { .. }, _) => return None,
+            (Outcome::Promoted, Intent::Return { .. }) => "was brought back",
+            (Outcome::RolledBack { .. }, _) => "was rolled back",
+            (Outcome::Cancelled { .. }, _) => "was cancelled",
+            (Outcome::Failed { .. }, _) => "failed",
+        };
+        let why = release.cause().map(ToString::to_string);
+        let label = release.image.label();
+        Some(Self { release: release.id.clone(), label, did: did.into(), at: *at, why })
+    }
+
+    /// `main-9 was rolled back at 2026-11-26T11:58:53Z`.
+    fn told(&self) -> String {
+        format!("{} {} at {}", self.label, self.did, self.at)
+    }
+}
+
+fn nothing(quarantined: &[(Promoted, Quarantined)]) -> String {
+    match quarantined {
+        [] => "no other version was promoted before".to_owned(),
+        [(promoted, why), ..] => {
+            format!(
+                "{} was promoted before, but was rolled back itself ({})",
+                promoted.image.label(),
+                why.why
+            )
+        }
+    }
+}
+
+fn known(promoted: &[Promoted]) -> String {
+    if promoted.is_empty() { "nothing was".to_owned() } else { format!("these were: {}", list(promoted)) }
+}
+
+fn list(promoted: &[Promoted]) -> String {
+    let shown: Vec<String> = promoted
+        .iter()
+        .take(5)
+        .map(|one| format!("{} ({})", one.image.label(), one.release.short()))
+        .collect();
+    let more = promoted.len().saturating_sub(shown.len());
+    if more == 0 { shown.join(", ") } else { format!("{}, and {more} more", shown.join(", ")) }
+}
+
+/// Chooses what a rollback does.
+pub fn choose(seen: Situation<'_>, service: &ServiceName, wanted: Wanted<'_>) -> Result<Choice, NoRollback> {
+    let head = seen.current.head;
+    if let Some(active) = seen.current.active {
+        return under_way(active, wanted);
+    }
+    if let Some(waiting) = seen.current.waiting
+        && matches!(waiting.intent, Intent::Return { .. })
+        && wanted == Wanted::Before
+    {
+        return Err(NoRollback::Waits {
+            release: waiting.id.clone(),
+            image: Box::new(waiting.image.clone()),
+        });
+    }
+    let from = leaving(&seen);
+    let supersedes = seen.current.waiting.map(|waiting| waiting.id.clone());
+    let earlier = |from, to: &Promoted| Choice::Earlier { from, to: to.clone(), supersedes };
+    match wanted {
+        Wanted::To(named) => {
+            let to = find(head, service, named)?;
+            allowed(head, service, from.as_ref(), to)?;
+            // Nothing is known to run only when nothing could be seen and nothing was promoted; then `find` found nothing.
+            from.map(|from| earlier(from, to)).ok_or(NoRollback::NothingBefore { quarantined: Vec::new() })
+        }
+        Wanted::Before => {
+            let from = from.ok_or(NoRollback::NothingBefore { quarantined: Vec::new() })?;
+            must_be_meant(&seen, service, &from)?;
+            let to = before(head, &from).ok_or_else(|| nothing_before(head, &from))?;
+            Ok(earlier(from, to))
+        }
+    }
+}
+
+fn under_way(active: &Release, wanted: Wanted<'_>) -> Result<Choice, NoRollback> {
+    let (release, image) = (active.id.clone(), active.image.clone());
+    if turning_back(active) {
+        return Err(NoRollback::AlreadyBack { release, image: Box::new(image) });
+    }
+    match wanted {
+        Wanted::Before => Ok(Choice::UnderWay { release, image }),
+        Wanted::To(_) => Err(NoRollback::Busy { release, image: Box::new(image) }),
+    }
+}
+
+/// The version that is live, and would be left.
+fn leaving(seen: &Situation<'_>) -> Option<Leaving> {
+    let head = seen.current.head;
+    let digest = match seen.running {
+        Running::Digest(digest) => digest,
+        Running::Unseen(why) => {
+            let first = head.promoted.first()?;
+            return Some(Leaving {
+                digest: first.image.digest.clone(),
+                release: Some(first.release.clone()),
+                label: first.image.label(),
+                unseen: Some(why.clone()),
+            });
+        }
+    };
+    let promoted = head.promoted.iter().find(|one| one.image.digest == *digest);
+    let last = seen.last.filter(|last| last.image.digest == *digest);
+    let (release, label) = match (promoted, last) {
+        (Some(promoted), _) => (Some(promoted.release.clone()), promoted.image.label()),
+        (None, Some(last)) => (Some(last.id.clone()), last.image.label()),
+        (None, None) => (None, format!("{}, which was deployed outside Tidegate", digest.short())),
+    };
+    Some(Leaving { digest: digest.clone(), release, label, unseen: None })
+}
+
+/// A service that was rolled back runs the good version: rolling *that* back, too, is never what a command without a destination means.
+fn must_be_meant(seen: &Situation<'_>, service: &ServiceName, from: &Leaving) -> Result<(), NoRollback> {
+    let head = seen.current.head;
+    let newest = head.promoted.first();
+    let runs_newest = newest.is_some_and(|newest| newest.image.digest == from.digest);
+    let older = head.promoted.iter().any(|one| one.image.digest == from.digest) && !runs_newest;
+    let ended_since = seen
+        .last
+        .filter(|last| newest.is_none_or(|newest| last.id >= newest.release))
+        .filter(|last| runs_newest || restored(last, &from.digest))
+        .and_then(Ended::of);
+    if older || ended_since.is_some() {
+        return Err(NoRollback::AlreadyThere {
+            service: service.clone(),
+            runs: from.label.clone(),
+            last: ended_since.map(Box::new),
+            to: before(head, from).cloned().map(Box::new),
+        });
+    }
+    Ok(())
+}
+
+/// Whether this release, when it was turned back, restored that image: also one that was there before Tidegate.
+fn restored(release: &Release, digest: &Digest) -> bool {
+    let image = release.plan.as_ref().and_then(|plan| plan.way_back.images.get(&plan.container));
+    release.image.digest != *digest && image.is_some_and(|image| image.digests.contains(digest))
+}
+
+/// The newest promoted version that is not the one that is left, was promoted before it, and was not rolled back itself.
+fn before<'a>(head: &'a ServiceHead, from: &Leaving) -> Option<&'a Promoted> {
+    older(head, from).find(|earlier| !head.quarantine.contains_key(&earlier.image.digest))
+}
+
+fn older<'a>(head: &'a ServiceHead, from: &Leaving) -> impl Iterator<Item = &'a Promoted> {
+    // What was never promoted is left for whatever was promoted last.
+    let at = head.promoted.iter().position(|one| one.image.digest == from.digest);
+    let digest = from.digest.clone();
+    head.promoted.iter().skip(at.unwrap_or(0)).filter(move |one| one.image.digest != digest)
+}
+
+fn nothing_before(head: &ServiceHead, from: &Leaving) -> NoRollback {
+    let quarantined = older(head, from)
+        .filter_map(|one| Some((one.clone(), head.quarantine.get(&one.image.digest)?.clone())))
+        .collect();
+    NoRollback::NothingBefore { quarantined }
+}
+
+/// The promoted release that is named; a tag means the newest release that was promoted with it, unless the tag has moved.
+fn find<'a>(head: &'a ServiceHead, service: &ServiceName, named: &str) -> Result<&'a Promoted, NoRollback> {
+    let tagged: Vec<&Promoted> = head
+        .promoted
+        .iter()
+        .filter(|one| one.image.tag.as_ref().is_some_and(|tag| tag.as_str() == named))
+        .collect();
+    let lower = named.to_lowercase();
+    let by_id = || head.promoted.iter().filter(|one| one.release.as_str().starts_with(&lower)).collect();
+    let digest = |one: &&Promoted| one.image.digest.as_str() == named;
+    let mut found: Vec<&Promoted> = if tagged.is_empty() { by_id() } else { tagged };
+    if found.is_empty() {
+        found = head.promoted.iter().filter(digest).collect();
+    }
+    let Some(first) = found.first() else {
+        return Err(NoRollback::NotPromoted {
+            service: service.clone(),
+            named: named.to_owned(),
+            promoted: head.promoted.clone(),
+        });
+    };
+    if found.iter().any(|one| one.image.digest != first.image.digest) {
+        let among = found.into_iter().cloned().collect();
+        return Err(NoRollback::Several { named: named.to_owned(), among });
+    }
+    Ok(first)
+}
+
+fn allowed(
+    head: &ServiceHead,
+    service: &ServiceName,
+    from: Option<&Leaving>,
+    to: &Promoted,
+) -> Result<(), NoRollback> {
+    if from.is_some_and(|from| from.unseen.is_none() && from.digest == to.image.digest) {
+        return Err(NoRollback::Runs { service: service.clone(), label: to.image.label() });
+    }
+    match head.quarantine.get(&to.image.digest) {
+        Some(quarantined) => {
+            Err(NoRollback::Quarantined { to: Box::new(to.clone()), quarantined: quarantined.clone() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Who asks for a rollback, of what, when.
+#[derive(Debug, Clone)]
+pub struct Ask<'a> {
+    /// The service.
+    pub service: &'a ServiceName,
+    /// Where it is.
+    pub target: &'a Target,
+    /// Who.
+    pub by: &'a Actor,
+    /// Why.
+    pub why: &'a str,
+    /// The id of the release that brings the earlier version back.
+    pub id: ReleaseId,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// Brings an earlier version back. The digest that is left is quarantined; it is not when only the ledger says that it runs and it is the very
+/// one that comes back.
+pub fn commit(current: Current<'_>, from: &Leaving, to: &Promoted, ask: Ask<'_>) -> Commit {
+    let Ask { service, target, by, why, id, now } = ask;
+    let head = current.head;
+    let arrival = Arrival {
+        service: service.clone(),
+        target: target.clone(),
+        image: to.image.clone(),
+        by: by.clone(),
+        why: None,
+        pushed_at: None,
+        insist: false,
+        provenance: Provenance::default(),
+        bypass_freeze: None,
+        once: None,
+    };
+    let intent = Intent::Return {
+        from: from.release.clone(),
+        to: to.release.clone(),
+        task_definition: to.task_definition.clone(),
+        images: to.images.clone(),
+    };
+    let mut next = ServiceHead { version: head.version + 1, waiting: Some(id.clone()), ..head.clone() };
+    if from.digest != to.image.digest {
+        let release = from.release.clone().unwrap_or_else(|| id.clone());
+        let entry = Quarantined { release, why: format!("{by} rolled it back: {why}"), at: now };
+        next.quarantine.insert(from.digest.clone(), entry);
+    }
+    let reason = format!("{by} asked to roll back from {} to {}: {why}", from.label, to.image.label());
+    let release = new_release(id.clone(), &arrival, intent, now);
+    let mut commit = creation(release, reason, now);
+    commit.releases.extend(current.waiting.map(|waiting| superseded(waiting, &id, now)));
+    commit.head =
+        Some(HeadWrite { service: service.clone(), expected: Some(head.version), head: next, entry: None });
+    commit
+}
