@@ -1,5 +1,6 @@
 //! What changed between two looks at a release, for an output that cannot be written over: a log, a pipe.
 
+use super::tree::deadline;
 use super::{Clock, traffic, tree};
 use crate::line::{Line, Tone};
 use crate::view::{AlarmView, ReleaseView};
@@ -35,7 +36,9 @@ pub fn changes(before: Option<&ReleaseView>, now: &ReleaseView, clock: &Clock) -
     if now.over && !before.over {
         lines.extend(tree(now, clock, 0));
     } else if before.next.what != now.next.what {
-        lines.push(at(clock, clock.now).add(Tone::Faint, format!("next: {}", now.next.what)));
+        let limit = if before.next.deadline == now.next.deadline { None } else { deadline(now, clock) };
+        let limit = limit.map(|limit| format!(" ({limit})")).unwrap_or_default();
+        lines.push(at(clock, clock.now).add(Tone::Faint, format!("next: {}{limit}", now.next.what)));
     }
     lines
 }

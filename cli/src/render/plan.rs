@@ -94,10 +94,14 @@ pub fn rollback(view: &RollbackView) -> Vec<Line> {
 }
 
 fn moved_by(plan: &PlannedView) -> String {
-    if plan.alarms.is_empty() {
+    let alarms = if plan.alarms.is_empty() {
         "no alarm: only Amazon ECS's own checks, and you".to_owned()
     } else {
         plan.alarms.join(", ")
+    };
+    match plan.failed_tasks {
+        0 => alarms,
+        count => format!("{alarms}; {count} failed tasks"),
     }
 }
 

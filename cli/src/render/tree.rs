@@ -1,8 +1,10 @@
 //! The live tree of a release.
 
+use tidegate_core::history::{Deadline, DeadlineAction};
+
 use super::{Clock, span, tone, traffic, word};
 use crate::line::{Line, Tone};
-use crate::view::{AlarmView, ReleaseView, StageState, StageView, State};
+use crate::view::{AlarmView, FailedTaskView, ReleaseView, StageState, StageView, State};
 
 /// As wide as the names beside the tree.
 const LABEL: usize = 9;
@@ -56,6 +58,7 @@ fn rest(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
         lines.extend(approvals(view, clock));
         lines.extend(alarms(&view.alarms, clock));
     }
+    lines.extend(failed_tasks(&view.failed_tasks, clock));
     lines.extend(view.unseen.iter().map(|unseen| label("unseen").add(Tone::Warn, unseen.clone())));
     lines.extend(ending(view, clock));
     lines
@@ -196,6 +199,36 @@ fn alarms(alarms: &[AlarmView], clock: &Clock) -> Vec<Line> {
         .collect()
 }
 
+/// The newest tasks of the candidate that failed.
+fn failed_tasks(failed: &[FailedTaskView], clock: &Clock) -> Vec<Line> {
+    const SHOWN: usize = 3;
+    let mut lines = Vec::new();
+    for (index, task) in failed.iter().rev().take(SHOWN).enumerate() {
+        let name = match (index, failed.len()) {
+            (0, 1) => "1 failed".to_owned(),
+            (0, count) => format!("{count} failed"),
+            (_, _) => String::new(),
+        };
+        let at = task.at.map(|at| format!("{} ", clock.time(at))).unwrap_or_default();
+        lines.push(label(&name).add(Tone::Faint, at).add(Tone::Bad, format!("task: {}", task.text)));
+    }
+    if let Some(log) = failed.last().and_then(|task| task.log_url.as_ref()) {
+        lines.push(label("log").add(Tone::Plain, log.clone()));
+    }
+    lines
+}
+
+/// Until when what happens next may take.
+pub(super) fn deadline(view: &ReleaseView, clock: &Clock) -> Option<String> {
+    let Deadline { at, then } = view.next.deadline.as_ref()?;
+    let limit = format!("{} at {} at the latest", then.words(), clock.time(*at));
+    Some(match then {
+        DeadlineAction::RollBack => format!("{limit}, or now: tidegate rollback {}", view.service),
+        DeadlineAction::End => format!("{limit}, or now: tidegate cancel {}", view.service),
+        DeadlineAction::Continue | DeadlineAction::ManualIntervention => limit,
+    })
+}
+
 /// What happens next, or how it ended and what is needed.
 fn ending(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
     let mut lines = Vec::new();
@@ -220,6 +253,7 @@ fn ending(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
         }
         (None, None) => label("next").add(Tone::Plain, view.next.what.clone()),
     });
+    lines.extend(deadline(view, clock).map(|limit| label("limit").add(Tone::Plain, limit)));
     lines
 }
 

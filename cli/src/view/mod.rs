@@ -8,8 +8,8 @@ mod stages;
 
 pub use plan::{PlanView, PlannedStage, PlannedView, RollbackView, RuleView, WayBackView, WeightView};
 pub use release::{
-    AlarmView, ApprovalView, BackView, CauseView, EntryView, GivenView, NextView, ReleaseView, State,
-    because, cause_kind, entries, summary,
+    AlarmView, ApprovalView, BackView, CauseView, EntryView, FailedTaskView, GivenView, NextView,
+    ReleaseView, State, because, cause_kind, entries, summary,
 };
 pub use rows::{PromotedRow, ReleaseRow, ServiceRow, strategy};
 pub use stages::{StageState, StageView, stages};

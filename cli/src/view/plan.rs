@@ -114,6 +114,8 @@ pub struct PlannedView {
     pub at_least_secs: u64,
     /// The alarms it would be judged by.
     pub alarms: Vec<String>,
+    /// So many failed tasks of the candidate roll it back; 0: none do.
+    pub failed_tasks: u32,
     /// What undoes it.
     pub way_back: WayBackView,
     /// When it was made.
@@ -209,6 +211,7 @@ impl From<&Plan> for PlannedView {
             stages: stages(plan),
             at_least_secs: plan.at_least_secs(),
             alarms: plan.alarms.iter().map(ToString::to_string).collect(),
+            failed_tasks: plan.failed_tasks,
             way_back: WayBackView::from(&plan.way_back),
             made_at: plan.made_at,
         }

@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use tidegate_core::gate::{Given, Opened};
-use tidegate_core::history::{Entry, Report};
+use tidegate_core::history::{Deadline, Entry, Report};
 use tidegate_core::ids::{Image, ReleaseId, ServiceName, Target};
 use tidegate_core::plan::Stage;
 use tidegate_core::policy::Percent;
 use tidegate_core::release::{Cause, Intent, Outcome, Phase, Release};
+use tidegate_core::tasks::{FailedTask, Failure, LogStream};
 use tidegate_core::words;
 
 use super::stages::{StageView, stages};
@@ -81,6 +82,8 @@ pub struct ReleaseView {
     pub measured_live: bool,
     /// The alarms it is judged by.
     pub alarms: Vec<AlarmView>,
+    /// Tasks of the candidate that failed, in the order they were noticed.
+    pub failed_tasks: Vec<FailedTaskView>,
     /// The approvals that have been asked for.
     pub approvals: Vec<ApprovalView>,
     /// The way back, while and after it is gone.
@@ -114,6 +117,45 @@ pub struct AlarmView {
     pub reason: Option<String>,
     /// Why CloudWatch takes no action on it.
     pub silenced: Option<String>,
+}
+
+/// A task of the candidate that failed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FailedTaskView {
+    /// Its ARN.
+    pub task: String,
+    /// When.
+    pub at: Option<Timestamp>,
+    /// `exited`, `not_started` or `unhealthy`.
+    pub failure: Failure,
+    /// The container that failed.
+    pub container: Option<String>,
+    /// How it ended.
+    pub exit_code: Option<i64>,
+    /// Why Amazon ECS stopped the task, as it spells it.
+    pub stop_code: Option<String>,
+    /// What Amazon ECS says.
+    pub reason: Option<String>,
+    /// Where its output is read.
+    pub log_url: Option<String>,
+    /// All of it for people.
+    pub text: String,
+}
+
+impl From<&FailedTask> for FailedTaskView {
+    fn from(failed: &FailedTask) -> Self {
+        Self {
+            task: failed.task.to_string(),
+            at: failed.at,
+            failure: failed.failure,
+            container: failed.container.as_ref().map(ToString::to_string),
+            exit_code: failed.exit_code,
+            stop_code: failed.stop_code.as_ref().map(|code| code.as_str().to_owned()),
+            reason: failed.reason.clone(),
+            log_url: failed.log.as_ref().map(LogStream::url),
+            text: failed.to_string(),
+        }
+    }
 }
 
 /// An approval that has been asked for.
@@ -160,7 +202,7 @@ pub struct BackView {
 /// Why a release did not go on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CauseView {
-    /// `alarm`, `deployment`, `requested`, `cancel_requested`, `newer`, `refused`, `timed_out`, `weights`, `preflight`, `interference`,
+    /// `alarm`, `deployment`, `requested`, `cancel_requested`, `newer`, `refused`, `failed_tasks`, `timed_out`, `weights`, `preflight`, `interference`,
     /// `rejected`, `gate`.
     pub kind: &'static str,
     /// For people.
@@ -174,6 +216,8 @@ pub struct NextView {
     pub what: String,
     /// When it is looked at again at the latest.
     pub at: Option<Timestamp>,
+    /// Until when that may take, and what happens then; null where nothing is waited for, or for as long as it takes.
+    pub deadline: Option<Deadline>,
 }
 
 /// One change.
@@ -223,6 +267,7 @@ impl ReleaseView {
             measured_percent: live.measured.or(release.progress.measured),
             measured_live: live.measured.is_some(),
             alarms: alarms(release, live),
+            failed_tasks: release.progress.failed_tasks.iter().map(FailedTaskView::from).collect(),
             approvals: approvals(release),
             back: back(release, history),
             cause: release
@@ -308,12 +353,13 @@ fn needs(phase: &Phase) -> Option<String> {
 }
 
 fn next(release: &Release) -> NextView {
-    let Report { next, .. } = &release.report;
+    let Report { next, deadline, .. } = &release.report;
     let what = match &release.wake {
         Some(wake) if next.is_empty() => wake.why.clone(),
         Some(_) | None => next.clone(),
     };
-    NextView { what, at: release.wake.as_ref().map(|wake| wake.at) }
+    let at = release.wake.as_ref().map(|wake| wake.at);
+    NextView { what, at, deadline: deadline.clone().filter(|_| at.is_some()) }
 }
 
 fn alarms(release: &Release, live: &Live) -> Vec<AlarmView> {
@@ -391,6 +437,7 @@ pub fn cause_kind(cause: &Cause) -> &'static str {
         Cause::CancelRequested { .. } => "cancel_requested",
         Cause::Newer { .. } => "newer",
         Cause::Refused { .. } => "refused",
+        Cause::FailedTasks { .. } => "failed_tasks",
         Cause::TimedOut { .. } => "timed_out",
         Cause::Weights { .. } => "weights",
         Cause::Preflight { .. } => "preflight",

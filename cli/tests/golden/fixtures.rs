@@ -8,7 +8,7 @@ use serde_json::json;
 use tidegate_cli::live::Live;
 use tidegate_cli::render::Clock;
 use tidegate_core::gate::{ApprovalGate, Approver, Given, Opened};
-use tidegate_core::history::{Actor, Entry, Report};
+use tidegate_core::history::{Actor, Deadline, DeadlineAction, Entry, Report};
 use tidegate_core::ids::{AccountId, Image, Region, ReleaseId, ecr_registry};
 use tidegate_core::observation::{
     AlarmSeen, AlarmState, LoadBalancerSeen, RuleSeen, ServiceHead, ServiceSeen, TaskDefinitionSeen,
@@ -18,6 +18,7 @@ use tidegate_core::policy::{self, Approval, Percent, Policy};
 use tidegate_core::preflight::Ground;
 use tidegate_core::release::{Cause, Intent, Outcome, Phase, Progress, Provenance, Release, Step, Wake};
 use tidegate_core::running::RunningSeen;
+use tidegate_core::tasks::{FailedTask, Failure, LogStream, StopCode};
 
 pub(crate) const POLICY: &str = r#"
 service: checkout
@@ -187,6 +188,31 @@ pub(crate) fn baking() -> Release {
         report: Report::next(next),
         ..queued()
     }
+}
+
+/// Its tasks crash while they start.
+pub(crate) fn crashing() -> Release {
+    let next = "the candidate's tasks are starting";
+    let failed = |number: u32, secs: i64| FailedTask {
+        task: format!("arn:aws:ecs:eu-central-1:111122223333:task/prod/{number}").parse().unwrap(),
+        failure: Failure::Exited,
+        at: Some(at(secs)),
+        container: Some("app".parse().unwrap()),
+        exit_code: Some(1),
+        stop_code: Some(StopCode::EssentialContainerExited),
+        reason: Some("Essential container in task exited".into()),
+        log: Some(LogStream {
+            region: region(),
+            group: "/ecs/checkout".into(),
+            stream: Some(format!("checkout/app/{number}")),
+        }),
+    };
+    let mut release = baking();
+    release.phase = Phase::Running { stage: 2, since: at(12), step: Step::Entered };
+    release.progress.failed_tasks = vec![failed(1, 40), failed(2, 70)];
+    (release.progress.set, release.progress.measured) = (None, None);
+    let deadline = Deadline { at: at(12 + 1800), then: DeadlineAction::RollBack };
+    Release { report: Report { deadline: Some(deadline), ..Report::next(next) }, ..release }
 }
 
 /// Waits for two of three people before anything is changed; one has answered.

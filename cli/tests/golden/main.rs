@@ -50,6 +50,11 @@ fn people_are_asked_before_anything_is_changed() {
 }
 
 #[test]
+fn the_candidates_tasks_crash() {
+    assert_snapshot!(tree(&crashing(), &history_until_bake()[..5], &live_denied(), 120));
+}
+
+#[test]
 fn the_canary_bakes() {
     assert_snapshot!(tree(&baking(), &history_until_bake(), &live(), 120));
 }

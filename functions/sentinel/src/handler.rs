@@ -39,6 +39,13 @@ fn noticed(envelope: &Envelope, event: &Event) -> Option<(Watched, Hint)> {
         Event::EcsDeployment(change) => Some(service(&change.service, event)),
         Event::EcsHook(change) => Some(service(&change.service, event)),
         Event::EcsServiceAction(action) => Some(service(&action.service, event)),
+        Event::EcsTask(change) => {
+            let (about, stopped) = (change.service.as_ref()?, change.stopped()?);
+            // Tasks come and go with every deployment and with scaling; only one that failed says something.
+            stopped.failure()?;
+            let (watched, _) = service(about, event);
+            Some((watched, Hint::Task(Box::new(stopped))))
+        }
         // One time series of an alarm is not the alarm; the others are not the sentinel's to act on.
         Event::AlarmContributor(_)
         | Event::EcrImage(_)
@@ -46,7 +53,6 @@ fn noticed(envelope: &Envelope, event: &Event) -> Option<(Watched, Hint)> {
         | Event::EcrScan(_)
         | Event::InspectorScan(_)
         | Event::InspectorFinding(_)
-        | Event::EcsTask(_)
         | Event::CodeBuild(_)
         | Event::CodePipeline(_)
         | Event::S3Object(_)

@@ -7,6 +7,9 @@ use super::model::{Deployment, HookRun, HookStatus, RevisionId, Service, Task};
 use super::world::World;
 use crate::ports::ServiceEvent;
 
+/// How a container ends that was sent SIGTERM.
+const TERMINATED: i32 = 143;
+
 /// `detail.eventName` of "ECS Deployment State Change".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeploymentEvent {
@@ -124,7 +127,12 @@ pub(super) fn describe_task(service: &Service, task: &Task) -> Value {
                 described["imageDigest"] = json!(spec.digest);
             }
             if let Some(code) = task.exit_code {
+                // The others are ended with it, by a signal.
+                let code = if position == revision.main_container { code } else { TERMINATED };
                 described["exitCode"] = json!(code);
+            }
+            if let (Some("TaskFailedToStart"), Some(reason)) = (task.stop_code, &task.stopped_reason) {
+                described["reason"] = json!(reason);
             }
             described
         })

@@ -66,12 +66,50 @@ pub struct Report {
     pub facts: Vec<String>,
     /// What is waited for, or done next.
     pub next: String,
+    /// Until when that may take, and what happens then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+}
+
+/// When a release stops waiting for what it waits for, and what happens then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadline {
+    /// When.
+    pub at: Timestamp,
+    /// What happens then.
+    pub then: DeadlineAction,
+}
+
+/// What happens when a deadline has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadlineAction {
+    /// The release ends; nothing was deployed.
+    End,
+    /// The release is rolled back.
+    RollBack,
+    /// The release goes on: the policy says that a late approval counts as given.
+    Continue,
+    /// The release ends as failed, and says what a person has to do.
+    ManualIntervention,
+}
+
+impl DeadlineAction {
+    /// What has happened by then, to be followed by a time.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::End => "ends",
+            Self::RollBack => "is rolled back",
+            Self::Continue => "goes on",
+            Self::ManualIntervention => "needs manual intervention",
+        }
+    }
 }
 
 impl Report {
     /// A report with what happens next.
     pub fn next(next: impl Into<String>) -> Self {
-        Self { facts: Vec::new(), next: next.into() }
+        Self { facts: Vec::new(), next: next.into(), deadline: None }
     }
 
     /// With one fact more.

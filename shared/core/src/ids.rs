@@ -179,6 +179,11 @@ id!(
     r"^arn:aws[a-z-]*:ecs:.*:service-revision/.+$", |v| is_arn(v, "ecs") && v.contains(":service-revision/")
 );
 id!(
+    /// The ARN of a task.
+    TaskArn, "ECS task ARN", "arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/ID",
+    r"^arn:aws[a-z-]*:ecs:.*:task/.+$", |v| is_arn(v, "ecs") && v.contains(":task/")
+);
+id!(
     /// The ARN of a listener rule (ALB) or a listener (NLB): what carries the weights.
     RuleArn, "listener or rule ARN", "arn:aws:elasticloadbalancing:REGION:ACCOUNT:listener… or listener-rule…",
     r"^arn:aws[a-z-]*:elasticloadbalancing:.*$", |v| is_arn(v, "elasticloadbalancing")
@@ -249,6 +254,13 @@ impl TaskDefinitionArn {
 
 impl DeploymentArn {
     /// The id at the end, for people.
+    pub fn short(&self) -> &str {
+        self.0.rsplit_once('/').map_or(self.0.as_str(), |(_, short)| short)
+    }
+}
+
+impl TaskArn {
+    /// The id at the end, for people and for log streams.
     pub fn short(&self) -> &str {
         self.0.rsplit_once('/').map_or(self.0.as_str(), |(_, short)| short)
     }

@@ -22,4 +22,5 @@ pub mod reference;
 pub mod release;
 pub mod rollback;
 pub mod running;
+pub mod tasks;
 pub mod words;

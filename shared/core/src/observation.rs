@@ -15,6 +15,7 @@ use crate::ids::{
 use crate::policy::{Percent, Policy};
 use crate::ports::PortError;
 use crate::running::{DerivedRevision, RunningSeen};
+use crate::tasks::StoppedTask;
 
 /// One part of the world: seen, not asked for, or asked for and not answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -88,6 +89,8 @@ pub struct Observation {
     pub scan: Seen<ScanSeen>,
     /// The verification build of the current stage.
     pub build: Seen<Option<BuildSeen>>,
+    /// Tasks of the candidate's task definition that have stopped; Amazon ECS shows them for about an hour.
+    pub stopped_tasks: Seen<Vec<StoppedTask>>,
     /// What the effects performed just before brought about, where nothing in AWS shows it.
     pub accomplished: Vec<Accomplished>,
     /// Fresh randomness for tokens; never used twice, never kept.
@@ -577,6 +580,8 @@ pub struct Needs {
     pub scan: bool,
     /// This build.
     pub build: Option<String>,
+    /// Stopped tasks of this task definition.
+    pub stopped_tasks: Option<TaskDefinitionArn>,
     /// Rules and listeners; before the plan is made those the service names.
     pub weights: bool,
 }
@@ -591,6 +596,8 @@ pub enum Hint {
         /// To what.
         seen: AlarmSeen,
     },
+    /// A task has stopped, or is being stopped.
+    Task(Box<StoppedTask>),
     /// Something happened; look.
     Look(String),
 }

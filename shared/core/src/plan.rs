@@ -147,6 +147,9 @@ pub struct Plan {
     pub way_back: WayBack,
     /// The alarms the release is judged by.
     pub alarms: Vec<AlarmName>,
+    /// So many failed tasks of the candidate roll it back; 0: none do.
+    #[serde(default)]
+    pub failed_tasks: u32,
     /// What the release has to pass beside its alarms.
     #[serde(default)]
     pub gates: Gates,
@@ -284,6 +287,7 @@ pub fn compile(
         },
         container,
         alarms,
+        failed_tasks: policy.rollback.failed_tasks,
         made_at: now,
     }
 }
@@ -526,6 +530,9 @@ impl Plan {
             names => names.iter().map(AlarmName::as_str).collect::<Vec<_>>().join(", "),
         };
         lines.push(format!("  moved back by  {alarms}"));
+        if self.failed_tasks > 0 {
+            lines.push(format!("                 {} failed tasks of the candidate", self.failed_tasks));
+        }
         lines.push("the way back".to_owned());
         for rule in &self.way_back.weights {
             let weights: Vec<String> =

@@ -19,6 +19,7 @@ use crate::observation::{
 use crate::policy::{PipelineAction, Policy};
 use crate::release::Release;
 use crate::running::{DerivedRevision, RunningSeen};
+use crate::tasks::StoppedTask;
 
 /// What kind of failure a call met: each asks for another answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -306,6 +307,12 @@ pub trait Ecs: Send + Sync {
     ) -> Result<RunningSeen, PortError>;
     /// Deployments of the service created at `since` or later, newest first.
     async fn deployments(&self, target: &Target, since: Timestamp) -> Result<Vec<DeploymentSeen>, PortError>;
+    /// The service's tasks of this task definition that have stopped, or are being stopped. Amazon ECS shows them for about an hour.
+    async fn stopped_tasks(
+        &self,
+        target: &Target,
+        task_definition: &TaskDefinitionArn,
+    ) -> Result<Vec<StoppedTask>, PortError>;
     /// Performs an effect.
     async fn perform(&self, target: &Target, effect: &Effect) -> Result<(), PortError>;
 }

@@ -12,6 +12,7 @@ use crate::ids::{
 };
 use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
+use crate::tasks::FailedTask;
 
 /// One release of one image to one service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -273,6 +274,13 @@ pub enum Cause {
         /// What AWS said.
         error: String,
     },
+    /// Tasks of the candidate crashed, did not start or failed their health checks.
+    FailedTasks {
+        /// How many.
+        count: u32,
+        /// The last of them.
+        last: Box<FailedTask>,
+    },
     /// A stage took longer than it may.
     TimedOut {
         /// The stage.
@@ -325,6 +333,11 @@ impl std::fmt::Display for Cause {
             Self::CancelRequested { by, why } => write!(f, "{by} cancelled it: {why}"),
             Self::Newer { release } => write!(f, "the newer release {release} replaces it"),
             Self::Refused { effect, error } => write!(f, "AWS refused to {effect}: {error}"),
+            Self::FailedTasks { count, last } => {
+                let tasks = if *count == 1 { "1 task".to_owned() } else { format!("{count} tasks") };
+                write!(f, "{tasks} of the candidate failed: {last}")?;
+                last.log.as_ref().map_or(Ok(()), |log| write!(f, "; its log: {}", log.url()))
+            }
             Self::TimedOut { stage, limit_secs } => {
                 let limit = i64::try_from(*limit_secs)
                     .map_or(jiff::SignedDuration::MAX, jiff::SignedDuration::from_secs);
@@ -364,6 +377,9 @@ pub struct Progress {
     /// Verification builds that were started, by stage.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub builds: BTreeMap<usize, String>,
+    /// Tasks of the candidate that failed, each once, at most [`crate::tasks::FAILED_TASKS_KEPT`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_tasks: Vec<FailedTask>,
     /// The candidate's share that was set last.
     #[serde(default)]
     pub set: Option<Percent>,

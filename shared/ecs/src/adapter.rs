@@ -18,6 +18,7 @@ use tidegate_core::ids::{ContainerName, DeploymentArn, Target, TaskDefinitionArn
 use tidegate_core::observation::{DeploymentSeen, ServiceSeen, TaskDefinitionSeen};
 use tidegate_core::ports::{Ecs, ErrorKind, PortError};
 use tidegate_core::running::{DerivedRevision, RunningSeen};
+use tidegate_core::tasks::StoppedTask;
 
 use crate::raw::{KeepBody, read};
 use crate::registration::{Candidate, source_of};
@@ -25,6 +26,7 @@ use crate::running;
 use crate::seen::{
     Brief, Deployment, DeploymentPage, Deployments, Failure, Revisions, Service, Services, TaskDefinition,
 };
+use crate::tasks::Logs;
 
 /// How many of a family's newest revisions are searched for one that carries an image already.
 const CANDIDATES_SEARCHED: usize = 25;
@@ -45,6 +47,10 @@ pub struct EcsAdapter {
     revisions: Remembered<Option<TaskDefinitionArn>>,
     /// What a task definition says it was registered from.
     sources: Remembered<Option<String>>,
+    /// Tasks that have stopped for good.
+    pub(crate) stopped: Remembered<StoppedTask>,
+    /// Where the containers of a task definition write.
+    pub(crate) logs: Remembered<Logs>,
 }
 
 impl EcsAdapter {
@@ -54,6 +60,8 @@ impl EcsAdapter {
             clients: Targets::new(home, Client::new),
             revisions: Remembered::default(),
             sources: Remembered::default(),
+            stopped: Remembered::default(),
+            logs: Remembered::default(),
         }
     }
 
@@ -205,6 +213,14 @@ impl Ecs for EcsAdapter {
         Ok(seen)
     }
 
+    async fn stopped_tasks(
+        &self,
+        target: &Target,
+        task_definition: &TaskDefinitionArn,
+    ) -> Result<Vec<StoppedTask>, PortError> {
+        self.stopped(target, task_definition).await
+    }
+
     async fn perform(&self, target: &Target, effect: &Effect) -> Result<(), PortError> {
         self.perform_effect(target, effect).await
     }
@@ -212,7 +228,7 @@ impl Ecs for EcsAdapter {
 
 /// Immutable facts by ARN, forgotten all at once when there are too many.
 #[derive(Debug)]
-struct Remembered<T> {
+pub(crate) struct Remembered<T> {
     facts: Arc<Mutex<HashMap<String, T>>>,
 }
 
@@ -223,11 +239,11 @@ impl<T> Default for Remembered<T> {
 }
 
 impl<T: Clone> Remembered<T> {
-    fn get(&self, arn: &str) -> Option<T> {
+    pub(crate) fn get(&self, arn: &str) -> Option<T> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(arn).cloned()
     }
 
-    fn put(&self, arn: &str, fact: T) {
+    pub(crate) fn put(&self, arn: &str, fact: T) {
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         if facts.len() >= REMEMBERED {
             facts.clear();

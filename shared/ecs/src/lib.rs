@@ -10,5 +10,6 @@ mod raw;
 mod registration;
 mod running;
 mod seen;
+mod tasks;
 
 pub use adapter::EcsAdapter;

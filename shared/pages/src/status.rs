@@ -42,6 +42,7 @@ pub fn status(view: &StatusView<'_>) -> Page {
             h2 #traffic { "Traffic of the new version" }
             (chart(view.history, until))
         }
+        (failed_tasks(release))
         (plan(release))
         @for (stage, opened) in &release.gates {
             section aria-labelledby={"approval-" (stage)} {
@@ -79,11 +80,35 @@ fn standing(release: &Release, now: Timestamp) -> Markup {
                 @if !release.report.next.is_empty() { dt { "Next" } dd { (release.report.next) } }
                 @if let Some(wake) = &release.wake {
                     dt { "Looked at again" } dd { "in " (tidegate_core::words::span(wake.at.duration_since(now))) }
+                    @if let Some(deadline) = &release.report.deadline {
+                        dt { "Limit" } dd { "it " (deadline.then.words()) " " (words::moment(deadline.at)) " at the latest" }
+                    }
                 }
             }
             @if !release.report.facts.is_empty() {
                 h3.soft.small { "Seen at the last look" }
                 ul { @for fact in &release.report.facts { li { (fact) } } }
+            }
+        }
+    }
+}
+
+/// The candidate's tasks that failed, newest first.
+fn failed_tasks(release: &Release) -> Markup {
+    let failed = &release.progress.failed_tasks;
+    html! {
+        @if !failed.is_empty() {
+            section aria-labelledby="tasks" {
+                h2 #tasks { "Failed tasks of the new version" }
+                ul {
+                    @for task in failed.iter().rev() {
+                        li {
+                            (task)
+                            @if let Some(at) = task.at { " " span.soft.small { (words::moment(at)) } }
+                            @if let Some(log) = &task.log { " " a href=(log.url()) rel="noreferrer" { "log" } }
+                        }
+                    }
+                }
             }
         }
     }

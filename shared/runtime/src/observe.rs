@@ -42,7 +42,7 @@ pub async fn observe(
 ) -> Observation {
     let at = world.home.time.now();
     let target = &release.target;
-    let (service, revision, deployments, alarms, planned_weights, scan, build) = tokio::join!(
+    let (service, revision, deployments, alarms, planned_weights, scan, build, stopped_tasks) = tokio::join!(
         async { if needs.service { world.ecs.service(target).await.into() } else { Seen::NotAsked } },
         async {
             match &needs.revision {
@@ -80,6 +80,12 @@ pub async fn observe(
                 None => Seen::NotAsked,
             }
         },
+        async {
+            match &needs.stopped_tasks {
+                Some(task_definition) => world.ecs.stopped_tasks(target, task_definition).await.into(),
+                None => Seen::NotAsked,
+            }
+        },
     );
     let mut seen = Observation {
         at,
@@ -91,6 +97,7 @@ pub async fn observe(
         weights: planned_weights,
         scan,
         build,
+        stopped_tasks,
         entropy: entropy(),
         hints: brought.hints.clone(),
         refused: brought.refused.clone(),

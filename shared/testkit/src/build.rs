@@ -16,6 +16,7 @@ use tidegate_core::ports::{ErrorKind, PortError};
 use tidegate_core::release::{
     Cause, Intent, Outcome, Phase, Progress, Provenance, Release, Request, Step, Wake,
 };
+use tidegate_core::tasks::{StopCode, StoppedContainer, StoppedTask};
 
 use crate::fakes::Universe;
 use crate::names;
@@ -240,6 +241,21 @@ impl Fixture {
         self
     }
 
+    /// So many of deployment 1's tasks are seen to have crashed, one a second from now back.
+    #[must_use]
+    pub fn crashed(mut self, count: u32) -> Self {
+        let tasks = (1..=count).map(|number| stopped_task(number, self.now));
+        self.seen.stopped_tasks = Seen::Known(tasks.collect());
+        self
+    }
+
+    /// An event tells of this stopped task.
+    #[must_use]
+    pub fn told_of_task(mut self, task: StoppedTask) -> Self {
+        self.seen.hints.push(Hint::Task(Box::new(task)));
+        self
+    }
+
     /// Someone asks something of it.
     #[must_use]
     pub fn asked(mut self, request: Request) -> Self {
@@ -392,6 +408,24 @@ impl Fixture {
             service.deployment_configuration = plan.way_back.configuration.clone();
         }
         self
+    }
+}
+
+/// The nth task of revision 2: created just now, and crashed.
+pub fn stopped_task(number: u32, now: Timestamp) -> StoppedTask {
+    StoppedTask {
+        task: names::task(number),
+        task_definition: names::task_definition(2),
+        created_at: Some(now),
+        stopped_at: Some(now),
+        code: Some(StopCode::EssentialContainerExited),
+        reason: Some("Essential container in task exited".into()),
+        containers: vec![StoppedContainer {
+            name: names::container(),
+            exit_code: Some(1),
+            reason: None,
+            log: None,
+        }],
     }
 }
 

@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::ids::{
     AccountId, AlarmName, ClusterName, ContainerName, DeploymentArn, Digest, EcsServiceName, HookId, Image,
-    Region, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target, TargetGroupArn, TaskDefinitionArn,
-    ecr_registry,
+    Region, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target, TargetGroupArn, TaskArn,
+    TaskDefinitionArn, ecr_registry,
 };
 
 /// When every test begins.
@@ -97,6 +97,11 @@ pub fn deployment(number: u32) -> DeploymentArn {
         "arn:aws:ecs:eu-central-1:111122223333:service-deployment/prod/checkout/d{number:04}"
     ))
     .expect("an ARN")
+}
+
+/// The nth task.
+pub fn task(number: u32) -> TaskArn {
+    TaskArn::new(format!("arn:aws:ecs:eu-central-1:111122223333:task/prod/t{number:04}")).expect("an ARN")
 }
 
 /// The nth pause hook.

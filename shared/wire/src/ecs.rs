@@ -6,8 +6,10 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 use tidegate_core::ids::{
-    AccountId, ClusterName, DeploymentArn, Digest, EcsServiceName, HookId, Region, Target, TaskDefinitionArn,
+    AccountId, ClusterName, ContainerName, DeploymentArn, Digest, EcsServiceName, HookId, Region, Target,
+    TaskArn, TaskDefinitionArn,
 };
+use tidegate_core::tasks::{self, StoppedContainer, StoppedTask};
 
 use crate::arn::Arn;
 use crate::decode;
@@ -420,7 +422,7 @@ wire_enum! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskStateChange {
     /// The task.
-    pub task: String,
+    pub task: TaskArn,
     /// Its cluster.
     pub cluster: ClusterName,
     /// Its service; none for a task that was run by itself.
@@ -441,6 +443,10 @@ pub struct TaskStateChange {
     pub stopped_reason: Option<String>,
     /// Its containers.
     pub containers: Vec<ContainerState>,
+    /// When the task was created.
+    pub created_at: Option<Timestamp>,
+    /// When it stopped, or was told to.
+    pub stopped_at: Option<Timestamp>,
     /// When.
     pub updated_at: Option<Timestamp>,
 }
@@ -468,7 +474,7 @@ pub struct ContainerState {
 #[derive(Deserialize)]
 struct TaskDetail {
     #[serde(rename = "taskArn")]
-    task: String,
+    task: TaskArn,
     #[serde(rename = "clusterArn")]
     cluster: String,
     group: Option<String>,
@@ -487,11 +493,42 @@ struct TaskDetail {
     stopped_reason: Option<String>,
     #[serde(default, deserialize_with = "decode::list_of_fields")]
     containers: Vec<ContainerState>,
+    #[serde(rename = "createdAt", default, deserialize_with = "decode::some_timestamp")]
+    created_at: Option<Timestamp>,
+    #[serde(rename = "stoppingAt", default, deserialize_with = "decode::some_timestamp")]
+    stopping_at: Option<Timestamp>,
+    #[serde(rename = "stoppedAt", default, deserialize_with = "decode::some_timestamp")]
+    stopped_at: Option<Timestamp>,
     #[serde(rename = "updatedAt", default, deserialize_with = "decode::some_timestamp")]
     updated_at: Option<Timestamp>,
 }
 
 impl TaskStateChange {
+    /// What the event says of a task that has stopped, or is being stopped; `None` for every other task.
+    pub fn stopped(&self) -> Option<StoppedTask> {
+        let ends = self.stop_code.is_some()
+            || self.stopped_reason.is_some()
+            || self.desired_status == TaskStatus::Stopped
+            || self.last_status == TaskStatus::Stopped;
+        let containers = self.containers.iter().filter_map(|container| {
+            Some(StoppedContainer {
+                name: ContainerName::new(&container.name).ok()?,
+                exit_code: container.exit_code,
+                reason: container.reason.clone(),
+                log: None,
+            })
+        });
+        ends.then(|| StoppedTask {
+            task: self.task.clone(),
+            task_definition: self.task_definition.clone(),
+            created_at: self.created_at,
+            stopped_at: self.stopped_at,
+            code: self.stop_code.as_ref().map(|code| tasks::StopCode::from(code.as_str().to_owned())),
+            reason: self.stopped_reason.clone(),
+            containers: containers.collect(),
+        })
+    }
+
     pub(crate) fn read(envelope: &Envelope) -> Result<Self, EventError> {
         let detail: TaskDetail = envelope.detail()?;
         let cluster = cluster_name(envelope, &detail.cluster)?;
@@ -517,6 +554,8 @@ impl TaskStateChange {
             stop_code: detail.stop_code,
             stopped_reason: detail.stopped_reason,
             containers: detail.containers,
+            created_at: detail.created_at,
+            stopped_at: detail.stopped_at.or(detail.stopping_at),
             updated_at: detail.updated_at,
         })
     }

@@ -160,7 +160,7 @@ impl fmt::Display for Event {
                 reason(f, action.reason.as_deref())
             }
             Self::EcsTask(change) => {
-                let id = change.task.rsplit('/').next().unwrap_or(&change.task);
+                let id = change.task.short();
                 write!(f, "task {id} of {} is {}", change.task_definition.short(), change.last_status)?;
                 reason(f, change.stopped_reason.as_deref())
             }

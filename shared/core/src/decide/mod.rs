@@ -1,6 +1,8 @@
 //! The decision: from a release and what was seen of the world to the next release, the effects to perform, when to look again, and
 //! why. Pure: the same arguments give the same answer, so every path can be tried without AWS.
 
+mod crash;
+mod deadline;
 mod gates;
 mod rollback;
 mod running;
@@ -103,6 +105,7 @@ pub fn needs(release: &Release, policy: Option<&Policy>) -> Needs {
             weights: true,
             scan: release.stage() == Some(&Stage::Scan),
             build: gates::build_of(release),
+            stopped_tasks: crash::needed(release),
             ..Needs::default()
         },
         Phase::RollingBack { .. } | Phase::Settling { .. } => Needs {

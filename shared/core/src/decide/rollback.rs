@@ -12,7 +12,7 @@ use crate::release::{Cause, Outcome, Phase};
 use crate::running::Comparison;
 
 /// How long the way back may take before a person is called. A Network Load Balancer alone adds ten minutes to a shift.
-const LIMIT: SignedDuration = SignedDuration::from_hours(2);
+pub(super) const LIMIT: SignedDuration = SignedDuration::from_hours(2);
 /// How long the service may still show what a deployment that was rolled back has undone: reads lag behind, each by itself.
 pub(super) const LAG: SignedDuration = SignedDuration::from_secs(20);
 /// How long a refused rollback is tried again before a person is called.
@@ -326,6 +326,7 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
         | Cause::Deployment { .. }
         | Cause::Requested { .. }
         | Cause::Refused { .. }
+        | Cause::FailedTasks { .. }
         | Cause::TimedOut { .. }
         | Cause::Weights { .. }
         | Cause::Preflight { .. }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, drift, gates, measured, rollback, settle, turn::Turn,
+    CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, crash, drift, gates, measured, rollback, settle, turn::Turn,
 };
 use crate::configuration::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
 use crate::effect::{Effect, RETRY_AFTER};
@@ -29,6 +29,7 @@ pub(super) fn running(
     step: &Step,
 ) -> Decision {
     turn.next.progress.measured = measured(plan, turn.seen).or(turn.next.progress.measured);
+    crash::count(&mut turn, plan);
     if let Some(cause) = judgement(&turn, plan) {
         return rollback::begin(turn, cause, Some(stage));
     }
@@ -82,6 +83,9 @@ fn judgement(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
     if let Some(cause) = breach(turn.seen, plan) {
         return Some(cause);
     }
+    if let Some(cause) = crash::cause(turn, plan) {
+        return Some(cause);
+    }
     turn.seen
         .refused
         .first()
@@ -97,7 +101,7 @@ fn breach(seen: &Observation, plan: &Plan) -> Option<Cause> {
         crate::observation::Hint::Alarm { name, seen } => {
             seen.since.is_none_or(|since| since >= proven_at).then_some((name, seen))
         }
-        crate::observation::Hint::Look(_) => None,
+        crate::observation::Hint::Task(_) | crate::observation::Hint::Look(_) => None,
     });
     let observed = seen.alarms.known().into_iter().flatten();
     hinted.chain(observed).find(|(name, alarm)| alarms.contains(name) && alarm.is_breach()).map(

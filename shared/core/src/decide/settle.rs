@@ -14,7 +14,7 @@ use crate::release::{Cause, Intent, Outcome, Phase, Release, Request};
 use crate::running::{Comparison, pinned};
 
 /// How long settling may take before a person is called.
-const LIMIT: SignedDuration = SignedDuration::from_mins(30);
+pub(super) const LIMIT: SignedDuration = SignedDuration::from_mins(30);
 
 /// Goes into settling.
 pub(super) fn begin(mut turn: Turn<'_>, outcome: Outcome) -> Decision {
@@ -383,6 +383,7 @@ fn speaks_against_image(cause: &Cause) -> bool {
     match cause {
         Cause::Alarm { .. }
         | Cause::Deployment { .. }
+        | Cause::FailedTasks { .. }
         | Cause::Requested { .. }
         | Cause::Rejected { .. }
         | Cause::Gate { .. } => true,

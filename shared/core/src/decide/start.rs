@@ -12,7 +12,7 @@ use crate::release::{Cause, Intent, Outcome, Phase, Request, Step};
 /// How often a waiting release looks whether it is its turn, even if the one before it says nothing.
 const QUEUE_LOOK_EVERY: SignedDuration = SignedDuration::from_mins(5);
 /// How long findings that may pass by themselves (an alarm still red from the release before, a service still settling) are waited for.
-const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+pub(super) const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Waits for its turn, and takes it.
 pub(super) fn queued(mut turn: Turn<'_>) -> Decision {

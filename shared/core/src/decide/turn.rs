@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{CLOCK_SKEW, Decision};
+use super::{CLOCK_SKEW, Decision, deadline};
 use crate::effect::Effect;
 use crate::history::{Actor, Entry, Report};
 use crate::observation::{DeploymentSeen, Observation, ServiceHead};
@@ -19,6 +19,7 @@ pub(super) struct Turn<'a> {
     actor: Actor,
     saw: Vec<String>,
     told: Option<(String, String)>,
+    noticed: Option<(String, String)>,
 }
 
 impl<'a> Turn<'a> {
@@ -33,6 +34,7 @@ impl<'a> Turn<'a> {
             actor: Actor::Tidegate,
             saw: Vec::new(),
             told: None,
+            noticed: None,
         }
     }
 
@@ -48,6 +50,11 @@ impl<'a> Turn<'a> {
             None => self.told = Some((what.into(), why.into())),
             Some(_) => self.saw.push(format!("{}: {}", what.into(), why.into())),
         }
+    }
+
+    /// Says what was noticed and is worth a history entry of its own; where the turn has more to tell, it is one of the facts of that.
+    pub(super) fn notice(&mut self, what: impl Into<String>, why: impl Into<String>) {
+        self.noticed = Some((what.into(), why.into()));
     }
 
     /// Says how the release ended: that names the entry, whatever else was told on the way there in the same turn.
@@ -119,6 +126,12 @@ impl<'a> Turn<'a> {
     }
 
     fn finish(mut self) -> Decision {
+        self.next.report.deadline = deadline::of(&self.next);
+        match (self.noticed.take(), &self.told) {
+            (Some((what, why)), Some(_)) => self.saw.push(format!("{what}: {why}")),
+            (noticed, None) => self.told = noticed,
+            (None, Some(_)) => {}
+        }
         let changed = self.told.is_some() || self.head.is_some() || !self.effects.is_empty();
         if !changed && self.next == *self.old {
             return self.unchanged();

@@ -18,6 +18,7 @@ use crate::ids::{
     AccountId, AlarmName, ClusterName, ContainerName, EcsServiceName, Region, RepositoryName, RoleArn,
     ServiceName, Tag, Target,
 };
+use crate::tasks::FAILED_TASKS_KEPT;
 
 pub use gates::{
     Allowed, Approval, Before, Dated, Freeze, FreezeThen, Frozen, OnExpiry, Person, PipelineAction, Scan,
@@ -394,12 +395,27 @@ impl From<Strategy> for RawStrategy {
 }
 
 /// What moves traffic back.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rollback {
     /// CloudWatch alarms, metric or composite, in the service's account and region. One in ALARM rolls the release back.
     #[serde(default, deserialize_with = "scalars::alarms")]
     pub alarms: Vec<AlarmName>,
+    /// So many tasks of the candidate that crash, do not start or fail their health checks roll the release back, 0 to 50; 0: none do.
+    /// Default 3.
+    #[serde(default = "three")]
+    #[schemars(range(max = 50))]
+    pub failed_tasks: u32,
+}
+
+fn three() -> u32 {
+    3
+}
+
+impl Default for Rollback {
+    fn default() -> Self {
+        Self { alarms: Vec::new(), failed_tasks: three() }
+    }
 }
 
 /// What happens when a newer image arrives while a release is under way.
@@ -417,6 +433,12 @@ impl Policy {
     /// What only shows when the parts are seen together. The errors name the field.
     fn check(&self) -> Result<(), String> {
         let rolling = self.strategy.shift == Shift::Rolling;
+        if usize::try_from(self.rollback.failed_tasks).is_ok_and(|count| count > FAILED_TASKS_KEPT) {
+            return Err(format!(
+                "rollback.failed_tasks: found {}, allowed 0 to {FAILED_TASKS_KEPT}",
+                self.rollback.failed_tasks
+            ));
+        }
         for (group, members) in &self.groups {
             if let Some(unknown) = members.iter().find(|name| !self.people.contains_key(*name)) {
                 return Err(format!("groups.{group}: found {unknown:?}, allowed the names in people"));

@@ -21,8 +21,12 @@ use tidegate_core::observation::{
 use tidegate_core::policy::Percent;
 use tidegate_core::ports::{ErrorKind, PortError};
 use tidegate_core::running::{DerivedRevision, RunningSeen, digest_of};
+use tidegate_core::tasks::{StopCode, StoppedContainer, StoppedTask};
 
 use crate::names;
+
+/// How often a task of a version that crashes does, milliseconds.
+const CRASH_EVERY: u64 = 10_000;
 
 const SCALE_UP: &str = "SCALE_UP";
 const BEFORE_SHIFT: &str = "PRE_PRODUCTION_TRAFFIC_SHIFT";
@@ -47,6 +51,12 @@ pub enum Quality {
     },
     /// Its tasks never become healthy.
     NeverStarts,
+    /// Its tasks crash, one every ten seconds, as soon as it has this share of the traffic; no alarm sees it. With 0 they never become
+    /// healthy.
+    Crashes {
+        /// The share, percent.
+        from_percent: u32,
+    },
 }
 
 /// Where a service's traffic comes from.
@@ -112,6 +122,8 @@ pub enum Emitted {
     Alarm(AlarmName, AlarmSeen),
     /// Something happened to the service or its deployment.
     Service(String),
+    /// A task failed.
+    Task(Box<StoppedTask>),
     /// An image was pushed.
     Push(Digest, Tag),
 }
@@ -208,6 +220,7 @@ pub struct Scene {
     images: Vec<(Tag, Digest, Timestamp)>,
     /// Images that were deleted from the registry.
     deleted: BTreeSet<Digest>,
+    stopped: Vec<StoppedTask>,
 }
 
 /// AWS.
@@ -221,6 +234,7 @@ pub struct Aws {
     rng: fastrand::Rng,
     bad_since: Option<Timestamp>,
     good_since: Option<Timestamp>,
+    next_crash: Timestamp,
     emitted: Vec<Emitted>,
     told: Vec<String>,
     happened: usize,
@@ -281,6 +295,7 @@ impl Aws {
                 alarms: BTreeMap::from([(names::alarm(), alarm)]),
                 images: vec![(names::tag(1), names::digest(1), long_ago)],
                 deleted: BTreeSet::new(),
+                stopped: Vec::new(),
             },
             past: Vec::new(),
             habits,
@@ -289,6 +304,7 @@ impl Aws {
             rng: fastrand::Rng::with_seed(seed),
             bad_since: None,
             good_since: None,
+            next_crash: long_ago,
             emitted: Vec::new(),
             told: Vec::new(),
             happened: 0,
@@ -505,6 +521,68 @@ impl Aws {
         }
         self.watch_alarm(now);
         self.own_alarm_watch(now);
+        self.crash(now);
+    }
+
+    /// A task of a version that crashes does, and Amazon ECS starts another.
+    fn crash(&mut self, now: Timestamp) {
+        if now < self.next_crash {
+            return;
+        }
+        let shares = self.state().shares;
+        let crashes = |fleet: &&Fleet| {
+            fleet.digests.values().any(|digest| match self.quality.get(digest) {
+                Some(Quality::Crashes { from_percent }) => {
+                    shares.get(&fleet.task_definition).copied().unwrap_or(0) >= *from_percent
+                }
+                Some(Quality::Good | Quality::Bad { .. } | Quality::NeverStarts) | None => false,
+            })
+        };
+        let Some(own) = self.scene.fleets.iter().find(crashes).map(|fleet| fleet.task_definition.clone())
+        else {
+            return;
+        };
+        self.next_crash = later(now, CRASH_EVERY);
+        let code = StopCode::EssentialContainerExited;
+        let task = self.stop_task(&own, code, "Essential container in task exited", Some(1), now);
+        self.tell(format!("a task of {} exits with code 1", own.short()));
+        self.emitted.push(Emitted::Task(Box::new(task)));
+        self.keep(now);
+    }
+
+    fn stop_task(
+        &mut self,
+        of: &TaskDefinitionArn,
+        code: StopCode,
+        reason: &str,
+        exit_code: Option<i64>,
+        now: Timestamp,
+    ) -> StoppedTask {
+        self.numbers += 1;
+        let app = StoppedContainer { name: names::container(), exit_code, reason: None, log: None };
+        let task = StoppedTask {
+            task: names::task(self.numbers),
+            task_definition: of.clone(),
+            created_at: Some(now),
+            stopped_at: Some(now),
+            code: Some(code),
+            reason: Some(reason.to_owned()),
+            containers: vec![app],
+        };
+        self.scene.stopped.push(task.clone());
+        task
+    }
+
+    /// The tasks of fleets that are not wanted any more are stopped, which is no failure.
+    fn give_up(&mut self, unwanted: impl Fn(&Fleet) -> bool, now: Timestamp) {
+        let (gone, kept): (Vec<Fleet>, Vec<Fleet>) =
+            std::mem::take(&mut self.scene.fleets).into_iter().partition(unwanted);
+        self.scene.fleets = kept;
+        for fleet in gone {
+            let code = StopCode::ServiceSchedulerInitiated;
+            let reason = "Scaling activity initiated by (deployment ecs-svc/1)";
+            self.stop_task(&fleet.task_definition, code, reason, Some(143), now);
+        }
     }
 
     /// When something happens next by itself, as far as it is known now.
@@ -543,7 +621,7 @@ impl Aws {
                 self.scene.deployments[at].percent = 100;
                 self.tell(format!("{}: every task is replaced", arn.short()));
                 if self.succeeds_early(at) {
-                    self.succeed(at);
+                    self.succeed(at, now);
                     return;
                 }
                 let bake = self.bake_millis(at);
@@ -559,7 +637,7 @@ impl Aws {
                 let time = self.between(self.habits.clean_up);
                 self.go(at, Stand::CleanUp, Some(CLEAN_UP), Some(later(now, time)));
             }
-            Stand::CleanUp => self.succeed(at),
+            Stand::CleanUp => self.succeed(at, now),
             Stand::TrafficBack => {
                 self.traffic_to_source(at);
                 self.scene.deployments[at].status = DeploymentStatus::RollbackInProgress;
@@ -573,7 +651,7 @@ impl Aws {
             }
             Stand::BackCleanUp => {
                 let own = self.scene.deployments[at].task_definition.clone();
-                self.scene.fleets.retain(|fleet| fleet.task_definition != own);
+                self.give_up(|fleet| fleet.task_definition == own, now);
                 self.scene.task_definition = self.scene.deployments[at].source.clone();
                 self.scene.deployments[at].status = DeploymentStatus::RollbackSuccessful;
                 self.go(at, Stand::Over, None, None);
@@ -673,7 +751,10 @@ impl Aws {
     fn never_starts(&self, arn: &TaskDefinitionArn) -> bool {
         let pulled = self.pull(arn);
         pulled.values().any(|digest| self.scene.deleted.contains(digest))
-            || pulled.values().any(|digest| self.quality.get(digest) == Some(&Quality::NeverStarts))
+            || pulled.values().any(|digest| match self.quality.get(digest) {
+                Some(Quality::NeverStarts | Quality::Crashes { from_percent: 0 }) => true,
+                Some(Quality::Good | Quality::Bad { .. } | Quality::Crashes { .. }) | None => false,
+            })
     }
 
     /// Whether the deployment pauses at this stage; then it does.
@@ -749,10 +830,10 @@ impl Aws {
         self.go(at, Stand::Bake, Some(BAKE), Some(later(now, bake)));
     }
 
-    fn succeed(&mut self, at: usize) {
+    fn succeed(&mut self, at: usize, now: Timestamp) {
         let (own, _) = self.both(at);
         let group = self.scene.deployments[at].own_group;
-        self.scene.fleets.retain(|fleet| fleet.task_definition == own);
+        self.give_up(|fleet| fleet.task_definition != own, now);
         let fleet = self.fleet_of(&own);
         (fleet.group, fleet.portion, fleet.healthy) = (group, 100, true);
         self.scene.deployments[at].status = DeploymentStatus::Successful;
@@ -806,7 +887,7 @@ impl Aws {
             Quality::Bad { from_percent, alarm_after_secs } if share >= from_percent => {
                 Some(u64::from(*alarm_after_secs) * 1000)
             }
-            Quality::Bad { .. } | Quality::Good | Quality::NeverStarts => None,
+            Quality::Bad { .. } | Quality::Good | Quality::NeverStarts | Quality::Crashes { .. } => None,
         });
         let red = self.scene.alarms.get(&names::alarm()).is_some_and(|seen| seen.state == AlarmState::Alarm);
         match bad {
@@ -874,7 +955,7 @@ impl Aws {
         let mut wait = 0;
         if let Some(before) = self.active() {
             if matches!(self.scene.deployments[before].stand, Stand::CleanUp) {
-                self.succeed(before);
+                self.succeed(before, now);
             } else if self.scene.deployments[before].status.is_over() {
                 // Called successful early: nothing of it is left to stop, its tasks are replaced from where they are.
                 self.go(before, Stand::Over, None, None);
@@ -1169,6 +1250,11 @@ impl Scene {
             hooks: deployment.hooks.clone(),
             triggered_alarms: deployment.triggered.clone(),
         }
+    }
+
+    /// The tasks of a task definition that have stopped.
+    pub fn stopped_tasks(&self, of: &TaskDefinitionArn) -> Vec<StoppedTask> {
+        self.stopped.iter().filter(|task| task.task_definition == *of).cloned().collect()
     }
 
     /// The production rule.

@@ -22,6 +22,7 @@ use tidegate_core::ports::{
 };
 use tidegate_core::release::Release;
 use tidegate_core::running::{DerivedRevision, RunningSeen};
+use tidegate_core::tasks::StoppedTask;
 use tidegate_runtime::time::Time;
 
 use super::conditions::Fault;
@@ -275,6 +276,14 @@ impl Ecs for Port {
 
     async fn deployments(&self, _: &Target, since: Timestamp) -> Result<Vec<DeploymentSeen>, PortError> {
         self.read("ecs:ListServiceDeployments", |state, at| state.aws.as_of(at).deployments(since)).await
+    }
+
+    async fn stopped_tasks(
+        &self,
+        _: &Target,
+        task_definition: &TaskDefinitionArn,
+    ) -> Result<Vec<StoppedTask>, PortError> {
+        self.read("ecs:ListTasks", |state, at| state.aws.as_of(at).stopped_tasks(task_definition)).await
     }
 
     async fn perform(&self, _: &Target, effect: &Effect) -> Result<(), PortError> {

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tidegate_core::effect::{CALL_LIMIT, Effect, Invite};
 use tidegate_core::ids::{AlarmName, Digest, ReleaseId, Tag};
 use tidegate_core::observation::AlarmSeen;
+use tidegate_core::tasks::StoppedTask;
 use tidegate_runtime::{Home, World};
 
 use super::aws::{Aws, Balancing, EcsHabits};
@@ -27,6 +28,8 @@ pub enum Delivery {
     Alarm(AlarmName, AlarmSeen),
     /// Something happened to the ECS service.
     Service(String),
+    /// A task failed.
+    Task(Box<StoppedTask>),
     /// An image was pushed.
     Push(Digest, Tag, Timestamp),
     /// The clock's schedule.

@@ -282,7 +282,7 @@ impl Simulation {
         let Some((delivery, attempt, id)) = task.delivery else { return };
         let (again, most) = match &delivery {
             Delivery::Wake(_) => (VISIBILITY, RECEIVES),
-            Delivery::Alarm(..) | Delivery::Service(_) | Delivery::Push(..) => {
+            Delivery::Alarm(..) | Delivery::Service(_) | Delivery::Task(_) | Delivery::Push(..) => {
                 (SignedDuration::from_secs(60 * i64::from(attempt)), EVENT_TRIES)
             }
             Delivery::Round => return,
@@ -327,6 +327,11 @@ impl Simulation {
                 let service = names::target().service;
                 let watched = Watched::EcsService(names::account(), names::region(), service);
                 self.sentinel(told, watched, Hint::Look(what));
+            }
+            Delivery::Task(task) => {
+                let service = names::target().service;
+                let watched = Watched::EcsService(names::account(), names::region(), service);
+                self.sentinel(told, watched, Hint::Task(task));
             }
             Delivery::Push(digest, tag, pushed_at) => {
                 self.spawn("intake", told, move |universe, caller, _| {
@@ -431,6 +436,7 @@ impl Simulation {
             let delivery = match emitted {
                 Emitted::Alarm(name, seen) => Delivery::Alarm(name, seen),
                 Emitted::Service(what) => Delivery::Service(what),
+                Emitted::Task(task) => Delivery::Task(task),
                 Emitted::Push(digest, tag) => Delivery::Push(digest, tag, now),
             };
             let times = match self.chance(self.scenario.delivering.lost) {

@@ -248,7 +248,8 @@ fn script(rng: &mut fastrand::Rng) -> Vec<(u32, Action)> {
     for build in 2..2 + rng.u32(1..=3) {
         let quality = match rng.u32(0..10) {
             0..5 => Quality::Good,
-            5..9 => Quality::Bad { from_percent: rng.u32(1..=100), alarm_after_secs: rng.u32(5..120) },
+            5..8 => Quality::Bad { from_percent: rng.u32(1..=100), alarm_after_secs: rng.u32(5..120) },
+            8 => Quality::Crashes { from_percent: if rng.bool() { 0 } else { rng.u32(1..=100) } },
             _ => Quality::NeverStarts,
         };
         script.push((at, Action::Push(build, quality)));

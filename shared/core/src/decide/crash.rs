@@ -1,0 +1,89 @@
+//! Tasks of the candidate that fail. Amazon ECS's circuit breaker only watches rolling deployments, so they are counted here: from events
+//! and from looks, each task once.
+
+use jiff::Timestamp;
+
+use super::{CLOCK_SKEW, turn::Turn};
+use crate::ids::TaskDefinitionArn;
+use crate::observation::Hint;
+use crate::plan::{Plan, Stage};
+use crate::release::{Cause, Phase, Release};
+use crate::tasks::{FAILED_TASKS_KEPT, FailedTask, StoppedTask};
+
+/// Whose stopped tasks a decision about this release needs to see: the candidate's, from its deployment until it is promoted.
+pub(super) fn needed(release: &Release) -> Option<TaskDefinitionArn> {
+    let Phase::Running { stage, .. } = &release.phase else { return None };
+    let plan = release.plan.as_ref()?;
+    let starts = plan.stages.iter().position(|stage| *stage == Stage::StartDeployment)?;
+    let deployed = *stage >= starts && plan.stages.get(*stage) != Some(&Stage::PutBack);
+    deployed.then(|| release.progress.task_definition.clone()).flatten()
+}
+
+/// Adds the failures that were told or seen to those the release knows.
+pub(super) fn count(turn: &mut Turn<'_>, plan: &Plan) {
+    if needed(turn.old).is_none() {
+        return;
+    }
+    let hinted = turn.seen.hints.iter().filter_map(|hint| match hint {
+        Hint::Task(task) => Some(&**task),
+        Hint::Alarm { .. } | Hint::Look(_) => None,
+    });
+    let told: Vec<&StoppedTask> =
+        hinted.chain(turn.seen.stopped_tasks.known().into_iter().flatten()).collect();
+    let before = turn.next.progress.failed_tasks.len();
+    for task in told {
+        if !is_candidates(turn, task) {
+            continue;
+        }
+        let Some(failed) = FailedTask::of(task, &plan.container) else { continue };
+        let kept = &mut turn.next.progress.failed_tasks;
+        if let Some(known) = kept.iter_mut().find(|known| known.task == failed.task) {
+            *known = known.clone().completed_by(failed);
+        } else if kept.len() < FAILED_TASKS_KEPT {
+            kept.push(failed);
+        }
+    }
+    tell(turn, plan, before);
+}
+
+/// Whether the task belongs to the release's own deployment. Its task definition may have run before (a rollback release brings back an
+/// older one, and an image may be released twice): tasks of then were created before our deployment.
+fn is_candidates(turn: &Turn<'_>, task: &StoppedTask) -> bool {
+    let progress = &turn.next.progress;
+    let started = progress.started_at.and_then(|at| at.saturating_sub(CLOCK_SKEW).ok());
+    let ours = turn.our_deployment().map(|ours| ours.created_at);
+    let since: Option<Timestamp> = started.max(ours);
+    progress.task_definition.as_ref() == Some(&task.task_definition)
+        && task.created_at.zip(since).is_some_and(|(created, since)| created >= since)
+}
+
+fn tell(turn: &mut Turn<'_>, plan: &Plan, before: usize) {
+    let failed = turn.next.progress.failed_tasks.clone();
+    if let Some(error) = turn.seen.stopped_tasks.error() {
+        turn.note(format!("the candidate's stopped tasks could not be seen: {error}"));
+    }
+    let Some(last) = failed.last() else { return };
+    let limit = match plan.failed_tasks {
+        0 => "the policy does not roll back for that".to_owned(),
+        limit => format!("{limit} roll the release back"),
+    };
+    let log = last.log.as_ref().map(|log| format!("; its log: {}", log.url())).unwrap_or_default();
+    let count = counted(failed.len());
+    turn.note(format!("{count} of the candidate failed: {last}{log}; {limit}"));
+    if failed.len() > before {
+        turn.notice(format!("{count} of the candidate failed"), last.to_string());
+    }
+}
+
+fn counted(count: usize) -> String {
+    if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") }
+}
+
+/// What speaks against going on: as many failures as the policy allows at most.
+pub(super) fn cause(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
+    let failed = &turn.next.progress.failed_tasks;
+    let count = u32::try_from(failed.len()).unwrap_or(u32::MAX);
+    let last = failed.last()?;
+    (plan.failed_tasks > 0 && count >= plan.failed_tasks)
+        .then(|| Cause::FailedTasks { count, last: Box::new(last.clone()) })
+}
