@@ -34,6 +34,7 @@ COMMON_ERRORS = {
 
 # Only these are answered by the sandbox; ministack answers the others, and what it makes of answers is its own affair.
 ANSWERED_HERE = {"codebuild", "codepipeline", "ecs", "elasticloadbalancing", "monitoring"}
+OPERATIONS_ANSWERED_HERE = {("ecr", "DescribeImageScanFindings")}
 
 # What the sandbox makes up on purpose, because AWS adds members and values between two releases of an SDK, and the product has to carry
 # them through: a member that no model knows yet, and stages of a deployment that AWS's own enumeration lacks.
@@ -80,7 +81,8 @@ class Checker:
         if "aws-sdk-rust" in record["headers"].get("user-agent", ""):
             self.requests += 1
             self.request(operation, record)
-        if service in ANSWERED_HERE and record["status"] is not None:
+        here = service in ANSWERED_HERE or (service, record["operation"]) in OPERATIONS_ANSWERED_HERE
+        if here and record["status"] is not None:
             self.answers += 1
             self.answer(operation, record)
 

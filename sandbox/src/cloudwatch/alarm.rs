@@ -38,6 +38,8 @@ pub(super) enum Kind {
 pub(super) struct MetricAlarm {
     pub(super) criteria: Criteria,
     pub(super) period_secs: i64,
+    /// How long the period takes here.
+    pub(super) played_ms: i64,
     pub(super) source: Source,
     /// Stands in the event: the statistic of a plain metric.
     pub(super) statistic: Option<String>,
@@ -183,8 +185,7 @@ impl State {
         if verdict.state == alarm.condition.state && verdict.reason == alarm.condition.reason {
             return None;
         }
-        let start =
-            now.as_millisecond() - metric.period_secs * 1000 * i64::try_from(datapoints.len()).ok()?;
+        let start = now.as_millisecond() - metric.played_ms * i64::try_from(datapoints.len()).ok()?;
         let data = json!({
             "version": "1.0",
             "queryDate": stamp(now),
@@ -281,7 +282,7 @@ impl State {
 impl MetricAlarm {
     /// One datapoint a period, newest last, in windows that end now.
     fn datapoints(&self, store: &Store, now: Timestamp) -> Vec<Option<f64>> {
-        let period = self.period_secs * 1000;
+        let period = self.played_ms;
         let end = now.as_millisecond().div_euclid(BUCKET_MS) * BUCKET_MS;
         let periods = i64::try_from(self.criteria.evaluation_periods + LOOK_BACK).unwrap_or(i64::MAX);
         (0..periods)

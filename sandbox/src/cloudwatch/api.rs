@@ -171,6 +171,7 @@ impl State {
                 (source, Some(statistic), period(&input["Period"])?)
             }
         };
+        check_alarm_period(period_secs, periods)?;
         let criteria = Criteria {
             comparison,
             threshold,
@@ -178,7 +179,9 @@ impl State {
             datapoints_to_alarm: to_alarm,
             missing,
         };
-        self.put(options, input, Kind::Metric(MetricAlarm { criteria, period_secs, source, statistic }), now)
+        let played_ms = options.played_ms(period_secs);
+        let alarm = MetricAlarm { criteria, period_secs, played_ms, source, statistic };
+        self.put(options, input, Kind::Metric(alarm), now)
     }
 
     fn put_composite_alarm(&mut self, options: &Options, input: &Value, now: Timestamp) -> Answer {
@@ -261,11 +264,11 @@ impl State {
             status: 404,
         })?;
         let period = match &alarm.kind {
-            Kind::Metric(metric) => metric.period_secs,
-            Kind::Composite(_) => 60,
+            Kind::Metric(metric) => metric.played_ms,
+            Kind::Composite(_) => 60_000,
         };
         // On AWS the next evaluation undoes it; here evaluations are so frequent that nobody would see it.
-        alarm.held_until = now.checked_add(jiff::SignedDuration::from_secs(period)).ok();
+        alarm.held_until = now.checked_add(jiff::SignedDuration::from_millis(period)).ok();
         let next = Condition {
             state,
             reason: required(input, "StateReason")?.to_owned(),
@@ -509,6 +512,22 @@ fn period(value: &Value) -> Result<i64, AwsError> {
         .as_i64()
         .filter(|secs| *secs > 0)
         .ok_or_else(|| invalid("Period must be a positive number of seconds"))
+}
+
+/// The periods AWS allows for alarms (`PutMetricAlarm`): 10, 20 and 30 seconds, and whole minutes; with shorter ones than an hour a day is
+/// the longest stretch that is evaluated, and a week at most.
+fn check_alarm_period(secs: i64, periods: usize) -> Result<(), AwsError> {
+    const DAY: i64 = 86_400;
+    if !matches!(secs, 10 | 20 | 30) && secs % 60 != 0 {
+        return Err(invalid("Period must be 10, 20, 30 or a multiple of 60"));
+    }
+    let longest = if secs < 3600 { DAY } else { 7 * DAY };
+    if i64::try_from(periods).unwrap_or(i64::MAX).saturating_mul(secs) > longest {
+        return Err(invalid(format!(
+            "Metrics cannot be checked across more than {longest} seconds (EvaluationPeriods * Period)"
+        )));
+    }
+    Ok(())
 }
 
 fn range(input: &Value) -> Result<(i64, i64), AwsError> {

@@ -2,8 +2,8 @@
 //! events their changes of state emit. The alarm is what tells Tidegate to move traffic back, so it has to be as real as the
 //! traffic.
 //!
-//! Differences from AWS, on purpose: any period of a second or more is allowed, windows slide with the clock instead of
-//! being aligned to it, and every alarm is evaluated several times a second. Alarm actions (SNS and so on) are kept but not
+//! Differences from AWS, on purpose: a minute of an alarm can be short ([`Options::seconds_per_minute`]), windows slide with the clock
+//! instead of being aligned to it, and every alarm is evaluated several times a second. Alarm actions (SNS and so on) are kept but not
 //! performed; the EventBridge event is.
 
 mod alarm;
@@ -36,6 +36,24 @@ pub struct Options {
     pub account: String,
     /// Region in ARNs.
     pub region: String,
+    /// How long a minute of an alarm's period takes. AWS allows periods of 10, 20 and 30 seconds and of whole minutes, and so does this;
+    /// nobody wants to wait for them.
+    pub seconds_per_minute: f64,
+}
+
+impl Options {
+    /// Alarms of this account and region, whose minutes are minutes.
+    pub fn new(account: impl Into<String>, region: impl Into<String>) -> Self {
+        Self { account: account.into(), region: region.into(), seconds_per_minute: 60.0 }
+    }
+
+    /// How long a period really takes, milliseconds.
+    fn played_ms(&self, period_secs: i64) -> i64 {
+        let period = u32::try_from(period_secs).map_or(f64::from(u32::MAX), f64::from);
+        let played =
+            Duration::try_from_secs_f64(period * self.seconds_per_minute / 60.0).unwrap_or(Duration::MAX);
+        i64::try_from(played.as_millis()).unwrap_or(i64::MAX).max(BUCKET_MS)
+    }
 }
 
 /// CloudWatch. Cheap to clone.

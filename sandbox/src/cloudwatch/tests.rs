@@ -19,7 +19,8 @@ struct Setup {
 
 fn setup() -> Setup {
     let events = Arc::new(Events::default());
-    let options = Options { account: "123456789012".into(), region: "eu-west-1".into() };
+    // A minute of an alarm takes a second.
+    let options = Options { seconds_per_minute: 1.0, ..Options::new("123456789012", "eu-west-1") };
     Setup { cloudwatch: CloudWatch::new(options, events.clone()), events }
 }
 
@@ -65,7 +66,7 @@ fn alarm(name: &str, changes: Value) -> Value {
             {"Name": "LoadBalancer", "Value": "app/shop/1"},
         ],
         "Statistic": "Sum",
-        "Period": 1,
+        "Period": 60,
         "EvaluationPeriods": 3,
         "DatapointsToAlarm": 2,
         "Threshold": 2.0,
@@ -163,7 +164,7 @@ async fn an_alarm_on_the_share_of_errors() {
     let setup = setup();
     let stat = |id: &str, name: &str| {
         let metric = json!({"Namespace": "AWS/ApplicationELB", "MetricName": name, "Dimensions": [{"Name": "LoadBalancer", "Value": "app/shop/1"}]});
-        json!({"Id": id, "ReturnData": false, "MetricStat": {"Metric": metric, "Period": 1, "Stat": "Sum"}})
+        json!({"Id": id, "ReturnData": false, "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"}})
     };
     let input = json!({
         "AlarmName": "share", "EvaluationPeriods": 1, "Threshold": 20, "ComparisonOperator": "GreaterThanThreshold",
@@ -186,7 +187,7 @@ async fn an_alarm_on_the_share_of_errors() {
 #[tokio::test]
 async fn a_state_set_by_hand_stands_for_a_period() {
     let setup = setup();
-    setup.call("PutMetricAlarm", alarm("errors", json!({"Period": 3600}))).await;
+    setup.call("PutMetricAlarm", alarm("errors", json!({"Period": 21_600}))).await;
     setup.cloudwatch.evaluate(Timestamp::now());
     setup
         .call("SetAlarmState", json!({"AlarmName": "errors", "StateValue": "ALARM", "StateReason": "test"}))
@@ -234,6 +235,10 @@ async fn what_is_refused() {
     let setup = setup();
     for (operation, input) in [
         ("PutMetricAlarm", alarm("a", json!({"DatapointsToAlarm": 4}))),
+        ("PutMetricAlarm", alarm("a", json!({"Period": 5}))),
+        ("PutMetricAlarm", alarm("a", json!({"Period": 90}))),
+        ("PutMetricAlarm", alarm("a", json!({"EvaluationPeriods": 1441}))),
+        ("PutMetricAlarm", alarm("a", json!({"Period": 3600, "EvaluationPeriods": 169}))),
         ("PutMetricAlarm", alarm("a", json!({"TreatMissingData": "maybe"}))),
         ("PutMetricAlarm", alarm("a", json!({"Statistic": "Most"}))),
         ("PutMetricAlarm", alarm("a", json!({"Metrics": [{"Id": "e", "Expression": "1 / nothing"}]}))),

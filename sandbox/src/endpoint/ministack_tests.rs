@@ -88,7 +88,7 @@ async fn setup() -> Setup {
     endpoint.set_upstream(ministack.addr());
     endpoint.set_iam(Iam::new(ministack.root_client(), ACCOUNT), true);
     let (account, region) = (ACCOUNT.to_owned(), REGION.to_owned());
-    let cloudwatch = CloudWatch::new(crate::cloudwatch::Options { account, region }, Arc::new(Quiet));
+    let cloudwatch = CloudWatch::new(crate::cloudwatch::Options::new(account, region), Arc::new(Quiet));
     endpoint.register("ecs", Arc::new(Ecs));
     let elb = Elb::new(crate::elb::Options::default(), Arc::new(cloudwatch.clone()));
     endpoint.register("elasticloadbalancing", Arc::new(elb));

@@ -52,8 +52,12 @@ pub struct Endpoint {
     accepting: AbortHandle,
 }
 
+/// One operation of a service (by signing name) that is answered here, while the rest of the service is not.
+type Operation = (String, &'static str, Arc<dyn Service>);
+
 struct Shared {
     services: RwLock<HashMap<String, Arc<dyn Service>>>,
+    operations: RwLock<Vec<Operation>>,
     upstream: RwLock<Option<SocketAddr>>,
     iam: RwLock<Option<(Arc<Iam>, bool)>>,
     recorder: RwLock<Option<Arc<Recorder>>>,
@@ -86,6 +90,7 @@ impl Endpoint {
         let address = socket.local_addr()?;
         let shared = Arc::new(Shared {
             services: RwLock::default(),
+            operations: RwLock::default(),
             upstream: RwLock::default(),
             iam: RwLock::default(),
             recorder: RwLock::default(),
@@ -116,6 +121,11 @@ impl Endpoint {
     /// Answers the service with this signing name (`ecs`, `elasticloadbalancing`, `monitoring`) from now on.
     pub fn register(&self, signing_name: &str, service: Arc<dyn Service>) {
         write(&self.shared.services).insert(signing_name.to_owned(), service);
+    }
+
+    /// Answers this one operation of a service that is ministack's otherwise.
+    pub fn register_operation(&self, signing_name: &str, operation: &'static str, service: Arc<dyn Service>) {
+        write(&self.shared.operations).push((signing_name.to_owned(), operation, service));
     }
 
     /// Passes all other calls on to this address.
@@ -333,7 +343,7 @@ impl Shared {
         if let Some(error) = &effect.error {
             return Some(protocol::encode_error(service, call, error, &request_id));
         }
-        let own = read(&self.services).get(service).cloned();
+        let own = self.own(service, &call.operation);
         Some(match own {
             Some(own) => match self.perform(&*own, service, call, caller, &parts.headers, &body).await {
                 Ok(output) => protocol::encode(service, call, &output, &request_id),
@@ -345,6 +355,13 @@ impl Shared {
                 protocol::encode_error(service, call, &error, &request_id)
             }),
         })
+    }
+
+    /// Who answers here.
+    fn own(&self, service: &str, operation: &str) -> Option<Arc<dyn Service>> {
+        let operations = read(&self.operations);
+        let alone = operations.iter().find(|(name, own, _)| name == service && *own == operation);
+        alone.map(|(.., own)| own.clone()).or_else(|| read(&self.services).get(service).cloned())
     }
 
     async fn perform(

@@ -53,7 +53,7 @@ async fn setup() -> Setup {
     let endpoint = Endpoint::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let events = Arc::new(Events::default());
     let (account, region) = ("123456789012".to_owned(), "eu-west-1".to_owned());
-    let cloudwatch = CloudWatch::new(crate::cloudwatch::Options { account, region }, events.clone());
+    let cloudwatch = CloudWatch::new(crate::cloudwatch::Options::new(account, region), events.clone());
     let elb = Elb::new(crate::elb::Options::default(), Arc::new(cloudwatch.clone()));
     endpoint.register("ecs", Arc::new(Ecs));
     endpoint.register("monitoring", Arc::new(cloudwatch.clone()));

@@ -5,6 +5,7 @@
 
 mod manifest;
 mod push;
+pub mod scan;
 
 use std::sync::Arc;
 

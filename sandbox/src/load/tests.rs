@@ -82,7 +82,10 @@ async fn nobody_there_is_lost() {
 async fn a_shift_loses_nothing_and_a_bad_version_raises_the_alarm() {
     let events = Arc::new(Events::default());
     let (account, region) = ("1".to_owned(), "eu-west-1".to_owned());
-    let cloudwatch = CloudWatch::new(cloudwatch::Options { account, region }, events.clone());
+    let cloudwatch = CloudWatch::new(
+        cloudwatch::Options { seconds_per_minute: 1.0, ..cloudwatch::Options::new(account, region) },
+        events.clone(),
+    );
     let options = elb::Options { seconds_scale: 0.01, ..elb::Options::default() };
     let elb = Elb::new(options, Arc::new(cloudwatch.clone()));
     let call = async |service: &dyn Service, operation: &str, input: Value| {
@@ -106,7 +109,7 @@ async fn a_shift_loses_nothing_and_a_bad_version_raises_the_alarm() {
     let alarm = json!({
         "AlarmName": "errors", "Namespace": "AWS/ApplicationELB", "MetricName": "HTTPCode_Target_5XX_Count",
         "Dimensions": [{"Name": "TargetGroup", "Value": groups[1].0.rsplit(':').next().unwrap()}],
-        "Statistic": "Sum", "Period": 1, "EvaluationPeriods": 1, "Threshold": 5, "TreatMissingData": "notBreaching",
+        "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1, "Threshold": 5, "TreatMissingData": "notBreaching",
         "ComparisonOperator": "GreaterThanThreshold",
     });
     call(&cloudwatch, "PutMetricAlarm", alarm).await;

@@ -37,7 +37,7 @@ use crate::elb::{self, Elb};
 use crate::endpoint::{Endpoint, Iam};
 use crate::events::bus::MinistackBus;
 use crate::events::{self, Dispatcher};
-use crate::images::EcrImages;
+use crate::images::{EcrImages, scan};
 use crate::ministack::{self, Client, Deployed, Deployment};
 use crate::tasks::ProcessLauncher;
 
@@ -63,6 +63,8 @@ pub struct Options {
     pub task_binary: Option<PathBuf>,
     /// The timing of ECS.
     pub ecs: Settings,
+    /// How long a minute of an alarm's period takes.
+    pub alarm_seconds_per_minute: f64,
     /// Changes of weights reach the last load balancer node this late.
     pub weight_propagation: Duration,
     /// The level the functions log at.
@@ -97,6 +99,7 @@ impl Options {
             record: None,
             task_binary: None,
             ecs,
+            alarm_seconds_per_minute: 5.0,
             weight_propagation: Duration::ZERO,
             log_level: "INFO".into(),
             pipelines: codepipeline::Options::new(ACCOUNT, REGION),
@@ -118,6 +121,8 @@ pub struct Local {
     pub cloudwatch: CloudWatch,
     /// The event bus.
     pub events: Dispatcher,
+    /// What scans of images found.
+    pub scans: scan::Scans,
     /// The outputs of Tidegate's stack, when it was deployed.
     pub deployed: Option<Deployed>,
     /// Notified when someone asks over the admin API that everything ends.
@@ -153,7 +158,10 @@ impl Local {
             events::Options::new(ACCOUNT, REGION),
             Arc::new(MinistackBus::new(client.clone())),
         );
-        let place = cloudwatch::Options { account: ACCOUNT.into(), region: REGION.into() };
+        let place = cloudwatch::Options {
+            seconds_per_minute: options.alarm_seconds_per_minute,
+            ..cloudwatch::Options::new(ACCOUNT, REGION)
+        };
         let cloudwatch = CloudWatch::new(place, Arc::new(events.clone()));
         let alarms = cloudwatch.run();
         let elb = Elb::new(
@@ -176,6 +184,8 @@ impl Local {
             "codebuild",
             Arc::new(CodeBuild::new(builds, client.clone(), Arc::new(events.clone()))),
         );
+        let scans = scan::Scans::new(Arc::new(client.clone()), ACCOUNT);
+        endpoint.register_operation("ecr", scan::OPERATION, Arc::new(scans.clone()));
         let pipelines = options.pipelines.clone();
         endpoint.register(
             "codepipeline",
@@ -190,7 +200,7 @@ impl Local {
             None => None,
         };
         let local =
-            Self { endpoint, client, ecs, elb, cloudwatch, events, deployed, down, ministack, alarms };
+            Self { endpoint, client, ecs, elb, cloudwatch, events, scans, deployed, down, ministack, alarms };
         local.endpoint.mount(admin::routes(&local));
         Ok(local)
     }

@@ -25,8 +25,6 @@ pub struct Plan {
     pub balancer: Balancer,
     /// The service's own `deploymentConfiguration`.
     pub configuration: Value,
-    /// The alarm's period, seconds.
-    pub alarm_period_secs: u32,
 }
 
 /// What stands in front of the shop.
@@ -49,7 +47,6 @@ impl Plan {
             tasks: 2,
             balancer: Balancer::Application,
             configuration: json!({ "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100 }),
-            alarm_period_secs: 5,
         }
     }
 }
@@ -116,7 +113,7 @@ impl Shop {
             "AlarmName": alarm, "AlarmDescription": "the errors its users see",
             "Namespace": "AWS/ApplicationELB", "MetricName": "HTTPCode_Target_5XX_Count",
             "Dimensions": [{ "Name": "LoadBalancer", "Value": balancer_name }],
-            "Statistic": "Sum", "Period": plan.alarm_period_secs, "EvaluationPeriods": 1, "Threshold": 2.0,
+            "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1, "Threshold": 2.0,
             "ComparisonOperator": "GreaterThanThreshold", "TreatMissingData": "notBreaching",
         });
         call(&local.cloudwatch, "PutMetricAlarm", metric).await?;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
 use serde_json::{Value, json};
+use tidegate_core::plan::Stage;
+use tidegate_sandbox::images::scan::Scan;
 use tidegate_sandbox::images::{Push, push};
 use tidegate_sandbox::local::shop::Balancer;
 use tidegate_sandbox::ports::{EventSink, ServiceEvent};
@@ -34,6 +36,10 @@ pub(crate) fn all() -> Vec<Scenario> {
         scenario("a digest that was rolled back is refused until a person insists", async |stage| {
             let story = Story::open_behind(&stage, "quarantined", Balancer::None).await?;
             quarantined(&story).await
+        }),
+        scenario("what a scan finds decides before anything is changed", async |stage| {
+            let story = Story::open_behind(&stage, "scanned", Balancer::None).await?;
+            scanned(&story).await
         }),
         scenario("fields that no SDK knows survive, and so do tags", async |stage| {
             let mut story = Story::open_behind(&stage, "unknown-field", Balancer::None).await?;
@@ -65,6 +71,32 @@ async fn found_by_the_clock(story: &Story) -> Result<()> {
     story.stage.invoke("clock", &json!({})).await?;
     ensure!(story.releases().await?.len() == 1, "the clock found it twice");
     Ok(())
+}
+
+/// A scan that is not there yet is waited for; one with a critical finding ends the release; one without lets it through.
+async fn scanned(story: &Story) -> Result<()> {
+    story
+        .policy_of(&format!(
+            "{}scan: {{ max: {{ critical: 0 }}, wait: 5m }}\n",
+            story.shop.policy(BLUE_GREEN)
+        ))
+        .await?;
+    let put = |digest: &str, findings: &[(&str, &str)]| {
+        story.stage.local.scans.put(&story.shop.plan.repository, digest, Scan::complete(findings));
+    };
+    let bad = story.push("main-2", good("v2")).await?;
+    let id = story.release_of(&bad).await?;
+    story.until(&id, "waiting for the scan", |release| release.stage() == Some(&Stage::Scan)).await?;
+    put(&bad, &[("CVE-2026-1", "CRITICAL"), ("CVE-2026-2", "LOW")]);
+    story.ends(&id, "cancelled").await?;
+    let told = story.told(&id).await;
+    ensure!(told.contains("critical"), "{told}");
+    ensure!(story.deployments().await?.len() == 1, "something was deployed");
+    let fine = story.push("main-3", good("v3")).await?;
+    put(&fine, &[("CVE-2026-2", "LOW")]);
+    let id = story.release_of(&fine).await?;
+    story.ends(&id, "promoted").await?;
+    story.runs(&fine).await
 }
 
 async fn only_the_index(story: &Story) -> Result<()> {

@@ -57,6 +57,7 @@ impl Stage {
         });
         options.ecs.deregistration_delay = Duration::from_secs(2);
         options.ecs.task_start = Duration::from_millis(200);
+        options.alarm_seconds_per_minute = 3.0;
         adjust(&mut options);
         let local = Local::start(options).await?;
         let home = home(&local).await?;

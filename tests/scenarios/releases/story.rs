@@ -75,7 +75,6 @@ impl Story {
             repository: format!("shop/{name}"),
             balancer,
             configuration,
-            alarm_period_secs: 3,
             ..Plan::checkout()
         };
         let shop = Shop::open(&stage.local, plan).await.context("the shop did not open")?;
@@ -98,7 +97,7 @@ impl Story {
         let alarm = json!({
             "AlarmName": self.switch(), "Namespace": "Shop", "MetricName": "Trouble",
             "Dimensions": [{ "Name": "Service", "Value": self.name.as_str() }],
-            "Statistic": "Maximum", "Period": 1, "EvaluationPeriods": 1, "Threshold": 0.5,
+            "Statistic": "Maximum", "Period": 20, "EvaluationPeriods": 1, "Threshold": 0.5,
             "ComparisonOperator": "GreaterThanThreshold", "TreatMissingData": "ignore",
         });
         self.cloudwatch("PutMetricAlarm", alarm).await?;
@@ -136,8 +135,12 @@ impl Story {
     pub(crate) async fn policy_with(&self, strategy: &str, alarms: &[&str], on_newer: &str) -> Result<()> {
         let own = format!("[{}]", self.shop.alarm);
         let text = self.shop.policy(strategy).replace(&own, &format!("[{}]", alarms.join(", ")));
-        let text = text.replace("on_newer: queue", &format!("on_newer: {on_newer}"));
-        let policy = policy::parse("policy.yaml", &text).map_err(|error| anyhow!("{error}"))?;
+        self.policy_of(&text.replace("on_newer: queue", &format!("on_newer: {on_newer}"))).await
+    }
+
+    /// Stores the policy of this text.
+    pub(crate) async fn policy_of(&self, text: &str) -> Result<()> {
+        let policy = policy::parse("policy.yaml", text).map_err(|error| anyhow!("{error}"))?;
         self.stage.home.apply(&policy, &Actor::Person { name: "tests".into() }).await?;
         Ok(())
     }
