@@ -37,8 +37,8 @@ ANSWERED_HERE = {"codebuild", "codepipeline", "ecs", "elasticloadbalancing", "mo
 OPERATIONS_ANSWERED_HERE = {("ecr", "DescribeImageScanFindings")}
 
 # What the sandbox makes up on purpose, because AWS adds members and values between two releases of an SDK, and the product has to carry
-# them through: a member that no model knows yet, and stages of a deployment that AWS's own enumeration lacks.
-MADE_UP = re.compile(r"unknown member startupProfile in |serviceDeployments\[\]\..*[lL]ifecycleStages?(\[\])? is ")
+# them through: members that no model knows yet, and stages of a deployment that AWS's own enumeration lacks.
+MADE_UP = re.compile(r"unknown member (startupProfile|introducedNextYear) in |serviceDeployments\[\]\..*[lL]ifecycleStages?(\[\])? is ")
 
 NUMBERS = {"integer": int, "long": int, "float": (int, float), "double": (int, float)}
 

@@ -134,7 +134,7 @@ async fn the_event_has_the_documented_shape() {
                 "name": "HTTPCode_Target_5XX_Count",
                 "namespace": "AWS/ApplicationELB",
             },
-            "period": 1,
+            "period": 60,
             "stat": "Sum",
         })
     );

@@ -55,6 +55,10 @@ pub(super) fn needs(home: &Home<'_>, service: &str, operation: &str, input: &Val
         "monitoring" => cloudwatch(home, operation, input),
         "codebuild" => codebuild(home, operation, input),
         "codepipeline" => codepipeline(home, operation, input),
+        "ecr" => {
+            let repository = input["repositoryName"].as_str().unwrap_or("*");
+            vec![need(format!("ecr:{operation}"), home.arn("ecr", &format!("repository/{repository}")))]
+        }
         _ => vec![need(format!("{service}:{operation}"), "*")],
     }
 }
