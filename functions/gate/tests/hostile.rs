@@ -43,7 +43,7 @@ async fn an_approver_opens_the_link_types_the_name_and_approves() {
         "4f2a9c1",
         "checkout-5xx",
         "10 % of traffic for 5m",
-        "4 h",
+        "4h",
         "0 findings",
     ] {
         assert!(page.body.contains(shown), "{shown} is not on the page: {}", page.body);
