@@ -137,7 +137,13 @@ fn observation(now: Timestamp, head: ServiceHead) -> Result<Observation> {
         service_connect: false,
         revisions: Vec::new(),
     };
-    let ok = || AlarmSeen { state: AlarmState::Ok, since: None, reason: String::new(), silenced: None };
+    let ok = || AlarmSeen {
+        state: AlarmState::Ok,
+        since: None,
+        reason: String::new(),
+        silenced: None,
+        unproven: None,
+    };
     let there = |image: &Image| ImageSeen::there(image.digest.clone());
     Ok(Observation {
         at: now.saturating_add(SignedDuration::ZERO).context("time")?,

@@ -274,7 +274,7 @@ impl ReleaseView {
                 .cause()
                 .map(|cause| CauseView { kind: cause_kind(cause), text: cause.to_string() }),
             because: because(release),
-            needs: needs(&release.phase),
+            needs: needs(release),
             next: next(release),
             facts: release.report.facts.clone(),
             unseen: live.unseen.clone(),
@@ -337,18 +337,16 @@ pub fn because(release: &Release) -> Option<String> {
     }
     match outcome(&release.phase)? {
         Outcome::Promoted | Outcome::RolledBack { .. } | Outcome::Failed { .. } => None,
-        Outcome::Superseded { by } => Some(format!("release {by} takes its place")),
+        Outcome::Superseded { by } => Some(format!("{by} takes its place")),
         Outcome::Cancelled { by, why } => Some(format!("{by}: {why}")),
     }
 }
 
-fn needs(phase: &Phase) -> Option<String> {
-    match outcome(phase)? {
+fn needs(release: &Release) -> Option<String> {
+    match outcome(&release.phase)? {
         Outcome::Failed { needs, .. } => Some(needs.clone()),
-        Outcome::Promoted
-        | Outcome::RolledBack { .. }
-        | Outcome::Superseded { .. }
-        | Outcome::Cancelled { .. } => None,
+        Outcome::Promoted => release.progress.restore_pending.clone(),
+        Outcome::RolledBack { .. } | Outcome::Superseded { .. } | Outcome::Cancelled { .. } => None,
     }
 }
 

@@ -325,7 +325,11 @@ pub(crate) fn cancelled() -> Release {
 
 pub(crate) fn superseded() -> Release {
     Release {
-        phase: Phase::Ended { outcome: Outcome::Superseded { by: id(43) }, at: at(30), restored_at: None },
+        phase: Phase::Ended {
+            outcome: Outcome::Superseded { by: id(43).into() },
+            at: at(30),
+            restored_at: None,
+        },
         ..cancelled()
     }
 }
@@ -418,7 +422,7 @@ pub(crate) fn history_of_promotion() -> Vec<Entry> {
 }
 
 fn alarm(state: AlarmState, reason: &str) -> AlarmSeen {
-    AlarmSeen { state, since: Some(at(-600)), reason: reason.into(), silenced: None }
+    AlarmSeen { state, since: Some(at(-600)), reason: reason.into(), silenced: None, unproven: None }
 }
 
 pub(crate) fn live() -> Live {

@@ -284,7 +284,7 @@ fn not_counted(link_key: &str, release: &Release, why: &NotCounted) -> Message {
 fn void(release: &Release, state: &str) -> String {
     match &release.phase {
         Phase::Ended { outcome: Outcome::Superseded { by }, .. } => {
-            format!("A newer image has taken the place of this one (release {by}). Nothing was decided.")
+            format!("This release was superseded by {by}. Nothing was decided.")
         }
         Phase::Queued
         | Phase::Preparing { .. }

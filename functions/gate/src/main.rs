@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
 use tidegate_assembly::Start;
@@ -10,6 +11,9 @@ use tidegate_gate::handler::{Door, Gate, handle};
 use tidegate_gate::secrets::Keeper;
 use tidegate_runtime::config::ConfigError;
 use tidegate_secrets::Secret;
+
+/// How long a call of the ledger is repeated while somebody waits for the answer.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(3);
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
@@ -27,7 +31,7 @@ async fn main() -> Result<(), Error> {
         "api" => Door::Api,
         other => return Err(format!("TIDEGATE_DOOR: found {other:?}, allowed public and api").into()),
     };
-    let gate = Gate { home: start.home(), images: Arc::new(start.images()), door };
+    let gate = Gate { home: start.home().patient(PATIENCE), images: Arc::new(start.images()), door };
     run(service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(handle(&gate, event).await))).await
 }
 

@@ -3,9 +3,11 @@
 
 mod handler;
 
+use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
 use tidegate_assembly::Start;
+use tidegate_runtime::drive::deadline;
 use tidegate_runtime::ways_in::Sources;
 use tidegate_wire::envelope::Origins;
 
@@ -17,6 +19,9 @@ async fn main() -> Result<(), Error> {
     let home = start.home();
     let (images, builds, s3) = (start.images(), start.builds(), start.objects());
     let sources = Sources { images: &images, builds: &builds, objects: &s3, artifacts: &s3 };
-    run(service_fn(|event: LambdaEvent<Value>| handler::handle(&home, sources, &origins, event.payload)))
-        .await
+    run(service_fn(async |event: LambdaEvent<Value>| {
+        let home = home.until(deadline(Timestamp::now(), event.context.deadline));
+        handler::handle(&home, sources, &origins, event.payload).await
+    }))
+    .await
 }

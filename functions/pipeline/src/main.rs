@@ -3,6 +3,7 @@
 mod handler;
 
 use handler::Ports;
+use jiff::SignedDuration;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
 use tidegate_artifacts::S3Reader;
@@ -10,12 +11,15 @@ use tidegate_assembly::Start;
 use tidegate_core::ports::Artifacts;
 use tidegate_wire::pipeline_job::ArtifactCredentials;
 
+/// How long a call of the ledger is repeated; CodePipeline asks again for what was not answered.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
+
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     tidegate_runtime::telemetry::init();
     let start = Start::from_env().await?;
     let ports = Ports {
-        home: start.home(),
+        home: start.home().patient(PATIENCE),
         images: Box::new(start.images()),
         definitions: Box::new(start.definitions()),
         pipelines: Box::new(start.pipelines()),

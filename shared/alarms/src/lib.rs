@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::types::{AlarmMuteRuleStatus, AlarmType};
+use jiff::Timestamp;
 use tidegate_aws::{SdkConfig, Targets, port_error};
 use tidegate_core::ids::{AlarmName, Target};
 use tidegate_core::observation::AlarmSeen;
@@ -72,6 +73,7 @@ async fn describe(
 ) -> Result<BTreeMap<AlarmName, AlarmSeen>, PortError> {
     let names: BTreeSet<&str> = names.map(AlarmName::as_str).collect();
     let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+    let now = Timestamp::now();
     let mut seen = BTreeMap::new();
     for some in names.chunks(NAMES_A_CALL) {
         let mut next = None;
@@ -83,9 +85,16 @@ async fn describe(
                 .set_next_token(next)
                 .max_records(i32::try_from(NAMES_A_CALL).unwrap_or(i32::MAX));
             let page = call.send().await.map_err(|error| port_error("cloudwatch:DescribeAlarms", error))?;
-            seen.extend(page.metric_alarms.unwrap_or_default().into_iter().filter_map(seen::metric));
+            seen.extend(
+                page.metric_alarms
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|alarm| seen::metric(alarm, now)),
+            );
             seen.extend(page.composite_alarms.unwrap_or_default().into_iter().filter_map(seen::composite));
-            seen.extend(page.log_alarms.unwrap_or_default().into_iter().filter_map(seen::log));
+            seen.extend(
+                page.log_alarms.unwrap_or_default().into_iter().filter_map(|alarm| seen::log(alarm, now)),
+            );
             next = page.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
                 break;

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use crate::history::{Actor, Entry, Report};
-use crate::ids::{Image, ReleaseId, ServiceName, Target};
-use crate::observation::ServiceHead;
+use crate::ids::{AlarmName, Image, ReleaseId, ServiceName, Target};
+use crate::observation::{OpenWatch, ServiceHead, TargetWatch};
 use crate::policy::OnNewer;
 use crate::ports::{Commit, HeadWrite, ReleaseWrite};
 use crate::release::{Intent, Outcome, Phase, Progress, Provenance, Release, Request, Wake};
@@ -233,7 +233,7 @@ pub(crate) fn creation(release: Release, why: String, now: Timestamp) -> Commit 
 
 /// A release that waited and never was the active one ends here: a newer one waits in its place.
 pub(crate) fn superseded(waiting: &Release, by: &ReleaseId, now: Timestamp) -> ReleaseWrite {
-    let outcome = Outcome::Superseded { by: by.clone() };
+    let outcome = Outcome::Superseded { by: by.clone().into() };
     let next = Release {
         version: waiting.version + 1,
         phase: Phase::Ended { outcome, at: now, restored_at: None },
@@ -385,10 +385,9 @@ pub fn apply(
         Some(head) => {
             // A changed source starts to be watched now; another change of the policy releases nothing either.
             let watching_since = if head.policy.from == policy.from { head.watching_since } else { now };
-            (
-                Some(head.version),
-                ServiceHead { version: head.version + 1, policy, watching_since, ..head.clone() },
-            )
+            let open = head.active.is_some().then(|| still_watched(head));
+            let version = head.version + 1;
+            (Some(head.version), ServiceHead { version, policy, watching_since, open, ..head.clone() })
         }
     };
     let entry = Entry {
@@ -402,4 +401,27 @@ pub fn apply(
         measured: None,
     };
     Some(HeadWrite { service, expected, head, entry: Some(entry) })
+}
+
+/// What the release under way is judged by, and where: the policy it may have been planned from, and those before it that were in force
+/// while it was under way.
+fn still_watched(head: &ServiceHead) -> OpenWatch {
+    let mut open = head.open.clone().unwrap_or_default();
+    let add = |all: &mut Vec<AlarmName>, some: &[AlarmName]| {
+        for alarm in some {
+            if !all.contains(alarm) {
+                all.push(alarm.clone());
+            }
+        }
+    };
+    let to = &head.policy.to.ecs;
+    match open.targets.iter_mut().find(|watch| watch.to == *to) {
+        Some(watch) => add(&mut watch.alarms, &head.policy.rollback.alarms),
+        None => {
+            let mut alarms = Vec::new();
+            add(&mut alarms, &head.policy.rollback.alarms);
+            open.targets.push(TargetWatch { to: to.clone(), alarms });
+        }
+    }
+    open
 }

@@ -72,9 +72,7 @@ pub fn for_release(own: &Value, strategy: &Strategy, alarms: &[AlarmName], waits
         }
     }
     if !alarms.is_empty() {
-        let names: Vec<&str> = alarms.iter().map(AlarmName::as_str).collect();
-        configuration
-            .insert("alarms".into(), json!({ "alarmNames": names, "enable": true, "rollback": true }));
+        configuration.insert("alarms".into(), with_alarms(configuration.get("alarms"), alarms));
     }
     match &strategy.shift {
         Shift::Rolling => {
@@ -89,6 +87,29 @@ pub fn for_release(own: &Value, strategy: &Strategy, alarms: &[AlarmName], waits
         }
         Shift::BlueGreen => hold(&mut configuration, Span::default(), strategy.bake, waits),
     }
+    Value::Object(configuration)
+}
+
+/// The policy's alarms beside those Amazon ECS already watches for the service.
+fn with_alarms(own: Option<&Value>, alarms: &[AlarmName]) -> Value {
+    let watched = own.filter(|own| own["enable"] == json!(true)).and_then(|own| own["alarmNames"].as_array());
+    let own = watched.into_iter().flatten().filter_map(Value::as_str);
+    let mut names: Vec<&str> = Vec::new();
+    for name in own.chain(alarms.iter().map(AlarmName::as_str)) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    json!({ "alarmNames": names, "enable": true, "rollback": true })
+}
+
+/// What ran before is deployed with this where Amazon ECS shifted the traffic: the service's own, but all at once, so that ECS moves the
+/// weights back itself and creeps through no canary.
+pub fn all_at_once(own: &Value) -> Value {
+    let mut configuration = members(own);
+    configuration.insert("strategy".into(), "BLUE_GREEN".into());
+    configuration.retain(|name, _| is_in_force(name, "BLUE_GREEN"));
+    configuration.insert("bakeTimeInMinutes".into(), 0.into());
     Value::Object(configuration)
 }
 
@@ -286,6 +307,32 @@ mod tests {
         let wanted = json!({ "strategy": "CANARY", "tidalLock": { "moon": 1 }, "spring": { "neap": false } });
         let present = json!({ "strategy": "ROLLING", "tidalLock": { "moon": 1 } });
         assert_eq!(to_send(&wanted, &present), json!({ "strategy": "CANARY", "spring": { "neap": false } }));
+    }
+
+    #[test]
+    fn the_services_own_alarms_stay_beside_the_policys() {
+        let policys: Vec<AlarmName> = vec!["5xx".parse().unwrap(), "slow".parse().unwrap()];
+        let names = |own: Value| {
+            let held = Strategy { shift: Shift::BlueGreen, bake: Span::default() };
+            let sent = for_release(&json!({ "alarms": own }), &held, &policys, GateWaits::default());
+            assert_eq!(
+                (&sent["alarms"]["enable"], &sent["alarms"]["rollback"]),
+                (&json!(true), &json!(true))
+            );
+            sent["alarms"]["alarmNames"].clone()
+        };
+        let own =
+            |enable: bool| json!({ "alarmNames": ["queue", "slow"], "enable": enable, "rollback": false });
+        assert_eq!(names(own(true)), json!(["queue", "slow", "5xx"]));
+        assert_eq!(names(own(false)), json!(["5xx", "slow"]), "what is switched off stays so");
+    }
+
+    #[test]
+    fn what_ran_before_is_deployed_all_at_once_with_the_services_own_hooks() {
+        let own = json!({ "strategy": "CANARY", "canaryConfiguration": { "canaryPercent": 5.0 }, "bakeTimeInMinutes": 30,
+            "lifecycleHooks": [{ "hookTargetArn": "arn:f" }] });
+        let expected = json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0, "lifecycleHooks": [{ "hookTargetArn": "arn:f" }] });
+        assert_eq!(all_at_once(&own), expected);
     }
 
     #[track_caller]

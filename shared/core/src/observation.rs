@@ -159,6 +159,25 @@ pub struct ServiceHead {
     /// When the newest image that was let in by a push was pushed: the event of an older one that comes late starts nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_push: Option<Timestamp>,
+    /// What the release under way is judged by though the policy no longer says so: its events must still find the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<OpenWatch>,
+}
+
+/// What earlier policies watched while the release under way may have been planned from them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct OpenWatch {
+    /// One for each target.
+    pub targets: Vec<TargetWatch>,
+}
+
+/// The alarms of a release to one target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetWatch {
+    /// Where.
+    pub to: crate::policy::EcsDestination,
+    /// Which alarms.
+    pub alarms: Vec<AlarmName>,
 }
 
 impl ServiceHead {
@@ -178,6 +197,7 @@ impl ServiceHead {
             promoted: Vec::new(),
             quarantine: BTreeMap::new(),
             newest_push: None,
+            open: None,
         }
     }
 }
@@ -448,6 +468,9 @@ pub struct AlarmSeen {
     pub reason: String,
     /// Why CloudWatch takes no action on it now: a mute rule, or a composite alarm's suppressor. Honoured.
     pub silenced: Option<String>,
+    /// Why the state says nothing about now: it warms up, or cannot be evaluated. Then OK is no evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproven: Option<String>,
 }
 
 impl AlarmSeen {

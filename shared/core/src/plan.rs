@@ -502,6 +502,12 @@ impl Plan {
         hex::encode(Sha256::digest(value.to_string()))
     }
 
+    /// The `deploymentConfiguration` for deploying again what ran before.
+    pub fn returning(&self) -> Value {
+        let own = &self.way_back.configuration;
+        if self.is_held() { configuration::all_at_once(own) } else { own.clone() }
+    }
+
     /// Whether ECS's own stages with our pause hooks move the traffic, rather than a rolling replacement.
     pub fn is_held(&self) -> bool {
         !self.stages.contains(&Stage::RollOut)

@@ -327,7 +327,11 @@ fn alarm_findings(policy: &Policy, seen: &Observation) -> Vec<Finding> {
                 format!("alarm {name} is silenced ({by}), so it would not move traffic back"),
                 "end the mute, or release later",
             )),
-            (AlarmState::Ok, None) => None,
+            (AlarmState::Ok, None) => alarm.unproven.as_ref().map(|why| Finding::blocking(
+                "alarm_not_evaluated",
+                format!("alarm {name} is OK, but that says nothing about now: {why}"),
+                "wait until CloudWatch evaluates it again, or correct the alarm",
+            )),
             (AlarmState::Alarm, None) => Some(Finding::blocking(
                 "alarm_red",
                 format!("alarm {name} is already in ALARM; Amazon ECS would ignore all alarms of the deployment: {}", alarm.reason),

@@ -196,10 +196,10 @@ pub enum Outcome {
         /// Why.
         cause: Cause,
     },
-    /// A newer release took its place.
+    /// Something newer took its place.
     Superseded {
-        /// Which.
-        by: ReleaseId,
+        /// What.
+        by: Successor,
     },
     /// A person cancelled it.
     Cancelled {
@@ -215,6 +215,31 @@ pub enum Outcome {
         /// Exactly what a person has to do.
         needs: String,
     },
+}
+
+/// What takes a release's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Successor {
+    /// A newer release.
+    Release(ReleaseId),
+    /// A policy that sends the service's releases somewhere else.
+    Policy,
+}
+
+impl From<ReleaseId> for Successor {
+    fn from(release: ReleaseId) -> Self {
+        Self::Release(release)
+    }
+}
+
+impl std::fmt::Display for Successor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Release(release) => write!(f, "release {release}"),
+            Self::Policy => f.write_str("a policy with another target"),
+        }
+    }
 }
 
 impl Outcome {
@@ -386,6 +411,9 @@ pub struct Progress {
     /// The candidate's share as measured on the load balancer last.
     #[serde(default)]
     pub measured: Option<Percent>,
+    /// What a person still has to restore though the release was promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_pending: Option<String>,
 }
 
 /// What was asked of a release after it had started.

@@ -136,7 +136,10 @@ impl EcsAdapter {
                         error.to_string(),
                     )
                 })?;
-                self.revisions.put(&revision.service_revision_arn, task_definition.clone());
+                // What is not described yet will be: only a fact is remembered.
+                if task_definition.is_some() {
+                    self.revisions.put(&revision.service_revision_arn, task_definition.clone());
+                }
                 known.insert(revision.service_revision_arn, task_definition);
             }
         }

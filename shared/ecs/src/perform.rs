@@ -23,6 +23,10 @@ use crate::adapter::{describe_deployment, describe_service, list_deployments};
 use crate::raw::SendBody;
 use crate::seen::{Brief, Deployment, Service};
 
+/// How long a throttled call waits before it is sent again; all of them fit into the limit of an effect.
+const THROTTLED_PAUSES: [Duration; 3] =
+    [Duration::from_millis(150), Duration::from_millis(400), Duration::from_millis(1000)];
+
 impl EcsAdapter {
     pub(crate) async fn perform_effect(&self, target: &Target, effect: &Effect) -> Result<(), PortError> {
         let client = self.client(target).await;
@@ -60,12 +64,20 @@ impl EcsAdapter {
             tracing::debug!(task_definition = %found, "the revision is registered already");
             return Ok(());
         }
-        let body = SendBody::new(&candidate.request(release));
-        // Never tried again by the SDK: an answer that was lost may be that of a revision that is registered. The next look tells.
-        let once = aws_sdk_ecs::config::Builder::new().retry_config(RetryConfig::disabled());
-        let call = client.register_task_definition().family(revision.from.family()).customize();
-        let call = call.config_override(once).interceptor(body);
-        let sent = call.send().await.map_err(|error| port_error("ecs:RegisterTaskDefinition", error))?;
+        let request = candidate.request(release);
+        let sent = sent_once(|| {
+            let call = client.register_task_definition().family(revision.from.family()).customize();
+            let call = call.config_override(untried()).interceptor(SendBody::new(&request));
+            async move { call.send().await.map_err(|error| port_error("ecs:RegisterTaskDefinition", error)) }
+        })
+        .await;
+        let sent = match sent {
+            Ok(sent) => sent,
+            Err(refusal) => {
+                let found = async { Ok(self.candidate(client, revision).await?.1.is_some()) };
+                return unless_done(refusal, found).await;
+            }
+        };
         let arn = sent.task_definition().and_then(|registered| registered.task_definition_arn());
         tracing::info!(task_definition = arn, release = %release, "registered");
         Ok(())
@@ -94,7 +106,14 @@ impl EcsAdapter {
         if already_set {
             change.insert("forceNewDeployment".into(), true.into());
         }
-        update_service(client, target, change).await
+        let Err(refusal) = update_service(client, target, change).await else { return Ok(()) };
+        unless_done(refusal, async {
+            let service = existing(client, target).await?;
+            Ok(service.task_definition() == Some(task_definition.as_str())
+                && (service.is_rolling_out(task_definition)
+                    || self.is_under_way(client, target, task_definition).await?))
+        })
+        .await
     }
 
     /// Whether a deployment that brings this task definition, forwards, is under way.
@@ -164,10 +183,35 @@ async fn update_service(
 ) -> Result<(), PortError> {
     change.insert("cluster".into(), target.cluster.as_str().into());
     change.insert("service".into(), target.service.as_str().into());
-    let body = SendBody::new(&Value::Object(change));
-    let call = client.update_service().cluster(target.cluster.as_str()).service(target.service.as_str());
-    let sent = call.customize().interceptor(body).send().await;
-    sent.map(|_| ()).map_err(|error| port_error("ecs:UpdateService", error))
+    let change = Value::Object(change);
+    sent_once(|| {
+        let call = client.update_service().cluster(target.cluster.as_str()).service(target.service.as_str());
+        let call = call.customize().config_override(untried()).interceptor(SendBody::new(&change));
+        async move { call.send().await.map(|_| ()).map_err(|error| port_error("ecs:UpdateService", error)) }
+    })
+    .await
+}
+
+/// Never tried again by the SDK: a call whose answer was lost may have been done, and the second try would be refused, or do it twice. The
+/// next look tells.
+fn untried() -> aws_sdk_ecs::config::Builder {
+    aws_sdk_ecs::config::Builder::new().retry_config(RetryConfig::disabled())
+}
+
+/// Sends a call that must not be done twice. One that was throttled has done nothing, and is sent again.
+async fn sent_once<T, F>(send: impl Fn() -> F) -> Result<T, PortError>
+where
+    F: Future<Output = Result<T, PortError>>,
+{
+    let mut pauses = THROTTLED_PAUSES.iter();
+    loop {
+        match (send().await, pauses.next()) {
+            (Err(error), Some(pause)) if error.kind == ErrorKind::Throttled => {
+                tokio::time::sleep(*pause).await;
+            }
+            (result, _) => return result,
+        }
+    }
 }
 
 async fn restore(client: &Client, target: &Target, configuration: &Value) -> Result<(), PortError> {
@@ -177,18 +221,30 @@ async fn restore(client: &Client, target: &Target, configuration: &Value) -> Res
     }
     let request = configuration::to_send(configuration, &service.deployment_configuration);
     let change = json!({ "deploymentConfiguration": request });
-    update_service(client, target, change.as_object().cloned().unwrap_or_default()).await
+    let change = change.as_object().cloned().unwrap_or_default();
+    let Err(refusal) = update_service(client, target, change).await else { return Ok(()) };
+    unless_done(refusal, async {
+        Ok(configuration::is_set(configuration, &existing(client, target).await?.deployment_configuration))
+    })
+    .await
 }
 
 async fn continue_hook(client: &Client, deployment: &DeploymentArn, hook: &HookId) -> Result<(), PortError> {
-    let call = client
-        .continue_service_deployment()
-        .service_deployment_arn(deployment.as_str())
-        .hook_id(hook.as_str())
-        .action(DeploymentLifecycleHookAction::Continue);
-    let Err(error) = call.send().await else { return Ok(()) };
-    let error = port_error("ecs:ContinueServiceDeployment", error);
-    done_if(client, deployment, error, |deployment| !deployment.awaits(hook)).await
+    let sent = sent_once(|| {
+        let call = client
+            .continue_service_deployment()
+            .service_deployment_arn(deployment.as_str())
+            .hook_id(hook.as_str())
+            .action(DeploymentLifecycleHookAction::Continue);
+        let call = call.customize().config_override(untried());
+        async move {
+            let sent = call.send().await;
+            sent.map(|_| ()).map_err(|error| port_error("ecs:ContinueServiceDeployment", error))
+        }
+    })
+    .await;
+    let Err(refusal) = sent else { return Ok(()) };
+    done_if(client, deployment, refusal, |deployment| !deployment.awaits(hook)).await
 }
 
 async fn stop(client: &Client, deployment: &DeploymentArn) -> Result<(), PortError> {
@@ -205,26 +261,49 @@ async fn stop(client: &Client, deployment: &DeploymentArn) -> Result<(), PortErr
     .await
 }
 
-/// A refusal is no failure when the deployment shows that there was nothing left to do. Otherwise the refusal is the answer, also
-/// when the deployment cannot be looked at.
+/// A refusal is no failure when the deployment shows that there was nothing left to do.
 async fn done_if(
     client: &Client,
     deployment: &DeploymentArn,
     refusal: PortError,
     done: impl Fn(&Deployment) -> bool,
 ) -> Result<(), PortError> {
-    match refusal.kind {
-        ErrorKind::Conflict | ErrorKind::Invalid => {}
-        ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::NotFound | ErrorKind::Denied => {
-            return Err(refusal);
+    let missing = refusal.kind == ErrorKind::NotFound;
+    unless_done(refusal, async {
+        match describe_deployment(client, deployment).await? {
+            Some(seen) if done(&seen) => Ok(true),
+            // It is there, so "there is none" came from a part of ECS that is behind: neither can be relied on.
+            Some(_) if missing => {
+                let message = "the deployment is there, and was said not to be";
+                Err(PortError::new(
+                    ErrorKind::Unavailable,
+                    "ecs:DescribeServiceDeployments",
+                    "Behind",
+                    message,
+                ))
+            }
+            Some(_) | None => Ok(false),
         }
+    })
+    .await
+}
+
+/// What a refusal means: it may say that an earlier call, whose answer was lost, has done it. It is final only when a look shows that it was
+/// not done; what cannot be looked at is not known, and is looked at again.
+async fn unless_done(
+    refusal: PortError,
+    is_done: impl Future<Output = Result<bool, PortError>>,
+) -> Result<(), PortError> {
+    match refusal.kind {
+        ErrorKind::Conflict | ErrorKind::Invalid | ErrorKind::NotFound => {}
+        ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Denied => return Err(refusal),
     }
-    match describe_deployment(client, deployment).await {
-        Ok(Some(seen)) if done(&seen) => Ok(()),
-        Ok(Some(_) | None) => Err(refusal),
+    match is_done.await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(refusal),
         Err(error) => {
-            tracing::debug!(error = %error, "the deployment that refused cannot be looked at");
-            Err(refusal)
+            let message = format!("{}; whether it was done could not be seen: {error}", refusal.message);
+            Err(PortError { kind: ErrorKind::Unavailable, message, ..refusal })
         }
     }
 }
@@ -365,6 +444,71 @@ mod tests {
         let (effect, code) = (continue_it(), "InvalidParameterException");
         assert_eq!(refused(&effect, OPERATION, code, gone).await, Ok(()));
         assert_eq!(refused(&effect, OPERATION, code, waiting("A", 2)).await, Err(ErrorKind::Invalid));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_cannot_be_looked_into_is_not_final() {
+        for (effect, operation) in
+            [(continue_it(), "ContinueServiceDeployment"), (stop_it(), "StopServiceDeployment")]
+        {
+            for code in ["InvalidParameterException", "ServiceDeploymentNotFoundException"] {
+                let replay = Replay::new();
+                replay.answer(operation, Answer::error(400, code, "no"));
+                for _ in 0..4 {
+                    replay.answer(
+                        "DescribeServiceDeployments",
+                        Answer::error(400, "ThrottlingException", "Rate exceeded"),
+                    );
+                }
+                let error = perform(&replay, &effect).await.unwrap_err();
+                assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unavailable, code));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_deployment_that_is_there_and_said_not_to_be_is_looked_at_again() {
+        let code = "ServiceDeploymentNotFoundException";
+        let result = refused(&continue_it(), "ContinueServiceDeployment", code, waiting("A", 2)).await;
+        assert_eq!(result, Err(ErrorKind::Unavailable));
+        let replay = Replay::new();
+        replay
+            .answer("ContinueServiceDeployment", Answer::error(400, code, "no"))
+            .json("DescribeServiceDeployments", json!({ "serviceDeployments": [] }));
+        let error = perform(&replay, &continue_it()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound, "seen to be gone");
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_answer_was_lost_is_sent_once() {
+        for (effect, operation) in
+            [(continue_it(), "ContinueServiceDeployment"), (start(42), "UpdateService")]
+        {
+            let replay = Replay::new();
+            replay
+                .json("DescribeServices", json!({ "services": [service(41)] }))
+                .answer(operation, Answer::error(503, "ServiceUnavailable", "no answer"));
+            assert_eq!(perform(&replay, &effect).await.unwrap_err().kind, ErrorKind::Unavailable);
+            assert_eq!(replay.calls(operation).len(), 1, "{operation}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_update_that_was_refused_and_is_under_way_is_done() {
+        let mut rolling = service(42);
+        rolling["deployments"][0]["rolloutState"] = "IN_PROGRESS".into();
+        let replay = Replay::new();
+        replay
+            .json("DescribeServices", json!({ "services": [service(41)] }))
+            .answer("UpdateService", Answer::error(400, "InvalidParameterException", "no"))
+            .json("DescribeServices", json!({ "services": [rolling] }));
+        perform(&replay, &start(42)).await.unwrap();
+        let replay = Replay::new();
+        replay
+            .json("DescribeServices", json!({ "services": [service(41)] }))
+            .answer("UpdateService", Answer::error(400, "InvalidParameterException", "no"))
+            .json("DescribeServices", json!({ "services": [service(41)] }));
+        assert_eq!(perform(&replay, &start(42)).await.unwrap_err().kind, ErrorKind::Invalid);
     }
 
     #[tokio::test]

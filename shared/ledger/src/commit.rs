@@ -108,8 +108,7 @@ impl DynamoLedger {
     /// condition fails if it changes in between.
     async fn watch_actions(&self, write: &HeadWrite, actions: &mut Vec<Action>) -> Result<(), PortError> {
         let current = self.service(&write.service).await?;
-        let old = current.as_ref().map(|head| &head.policy);
-        let (added, dropped) = watches::change(old, &write.head.policy, &self.home);
+        let (added, dropped) = watches::change(current.as_ref(), &write.head, &self.home);
         for watched in added {
             let row = row::watch(&keys::watch(&watched, &write.service));
             actions.push(self.put(row, Condition::Guarded, String::new()));

@@ -1,6 +1,8 @@
 //! What a policy makes a service watch: the rows by which events find it.
 
-use tidegate_core::policy::Policy;
+use tidegate_core::ids::{AccountId, AlarmName, Region};
+use tidegate_core::observation::ServiceHead;
+use tidegate_core::policy::{EcsDestination, Policy};
 use tidegate_core::ports::Watched;
 
 use crate::Home;
@@ -22,26 +24,57 @@ pub fn watched_by(policy: &Policy, home: &Home) -> Vec<Watched> {
     if let Some(manifests) = &policy.from.s3 {
         watched.push(Watched::Bucket(manifests.bucket.clone()));
     }
-    for alarm in &policy.rollback.alarms {
-        let alarm = Watched::Alarm(target.account.clone(), target.region.clone(), alarm.clone());
+    add_alarms(&mut watched, &policy.to.ecs, &policy.rollback.alarms, home);
+    watched
+}
+
+/// Everything whose events concern a service: its policy's, and what the release under way is judged by though a changed policy does not
+/// say so any more.
+fn watched(head: &ServiceHead, home: &Home) -> Vec<Watched> {
+    let mut watched = watched_by(&head.policy, home);
+    for open in head.open.iter().flat_map(|open| &open.targets) {
+        let (account, region) = place(&open.to, home);
+        let service = Watched::EcsService(account, region, open.to.service.clone());
+        if !watched.contains(&service) {
+            watched.push(service);
+        }
+        add_alarms(&mut watched, &open.to, &open.alarms, home);
+    }
+    watched
+}
+
+fn place(to: &EcsDestination, home: &Home) -> (AccountId, Region) {
+    (
+        to.account.clone().unwrap_or_else(|| home.account.clone()),
+        to.region.clone().unwrap_or_else(|| home.region.clone()),
+    )
+}
+
+fn add_alarms(watched: &mut Vec<Watched>, to: &EcsDestination, alarms: &[AlarmName], home: &Home) {
+    let (account, region) = place(to, home);
+    for alarm in alarms {
+        let alarm = Watched::Alarm(account.clone(), region.clone(), alarm.clone());
         // An alarm named twice is watched once; a transaction takes an item once only.
         if !watched.contains(&alarm) {
             watched.push(alarm);
         }
     }
-    watched
 }
 
-/// What changes when a policy takes another's place: what to watch from now on, and what no longer.
+/// What changes when a service's row takes another's place: what to watch from now on, and what no longer.
 ///
-/// Nothing when the policies are equal. Otherwise everything of the new one is written again, also what was watched before, so that
-/// applying a policy mends rows that were lost.
-pub(crate) fn change(old: Option<&Policy>, new: &Policy, home: &Home) -> (Vec<Watched>, Vec<Watched>) {
-    if old == Some(new) {
+/// Nothing when policy and open watches are equal. Otherwise everything of the new one is written again, also what was watched before, so
+/// that applying a policy mends rows that were lost.
+pub(crate) fn change(
+    old: Option<&ServiceHead>,
+    new: &ServiceHead,
+    home: &Home,
+) -> (Vec<Watched>, Vec<Watched>) {
+    if old.is_some_and(|old| (&old.policy, &old.open) == (&new.policy, &new.open)) {
         return (Vec::new(), Vec::new());
     }
-    let watched = watched_by(new, home);
-    let old = old.map(|policy| watched_by(policy, home)).unwrap_or_default();
-    let dropped = old.into_iter().filter(|before| !watched.contains(before)).collect();
-    (watched, dropped)
+    let now = watched(new, home);
+    let before = old.map(|head| watched(head, home)).unwrap_or_default();
+    let dropped = before.into_iter().filter(|before| !now.contains(before)).collect();
+    (now, dropped)
 }

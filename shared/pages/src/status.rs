@@ -77,6 +77,7 @@ fn standing(release: &Release, now: Timestamp) -> Markup {
                     Phase::Settling { outcome, .. } | Phase::Ended { outcome, .. } => (ended_by(outcome)),
                     Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } | Phase::RollingBack { .. } => {}
                 }
+                @if let Some(needs) = &release.progress.restore_pending { dt { "Needed" } dd { (needs) } }
                 @if !release.report.next.is_empty() { dt { "Next" } dd { (release.report.next) } }
                 @if let Some(wake) = &release.wake {
                     dt { "Looked at again" } dd { "in " (tidegate_core::words::span(wake.at.duration_since(now))) }
@@ -119,7 +120,7 @@ fn ended_by(outcome: &Outcome) -> Markup {
     html! {
         @match outcome {
             Outcome::Cancelled { by, why } => { dt { "Why" } dd { (by) ": " (why) } }
-            Outcome::Superseded { by } => { dt { "Why" } dd { "the newer release " code { (by) } " takes its place" } }
+            Outcome::Superseded { by } => { dt { "Why" } dd { (by) " takes its place" } }
             Outcome::Failed { needs, .. } => { dt { "Needed" } dd { (needs) } }
             Outcome::Promoted | Outcome::RolledBack { .. } => {}
         }

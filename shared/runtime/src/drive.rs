@@ -120,7 +120,7 @@ impl World {
         deadline: Timestamp,
     ) -> Result<Driven, DriveError> {
         let mut damaged = None;
-        let driven = self.drive_on(id, hints, deadline, &mut damaged).await?;
+        let driven = self.until(deadline).drive_on(id, hints, deadline, &mut damaged).await?;
         damaged.map_or(Ok(driven), Err)
     }
 

@@ -7,6 +7,7 @@ pub mod arrivals;
 pub mod clock;
 pub mod config;
 pub mod drive;
+pub mod ledger_retry;
 pub mod observe;
 pub mod requests;
 pub mod sentinel;

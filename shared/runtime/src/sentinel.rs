@@ -52,7 +52,8 @@ impl World {
         hint: Hint,
         deadline: Timestamp,
     ) -> Result<u32, SentinelError> {
-        let listing = self.home.ledger.watchers(watched).await.map_err(SentinelError::Watchers)?;
+        let listing =
+            self.home.until(deadline).ledger.watchers(watched).await.map_err(SentinelError::Watchers)?;
         let (services, damaged) = listing.split();
         let hints = [hint];
         let drives = services.iter().map(|service| self.drive_active(service, &hints, deadline));
@@ -77,7 +78,7 @@ impl World {
         deadline: Timestamp,
     ) -> Result<u32, SentinelError> {
         let unreadable = |source: PortError| SentinelError::Service { service: service.clone(), source };
-        let (active, damage) = match self.home.ledger.service(service).await {
+        let (active, damage) = match self.home.until(deadline).ledger.service(service).await {
             Ok(head) => (head.and_then(|head| head.active), None),
             Err(error) if error.kind.is_transient() => return Err(unreadable(error)),
             Err(error) => (self.active_without_row(service).await.map_err(unreadable)?, Some(error)),

@@ -69,11 +69,16 @@ pub struct Fixture {
 impl Fixture {
     /// Waits for its turn, which has come.
     pub fn queued() -> Self {
+        Self::queued_with(policy())
+    }
+
+    /// The same, with this policy.
+    pub fn queued_with(policy: Policy) -> Self {
         let universe = Universe::quiet();
         let state = universe.state();
         let scene = state.aws.as_of(names::start());
         let head =
-            ServiceHead { waiting: Some(names::release(1)), ..ServiceHead::new(policy(), names::start()) };
+            ServiceHead { waiting: Some(names::release(1)), ..ServiceHead::new(policy, names::start()) };
         let seen = Observation {
             at: names::start(),
             head: Some(head),
@@ -125,6 +130,33 @@ impl Fixture {
         let mut fixture = Self::registering();
         fixture.seen.revision = Seen::Known(Some(names::task_definition(2)));
         fixture.decided()
+    }
+
+    /// With a gate at every place: a freeze, approvals before everything, a build that tries the candidate. It waits at the one meant.
+    pub fn gated(meant: impl Fn(&Stage) -> bool) -> Self {
+        let text = "service: checkout\n\
+                    from: { ecr: { repository: shop/checkout, tags: [\"main-*\"] } }\n\
+                    to: { ecs: { cluster: prod, service: checkout, container: app } }\n\
+                    strategy: { canary: { percent: 10, bake: 5m }, bake: 15m }\n\
+                    rollback: { alarms: [checkout-5xx] }\n\
+                    people: { ana: { sns: \"arn:aws:sns:eu-central-1:111122223333:ana\" } }\n\
+                    approval:\n\
+                    - { before: deploy, by: [ana] }\n\
+                    - { before: shift, by: [ana] }\n\
+                    - { before: promote, by: [ana] }\n\
+                    freeze: { time_zone: UTC, weekly: [{ from: \"Mon 00:00\", to: \"Sun 23:59\", why: always }] }\n\
+                    verify: { codebuild: smoke, at: first_shift, timeout: 10m }\n";
+        let policy = policy::parse("gated.yaml", text).expect("a policy");
+        Self::queued_with(policy).decided().decided().in_stage(meant)
+    }
+
+    /// The same with deployment 1 under way and this share set and measured.
+    #[must_use]
+    pub fn carrying(mut self, percent: u16) -> Self {
+        self.release.progress.task_definition = Some(names::task_definition(2));
+        self.release.progress.deployment = Some(names::deployment(1));
+        self.release.progress.set = Some(Percent::from_tenths(percent * 10));
+        if percent == 100 { self.waiting_for_promotion() } else { self.waiting(1) }.weight(percent)
     }
 
     /// Deployment 1 waits at its first pause, before the shift to 10 %.
@@ -214,7 +246,13 @@ impl Fixture {
     /// The alarm is in this state.
     #[must_use]
     pub fn alarm(mut self, state: AlarmState) -> Self {
-        let seen = AlarmSeen { state, since: Some(self.now), reason: "5 % errors".into(), silenced: None };
+        let seen = AlarmSeen {
+            state,
+            since: Some(self.now),
+            reason: "5 % errors".into(),
+            silenced: None,
+            unproven: None,
+        };
         self.seen.alarms = Seen::Known([(names::alarm(), seen)].into());
         self
     }
@@ -236,6 +274,7 @@ impl Fixture {
             since: Some(names::at(since)),
             reason: "5 % errors".into(),
             silenced: None,
+            unproven: None,
         };
         self.seen.hints.push(Hint::Alarm { name: names::alarm(), seen });
         self
@@ -379,6 +418,33 @@ impl Fixture {
         let created_at = self.now;
         if let Seen::Known(deployments) = &mut self.seen.deployments {
             deployments.insert(0, deployment(9, &names::task_definition(9), created_at));
+        }
+        self
+    }
+
+    /// A deployment is listed, newer than ours, and what it brings is not described.
+    #[must_use]
+    pub fn with_undescribed(mut self) -> Self {
+        let created_at = self.now;
+        if let Seen::Known(deployments) = &mut self.seen.deployments {
+            let unknown = deployment(8, &names::task_definition(8), created_at);
+            deployments.insert(0, DeploymentSeen { task_definition: None, ..unknown });
+        }
+        self
+    }
+
+    /// The weights cannot be read.
+    #[must_use]
+    pub fn blind_to_weights(mut self) -> Self {
+        self.seen.weights = Seen::Unknown(denied());
+        self
+    }
+
+    /// CloudWatch does not evaluate the alarm, whatever its state.
+    #[must_use]
+    pub fn unproven(mut self) -> Self {
+        if let Seen::Known(alarms) = &mut self.seen.alarms {
+            alarms.values_mut().for_each(|alarm| alarm.unproven = Some("it warms up".into()));
         }
         self
     }

@@ -123,6 +123,7 @@ fn whatever_speaks_against_going_on_turns_back_at_once() {
     // One that has baked at 100 % is let through.
     check(Fixture::promoting().asked(newer), "promote | let deployment d0001 go on | +6s");
     check(Fixture::baking(10).breached().silenced(), "bake at 10 % for 5m |  | +60s");
+    check(Fixture::baking(10).weight(40).later(10), "bake at 10 % for 5m |  | +60s");
     check(
         Fixture::baking(10).weight(40).later(30),
         &back("the live weights are not what was set: green has 40 %, 10 % was set"),
@@ -371,4 +372,203 @@ fn other_containers_with_the_same_image_are_told_of() {
         seen.images.insert(names::sidecar(), names::image(1).pinned());
     }
     finds(&two, "other_containers_stay", false);
+}
+
+/// The approval that stands before this.
+fn approval(fixture: &Fixture, before: Before) -> impl Fn(&Stage) -> bool {
+    let gates = fixture.release.plan.as_ref().expect("a plan").gates.approvals.clone();
+    move |stage| matches!(stage, Stage::Approve { gate } if gates[*gate].approval.before == before)
+}
+
+fn before(what: Before) -> Fixture {
+    let any = Fixture::gated(|_| true);
+    Fixture::gated(approval(&any, what))
+}
+
+fn decides(fixture: &Fixture, summary: &str, effects: &[&str]) {
+    let decision = fixture.decide();
+    let named: Vec<&str> = decision.effects.iter().map(|effect| effect.name()).collect();
+    assert_eq!((decision.release.summary().as_str(), named.as_slice()), (summary, effects));
+}
+
+const RESET: &str = "rolling back: the live weights are not what was set: green has";
+
+#[test]
+fn weights_that_someone_else_set_are_noticed_in_every_stage_that_waits() {
+    let stop = ["stop_deployment"];
+    // An approval before the promotion, during which the rule is reset: nothing is left on the candidate.
+    let waits = before(Before::Promote).carrying(100).decided();
+    decides(&waits.clone().later(30), "approval 3", &[]);
+    let reset = format!("{RESET} 0 %, 100 % was set");
+    decides(&waits.clone().weight(0).later(10), "approval 3", &[]);
+    decides(&waits.weight(0).later(30), &reset, &stop);
+    decides(&Fixture::promoting().weight(0).later(60), &reset, &stop);
+    decides(&Fixture::baking(100).weight(0).later(60), &reset, &stop);
+    let waits = before(Before::Shift).carrying(0).decided();
+    decides(&waits.clone().later(30), "approval 2", &[]);
+    decides(&waits.weight(50).later(30), &format!("{RESET} 50 %, 0 % was set"), &stop);
+    let verifies = Fixture::gated(|stage| matches!(stage, Stage::Verify { .. })).carrying(10);
+    decides(&verifies.weight(100).later(30), &format!("{RESET} 100 %, 10 % was set"), &stop);
+}
+
+#[test]
+fn nothing_is_continued_while_the_weights_are_not_seen_as_they_were_set() {
+    check(Fixture::shifting().blind_to_weights(), "shift to 10 % |  | +15s");
+    check(Fixture::shifting().weight(30).later(3), "shift to 10 % |  | +6s");
+    check(Fixture::promoting().blind_to_weights(), "promote |  | +15s");
+    check(Fixture::promoting().weight(0).later(3), "promote |  | +6s");
+    // Also not when it is told a second time.
+    check(Fixture::shifted().blind_to_weights().later(7), "shift to 10 % |  | +15s");
+    decides(
+        &Fixture::shifted().weight(40).later(30),
+        &format!("{RESET} 40 %, 0 % was set"),
+        &["stop_deployment"],
+    );
+    check(Fixture::shifted().weight(10).later(7), "shift to 10 % |  | +6s");
+    check(Fixture::baking(10).blind_to_weights().later(300), "bake at 10 % for 5m |  | +15s");
+}
+
+#[test]
+fn nothing_ends_promoted_while_the_candidate_does_not_have_all_traffic() {
+    let ends = || Fixture::settling().own_configuration();
+    check(ends().weight(0).later(15), "settling: will be promoted |  | +15s");
+    decides(&ends().weight(0).later(30), &format!("{RESET} 0 %, 100 % was set"), &["return_to"]);
+    check(ends().blind_to_weights().later(30), "settling: will be promoted |  | +15s");
+    let blind = ends().blind_to_weights().later(31 * 60).decide().release;
+    assert!(matches!(blind.outcome(), Some(Outcome::Failed { .. })), "{:?}", blind.phase);
+    let taken_over = ends().weight(0).later(30).with_someone_elses().decide().release;
+    assert_eq!(taken_over.summary(), "settling: will be failed");
+}
+
+#[test]
+fn a_deployment_that_is_not_described_yet_is_neither_ours_nor_someone_elses() {
+    check(Fixture::baking(10).later(300).with_undescribed(), "bake at 10 % for 5m |  | +6s");
+    check(Fixture::promoting().with_undescribed(), "promote |  | +6s");
+    check(Fixture::starting().with_undescribed(), "start deployment |  | +6s");
+    check(
+        Fixture::settling().own_configuration().later(30).with_undescribed(),
+        "settling: will be promoted |  | +6s",
+    );
+    let over = Fixture::rolling_back().status(DeploymentStatus::Successful).later(30);
+    decides(&over.clone().with_undescribed(), &over.release.summary(), &[]);
+    decides(&over, &over.release.summary(), &["return_to"]);
+    // An alarm does not wait for a description.
+    decides(
+        &Fixture::baking(10).with_undescribed().breached(),
+        "rolling back: alarm checkout-5xx went off: 5 % errors",
+        &["stop_deployment"],
+    );
+    // It is looked at again for a while only.
+    let listed = Fixture::baking(10).later(5).with_undescribed();
+    check(listed.clone().later(100), "bake at 10 % for 5m |  | +6s");
+    check(listed.later(200), "settling: will be failed |  | +15s");
+}
+
+#[test]
+fn an_alarm_that_cannot_be_believed_is_no_evidence() {
+    check(Fixture::baking(10).breached().silenced().later(300), "bake at 10 % for 5m |  | +15s");
+    check(Fixture::shifting().breached().silenced(), "shift to 10 % |  | +15s");
+    check(Fixture::promoting().breached().silenced(), "promote |  | +15s");
+    check(Fixture::promoting().unproven(), "promote |  | +15s");
+    check(Fixture::preparing().unproven(), "preflight |  | +15s");
+}
+
+#[test]
+fn an_alarm_of_the_version_that_runs_holds_the_start_and_cancels_nothing() {
+    let frozen = || Fixture::gated(|stage| *stage == Stage::Freeze);
+    let asked = || before(Before::Deploy).decided();
+    for fixture in [frozen(), asked()] {
+        let stands = fixture.release.summary();
+        decides(&fixture.clone().breached(), &stands, &[]);
+        decides(&fixture.told_of_alarm(30), &stands, &[]);
+    }
+    check(Fixture::starting().breached(), "start deployment |  | +15s");
+    check(
+        Fixture::starting().told_of_alarm(1),
+        "start deployment | start the deployment of checkout:2 | +6s",
+    );
+    check(Fixture::starting().blind_to_alarms(), "start deployment |  | +15s");
+    // Once a deployment may be under way, it counts.
+    check(Fixture::starting().decided().breached().later(3), "settling: will be cancelled |  | +15s");
+}
+
+#[test]
+fn a_release_that_has_baked_is_let_through() {
+    let newer = || Request::Supersede { by: names::release(2) };
+    let waits = before(Before::Promote).carrying(100).decided().asked(newer());
+    decides(&waits.later(30), "approval 3", &[]);
+    let restores = Fixture::promoting().status(DeploymentStatus::Successful).decided().asked(newer());
+    decides(&restores, "settling: will be promoted", &["restore_configuration"]);
+    let bakes = Fixture::baking(100).asked(newer());
+    assert!(bakes.decide().release.summary().starts_with("rolling back: the newer release"));
+}
+
+#[test]
+fn a_promoted_release_stays_promoted_when_nothing_can_be_restored() {
+    let mut stuck = Fixture::settling().later(31 * 60);
+    let decision = stuck.decide();
+    assert_eq!(decision.release.outcome(), Some(&Outcome::Promoted));
+    let needs = decision.release.progress.restore_pending.expect("what a person has to do");
+    assert!(needs.contains("by hand"), "{needs}");
+    assert_eq!(
+        decision.entry.unwrap().what,
+        "ended: promoted, restore pending: manual intervention required"
+    );
+    let promoted = decision.head.expect("the row is freed").promoted;
+    assert_eq!(promoted[0].task_definition, names::task_definition(2), "what runs is remembered");
+    // Not without having seen the traffic.
+    stuck = stuck.weight(0);
+    assert!(!matches!(stuck.decide().release.outcome(), Some(Outcome::Promoted)));
+}
+
+#[test]
+fn a_release_whose_target_was_changed_is_superseded_by_the_policy() {
+    let superseded = Outcome::Superseded { by: Successor::Policy };
+    for mut fixture in [Fixture::queued(), Fixture::preparing()] {
+        let head = fixture.seen.head.as_mut().unwrap();
+        head.policy.to.ecs.service = "checkout-2".parse().unwrap();
+        let decision = fixture.decide();
+        assert_eq!(decision.release.outcome(), Some(&superseded));
+        let head = decision.head.expect("the row is freed");
+        assert_eq!((head.active, head.waiting), (None, None));
+    }
+    let mut other = Fixture::queued();
+    other.seen.head.as_mut().unwrap().policy.strategy.bake = Default::default();
+    assert_eq!(
+        other.decide().release.summary(),
+        "preflight",
+        "another change of the policy is no other target"
+    );
+}
+
+#[test]
+fn a_refusal_to_continue_what_has_been_continued_is_void() {
+    let gone_on = || Fixture::shifted().deployed().later(3).refused("continue_hook");
+    decides(&gone_on(), "shift to 10 %", &[]);
+    let waits = Fixture::shifted().later(3).refused("continue_hook");
+    assert!(waits.decide().release.summary().starts_with("rolling back: AWS refused"));
+}
+
+#[test]
+fn the_way_back_of_what_was_shifted_lets_ecs_set_the_weights() {
+    let over = Fixture::rolling_back().status(DeploymentStatus::Successful).later(30);
+    let decision = over.decide();
+    let [tidegate_core::effect::Effect::ReturnTo { configuration, .. }] = &decision.effects[..] else {
+        panic!("{:?}", decision.effects)
+    };
+    assert_eq!(configuration["strategy"], "BLUE_GREEN");
+    assert!(configuration["lifecycleHooks"].as_array().is_none_or(Vec::is_empty), "nothing holds it");
+}
+
+#[test]
+fn a_flap_before_the_deployment_began_is_not_its_breach() {
+    // The release has been frozen for an hour; the alarm of then is told late.
+    let mut late = Fixture::baking(10).told_of_alarm(600).later(3600);
+    if let Seen::Known(deployments) = &mut late.seen.deployments {
+        deployments[0].created_at = names::start().saturating_add(SignedDuration::from_secs(3500)).unwrap();
+    }
+    if let Phase::Running { since, step, .. } = &mut late.release.phase {
+        (*since, *step) = (late.now, Step::Entered);
+    }
+    assert_eq!(late.decide().release.summary(), "bake at 10 % for 5m");
 }

@@ -129,6 +129,7 @@ impl AlarmStateChange {
             since: self.state.since,
             reason: self.state.reason.clone().unwrap_or_default(),
             silenced: self.silenced(),
+            unproven: None,
         };
         (self.name.clone(), seen)
     }

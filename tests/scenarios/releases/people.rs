@@ -91,7 +91,10 @@ async fn replace(story: &Story) -> Result<()> {
     let digest = story.push("main-3", good("v3")).await?;
     let second = story.release_of(&digest).await?;
     let ended = story.ends(&first, "superseded").await?;
-    ensure!(matches!(ended.outcome(), Some(Outcome::Superseded { by }) if *by == second), "{ended:?}");
+    ensure!(
+        matches!(ended.outcome(), Some(Outcome::Superseded { by }) if *by == second.clone().into()),
+        "{ended:?}"
+    );
     story.ends(&second, "promoted").await?;
     story.runs(&digest).await
 }

@@ -50,8 +50,9 @@ pub(super) fn approve(mut turn: Turn<'_>, plan: &Plan, stage: usize, gate: usize
     }
     note_alarms(&mut turn, plan);
     invite(&mut turn, stage, gate, &eligible);
-    let next_look =
-        turn.now.saturating_add(LOOK_EVERY * 5).unwrap_or(opened.expires_at).min(opened.expires_at);
+    // Once something of the candidate runs, weights and alarms are looked at as in a bake.
+    let every = if turn.next.progress.deployment.is_some() { LOOK_EVERY } else { LOOK_EVERY * 5 };
+    let next_look = turn.now.saturating_add(every).unwrap_or(opened.expires_at).min(opened.expires_at);
     let missing = usize::from(gate.approval.count) - yes;
     let names: Vec<&str> = eligible.iter().map(|person| person.name.as_str()).collect();
     let why =

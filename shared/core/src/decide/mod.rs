@@ -9,6 +9,7 @@ mod running;
 mod settle;
 mod start;
 mod turn;
+mod weights;
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{CLOCK_SKEW, Decision, LOOK_SOON, compared, drift, measured, settle, turn::Turn};
+use super::{
+    CLOCK_SKEW, Decision, LOOK_SOON, compared, measured, settle,
+    turn::Turn,
+    weights::{self, Weights},
+};
 use crate::effect::{Effect, RETRY_AFTER};
 use crate::history::Actor;
 use crate::observation::{DeploymentSeen, DeploymentStatus};
@@ -80,6 +84,9 @@ pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
         None => match (turn.next.progress.deployment.clone(), turn.seen.deployments.known()) {
             // Not seen, but known to be there: stopping it needs no look.
             (Some(deployment), _) => stop_unseen(turn, deployment),
+            (None, Some(_)) if turn.undescribed_deployment().is_some() => {
+                turn.wait(RETRY_AFTER, "whether a deployment is this release's is not described yet")
+            }
             (None, Some(_)) => settle::begin(turn, outcome(&cause, false)),
             (None, None) => turn.wait(RETRY_AFTER, "whether a deployment was started could not be seen"),
         },
@@ -88,9 +95,8 @@ pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
 
 fn note_restored(turn: &mut Turn<'_>, plan: &Plan, restored_at: Option<Timestamp>) {
     turn.next.progress.measured = measured(plan, turn.seen).or(turn.next.progress.measured);
-    let back = !plan.measured_at.is_empty()
-        && turn.seen.weights.known().is_some()
-        && drift(plan, turn.seen, Percent::NONE).is_none();
+    let back =
+        !plan.measured_at.is_empty() && weights::compare(plan, turn.seen, Percent::NONE) == Weights::AsSet;
     // Only what is seen after the decision to go back counts; the look may be older than that.
     let since = match &turn.old.phase {
         Phase::RollingBack { since, .. } => *since,
@@ -141,7 +147,7 @@ fn after(
     };
     let over_at = mark_over(&mut turn);
     let runs_old = turn.next.is_stable(&service.task_definition);
-    let weights_old = drift(plan, turn.seen, Percent::NONE).is_none() && turn.seen.weights.error().is_none();
+    let weights_old = weights::compare(plan, turn.seen, Percent::NONE) == Weights::AsSet;
     let returning = turn.seen.deployments.known().and_then(|seen| {
         seen.iter().find(|deployment| {
             deployment.created_at >= since.saturating_sub(CLOCK_SKEW).unwrap_or(since)
@@ -150,6 +156,9 @@ fn after(
     });
     if let Some(returning) = returning {
         return follow_return(turn, plan, returning, cause);
+    }
+    if turn.undescribed_deployment().is_some() {
+        return turn.wait(RETRY_AFTER, "whether a new deployment brings back what ran is not described yet");
     }
     let status = format!("deployment {} is {}", ours.arn.short(), ours.status.as_str());
     let nothing_left = format!("{status}, so Amazon ECS has nothing to roll back");
@@ -240,7 +249,7 @@ fn return_to(mut turn: Turn<'_>, plan: &Plan, why: String) -> Decision {
         turn.act(Effect::ReturnTo {
             target: plan.target.clone(),
             task_definition: revision.clone(),
-            configuration: plan.way_back.configuration.clone(),
+            configuration: plan.returning(),
         });
     }
     if first {
@@ -260,18 +269,31 @@ fn follow_return(mut turn: Turn<'_>, plan: &Plan, returning: &DeploymentSeen, ca
     }
     match &returning.status {
         // With early success criteria it is called successful while tasks of the candidate still serve traffic.
-        DeploymentStatus::Successful => match turn.seen.service.known() {
-            Some(Some(service)) if service.is_all_replaced() => match images_of_before(&mut turn, plan) {
-                Images::Again => settle::begin(turn, outcome(cause, true)),
-                Images::NotYet(why) => turn.wait(RETRY_AFTER, why),
-                Images::Others(detail) => {
-                    let needs = settle::other_images(turn.next.rollback_revision(), &detail, plan);
-                    turn.tell("the rollback ended with other images", needs.clone());
-                    settle::begin(turn, Outcome::Failed { cause: cause.clone(), needs })
+        DeploymentStatus::Successful => {
+            match (turn.seen.service.known(), weights::at_the_end(&turn, plan, false)) {
+                (_, Weights::Unseen(why) | Weights::Differ(why)) => {
+                    turn.note(why);
+                    turn.wait(
+                        RETRY_AFTER,
+                        "what ran before is deployed; the load balancer has to show its traffic",
+                    )
                 }
-            },
-            Some(_) | None => turn.wait(LOOK_SOON, "Amazon ECS replaces the last tasks of the new version"),
-        },
+                (Some(Some(service)), Weights::AsSet) if service.is_all_replaced() => {
+                    match images_of_before(&mut turn, plan) {
+                        Images::Again => settle::begin(turn, outcome(cause, true)),
+                        Images::NotYet(why) => turn.wait(RETRY_AFTER, why),
+                        Images::Others(detail) => {
+                            let needs = settle::other_images(turn.next.rollback_revision(), &detail, plan);
+                            turn.tell("the rollback ended with other images", needs.clone());
+                            settle::begin(turn, Outcome::Failed { cause: cause.clone(), needs })
+                        }
+                    }
+                }
+                (Some(_) | None, Weights::AsSet) => {
+                    turn.wait(LOOK_SOON, "Amazon ECS replaces the last tasks of the new version")
+                }
+            }
+        }
         DeploymentStatus::Stopped
         | DeploymentStatus::RollbackSuccessful
         | DeploymentStatus::RollbackFailed => give_up(turn, plan, cause),
@@ -317,7 +339,7 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
         Cause::Alarm { .. } if !started => {
             Outcome::Cancelled { by: Actor::Tidegate, why: format!("before anything was deployed, {cause}") }
         }
-        Cause::Newer { release } => Outcome::Superseded { by: release.clone() },
+        Cause::Newer { release } => Outcome::Superseded { by: release.clone().into() },
         Cause::Refused { .. } | Cause::TimedOut { .. } if !started => Outcome::Failed {
             cause: cause.clone(),
             needs: "nothing was changed on the service; mend what AWS refused or what took too long, then release again".into(),

@@ -3,22 +3,22 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, crash, drift, gates, measured, rollback, settle, turn::Turn,
+    CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, crash, gates, measured, rollback, settle,
+    turn::Turn,
+    weights::{self, DRIFT_TOLERANCE, Weights},
 };
 use crate::configuration::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
 use crate::effect::{Effect, RETRY_AFTER};
 use crate::history::Actor;
 use crate::ids::{AlarmName, HookId};
-use crate::observation::{AlarmState, DeploymentSeen, DeploymentStatus, HookSeen, Observation};
+use crate::observation::{AlarmState, DeploymentSeen, DeploymentStatus, HookSeen, Observation, Refusal};
 use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
-use crate::release::{Cause, Outcome, Phase, Request, Step};
+use crate::release::{Cause, Outcome, Phase, Release, Request, Step};
 use crate::running::DerivedRevision;
 
 /// A deployment that was asked for shows up within this time; asking again earlier could start a second one.
 const START_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(20);
-/// How long weights may differ from what was set, for reads that lag behind.
-const DRIFT_TOLERANCE: SignedDuration = SignedDuration::from_secs(20);
 
 /// Judges first; then takes the stage one step further.
 pub(super) fn running(
@@ -40,11 +40,18 @@ pub(super) fn running(
     if let Some(cause) = deployment_ended(&turn) {
         return rollback::begin(turn, cause, Some(stage));
     }
+    if let Some(detail) = weights::drifted(&turn, plan, stage, since) {
+        return rollback::begin(turn, Cause::Weights { detail }, Some(stage));
+    }
     let current = &plan.stages[stage];
     let limit = current.limit_secs();
     if turn.now.duration_since(since).as_secs() >= i64::try_from(limit).unwrap_or(i64::MAX) {
         let cause = Cause::TimedOut { stage: current.to_string(), limit_secs: limit };
         return rollback::begin(turn, cause, Some(stage));
+    }
+    if let Some(unknown) = turn.undescribed_deployment() {
+        turn.note(format!("what deployment {} brings is not described yet", unknown.arn.short()));
+        return turn.wait(RETRY_AFTER, "a new deployment has to be described before anything goes on");
     }
     match current {
         Stage::Preflight => advance(turn, plan, stage, "preflight has passed"),
@@ -61,7 +68,7 @@ pub(super) fn running(
         Stage::Scan => gates::scan(turn, plan, stage, since),
         Stage::Verify { verify } => gates::verify(turn, plan, stage, since, *verify),
         Stage::RollOut => roll_out(turn, plan, stage),
-        Stage::Promote => promote(turn, plan, stage, step),
+        Stage::Promote => promote(turn, plan, stage, since, step),
         Stage::PutBack => settle::begin(turn, Outcome::Promoted),
     }
 }
@@ -76,11 +83,11 @@ fn judgement(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
             return Some(Cause::CancelRequested { by: by.clone(), why: why.clone() });
         }
         // One that has baked at 100 % is let through: the newer one comes after it anyway.
-        Some(Request::Supersede { .. }) if turn.old.stage() == Some(&Stage::Promote) => {}
+        Some(Request::Supersede { .. }) if has_baked(turn.old, plan) => {}
         Some(Request::Supersede { by }) => return Some(Cause::Newer { release: by.clone() }),
         None => {}
     }
-    if let Some(cause) = breach(turn.seen, plan) {
+    if let Some(cause) = breach(turn, plan).filter(|_| is_begun(turn)) {
         return Some(cause);
     }
     if let Some(cause) = crash::cause(turn, plan) {
@@ -88,15 +95,52 @@ fn judgement(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
     }
     turn.seen
         .refused
-        .first()
+        .iter()
+        .find(|refusal| !is_void(turn, refusal))
         .map(|refusal| Cause::Refused { effect: refusal.effect.to_owned(), error: refusal.error.to_string() })
 }
 
+/// Whether a refusal is no failure: the hook that was not continued is seen to wait no more, so an earlier call, whose answer was lost, has
+/// done it.
+fn is_void(turn: &Turn<'_>, refusal: &Refusal) -> bool {
+    let Phase::Running { step: Step::Continued { hook, .. }, .. } = &turn.old.phase else { return false };
+    let awaits = |ours: &DeploymentSeen| ours.hooks.iter().any(|seen| seen.id == *hook && seen.awaiting);
+    refusal.effect == "continue_hook" && turn.our_deployment().is_some_and(|ours| !awaits(ours))
+}
+
+/// Whether nothing is left but to let the old version go: all traffic has moved and baked.
+fn has_baked(release: &Release, plan: &Plan) -> bool {
+    let Phase::Running { stage, .. } = &release.phase else { return false };
+    plan.stages[*stage..].iter().all(|stage| match stage {
+        Stage::Approve { .. } | Stage::Promote | Stage::PutBack => true,
+        Stage::Preflight
+        | Stage::PinRollbackTarget
+        | Stage::RegisterTaskDefinition
+        | Stage::StartDeployment
+        | Stage::Shift { .. }
+        | Stage::Bake { .. }
+        | Stage::Freeze
+        | Stage::Scan
+        | Stage::Verify { .. }
+        | Stage::RollOut => false,
+    })
+}
+
+/// Whether something of the candidate may run. Before that an alarm speaks of the version that runs, and holds the start.
+fn is_begun(turn: &Turn<'_>) -> bool {
+    let asked_for = match (&turn.old.phase, turn.old.stage()) {
+        (Phase::Running { step, .. }, Some(Stage::StartDeployment)) => *step != Step::Entered,
+        _ => false,
+    };
+    turn.next.progress.deployment.is_some() || asked_for
+}
+
 /// An alarm of the plan that is red and not silenced, now or in the event that woke us.
-fn breach(seen: &Observation, plan: &Plan) -> Option<Cause> {
-    let alarms = &plan.alarms;
-    // An event that was delivered late, or again, may tell of a release before this one; preflight has seen the alarm OK since.
-    let proven_at = plan.made_at.saturating_sub(CLOCK_SKEW).unwrap_or(plan.made_at);
+fn breach(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
+    let (seen, alarms) = (turn.seen, &plan.alarms);
+    // An event that was delivered late, or again, may tell of what was before the candidate: the alarm was seen OK when it was started.
+    let started = turn.our_deployment().map_or(plan.made_at, |ours| ours.created_at.max(plan.made_at));
+    let proven_at = started.saturating_sub(CLOCK_SKEW).unwrap_or(started);
     let hinted = seen.hints.iter().filter_map(|hint| match hint {
         crate::observation::Hint::Alarm { name, seen } => {
             seen.since.is_none_or(|since| since >= proven_at).then_some((name, seen))
@@ -121,9 +165,11 @@ fn doubt(seen: &Observation, alarms: &[AlarmName]) -> Option<String> {
     alarms.iter().find_map(|name| match known.get(name) {
         None => Some(format!("alarm {name} does not exist any more")),
         Some(alarm) => match (&alarm.state, &alarm.silenced) {
-            (AlarmState::Ok, _) => None,
-            // CloudWatch was told to leave it alone, and so it is.
-            (AlarmState::Alarm, Some(_)) => None,
+            (AlarmState::Ok, _) => {
+                alarm.unproven.as_ref().map(|why| format!("alarm {name} is OK but proves nothing: {why}"))
+            }
+            // CloudWatch was told to leave it alone: it turns nothing back, and it proves nothing.
+            (AlarmState::Alarm, Some(by)) => Some(format!("alarm {name} is in ALARM and silenced ({by})")),
             (AlarmState::Alarm | AlarmState::InsufficientData | AlarmState::Other(_), _) => {
                 Some(format!("alarm {name} is {}", alarm.state.as_str()))
             }
@@ -295,6 +341,13 @@ fn start(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision
     if !due(step, turn.now, START_RETRY_AFTER) {
         return turn.wait(RETRY_AFTER, "the deployment is being started");
     }
+    // Amazon ECS ignores the alarms of a deployment that starts while one is in ALARM, and nobody could tell whose fault it is.
+    if *step == Step::Entered
+        && let Some(doubt) = doubt(turn.seen, &plan.alarms)
+    {
+        turn.note(doubt.clone());
+        return turn.wait(LOOK_SOON, format!("the start is held: {doubt}"));
+    }
     let configuration = plan.configuration.clone();
     turn.next.progress.asked_at.get_or_insert(turn.now);
     turn.act(Effect::StartDeployment { target: plan.target.clone(), task_definition, configuration });
@@ -345,17 +398,15 @@ fn shift(
             if is_shifted_already(&turn, plan, percent) {
                 return let_go_by_someone_else(turn, plan, stage, percent);
             }
-            if let Some(doubt) = doubt(turn.seen, &plan.alarms) {
-                turn.note(doubt.clone());
-                return turn.wait(LOOK_SOON, format!("the shift is held: {doubt}"));
-            }
-            let before = turn.next.progress.set.unwrap_or(Percent::NONE);
-            if let Some(drift) = drift(plan, turn.seen, before) {
-                if turn.now.duration_since(since) < DRIFT_TOLERANCE {
-                    return turn
-                        .wait(RETRY_AFTER, "the load balancer does not show the weights set before yet");
+            match held(&turn, plan, stage, since) {
+                Some(Held::Back(detail)) => {
+                    return rollback::begin(turn, Cause::Weights { detail }, Some(stage));
                 }
-                return rollback::begin(turn, Cause::Weights { detail: drift }, Some(stage));
+                Some(Held::Wait(delay, why)) => {
+                    turn.note(why.clone());
+                    return turn.wait(delay, format!("the shift is held: {why}"));
+                }
+                None => {}
             }
             let (now, id) = (turn.now, hook.id.clone());
             turn.next.progress.continued.push(id.clone());
@@ -371,6 +422,30 @@ fn shift(
     }
 }
 
+/// What keeps a deployment at its pause.
+enum Held {
+    /// Something is missing, or may only be late.
+    Wait(SignedDuration, String),
+    /// The weights are not what was set.
+    Back(String),
+}
+
+/// What must be seen before a deployment of ours is continued, whatever the stage: every alarm OK, and the weights as they were set.
+/// `since` is when they were set at the latest.
+fn held(turn: &Turn<'_>, plan: &Plan, stage: usize, since: Timestamp) -> Option<Held> {
+    if let Some(doubt) = doubt(turn.seen, &plan.alarms) {
+        return Some(Held::Wait(LOOK_SOON, doubt));
+    }
+    match weights::compare(plan, turn.seen, weights::share_before(plan, stage)) {
+        Weights::AsSet => None,
+        Weights::Unseen(why) => Some(Held::Wait(LOOK_SOON, why)),
+        Weights::Differ(_) if turn.now.duration_since(since) < DRIFT_TOLERANCE => {
+            Some(Held::Wait(RETRY_AFTER, "the load balancer does not show the weights set before yet".into()))
+        }
+        Weights::Differ(detail) => Some(Held::Back(detail)),
+    }
+}
+
 /// The deployment waits at none of our pauses: still on its way there, or someone let it go on by hand.
 fn not_paused(
     mut turn: Turn<'_>,
@@ -381,9 +456,8 @@ fn not_paused(
 ) -> Decision {
     let passed =
         awaiting(ours, PAUSE_BEFORE_PROMOTION, &[]).is_some() || ours.status == DeploymentStatus::Successful;
-    if passed
-        || ours.weight.is_some_and(|weight| weight >= percent && drift(plan, turn.seen, weight).is_none())
-    {
+    let shows = |weight| weights::compare(plan, turn.seen, weight) == Weights::AsSet;
+    if passed || ours.weight.is_some_and(|weight| weight >= percent && shows(weight)) {
         return let_go_by_someone_else(turn, plan, stage, percent);
     }
     let at = ours.stage.clone().unwrap_or_else(|| ours.status.as_str().to_owned());
@@ -395,9 +469,8 @@ fn not_paused(
 fn is_shifted_already(turn: &Turn<'_>, plan: &Plan, percent: Percent) -> bool {
     let before = turn.next.progress.set.unwrap_or(Percent::NONE);
     !plan.measured_at.is_empty()
-        && turn.seen.weights.known().is_some()
         && before < percent
-        && drift(plan, turn.seen, percent).is_none()
+        && weights::compare(plan, turn.seen, percent) == Weights::AsSet
 }
 
 fn let_go_by_someone_else(mut turn: Turn<'_>, plan: &Plan, stage: usize, percent: Percent) -> Decision {
@@ -418,8 +491,20 @@ fn continued(
 ) -> Decision {
     let still = ours.hooks.iter().any(|seen| seen.id == *hook && seen.awaiting);
     if still {
-        if turn.now.duration_since(at) < RETRY_AFTER {
+        let moved =
+            !plan.measured_at.is_empty() && weights::compare(plan, turn.seen, percent) == Weights::AsSet;
+        if moved || turn.now.duration_since(at) < RETRY_AFTER {
             return turn.wait(RETRY_AFTER, format!("Amazon ECS shifts to {percent} %"));
+        }
+        match held(&turn, plan, stage, at) {
+            Some(Held::Back(detail)) => {
+                return rollback::begin(turn, Cause::Weights { detail }, Some(stage));
+            }
+            Some(Held::Wait(delay, why)) => {
+                turn.note(why.clone());
+                return turn.wait(delay, format!("the shift is held: {why}"));
+            }
+            None => {}
         }
         let now = turn.now;
         turn.act(Effect::ContinueHook { deployment: ours.arn.clone(), hook: hook.clone() });
@@ -432,22 +517,22 @@ fn continued(
     if !arrived {
         return turn.wait(LOOK_SOON, format!("Amazon ECS shifts to {percent} %"));
     }
-    match drift(plan, turn.seen, percent) {
-        None if turn.seen.weights.error().is_some() => {
-            note_error(&mut turn);
+    match weights::compare(plan, turn.seen, percent) {
+        Weights::Unseen(why) => {
+            turn.note(why);
             turn.wait(LOOK_SOON, "the live weights could not be read")
         }
-        None => {
+        Weights::AsSet => {
             turn.saw(format!(
                 "set {percent} %, measured {}",
                 turn.next.progress.measured.map_or("nothing".into(), |m| format!("{m} %"))
             ));
             advance(turn, plan, stage, format!("the candidate has {percent} % of the traffic"))
         }
-        Some(_) if turn.now.duration_since(at) < DRIFT_TOLERANCE => {
+        Weights::Differ(_) if turn.now.duration_since(at) < DRIFT_TOLERANCE => {
             turn.wait(RETRY_AFTER, "the load balancer does not show the new weights yet")
         }
-        Some(detail) => rollback::begin(turn, Cause::Weights { detail }, Some(stage)),
+        Weights::Differ(detail) => rollback::begin(turn, Cause::Weights { detail }, Some(stage)),
     }
 }
 
@@ -460,12 +545,11 @@ fn bake(
     secs: u32,
 ) -> Decision {
     let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs))).unwrap_or(since);
-    if let Some(detail) = drift(plan, turn.seen, percent)
-        && turn.now.duration_since(since) >= DRIFT_TOLERANCE.min(SignedDuration::from_secs(i64::from(secs)))
-    {
-        return rollback::begin(turn, Cause::Weights { detail }, Some(stage));
-    }
-    let doubt = doubt(turn.seen, &plan.alarms);
+    let doubt = doubt(turn.seen, &plan.alarms).or_else(|| match weights::compare(plan, turn.seen, percent) {
+        Weights::AsSet => None,
+        Weights::Unseen(why) => Some(why),
+        Weights::Differ(detail) => Some(format!("the load balancer does not show it: {detail}")),
+    });
     if let Some(doubt) = &doubt {
         turn.note(doubt.clone());
     }
@@ -506,7 +590,7 @@ fn roll_out(mut turn: Turn<'_>, plan: &Plan, stage: usize) -> Decision {
     turn.wait(LOOK_SOON, "Amazon ECS replaces the tasks")
 }
 
-fn promote(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision {
+fn promote(mut turn: Turn<'_>, plan: &Plan, stage: usize, since: Timestamp, step: &Step) -> Decision {
     let Some(ours) = turn.our_deployment() else {
         note_error(&mut turn);
         return turn.wait(LOOK_SOON, "the deployment could not be seen");
@@ -517,9 +601,15 @@ fn promote(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decisi
     let waiting = awaiting(ours, PAUSE_BEFORE_PROMOTION, &[]);
     match waiting {
         Some(hook) if due(step, turn.now, RETRY_AFTER) => {
-            if let Some(doubt) = doubt(turn.seen, &plan.alarms) {
-                turn.note(doubt.clone());
-                return turn.wait(LOOK_SOON, format!("the promotion is held: {doubt}"));
+            match held(&turn, plan, stage, since) {
+                Some(Held::Back(detail)) => {
+                    return rollback::begin(turn, Cause::Weights { detail }, Some(stage));
+                }
+                Some(Held::Wait(delay, why)) => {
+                    turn.note(why.clone());
+                    return turn.wait(delay, format!("the promotion is held: {why}"));
+                }
+                None => {}
             }
             let (now, id) = (turn.now, hook.id.clone());
             if !turn.next.progress.continued.contains(&id) {

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Decision, LOOK_SOON, compared, rollback, turn::Turn};
+use super::{
+    Decision, LOOK_SOON, compared, rollback,
+    turn::Turn,
+    weights::{self, DRIFT_TOLERANCE, Weights},
+};
 use crate::configuration::{self, PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
 use crate::effect::{Effect, RETRY_AFTER, SETTLE};
 use crate::ids::{ContainerName, TaskDefinitionArn};
 use crate::observation::{DeploymentSeen, Promoted, Quarantined, ServiceHead, ServiceSeen};
 use crate::plan::Plan;
-use crate::release::{Cause, Intent, Outcome, Phase, Release, Request};
+use crate::release::{Cause, Intent, Outcome, Phase, Release, Request, Successor};
 use crate::running::{Comparison, pinned};
 
 /// How long settling may take before a person is called.
@@ -73,6 +77,10 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
     let (Some(Some(service)), Some(_)) = (turn.seen.service.known(), turn.seen.deployments.known()) else {
         return past_limit(turn, since, outcome, restored_at, "the service could not be seen");
     };
+    if let Some(unknown) = turn.undescribed_deployment() {
+        turn.note(format!("what deployment {} brings is not described yet", unknown.arn.short()));
+        return turn.wait(RETRY_AFTER, "a new deployment has to be described before the release ends");
+    }
     // After a way back, a deployment of what ran before is the way back, or does the same.
     let is_back = |foreign: &DeploymentSeen| {
         foreign.task_definition.as_ref().is_some_and(|arn| turn.next.is_stable(arn))
@@ -107,13 +115,41 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
             turn.note(
                 "the other deployment brought its own deployment configuration, which is left as it is",
             );
-            return wait_out(turn, plan, since, outcome, restored_at);
+            return see_traffic(turn, plan, since, outcome, restored_at);
         }
     }
     if !configuration::is_set(&plan.way_back.configuration, &service.deployment_configuration) {
         return put_back(turn, plan, service, since, outcome, restored_at);
     }
-    wait_out(turn, plan, since, outcome, restored_at)
+    see_traffic(turn, plan, since, outcome, restored_at)
+}
+
+/// Ends when traffic is seen where the outcome says it is. Nothing is promoted, and nothing is rolled back, on the word of a deployment alone.
+fn see_traffic(
+    turn: Turn<'_>,
+    plan: &Plan,
+    since: Timestamp,
+    outcome: Outcome,
+    restored_at: Option<Timestamp>,
+) -> Decision {
+    if is_failed(&outcome) {
+        return wait_out(turn, plan, since, outcome, restored_at);
+    }
+    let promoted = outcome == Outcome::Promoted;
+    match weights::at_the_end(&turn, plan, promoted) {
+        Weights::AsSet => wait_out(turn, plan, since, outcome, restored_at),
+        Weights::Unseen(why) => past_limit(turn, since, outcome, restored_at, &why),
+        Weights::Differ(detail) => match turn.foreign_deployment().filter(|_| promoted) {
+            Some(foreign) => {
+                let detail = format!("deployment {} took over: {detail}", foreign.arn.short());
+                interfered(turn, detail)
+            }
+            None if promoted && turn.now.duration_since(since) >= DRIFT_TOLERANCE => {
+                rollback::begin(turn, Cause::Weights { detail }, None)
+            }
+            None => past_limit(turn, since, outcome, restored_at, &detail),
+        },
+    }
 }
 
 /// A person's word still counts while a promoted release settles. A newer release only waits: its turn comes next.
@@ -143,7 +179,8 @@ fn back_to_cause(outcome: Outcome, detail: String) -> Cause {
     match outcome {
         Outcome::RolledBack { cause } | Outcome::Failed { cause, .. } => cause,
         Outcome::Cancelled { by, why } => Cause::CancelRequested { by, why },
-        Outcome::Superseded { by } => Cause::Newer { release: by },
+        Outcome::Superseded { by: Successor::Release(release) } => Cause::Newer { release },
+        Outcome::Superseded { by: Successor::Policy } => Cause::Deployment { reason: detail },
         Outcome::Promoted => Cause::Deployment { reason: detail },
     }
 }
@@ -172,13 +209,13 @@ fn put_back(
     restored_at: Option<Timestamp>,
 ) -> Decision {
     if turn.now.duration_since(since) >= LIMIT {
-        return past_limit(
-            turn,
-            since,
-            outcome,
-            restored_at,
-            "the deployment configuration could not be put back",
-        );
+        let what = "the deployment configuration could not be put back";
+        // What was promoted stays promoted: that the configuration is still ours says nothing about the version.
+        if outcome == Outcome::Promoted {
+            turn.next.progress.restore_pending = Some(by_hand(what, plan));
+            return see_traffic(turn, plan, since, outcome, restored_at);
+        }
+        return past_limit(turn, since, outcome, restored_at, what);
     }
     for refusal in &turn.seen.refused {
         turn.next.report.facts.push(format!("AWS refused to {}: {}", refusal.effect, refusal.error));
@@ -293,11 +330,17 @@ fn past_limit(
         Outcome::RolledBack { cause } | Outcome::Failed { cause, .. } => cause,
         Outcome::Promoted | Outcome::Superseded { .. } | Outcome::Cancelled { .. } => cause,
     };
-    let configuration =
-        turn.old.plan.as_ref().map(|plan| plan.way_back.configuration.to_string()).unwrap_or_default();
-    let needs = format!("{what}: put the service's deploymentConfiguration back by hand: {configuration}");
+    let needs = turn.old.plan.as_ref().map_or_else(|| what.to_owned(), |plan| by_hand(what, plan));
     turn.tell("ended: failed", needs.clone());
     end(turn, Outcome::Failed { cause, needs }, restored_at)
+}
+
+/// What a person has to do about a configuration that is still ours.
+fn by_hand(what: &str, plan: &Plan) -> String {
+    let configuration = &plan.way_back.configuration;
+    format!(
+        "{what}: see that the load balancer sends all traffic to one version, and put the service's deploymentConfiguration back by hand: {configuration}"
+    )
 }
 
 /// Ends the release and frees the service for the next.
@@ -310,16 +353,21 @@ pub(super) fn end(mut turn: Turn<'_>, outcome: Outcome, restored_at: Option<Time
     let mut head = ServiceHead { version: head.version + 1, ..head.clone() };
     if head.active.as_ref() == Some(&turn.old.id) {
         head.active = None;
+        head.open = None;
     }
     remember(&mut head, &turn, &outcome);
     let why = match &outcome {
         Outcome::Promoted => "all traffic is on the new version".to_owned(),
         Outcome::RolledBack { cause } => cause.to_string(),
-        Outcome::Superseded { by } => format!("release {by} takes its place"),
+        Outcome::Superseded { by } => format!("{by} takes its place"),
         Outcome::Cancelled { by, why } => format!("{by}: {why}"),
         Outcome::Failed { needs, .. } => format!("a person is needed: {needs}"),
     };
-    turn.conclude(format!("ended: {}", outcome.word()), why);
+    let pending = turn.next.progress.restore_pending.clone().filter(|_| outcome == Outcome::Promoted);
+    match pending {
+        Some(needs) => turn.conclude("ended: promoted, restore pending: manual intervention required", needs),
+        None => turn.conclude(format!("ended: {}", outcome.word()), why),
+    }
     turn.head = Some(head);
     let at = turn.now;
     turn.enter(Phase::Ended { outcome, at, restored_at });

@@ -7,7 +7,7 @@ use crate::history::Actor;
 use crate::observation::ServiceHead;
 use crate::plan;
 use crate::preflight::{self, Finding, Preflight};
-use crate::release::{Cause, Intent, Outcome, Phase, Request, Step};
+use crate::release::{Cause, Intent, Outcome, Phase, Release, Request, Step, Successor};
 
 /// How often a waiting release looks whether it is its turn, even if the one before it says nothing.
 const QUEUE_LOOK_EVERY: SignedDuration = SignedDuration::from_mins(5);
@@ -36,9 +36,14 @@ pub(super) fn queued(mut turn: Turn<'_>) -> Decision {
             turn.wait(QUEUE_LOOK_EVERY, why)
         }
         (None, Some(newer)) if *newer != id => {
-            let outcome = Outcome::Superseded { by: newer.clone() };
+            let outcome = Outcome::Superseded { by: newer.clone().into() };
             turn.tell("ended: superseded", format!("only the newest waits, and that is {newer}"));
             end_now(turn, outcome)
+        }
+        (None | Some(_), _) if goes_elsewhere(turn.old, head) => {
+            turn.head = (head.waiting.as_ref() == Some(&id)).then(without_me);
+            turn.tell("ended: superseded", GOES_ELSEWHERE);
+            end_now(turn, Outcome::Superseded { by: Successor::Policy })
         }
         (None | Some(_), _) => {
             turn.head = Some(ServiceHead { active: Some(id.clone()), ..without_me() });
@@ -51,6 +56,15 @@ pub(super) fn queued(mut turn: Turn<'_>) -> Decision {
     }
 }
 
+const GOES_ELSEWHERE: &str =
+    "the policy was changed while it waited and sends the service's releases to another target now";
+
+/// Whether the policy's target is another one than when the release was created: its plan would be made of two policies.
+fn goes_elsewhere(release: &Release, head: &ServiceHead) -> bool {
+    let target = &release.target;
+    head.policy.target(&target.account, &target.region) != *target
+}
+
 /// Looks at everything that can be known, and makes the plan.
 pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
     if let Some(outcome) = asked_to_stop(turn.old.request.as_ref()) {
@@ -60,6 +74,10 @@ pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
     let Some(head) = &turn.seen.head else {
         return turn.wait(LOOK_SOON, "the service's row could not be read");
     };
+    if goes_elsewhere(turn.old, head) {
+        turn.tell("ended: superseded", GOES_ELSEWHERE);
+        return settle::end(turn, Outcome::Superseded { by: Successor::Policy }, None);
+    }
     let old = turn.old;
     let waited = turn.now.duration_since(since);
     match preflight::check(&head.policy, &old.image, &old.intent, turn.seen) {
@@ -124,7 +142,10 @@ fn blocked(mut turn: Turn<'_>, findings: Vec<Finding>, waited: SignedDuration) -
 
 /// Whether a finding can pass without a person: alarms recover, services settle.
 fn may_pass(finding: &Finding) -> bool {
-    matches!(finding.code.as_str(), "service_not_steady" | "alarm_red" | "alarm_without_data")
+    matches!(
+        finding.code.as_str(),
+        "service_not_steady" | "alarm_red" | "alarm_without_data" | "alarm_not_evaluated"
+    )
 }
 
 fn fail(mut turn: Turn<'_>, findings: Vec<String>, needs: &str) -> Decision {
@@ -138,7 +159,7 @@ fn asked_to_stop(request: Option<&Request>) -> Option<Outcome> {
         Request::Cancel { by, why } | Request::Rollback { by, why } => {
             Some(Outcome::Cancelled { by: by.clone(), why: why.clone() })
         }
-        Request::Supersede { by } => Some(Outcome::Superseded { by: by.clone() }),
+        Request::Supersede { by } => Some(Outcome::Superseded { by: by.clone().into() }),
     }
 }
 

@@ -5,8 +5,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::{CLOCK_SKEW, Decision, deadline};
 use crate::effect::Effect;
 use crate::history::{Actor, Entry, Report};
+use crate::ids::DeploymentArn;
 use crate::observation::{DeploymentSeen, Observation, ServiceHead};
 use crate::release::{Phase, Release, Step, Wake};
+
+/// Amazon ECS lists a deployment before it describes what it brings. This long it may be anyone's, ours too; after that it is not ours.
+const DESCRIBED_WITHIN: SignedDuration = SignedDuration::from_mins(3);
 
 /// The old release, the next one in the making, and the world as seen.
 pub(super) struct Turn<'a> {
@@ -174,22 +178,47 @@ impl<'a> Turn<'a> {
     /// The newest deployment that is neither ours nor our way back, and is newer than ours or still under way.
     pub(super) fn foreign_deployment(&self) -> Option<&'a DeploymentSeen> {
         let ours = self.our_deployment();
-        let returning = match &self.next.phase {
+        let started = self.next.progress.started_at?;
+        self.seen.deployments.known()?.iter().find(|deployment| {
+            let newer =
+                ours.map_or(deployment.created_at > started, |ours| deployment.created_at > ours.created_at);
+            !self.is_known_to_be_ours(deployment)
+                && !self.may_yet_be_described(deployment)
+                && newer
+                && (ours.is_some() || !deployment.status.is_over())
+        })
+    }
+
+    /// A deployment of which nobody can say yet whether it is ours: whatever depends on that waits for the next look.
+    pub(super) fn undescribed_deployment(&self) -> Option<&'a DeploymentSeen> {
+        let started = self.next.progress.started_at?.saturating_sub(CLOCK_SKEW).ok()?;
+        self.seen.deployments.known()?.iter().find(|deployment| {
+            deployment.created_at >= started
+                && !self.is_known_to_be_ours(deployment)
+                && self.may_yet_be_described(deployment)
+        })
+    }
+
+    fn is_known_to_be_ours(&self, deployment: &DeploymentSeen) -> bool {
+        self.our_deployment().is_some_and(|ours| ours.arn == deployment.arn)
+            || Some(&deployment.arn) == self.returning()
+            || (deployment.task_definition.is_some()
+                && deployment.task_definition == self.next.progress.task_definition)
+    }
+
+    fn may_yet_be_described(&self, deployment: &DeploymentSeen) -> bool {
+        deployment.task_definition.is_none()
+            && self.now.duration_since(deployment.created_at) < DESCRIBED_WITHIN
+    }
+
+    fn returning(&self) -> Option<&DeploymentArn> {
+        match &self.next.phase {
             Phase::RollingBack { returning, .. } => returning.as_ref(),
             Phase::Queued
             | Phase::Preparing { .. }
             | Phase::Running { .. }
             | Phase::Settling { .. }
             | Phase::Ended { .. } => None,
-        };
-        let started = self.next.progress.started_at?;
-        self.seen.deployments.known()?.iter().find(|deployment| {
-            let is_ours = ours.is_some_and(|ours| ours.arn == deployment.arn)
-                || Some(&deployment.arn) == returning
-                || deployment.task_definition == self.next.progress.task_definition;
-            let newer =
-                ours.map_or(deployment.created_at > started, |ours| deployment.created_at > ours.created_at);
-            !is_ours && newer && (ours.is_some() || !deployment.status.is_over())
-        })
+        }
     }
 }

@@ -332,9 +332,7 @@ fn ended(release: &Release, outcome: &Outcome) -> JobAnswer {
         Outcome::RolledBack { cause } => {
             (JobFailure::JobFailed, format!("release {id} was rolled back: {cause}"))
         }
-        Outcome::Superseded { by } => {
-            (JobFailure::OutOfSync, format!("release {id} was superseded by release {by}"))
-        }
+        Outcome::Superseded { by } => (JobFailure::OutOfSync, format!("release {id} was superseded by {by}")),
         Outcome::Cancelled { by, why } => {
             (JobFailure::JobFailed, format!("release {id} was cancelled by {by}: {why}"))
         }

@@ -123,7 +123,7 @@ async fn a_release_that_ended_before_its_gate_is_a_rejection() {
     let images = bench.world.images.as_ref();
     bench.home().want(images, &wanted, &tidegate_runtime::ways_in::PIPELINE).await.unwrap();
     let id = bench.releases()[0].id.clone();
-    bench.end(&id, Outcome::Superseded { by: names::release(9) }).await;
+    bench.end(&id, Outcome::Superseded { by: names::release(9).into() }).await;
     waits(&bench, "e-1");
     let given = answered(&bench).await;
     assert!(!given[0].1 && given[0].2.contains("superseded"), "{given:?}");

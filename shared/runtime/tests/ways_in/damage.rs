@@ -140,7 +140,7 @@ fn red() -> (Watched, Hint) {
     let name = names::alarm();
     let since = Some(names::at(100_000));
     let reason = "too many errors".into();
-    let seen = AlarmSeen { state: AlarmState::Alarm, reason, since, silenced: None };
+    let seen = AlarmSeen { state: AlarmState::Alarm, reason, since, silenced: None, unproven: None };
     (Watched::Alarm(names::account(), names::region(), name.clone()), Hint::Alarm { name, seen })
 }
 

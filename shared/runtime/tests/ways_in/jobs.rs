@@ -83,7 +83,11 @@ async fn every_other_end_is_a_failure_that_says_why() {
             JobFailure::JobFailed,
             "was rolled back: alice asked to roll back: it is slow",
         ),
-        (Outcome::Superseded { by: other.clone() }, JobFailure::OutOfSync, "was superseded by release 01kj"),
+        (
+            Outcome::Superseded { by: other.clone().into() },
+            JobFailure::OutOfSync,
+            "was superseded by release 01kj",
+        ),
         (
             Outcome::Cancelled { by: person, why: "not today".into() },
             JobFailure::JobFailed,
@@ -105,7 +109,7 @@ async fn every_other_end_is_a_failure_that_says_why() {
 async fn the_same_job_again_starts_nothing_again() {
     let bench = Bench::new().await;
     let (first, id) = started(&bench).await;
-    bench.end(&id, Outcome::Superseded { by: names::release(9) }).await;
+    bench.end(&id, Outcome::Superseded { by: names::release(9).into() }).await;
     // The answer was lost, and Lambda invokes the function once more with the very same event.
     let again = run(&bench, &job("j-1", TAGGED, None, None)).await;
     assert_eq!(failure(&again).0, JobFailure::OutOfSync);

@@ -87,6 +87,8 @@ pub struct EcsHabits {
     pub alarm_poll: (u64, u64),
     /// How long an alarm stays red after its cause is gone.
     pub alarm_recovery: (u64, u64),
+    /// How long what a new deployment brings is not described.
+    pub described_after: (u64, u64),
     /// Whether the service names the old task definition as soon as the rollback begins, rather than at its end.
     pub names_old_early: bool,
     /// Whether a block of the deployment configuration stays when the strategy it belongs to is changed.
@@ -107,6 +109,7 @@ impl Default for EcsHabits {
             traffic_back: (700, 700),
             alarm_poll: (45_000, 45_000),
             alarm_recovery: (60_000, 60_000),
+            described_after: (0, 0),
             names_old_early: false,
             keeps_stale_blocks: true,
             tagged: false,
@@ -156,6 +159,7 @@ enum Then {
 struct Deployment {
     arn: DeploymentArn,
     created_at: Timestamp,
+    described_at: Timestamp,
     task_definition: TaskDefinitionArn,
     source: TaskDefinitionArn,
     configuration: Value,
@@ -274,6 +278,7 @@ impl Aws {
             since: Some(names::start()),
             reason: "no datapoint was above the threshold".into(),
             silenced: None,
+            unproven: None,
         };
         let long_ago = names::at(-86_400);
         Self {
@@ -493,7 +498,8 @@ impl Aws {
 
     fn turn_alarm(&mut self, red: bool, now: Timestamp, reason: &str) {
         let state = if red { AlarmState::Alarm } else { AlarmState::Ok };
-        let seen = AlarmSeen { state, since: Some(now), reason: reason.to_owned(), silenced: None };
+        let seen =
+            AlarmSeen { state, since: Some(now), reason: reason.to_owned(), silenced: None, unproven: None };
         self.tell(format!("alarm {} is {}: {reason}", names::alarm(), seen.state.as_str()));
         self.scene.alarms.insert(names::alarm(), seen.clone());
         self.emitted.push(Emitted::Alarm(names::alarm(), seen));
@@ -973,10 +979,15 @@ impl Aws {
         let from = self.serving();
         let pending = self.between(self.habits.pending) + wait;
         let poll = self.between(self.habits.alarm_poll);
+        let hidden = match self.habits.described_after {
+            (0, 0) => 0,
+            span => self.between(span),
+        };
         let red = self.scene.alarms.get(&names::alarm()).is_some_and(|seen| seen.state == AlarmState::Alarm);
         self.scene.deployments.push(Deployment {
             arn: names::deployment(self.numbers),
             created_at: now,
+            described_at: later(now, hidden),
             task_definition: arn.clone(),
             source: from.task_definition,
             configuration: self.scene.configuration.clone(),
@@ -1220,10 +1231,10 @@ impl Scene {
         }
     }
 
-    /// The deployments created since, newest first.
-    pub fn deployments(&self, since: Timestamp) -> Vec<DeploymentSeen> {
+    /// The deployments created since, newest first, as they are described at a time.
+    pub fn deployments(&self, since: Timestamp, at: Timestamp) -> Vec<DeploymentSeen> {
         let created = self.deployments.iter().rev().filter(|deployment| deployment.created_at >= since);
-        created.map(|deployment| self.seen(deployment)).collect()
+        created.map(|deployment| self.seen(deployment, at)).collect()
     }
 
     /// How many of its group's tasks are of this task definition, percent.
@@ -1231,7 +1242,7 @@ impl Scene {
         self.fleets.iter().filter(|fleet| fleet.task_definition == *arn).map(|fleet| fleet.portion).sum()
     }
 
-    fn seen(&self, deployment: &Deployment) -> DeploymentSeen {
+    fn seen(&self, deployment: &Deployment, at: Timestamp) -> DeploymentSeen {
         let healthy = self
             .fleets
             .iter()
@@ -1244,7 +1255,7 @@ impl Scene {
             status: deployment.status.clone(),
             reason: deployment.reason.clone(),
             stage: deployment.stage.map(str::to_owned),
-            task_definition: Some(deployment.task_definition.clone()),
+            task_definition: (deployment.described_at <= at).then(|| deployment.task_definition.clone()),
             weight: u16::try_from(deployment.percent * 10).ok().map(Percent::from_tenths),
             tasks: (self.desired, running, self.desired - running),
             hooks: deployment.hooks.clone(),

@@ -170,7 +170,20 @@ impl Rows {
         account: &AccountId,
         region: &Region,
     ) -> Listing<ServiceName> {
-        let watches = |head: &ServiceHead| watched_by(&head.policy, account, region).contains(watched);
+        let watches = |head: &ServiceHead| {
+            let open = head.open.iter().flat_map(|open| &open.targets).any(|open| {
+                let policy = Policy {
+                    to: tidegate_core::policy::Destination { ecs: open.to.clone() },
+                    rollback: tidegate_core::policy::Rollback {
+                        alarms: open.alarms.clone(),
+                        ..head.policy.rollback.clone()
+                    },
+                    ..head.policy.clone()
+                };
+                watched_by(&policy, account, region).contains(watched)
+            });
+            open || watched_by(&head.policy, account, region).contains(watched)
+        };
         let names: Vec<ServiceName> =
             self.heads.keys().filter(|name| self.head(name).is_some_and(watches)).cloned().collect();
         // The key still names the service.

@@ -275,7 +275,7 @@ impl Ecs for Port {
     }
 
     async fn deployments(&self, _: &Target, since: Timestamp) -> Result<Vec<DeploymentSeen>, PortError> {
-        self.read("ecs:ListServiceDeployments", |state, at| state.aws.as_of(at).deployments(since)).await
+        self.read("ecs:ListServiceDeployments", |state, at| state.aws.as_of(at).deployments(since, at)).await
     }
 
     async fn stopped_tasks(

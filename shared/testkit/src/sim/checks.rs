@@ -8,7 +8,7 @@ use tidegate_core::configuration;
 use tidegate_core::effect::{CALL_LIMIT, Effect, LEASE};
 use tidegate_core::ids::{ReleaseId, TaskDefinitionArn};
 use tidegate_core::plan::Plan;
-use tidegate_core::release::{Intent, Outcome, Phase, Release};
+use tidegate_core::release::{Intent, Outcome, Phase, Release, Successor};
 
 use super::scenario::{Action, Scenario};
 use crate::fakes::{Performed, Rows, ServiceState, State};
@@ -293,7 +293,7 @@ fn the_newest_push_was_released(state: &State) -> Option<String> {
     let Some(release) = state.rows.releases().rfind(of) else {
         return Some(format!("{tag} was pushed last and was never released"));
     };
-    let Some(Outcome::Superseded { by }) = release.outcome() else { return None };
+    let Some(Outcome::Superseded { by: Successor::Release(by) }) = release.outcome() else { return None };
     let by = state.rows.release(by)?;
     let older = by.image.digest != *digest && by.intent == Intent::Deploy && by.image.digest < *digest;
     let asked = matches!(by.requested_by, tidegate_core::history::Actor::Person { .. });

@@ -334,8 +334,8 @@ impl Simulation {
                 self.sentinel(told, watched, Hint::Task(task));
             }
             Delivery::Push(digest, tag, pushed_at) => {
-                self.spawn("intake", told, move |universe, caller, _| {
-                    let home = universe.world(caller, true).home;
+                self.spawn("intake", told, move |universe, caller, until| {
+                    let home = universe.world(caller, true).home.until(until);
                     let pushed = Pushed {
                         account: names::account(),
                         region: names::region(),
@@ -351,8 +351,8 @@ impl Simulation {
                     })
                 })
             }
-            Delivery::Round => self.spawn("clock", told, |universe, caller, _| {
-                let world = universe.world(caller, true);
+            Delivery::Round => self.spawn("clock", told, |universe, caller, until| {
+                let world = universe.world(caller, true).until(until);
                 Box::pin(async move {
                     let round = world.home.round(&*world.images).await.map_err(|error| chain(&error))?;
                     if round.failed.is_empty() { Ok(()) } else { Err(round.failed.join("; ")) }

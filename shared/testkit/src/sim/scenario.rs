@@ -132,6 +132,9 @@ impl Scenario {
         };
         let own_configuration = with_blocks(own_configuration(&mut rng), seed);
         let mut habits = habits(&mut rng, seed);
+        // Drawn apart, so that what an older seed means stays as it was.
+        let mut later = fastrand::Rng::with_seed(seed ^ 0x1a7e);
+        habits.described_after = if later.u32(0..4) == 0 { (0, later.u64(1_000..25_000)) } else { (0, 0) };
         let mut script = script(&mut rng);
         let push_again = rng.bool();
         names_move(seed, &mut habits, &mut script);
@@ -235,6 +238,7 @@ fn habits(rng: &mut fastrand::Rng, seed: u64) -> EcsHabits {
         traffic_back: span(200, 3_000),
         alarm_poll: span(15_000, 90_000),
         alarm_recovery: span(20_000, 120_000),
+        described_after: (0, 0),
         names_old_early: rng.bool(),
         keeps_stale_blocks: later_draws(seed.rotate_left(7)).bool(),
         tagged: false,
