@@ -154,6 +154,15 @@ impl Ledger for Retrying {
         self.read(|| self.ledger.releases(service, limit)).await
     }
 
+    async fn ids_beginning(
+        &self,
+        service: &ServiceName,
+        prefix: &str,
+        limit: u32,
+    ) -> Result<Listing<ReleaseId>, PortError> {
+        self.read(|| self.ledger.ids_beginning(service, prefix, limit)).await
+    }
+
     async fn open(&self) -> Result<Listing<Release>, PortError> {
         self.read(|| self.ledger.open()).await
     }

@@ -1,12 +1,13 @@
 //! Decisions as a table: a state, what is seen, and what is decided. (Here and not within the core, because the fixtures are the
 //! testkit's, which depends on the core.)
 
+use jiff::SignedDuration;
 use tidegate_core::observation::{AlarmState, DeploymentStatus, ImagePart, ImageSeen, Seen, Stored};
 use tidegate_core::plan::Stage;
-use tidegate_core::policy::{Shift, Span, Strategy};
+use tidegate_core::policy::{Before, Shift, Span, Strategy};
 use tidegate_core::ports::{ErrorKind, PortError};
 use tidegate_core::preflight::{self, Preflight};
-use tidegate_core::release::Request;
+use tidegate_core::release::{Outcome, Phase, Request, Step, Successor};
 use tidegate_core::running::RunningSeen;
 use tidegate_testkit::build::{Fixture, cancel_asked, rollback_asked};
 use tidegate_testkit::names;
