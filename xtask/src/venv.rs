@@ -23,7 +23,16 @@ pub(crate) fn ensure(workspace: &Workspace, venv: &Path, requirements: &str) -> 
     eprintln!("making {} (once)", venv.display());
     run_quietly(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
     let mut pip = Command::new(venv.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--requirement"]);
+    // By hash: what was looked at once is what everybody gets, also for what builds the package that runs in an account.
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--quiet",
+        "--require-hashes",
+        "--requirement",
+    ]);
     run_quietly(pip.arg(requirements)).context("failed to install Python packages")?;
     std::fs::write(&done, wanted).with_context(|| format!("failed to write {}", done.display()))
 }
