@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use serde_json::json;
 use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::text::{visible, visible_json};
 
 use crate::exit::Exit;
 
@@ -48,15 +49,13 @@ pub fn report(error: &anyhow::Error, json: bool) {
     let mut err = io::stderr().lock();
     // There is nobody left to tell when this fails.
     let _ = if json {
-        writeln!(
-            err,
-            "{}",
-            json!({ "error": chain(error), "remedy": remedy(error), "exit_code": exit(error) })
-        )
+        let object =
+            json!({ "error": chain(error), "remedy": remedy(error), "exit_code": exit(error) }).to_string();
+        writeln!(err, "{}", visible_json(&object))
     } else {
         match remedy(error) {
-            Some(remedy) => writeln!(err, "tidegate: {}\n  {remedy}", chain(error)),
-            None => writeln!(err, "tidegate: {}", chain(error)),
+            Some(remedy) => writeln!(err, "tidegate: {}\n  {remedy}", visible(&chain(error))),
+            None => writeln!(err, "tidegate: {}", visible(&chain(error))),
         }
     };
 }

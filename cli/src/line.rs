@@ -2,6 +2,7 @@
 //! escape sequence is ever counted or cut.
 
 use owo_colors::{OwoColorize as _, Style};
+use tidegate_core::text::visible_line;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// What a piece of text means.
@@ -46,9 +47,8 @@ impl Line {
     /// With one piece more.
     #[must_use]
     pub fn add(mut self, tone: Tone, text: impl Into<String>) -> Self {
-        // What AWS or a person wrote may hold line ends or escape sequences; neither may reach the terminal.
-        let text: String = text.into().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        self.0.push((tone, text));
+        // What AWS or a person wrote may hold line ends, escape sequences or a change of direction; none may reach the terminal.
+        self.0.push((tone, visible_line(&text.into()).into_owned()));
         self
     }
 
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_others_wrote_cannot_reach_the_terminal_as_an_escape_sequence() {
         let line = Line::plain("a\u{1b}[2Jb\nc");
-        assert_eq!(line.print(false), "a [2Jb c");
+        assert_eq!(line.print(false), "a‹U+001B›[2Jb c");
         assert!(!line.print(true).contains("\u{1b}[2J"));
     }
 

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, IsTerminal as _, Write};
 
 use serde::Serialize;
+use tidegate_core::text::{visible, visible_json};
 
 use crate::exit::Exit;
 use crate::line::Line;
@@ -95,13 +96,13 @@ impl Output {
     /// Prints one object, for people who pipe it on: indented.
     pub fn object(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(value)?;
-        Ok(self.raw(&format!("{text}\n"))?)
+        Ok(self.raw(&format!("{}\n", visible_json(&text)))?)
     }
 
     /// Prints one object on one line.
     pub fn object_line(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         let text = serde_json::to_string(value)?;
-        Ok(self.raw(&format!("{text}\n"))?)
+        Ok(self.raw(&format!("{}\n", visible_json(&text)))?)
     }
 
     /// Prints text as it is.
@@ -131,7 +132,7 @@ impl Output {
     /// Says something beside the answer.
     pub fn note(&mut self, text: &str) {
         // The answer is what counts; a note nobody can read is no failure.
-        let _ = writeln!(self.notes, "tidegate: {text}");
+        let _ = writeln!(self.notes, "tidegate: {}", visible(text));
     }
 }
 

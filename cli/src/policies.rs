@@ -5,7 +5,10 @@ use std::io::{self, Read as _};
 use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::Value;
+use tidegate_core::people::Warning;
 use tidegate_core::policy::{self, Policy, PolicyError};
+
+use crate::line::{Line, Tone};
 
 /// A policy file that was read.
 #[derive(Debug)]
@@ -38,6 +41,11 @@ fn not_utf8(file: &str, bytes: &[u8]) -> PolicyError {
     let found = if utf16 { "found UTF-16" } else { "found bytes that are no text" };
     let problem = format!("{found}, allowed UTF-8: save the file with that encoding");
     PolicyError { file: file.to_owned(), line: 1, column: 1, path: ".".into(), problem }
+}
+
+/// What is allowed in a policy and yet holds less than it seems to, for a terminal.
+pub fn warned(warnings: &[Warning]) -> impl Iterator<Item = Line> + '_ {
+    warnings.iter().map(|warning| Line::of(Tone::Warn, "  ! ").add(Tone::Plain, warning.to_string()))
 }
 
 /// A field that differs between two policies.

@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(value_name = "RELEASE|SERVICE")]
     pub release: ReleaseArg,
     /// What you say to it; kept in the history
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = super::reason)]
     pub comment: Option<String>,
     /// The hash of the plan you have seen; the answer does not count for another
     #[arg(long, value_name = "HASH")]

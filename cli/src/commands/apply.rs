@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 use tidegate_core::history::Actor;
 use tidegate_core::ids::ServiceName;
+use tidegate_core::people::{self, Warning};
 use tidegate_core::policy::Policy;
 
 use crate::connect::Connection;
@@ -37,6 +38,7 @@ struct Applied {
     file: String,
     change: What,
     fields: Vec<Change>,
+    warnings: Vec<Warning>,
     #[serde(skip)]
     strategy: String,
 }
@@ -110,7 +112,14 @@ async fn apply(
         (Some(before), What::Changed) => policies::changes(&before.policy, policy),
         (_, What::Created | What::Changed | What::Unchanged) => Vec::new(),
     };
-    Ok(Applied { service, file, change, fields, strategy: view::strategy(policy) })
+    Ok(Applied {
+        service,
+        file,
+        change,
+        fields,
+        warnings: people::warnings(policy),
+        strategy: view::strategy(policy),
+    })
 }
 
 fn lines(applied: &Applied) -> Vec<Line> {
@@ -139,5 +148,6 @@ fn lines(applied: &Applied) -> Vec<Line> {
     lines.extend(applied.fields.iter().map(|field| {
         Line::plain(format!("    {}: {} → {}", field.path, told(&field.from), told(&field.to)))
     }));
+    lines.extend(policies::warned(&applied.warnings));
     lines
 }

@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(value_name = "RELEASE|SERVICE")]
     pub release: ReleaseArg,
     /// Why; kept in the history
-    #[arg(long, value_name = "TEXT", default_value = NO_REASON, hide_default_value = true)]
+    #[arg(long, value_name = "TEXT", value_parser = super::reason, default_value = NO_REASON, hide_default_value = true)]
     pub reason: String,
     /// Follow the release until it has ended
     #[arg(long)]

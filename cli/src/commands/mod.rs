@@ -14,6 +14,8 @@ pub mod validate;
 pub mod watch;
 pub mod why;
 
+use tidegate_core::text::TooLong;
+
 use crate::args::{Cli, Command};
 use crate::connect::Connection;
 use crate::exit::Exit;
@@ -60,6 +62,11 @@ pub async fn run_with(command: &Command, connection: &Connection, out: &mut Outp
         Command::Reject(args) => answer::run(args, false, connection, out).await,
         Command::Services => services::run(connection, out).await,
     }
+}
+
+/// A reason or comment on the command line: as long as the history keeps.
+fn reason(text: &str) -> Result<String, TooLong> {
+    tidegate_core::text::reason(text).map(str::to_owned)
 }
 
 /// What is recorded when a person gives no reason.

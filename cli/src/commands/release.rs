@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long)]
     pub insist: bool,
     /// Why; kept in the history
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = super::reason)]
     pub reason: Option<String>,
     /// Release it although a freeze window is open: a second person has to approve; needs --reason
     #[arg(long, requires = "reason")]

@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, short)]
     pub yes: bool,
     /// Why; kept in the history
-    #[arg(long, value_name = "TEXT", default_value = NO_REASON, hide_default_value = true)]
+    #[arg(long, value_name = "TEXT", value_parser = super::reason, default_value = NO_REASON, hide_default_value = true)]
     pub reason: String,
     /// Follow the release until it has ended
     #[arg(long)]

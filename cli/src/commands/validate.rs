@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::json;
+use tidegate_core::people::warnings;
 
 use crate::exit::Exit;
 use crate::line::{Line, Tone};
@@ -30,24 +31,29 @@ pub fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     if out.is_json() {
         out.object(&Answer { valid, files: files.iter().map(object).collect() })?;
     } else {
-        out.lines(&files.iter().map(line).collect::<Vec<_>>())?;
+        out.lines(&files.iter().flat_map(lines).collect::<Vec<_>>())?;
     }
     Ok(if valid { Exit::Ok } else { Exit::Error })
 }
 
 fn object(file: &PolicyFile) -> serde_json::Value {
     match &file.policy {
-        Ok(policy) => json!({ "file": file.file, "valid": true, "service": policy.service, "error": null }),
+        Ok(policy) => {
+            json!({ "file": file.file, "valid": true, "service": policy.service, "error": null, "warnings": warnings(policy) })
+        }
         Err(error) => json!({ "file": file.file, "valid": false, "service": null, "error": {
             "line": error.line, "column": error.column, "path": error.path, "problem": error.problem,
-        } }),
+        }, "warnings": [] }),
     }
 }
 
-fn line(file: &PolicyFile) -> Line {
+fn lines(file: &PolicyFile) -> Vec<Line> {
     match &file.policy {
-        Ok(policy) => Line::of(Tone::Good, "✓ ")
-            .add(Tone::Plain, format!("{}: {}, {}", file.file, policy.service, view::strategy(policy))),
-        Err(error) => Line::of(Tone::Bad, "✗ ").add(Tone::Plain, error.to_string()),
+        Ok(policy) => {
+            let valid = Line::of(Tone::Good, "✓ ")
+                .add(Tone::Plain, format!("{}: {}, {}", file.file, policy.service, view::strategy(policy)));
+            [valid].into_iter().chain(policies::warned(&warnings(policy))).collect()
+        }
+        Err(error) => vec![Line::of(Tone::Bad, "✗ ").add(Tone::Plain, error.to_string())],
     }
 }

@@ -14,7 +14,7 @@ use tidegate_core::observation::{
     AlarmSeen, AlarmState, LoadBalancerSeen, RuleSeen, ServiceHead, ServiceSeen, TaskDefinitionSeen,
 };
 use tidegate_core::plan::{Asked, Plan, Stage, compile};
-use tidegate_core::policy::{self, Approval, Percent, Policy};
+use tidegate_core::policy::{self, Approval, Percent, Person, Policy};
 use tidegate_core::preflight::Ground;
 use tidegate_core::release::{Cause, Intent, Outcome, Phase, Progress, Provenance, Release, Step, Wake};
 use tidegate_core::running::RunningSeen;
@@ -217,7 +217,7 @@ pub(crate) fn crashing() -> Release {
 
 /// Waits for two of three people before anything is changed; one has answered.
 pub(crate) fn approving() -> Release {
-    let person = |name: &str| Approver { name: name.into(), sns: None, aws: Vec::new() };
+    let person = |name: &str| Approver { name: name.into(), person: Person::default() };
     let approval = json!({ "before": "deploy", "by": ["release-managers"], "count": 2, "expires": "4h" });
     let approval: Approval = serde_json::from_value(approval).unwrap();
     let mut plan = plan();

@@ -72,6 +72,7 @@ pub(crate) async fn take(gate: &Gate, call: &Call, id: &str, approve: bool) -> R
 pub(crate) fn status_of(why: &NotCounted) -> StatusCode {
     match why {
         NotCounted::NoSuchLink => StatusCode::NOT_FOUND,
+        NotCounted::TooLong(_) => StatusCode::UNPROCESSABLE_ENTITY,
         NotCounted::NotAnApprover { .. } | NotCounted::AskedForIt { .. } => StatusCode::FORBIDDEN,
         NotCounted::AlreadyGiven { .. } | NotCounted::OtherPlan => StatusCode::CONFLICT,
         NotCounted::NotWaiting { .. } | NotCounted::Expired { .. } => StatusCode::GONE,

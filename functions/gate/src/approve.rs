@@ -13,6 +13,7 @@ use tidegate_core::gate::{self, By, NotCounted, Token, same_secret};
 use tidegate_core::ids::ReleaseId;
 use tidegate_core::ports::PortError;
 use tidegate_core::release::{Outcome, Phase, Release};
+use tidegate_core::text::REASON_MAX;
 use tidegate_pages::{ApprovalView, Form, Message, Tone};
 use tidegate_runtime::answers::{Answer, AnswerError};
 
@@ -24,9 +25,19 @@ use crate::secrets::Keeper;
 use crate::status;
 
 /// The longest comment, characters.
-pub(crate) const COMMENT_MAX: usize = 1000;
+pub(crate) const COMMENT_MAX: usize = REASON_MAX;
 /// How long a refusal of an unknown link takes: longer than the read of the ledger, so that how long it took says nothing.
 const REFUSAL_TAKES: SignedDuration = SignedDuration::from_millis(250);
+
+/// What a link leads to.
+enum Link {
+    /// A release, and the caller holds the link to it.
+    Known(Box<Known>),
+    /// It could be a link, and is none.
+    Unknown,
+    /// Nothing that Tidegate ever made. The ledger was not asked.
+    Garbage,
+}
 
 /// A release whose link the caller holds.
 struct Known {
@@ -35,23 +46,23 @@ struct Known {
     token: Token,
 }
 
-async fn known(gate: &Gate, id: &str, token: Option<String>) -> Result<Option<Known>, PortError> {
-    let Ok(id) = ReleaseId::new(id) else { return Ok(None) };
-    let token = Token::received(token.unwrap_or_default());
+async fn known(gate: &Gate, id: &str, token: Option<String>) -> Result<Link, PortError> {
+    let (Ok(id), Some(token)) = (ReleaseId::new(id), Token::received(token.unwrap_or_default())) else {
+        return Ok(Link::Garbage);
+    };
     let release = gate.home.ledger.release(&id).await?;
-    Ok(release.filter(|release| gate::holder(release, &token).is_some()).map(|release| Known {
-        id,
-        release,
-        token,
-    }))
+    let release = release.filter(|release| gate::holder(release, &token).is_some());
+    Ok(release.map_or(Link::Unknown, |release| Link::Known(Box::new(Known { id, release, token }))))
 }
 
 /// `GET` and `HEAD`.
 pub(crate) async fn show(gate: &Gate, keeper: &Keeper, call: &Call, id: &str) -> Result<Reply, PortError> {
     let began = gate.home.time.now();
     let secrets = keeper.secrets().await?;
-    let Some(known) = known(gate, id, call.query("token")).await? else {
-        return Ok(unknown_link(gate, began).await);
+    let known = match known(gate, id, call.query("token")).await? {
+        Link::Known(known) => known,
+        Link::Unknown => return Ok(unknown_link(gate, began).await),
+        Link::Garbage => return Ok(not_valid()),
     };
     let plan_hash = known.release.plan.as_ref().map(|plan| plan.hash()).unwrap_or_default();
     // The same judgement as for an answer, without anything being written.
@@ -85,12 +96,10 @@ impl Sent {
     fn parse(body: &[u8]) -> Option<Self> {
         let body = std::str::from_utf8(body).ok()?;
         let mut sent = Self::default();
-        for (name, value) in form_urlencoded::parse(body.as_bytes()) {
-            if value.contains(char::REPLACEMENT_CHARACTER) {
-                return None;
-            }
-            let value = value.into_owned();
-            match &*name {
+        for pair in body.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = (decoded(name)?, decoded(value)?);
+            match name.as_str() {
                 "token" => sent.token = Some(value),
                 "csrf" => sent.csrf = value,
                 "plan" => sent.plan = value,
@@ -104,6 +113,27 @@ impl Sent {
     }
 }
 
+/// What a form has written as `application/x-www-form-urlencoded`. The usual reader puts U+FFFD for what is not UTF-8, which cannot be told
+/// from a U+FFFD that somebody typed.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let mut ahead = rest.clone();
+        let digits =
+            [ahead.next(), ahead.next()].map(|digit| digit.and_then(|digit| char::from(digit).to_digit(16)));
+        match (byte, digits) {
+            (b'+', _) => bytes.push(b' '),
+            (b'%', [Some(high), Some(low)]) => {
+                bytes.push(u8::try_from(high * 16 + low).ok()?);
+                rest = ahead;
+            }
+            (byte, _) => bytes.push(byte),
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// `POST`.
 pub(crate) async fn take(gate: &Gate, keeper: &Keeper, call: &Call, id: &str) -> Result<Reply, PortError> {
     let began = gate.home.time.now();
@@ -113,8 +143,10 @@ pub(crate) async fn take(gate: &Gate, keeper: &Keeper, call: &Call, id: &str) ->
         return Ok(Reply::message(StatusCode::BAD_REQUEST, &message));
     };
     let secrets = keeper.secrets().await?;
-    let Some(known) = known(gate, id, sent.token.clone()).await? else {
-        return Ok(unknown_link(gate, began).await);
+    let known = match known(gate, id, sent.token.clone()).await? {
+        Link::Known(known) => known,
+        Link::Unknown => return Ok(unknown_link(gate, began).await),
+        Link::Garbage => return Ok(not_valid()),
     };
     let right = csrf(&secrets.link_key, &known.id, &known.token.hash(), &sent.plan);
     if !same_secret(&right, &sent.csrf) {
@@ -217,13 +249,18 @@ async fn page(
     Ok(Reply::page(status, tidegate_pages::approval(&view)))
 }
 
-/// The answer to every link that is not known.
+/// The answer to every link that is not known. How long it takes does not tell what the ledger was asked for; where nothing was asked
+/// nothing can be told, and nobody holds a copy of this function for the price of a request.
 async fn unknown_link(gate: &Gate, began: Timestamp) -> Reply {
     tracing::warn!("a link that is not known was tried");
     let left = REFUSAL_TAKES - gate.home.time.now().duration_since(began);
     if left > SignedDuration::ZERO {
         gate.home.time.sleep(left).await;
     }
+    not_valid()
+}
+
+fn not_valid() -> Reply {
     let message = Message {
         lines: vec![
             "It may have been replaced by a newer one: the last message you were sent has the link that counts.".into(),
@@ -267,6 +304,9 @@ fn not_counted(link_key: &str, release: &Release, why: &NotCounted) -> Message {
         NotCounted::NotWaiting { state } => ("This link is void", vec![void(release, state)]),
         NotCounted::Expired { at: expired_at } => {
             ("Too late", vec![format!("The time to answer ran out on {}. Nothing was decided.", at(expired_at))])
+        }
+        NotCounted::TooLong(problem) => {
+            ("The comment is too long", vec![format!("{problem}. Nothing was decided; open your link again.")])
         }
         NotCounted::OtherPlan => (
             "The plan has changed",

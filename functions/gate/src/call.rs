@@ -22,6 +22,15 @@ pub(crate) struct Call {
     pub(crate) identity: Option<String>,
 }
 
+/// Who has checked the identity that an event carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IdentityChecks {
+    /// AWS, behind a Function URL with IAM.
+    Aws,
+    /// Nobody: whatever stands in the event is what somebody wrote into it.
+    Nobody,
+}
+
 /// Why a request is not even looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unreadable {
@@ -33,7 +42,7 @@ pub(crate) enum Unreadable {
 
 impl Call {
     /// From what Lambda hands over. The body is measured before it is decoded.
-    pub(crate) fn decode(event: Value) -> Result<Self, Unreadable> {
+    pub(crate) fn decode(event: Value, checks: IdentityChecks) -> Result<Self, Unreadable> {
         let event: LambdaFunctionUrlRequest =
             serde_json::from_value(event).map_err(|_| Unreadable::Malformed)?;
         let body = event.body.unwrap_or_default();
@@ -47,14 +56,18 @@ impl Call {
         } else {
             Bytes::from(body)
         };
+        if body.len() > BODY_MAX {
+            return Err(Unreadable::TooLarge);
+        }
         let method = event.request_context.http.method.unwrap_or_default();
+        let identity = event.request_context.authorizer.and_then(|by| by.iam).and_then(|iam| iam.user_arn);
         Ok(Self {
             method: method.parse().map_err(|_| Unreadable::Malformed)?,
             path: event.raw_path.unwrap_or_default(),
             query: event.raw_query_string.unwrap_or_default(),
             headers: event.headers,
             body,
-            identity: event.request_context.authorizer.and_then(|by| by.iam).and_then(|iam| iam.user_arn),
+            identity: identity.filter(|arn| checks == IdentityChecks::Aws && arn.starts_with("arn:")),
         })
     }
 
@@ -142,5 +155,45 @@ impl From<Unreadable> for Reply {
             }
             Unreadable::Malformed => Self::error(StatusCode::BAD_REQUEST, "the request cannot be read"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(arn: &str) -> Value {
+        json!({
+            "rawPath": "/releases/x/approve", "rawQueryString": "", "headers": {}, "isBase64Encoded": false,
+            "requestContext": { "http": { "method": "POST" }, "timeEpoch": 0, "authorizer": { "iam": { "userArn": arn } } },
+        })
+    }
+
+    #[test]
+    fn a_body_has_the_same_limit_in_every_encoding() {
+        let taken = |bytes: usize, encoded: bool| {
+            let mut event = event("");
+            let body = vec![b'x'; bytes];
+            event["isBase64Encoded"] = encoded.into();
+            let text = String::from_utf8(body.clone()).unwrap();
+            let engine = base64::engine::general_purpose::STANDARD;
+            event["body"] = if encoded { engine.encode(body) } else { text }.into();
+            Call::decode(event, IdentityChecks::Nobody).map(|call| call.body.len())
+        };
+        for encoded in [false, true] {
+            assert_eq!(taken(BODY_MAX, encoded), Ok(BODY_MAX));
+            for more in 1..=3 {
+                assert_eq!(taken(BODY_MAX + more, encoded), Err(Unreadable::TooLarge), "{more}, {encoded}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_identity_is_believed_only_where_aws_has_checked_it() {
+        let arn = "arn:aws:sts::111122223333:assumed-role/engineer/anna";
+        let identity = |arn, checks| Call::decode(event(arn), checks).unwrap().identity;
+        assert_eq!(identity(arn, IdentityChecks::Aws).as_deref(), Some(arn));
+        assert_eq!(identity(arn, IdentityChecks::Nobody), None);
+        assert_eq!(identity("anna", IdentityChecks::Aws), None);
     }
 }

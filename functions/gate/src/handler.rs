@@ -9,7 +9,7 @@ use tidegate_core::ports::{Images, PortError};
 use tidegate_pages::{Message, Tone};
 use tidegate_runtime::Home;
 
-use crate::call::{Call, Reply};
+use crate::call::{Call, IdentityChecks, Reply};
 use crate::secrets::Keeper;
 use crate::{api, approve, hooks, status};
 
@@ -34,7 +34,11 @@ pub struct Gate {
 
 /// Handles one request. Every request is answered; nothing is thrown back at Lambda, which would answer 502.
 pub async fn handle(gate: &Gate, event: LambdaEvent<Value>) -> Value {
-    let reply = match Call::decode(event.payload) {
+    let checks = match gate.door {
+        Door::Public(_) => IdentityChecks::Nobody,
+        Door::Api => IdentityChecks::Aws,
+    };
+    let reply = match Call::decode(event.payload, checks) {
         Ok(call) => {
             let reply = answered(gate, &call).await;
             // Neither query nor body: tokens are in them. A path may hold Docker Hub's secret.

@@ -4,6 +4,8 @@ use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use tidegate_core::ids::ReleaseId;
 
+use crate::secrets::Accepted;
+
 type HmacSha256 = Hmac<Sha256>;
 
 /// HMAC-SHA256 over the parts; each is preceded by its length, so that no two lists of parts give the same bytes.
@@ -34,15 +36,18 @@ pub(crate) fn status_signature(link_key: &str, release: &str) -> String {
     hex::encode(mac(link_key, &["status", release]).finalize().into_bytes())
 }
 
-/// Whether `signature`, in hexadecimal, is the HMAC-SHA256 of `parts` one after the other. Without a key the same work is done and the
-/// answer is no.
-pub(crate) fn signed(key: Option<&str>, parts: &[&[u8]], signature: &str) -> bool {
-    let mut mac = keyed(key.unwrap_or("no key: the same work, and never right"));
-    for part in parts {
-        mac.update(part);
-    }
-    let right = hex::decode(signature).is_ok_and(|signature| mac.verify_slice(&signature).is_ok());
-    right && key.is_some()
+/// Whether `signature`, in hexadecimal, is the HMAC-SHA256 of `parts` one after the other, with one of the keys. All keys are tried, and
+/// without a key the same work is done and the answer is no.
+pub(crate) fn signed(keys: &Accepted, parts: &[&[u8]], signature: &str) -> bool {
+    let right = |key: &str| {
+        let mut mac = keyed(key);
+        for part in parts {
+            mac.update(part);
+        }
+        hex::decode(signature).is_ok_and(|signature| mac.verify_slice(&signature).is_ok())
+    };
+    let nobodys = right("no key: the same work, and never right");
+    keys.secrets().fold(false, |known, key| known | right(key)) && !nobodys
 }
 
 #[cfg(test)]
@@ -53,12 +58,17 @@ mod tests {
     fn githubs_own_example_verifies() {
         // docs.github.com, "Validating webhook deliveries", test values.
         let signature = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
-        let key = Some("It's a Secret to Everybody");
-        assert!(signed(key, &[b"Hello, World!"], signature));
-        assert!(!signed(key, &[b"Hello, World?"], signature));
-        assert!(!signed(None, &[b"Hello, World!"], signature));
-        assert!(!signed(key, &[b"Hello, World!"], "757107"));
-        assert!(!signed(key, &[b"Hello, World!"], "not hexadecimal"));
+        let keys = |json: &str| serde_json::from_str::<Accepted>(json).unwrap();
+        let key = keys(r#""It's a Secret to Everybody""#);
+        assert!(signed(&key, &[b"Hello, World!"], signature));
+        assert!(!signed(&key, &[b"Hello, World?"], signature));
+        assert!(!signed(&keys("null"), &[b"Hello, World!"], signature));
+        assert!(!signed(&key, &[b"Hello, World!"], "757107"));
+        assert!(!signed(&key, &[b"Hello, World!"], "not hexadecimal"));
+        // While a secret is replaced, both are good, in whichever order.
+        let both = keys(r#"["the new secret of everybody", "It's a Secret to Everybody"]"#);
+        assert!(signed(&both, &[b"Hello, World!"], signature));
+        assert!(!signed(&keys(r#"["the new secret of everybody"]"#), &[b"Hello, World!"], signature));
     }
 
     #[test]

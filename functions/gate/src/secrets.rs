@@ -15,6 +15,12 @@ use tokio::time::Instant;
 const FRESH: Duration = Duration::from_secs(5 * 60);
 /// A shorter key could be guessed; the template makes one of 64 characters.
 const LINK_KEY_MIN: usize = 32;
+/// A webhook's secret that is shorter could be guessed, and an empty one is known to everybody: it counts as absent.
+const WEBHOOK_SECRET_MIN: usize = 16;
+/// While a secret is replaced, the new and the old one.
+const ACCEPTED_MAX: usize = 2;
+/// When a proof fails, the secret may have been replaced a moment ago: it is read again, but for nobody more often than this.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// Where the document is.
 #[async_trait]
@@ -43,15 +49,56 @@ pub struct Secrets {
 /// The secrets of one service's webhooks.
 #[derive(Clone, Default, Deserialize)]
 pub struct Webhooks {
-    /// The secret GitHub signs with.
+    /// What GitHub signs with.
     #[serde(default)]
-    pub github: Option<String>,
-    /// The secret Jenkins signs with.
+    pub github: Accepted,
+    /// What Jenkins signs with.
     #[serde(default)]
-    pub jenkins: Option<String>,
-    /// The secret in the path Docker Hub calls.
+    pub jenkins: Accepted,
+    /// What is in the path Docker Hub calls.
     #[serde(default)]
-    pub docker_hub: Option<String>,
+    pub docker_hub: Accepted,
+}
+
+/// The secrets that are accepted from one sender: one, or the new and the old one while it is being replaced.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Accepted(Vec<String>);
+
+impl Accepted {
+    /// The secrets, none of them short; empty where none is set.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Takes out what anybody could guess. Returns whether there was any.
+    fn drop_weak(&mut self) -> bool {
+        let all = self.0.len();
+        self.0.retain(|secret| secret.chars().count() >= WEBHOOK_SECRET_MIN);
+        self.0.truncate(ACCEPTED_MAX);
+        self.0.len() != all
+    }
+}
+
+impl<'de> Deserialize<'de> for Accepted {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            One(String),
+            Several(Vec<String>),
+        }
+        Ok(match Option::<Written>::deserialize(deserializer)? {
+            None => Self::default(),
+            Some(Written::One(secret)) => Self(vec![secret]),
+            Some(Written::Several(secrets)) => Self(secrets),
+        })
+    }
+}
+
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Accepted(…)")
+    }
 }
 
 impl fmt::Debug for Secrets {
@@ -71,9 +118,21 @@ impl Secrets {
         let invalid =
             |what: &str| PortError::new(ErrorKind::Invalid, "read the gate's secret", "Malformed", what);
         // serde's own message could quote the document.
-        let secrets: Self = serde_json::from_str(document).map_err(|_| {
-            invalid(r#"it has to be JSON: {"link_key": "…", "webhooks": {"SERVICE": {"github": "…", "jenkins": "…", "docker_hub": "…"}}}"#)
+        let mut secrets: Self = serde_json::from_str(document).map_err(|_| {
+            invalid(r#"it has to be JSON: {"link_key": "…", "webhooks": {"SERVICE": {"github": "…", "jenkins": ["new", "old"], "docker_hub": "…"}}}"#)
         })?;
+        for (service, webhooks) in &mut secrets.webhooks {
+            let Webhooks { github, jenkins, docker_hub } = webhooks;
+            for (sender, accepted) in [("github", github), ("jenkins", jenkins), ("docker_hub", docker_hub)] {
+                if accepted.drop_weak() {
+                    tracing::error!(
+                        service,
+                        sender,
+                        "a webhook's secret has fewer than {WEBHOOK_SECRET_MIN} characters, or there are more than {ACCEPTED_MAX}; it counts as absent"
+                    );
+                }
+            }
+        }
         if secrets.link_key.len() < LINK_KEY_MIN {
             return Err(invalid("link_key has to have 32 characters or more"));
         }
@@ -90,6 +149,7 @@ impl Secrets {
 pub struct Keeper {
     vault: Arc<dyn Vault>,
     fresh: Duration,
+    again: Duration,
     kept: Mutex<Option<(Instant, Arc<Secrets>)>>,
 }
 
@@ -102,14 +162,25 @@ impl fmt::Debug for Keeper {
 impl Keeper {
     /// Over a vault.
     pub fn new(vault: Arc<dyn Vault>) -> Self {
-        Self { vault, fresh: FRESH, kept: Mutex::new(None) }
+        Self { vault, fresh: FRESH, again: READ_AGAIN_AFTER, kept: Mutex::new(None) }
     }
 
     /// The secrets. Those of before serve on while the vault does not answer: an approval must not wait for it.
     pub async fn secrets(&self) -> Result<Arc<Secrets>, PortError> {
+        self.not_older_than(self.fresh).await
+    }
+
+    /// The secrets as they are now, for a proof that failed against `known`: it may have been made with one that was set a moment ago.
+    /// `None` when they are the same, or were read so lately that whoever sends garbage could not have them read for each request.
+    pub(crate) async fn newer_than(&self, known: &Arc<Secrets>) -> Result<Option<Arc<Secrets>>, PortError> {
+        let now = self.not_older_than(self.again.min(self.fresh)).await?;
+        Ok((!Arc::ptr_eq(&now, known)).then_some(now))
+    }
+
+    async fn not_older_than(&self, age: Duration) -> Result<Arc<Secrets>, PortError> {
         let mut kept = self.kept.lock().await;
         if let Some((read_at, secrets)) = kept.as_ref()
-            && read_at.elapsed() < self.fresh
+            && read_at.elapsed() < age
         {
             return Ok(secrets.clone());
         }
@@ -122,7 +193,10 @@ impl Keeper {
             }
             (Err(error), Some((_, before))) => {
                 tracing::warn!(error = %error, "the secrets could not be read again; those of before serve on");
-                Ok(before.clone())
+                let before = before.clone();
+                // Not asked again with the next request, nor with each of a flood.
+                *kept = Some((Instant::now(), before.clone()));
+                Ok(before)
             }
             (Err(error), None) => Err(error),
         }
@@ -131,6 +205,7 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
@@ -159,6 +234,34 @@ mod tests {
         assert_eq!(first(&keeper).await, Some('k'), "the vault did not answer");
         assert_eq!(first(&keeper).await, Some('n'));
         assert_eq!(vault.0.load(Ordering::SeqCst), 3);
+    }
+
+    #[test]
+    fn a_secret_that_could_be_guessed_counts_as_absent() {
+        let document = json!({ "link_key": "k".repeat(64), "webhooks": {
+            "a": { "github": "", "jenkins": "fifteen letters", "docker_hub": "sixteen letters." },
+            "b": { "github": ["the new one, long enough", "", "the old one, long enough", "one too many, long enough"], "jenkins": null },
+        }});
+        let secrets = Secrets::parse(&document.to_string()).unwrap();
+        let count = |accepted: &Accepted| accepted.secrets().count();
+        let (a, b) = (secrets.of("a"), secrets.of("b"));
+        assert_eq!([count(&a.github), count(&a.jenkins), count(&a.docker_hub)], [0, 0, 1]);
+        assert_eq!([count(&b.github), count(&b.jenkins), count(&b.docker_hub)], [2, 0, 0]);
+        assert!(b.github.secrets().eq(["the new one, long enough", "the old one, long enough"]));
+    }
+
+    #[tokio::test]
+    async fn a_failed_proof_has_the_secret_read_again_but_not_each_of_a_flood() {
+        let vault = Arc::new(Counting(AtomicU32::new(2)));
+        let mut keeper = Keeper::new(vault.clone());
+        let known = keeper.secrets().await.unwrap();
+        for _ in 0..100 {
+            assert!(keeper.newer_than(&known).await.unwrap().is_none());
+        }
+        assert_eq!(vault.0.load(Ordering::SeqCst), 3, "read a moment ago");
+        keeper.again = Duration::ZERO;
+        assert!(keeper.newer_than(&known).await.unwrap().is_some());
+        assert_eq!(vault.0.load(Ordering::SeqCst), 4);
     }
 
     #[test]

@@ -100,6 +100,61 @@ async fn a_forged_link_is_refused_like_one_of_a_release_that_does_not_exist() {
     assert_eq!(ledger(&fixture), before);
 }
 
+/// Whoever sends what Tidegate never made cannot hold a copy of the function: its answer takes no time.
+#[tokio::test]
+async fn garbage_is_answered_at_once_and_asks_the_ledger_nothing() {
+    let (fixture, id) = Fixture::waiting(1).await;
+    let before = ledger(&fixture);
+    let (path, token) = fixture.link(&id, "anna");
+    let good = format!("token={token}");
+    let shapes = [
+        ("/approve/x".to_owned(), good.clone()),
+        (path.clone(), String::new()),
+        (path.clone(), "token=".to_owned()),
+        (path.clone(), format!("{good}0")),
+        (path.clone(), good.to_uppercase()),
+        (path.clone(), format!("token={}", "z".repeat(64))),
+        ("/status/x".to_owned(), good.clone()),
+        ("/hooks/github/checkout".to_owned(), String::new()),
+        ("/".to_owned(), String::new()),
+    ];
+    let calls = fixture.universe.state().calls;
+    for (path, query) in shapes {
+        for (method, query, body) in [("GET", query.as_str(), ""), ("POST", "", query.as_str())] {
+            let began = fixture.universe.state().now;
+            let got = fixture.send(event(method, &path, query, &[], body.as_bytes())).await;
+            let took = fixture.universe.state().now.duration_since(began);
+            assert!(matches!(got.status, 401 | 404 | 405), "{method} {path}?{query}: {}", got.status);
+            assert_eq!(took, SignedDuration::ZERO, "{method} {path}?{query}{body}");
+        }
+    }
+    assert_eq!(fixture.universe.state().calls, calls);
+    assert_eq!(ledger(&fixture), before);
+}
+
+#[tokio::test]
+async fn what_cannot_be_seen_is_shown_on_every_page() {
+    let fixture = Fixture::new(2).await;
+    let evil = "gnp.\u{202e}exe\u{200b}\u{2066}\u{1b}[31m";
+    let provenance =
+        Provenance { commit: Some(evil.into()), author: Some(evil.into()), url: Some(evil.into()) };
+    let id = fixture.release(2, provenance).await;
+    // A U+FFFD that somebody typed is a character like others.
+    let comment = fixture.answer(&id, "anna", "approve", "checkout", &format!("\u{fffd} {evil}")).await;
+    assert_eq!(comment.status, 200, "{}", comment.body);
+    let pages = [
+        fixture.open(&id, "ben").await,
+        fixture.answer(&id, "ben", "approve", "wrong", evil).await,
+        fixture.get(&status_path(&comment), &status_query(&comment)).await,
+    ];
+    assert_eq!(pages.each_ref().map(|page| page.status), [200, 422, 200]);
+    for page in &pages {
+        assert!(page.body.contains("gnp.‹U+202E›exe‹U+200B›‹U+2066›‹U+001B›[31m"), "{}", page.body);
+        assert!(!page.body.contains(['\u{202e}', '\u{200b}', '\u{2066}', '\u{1b}']), "{}", page.body);
+    }
+    assert!(pages[0].body.contains('\u{fffd}'));
+}
+
 #[tokio::test]
 async fn a_form_without_the_pages_proof_decides_nothing() {
     let (fixture, id) = Fixture::waiting(1).await;

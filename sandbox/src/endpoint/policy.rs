@@ -321,6 +321,7 @@ fn condition_holds(operator: &str, key: &str, expected: &[String], need: &Need) 
     let fits = |value: &String| {
         expected.iter().any(|expected| match operator {
             "StringEquals" => value == expected,
+            "Bool" => value.eq_ignore_ascii_case(expected),
             "StringEqualsIgnoreCase" => value.eq_ignore_ascii_case(expected),
             "StringLike" | "ArnLike" | "ArnEquals" => wildcard::matches(expected, value),
             // An operator that is not understood never lets anything through.
@@ -378,6 +379,48 @@ mod tests {
         assert_eq!(approved, ["codepipeline:PutApprovalResult arn:aws:codepipeline:eu-west-1:1:p/s/a"]);
         let answered = needed("codepipeline", "PutJobSuccessResult", json!({"jobId": "1"}));
         assert_eq!(answered, ["codepipeline:PutJobSuccessResult *"]);
+    }
+
+    /// What operations.md tells approvers to be given, and the template's ApproverPolicy gives.
+    #[test]
+    fn an_approver_may_use_the_url_and_never_writes_an_event_of_their_own() {
+        let page = include_str!("../../../docs/operations.md");
+        let shown = page.split("```json\n").find(|block| block.contains("InvokedViaFunctionUrl")).unwrap();
+        let shown = shown.split("```").next().unwrap().replace("GATE_API_ARN", "arn:gate-api");
+        let approver = json!({ "Statement": serde_json::from_str::<Value>(&shown).unwrap() });
+        let everything =
+            json!({ "Statement": [{ "Effect": "Allow", "Action": "lambda:*", "Resource": "*" }] });
+        let call = |resource: &str, through_url: Option<&str>| Need {
+            context: through_url
+                .map(|said| ("lambda:InvokedViaFunctionUrl".to_owned(), vec![said.to_owned()]))
+                .into_iter()
+                .collect(),
+            ..need("lambda:InvokeFunction", resource)
+        };
+        for policies in [vec![approver.clone()], vec![approver.clone(), everything.clone()]] {
+            assert!(allows(&policies, &call("arn:gate-api", Some("true"))));
+            for directly in [None, Some("false")] {
+                assert!(!allows(&policies, &call("arn:gate-api", directly)));
+                assert!(!allows(&policies, &call("arn:gate-api:1", directly)));
+            }
+        }
+        // Without it, whoever may invoke everything may also pretend to be anybody.
+        assert!(allows(&[everything], &call("arn:gate-api", None)));
+        let url = |auth: &str| Need {
+            context: BTreeMap::from([("lambda:FunctionUrlAuthType".to_owned(), vec![auth.to_owned()])]),
+            ..need("lambda:InvokeFunctionUrl", "arn:gate-api")
+        };
+        assert!(
+            allows(std::slice::from_ref(&approver), &url("AWS_IAM")) && !allows(&[approver], &url("NONE"))
+        );
+        let template = include_str!("../../../template.yaml");
+        for condition in [
+            r#"Bool: { "lambda:InvokedViaFunctionUrl": "true" }"#,
+            r#"BoolIfExists: { "lambda:InvokedViaFunctionUrl": "false" }"#,
+            r#"StringEquals: { "lambda:FunctionUrlAuthType": AWS_IAM }"#,
+        ] {
+            assert!(template.contains(condition), "{condition}");
+        }
     }
 
     #[test]

@@ -48,6 +48,11 @@ pub const REGION: &str = "eu-central-1";
 /// The role the sandbox's services name as infrastructure role.
 pub const INFRASTRUCTURE_ROLE: &str = "arn:aws:iam::111122223333:role/ecs-infrastructure";
 
+/// The role the sandbox's tasks run as.
+pub const TASK_ROLE: &str = "arn:aws:iam::111122223333:role/shop-task";
+/// The role ECS pulls the sandbox's images and writes its logs with; AWS wants one for every private image on Fargate.
+pub const EXECUTION_ROLE: &str = "arn:aws:iam::111122223333:role/shop-execution";
+
 /// What the local AWS is made of.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -264,6 +269,7 @@ async fn deploy(client: &Client, tidegate: &Tidegate) -> Result<Deployed> {
     let parameters = [
         ("ClusterArns", format!("arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/*")),
         ("RepositoryArns", format!("arn:aws:ecr:{REGION}:{ACCOUNT}:repository/*")),
+        ("TaskRoleArns", format!("{TASK_ROLE},{EXECUTION_ROLE}")),
         ("InfrastructureRoleArns", INFRASTRUCTURE_ROLE.to_owned()),
         ("ApproverTopicArns", format!("arn:aws:sns:{REGION}:{ACCOUNT}:approver-*")),
         ("VerifyProjectArns", format!("arn:aws:codebuild:{REGION}:{ACCOUNT}:project/*")),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::{ACCOUNT, INFRASTRUCTURE_ROLE, Local, REGION};
+use super::{ACCOUNT, EXECUTION_ROLE, INFRASTRUCTURE_ROLE, Local, REGION, TASK_ROLE};
 use crate::images::{Behaviour, Push, ensure_repository, push};
 use crate::ports::{AwsError, Caller, LoadBalancers as _, Service};
 
@@ -92,6 +92,7 @@ impl Shop {
         let definition = json!({
             "family": plan.name, "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"],
             "cpu": "256", "memory": "512", "containerDefinitions": [container],
+            "taskRoleArn": TASK_ROLE, "executionRoleArn": EXECUTION_ROLE,
             "tags": [{ "key": "team", "value": "shop" }],
         });
         call(&local.ecs, "RegisterTaskDefinition", definition).await?;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::history::{Actor, Entry, Report};
 use crate::ids::{AlarmName, Image, ReleaseId, ServiceName, Target};
 use crate::observation::{OpenWatch, ServiceHead, TargetWatch};
+use crate::people::People;
 use crate::policy::OnNewer;
 use crate::ports::{Commit, HeadWrite, ReleaseWrite};
 use crate::release::{Intent, Outcome, Phase, Progress, Provenance, Release, Request, Wake};
@@ -98,6 +99,10 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
     });
     if let Some(release) = same {
         return Admission::Known { release: release.id.clone() };
+    }
+    let requester = People::of_policy(&head.policy).requester(&arrival.by, &arrival.provenance);
+    if let Some(why) = head.policy.approval.iter().find_map(|approval| requester.refused_by(approval)) {
+        return refuse(head, arrival, why, now);
     }
     if !arrival.insist {
         if let Some(quarantined) = head.quarantine.get(digest) {
@@ -346,6 +351,9 @@ pub enum NotPossible {
     /// A rollback makes no sense, or not without naming where to.
     #[error(transparent)]
     Rollback(#[from] crate::rollback::NoRollback),
+    /// The reason is too long.
+    #[error("the reason is too long: {0}")]
+    LongReason(crate::text::TooLong),
 }
 
 /// Asks a release under way to stop.
@@ -356,6 +364,7 @@ pub fn ask(
     why: String,
     now: Timestamp,
 ) -> Result<Commit, NotPossible> {
+    crate::text::reason(&why).map_err(NotPossible::LongReason)?;
     if let Some(outcome) = release.outcome() {
         return Err(NotPossible::Ended { release: release.id.clone(), word: outcome.word() });
     }

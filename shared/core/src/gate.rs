@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::history::{Actor, Entry};
-use crate::policy::{Allowed, Approval, Scan, SeverityName};
+use crate::people::{People, Requester};
+use crate::policy::{Allowed, Approval, Person, Scan, SeverityName};
 use crate::ports::{Commit, ReleaseWrite};
 use crate::release::{Outcome, Phase, Release, Wake};
 
@@ -26,12 +27,8 @@ pub struct ApprovalGate {
 pub struct Approver {
     /// Their name in the policy.
     pub name: String,
-    /// Where their link is sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sns: Option<String>,
-    /// Their AWS identities, by pattern.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub aws: Vec<crate::ids::AwsPattern>,
+    /// How they are reached, and known.
+    pub person: Person,
 }
 
 /// A gate that has been opened.
@@ -78,7 +75,7 @@ pub struct Given {
     pub via: String,
 }
 
-/// A token: 32 random bytes in base64url. Never printed, never stored.
+/// A token: 32 unpredictable bytes in hexadecimal. Never printed, never stored.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
@@ -91,9 +88,11 @@ impl Token {
         Self(hex::encode(hash.finalize()))
     }
 
-    /// A token as it came in.
-    pub fn received(text: impl Into<String>) -> Self {
-        Self(text.into())
+    /// A token as it came in; `None` when it has not the form of one, so that nothing has to be looked up for it.
+    pub fn received(text: impl Into<String>) -> Option<Self> {
+        let text = text.into();
+        let hexadecimal = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
+        (text.len() == 64 && text.bytes().all(hexadecimal)).then_some(Self(text))
     }
 
     /// For the link.
@@ -169,6 +168,9 @@ pub enum NotCounted {
         /// When.
         at: Timestamp,
     },
+    /// The comment is too long.
+    #[error("the comment is too long: {0}")]
+    TooLong(crate::text::TooLong),
     /// The plan is not the one that was shown.
     #[error("the plan is not the one that was shown; open the link again")]
     OtherPlan,
@@ -199,18 +201,30 @@ pub fn holder<'a>(release: &'a Release, token: &Token) -> Option<(usize, &'a Ope
 
 /// Who may answer a gate of this release: whoever asked for it does not, unless the policy allows it.
 pub fn eligible<'a>(release: &Release, gate: &'a ApprovalGate) -> Vec<&'a Approver> {
-    let requester = match &release.requested_by {
-        Actor::Person { name } => Some(name.as_str()),
-        Actor::Tidegate | Actor::Event { .. } => None,
+    let asked = match requester(release) {
+        Requester::People(names) if gate.approval.not_by_requester => names,
+        Requester::People(_) | Requester::Stranger(_) | Requester::Nobody => Vec::new(),
     };
-    let author = release.provenance.author.as_deref();
-    let is_requester = |person: &Approver| {
-        [requester, author]
-            .into_iter()
-            .flatten()
-            .any(|asked| asked == person.name || person.aws.iter().any(|pattern| pattern.matches(asked)))
-    };
-    gate.approvers.iter().filter(|person| !gate.approval.not_by_requester || !is_requester(person)).collect()
+    gate.approvers.iter().filter(|person| !asked.contains(&person.name)).collect()
+}
+
+/// Who asked for this release, or made it, among the people its plan knows.
+pub fn requester(release: &Release) -> Requester {
+    let people = release.plan.as_ref().map(People::of_plan).unwrap_or_default();
+    people.requester_of(release)
+}
+
+/// Who asked for a release, for whoever has to approve it.
+pub fn asked_by(release: &Release) -> String {
+    let by = crate::words::requester(release);
+    match requester(release) {
+        Requester::People(names) if names.contains(&by) => by,
+        Requester::People(names) => format!("{} ({by})", names.join(" and ")),
+        Requester::Stranger(_) if matches!(release.requested_by, Actor::Person { .. }) => {
+            format!("{by}, who is none of the policy's people")
+        }
+        Requester::Stranger(_) | Requester::Nobody => format!("nobody by name ({by})"),
+    }
 }
 
 /// Counts an answer. `plan_hash` is the plan that was shown with the question.
@@ -222,6 +236,9 @@ pub fn give(
     comment: Option<String>,
     now: Timestamp,
 ) -> Result<Commit, NotCounted> {
+    if let Some(comment) = &comment {
+        crate::text::reason(comment).map_err(NotCounted::TooLong)?;
+    }
     let (approver, via) = who(release, by)?;
     let waiting = waiting_at(release);
     let asked_at = match by {
@@ -232,11 +249,17 @@ pub fn give(
             release.gates.iter().rev().find(|(_, opened)| answered(opened)).map(|(stage, _)| *stage)
         }),
     };
+    // An identity that fits several people still is one: it answers a gate once, under whichever name.
+    let answered_by = |given: &&Given| given.approver == approver || (via != LINK && given.via == via);
     let given = asked_at
         .and_then(|stage| release.gates.get(&stage))
-        .and_then(|opened| opened.given.iter().find(|given| given.approver == approver));
+        .and_then(|opened| opened.given.iter().find(answered_by));
     if let Some(given) = given {
-        return Err(NotCounted::AlreadyGiven { approver, approved: given.approve, at: given.at });
+        return Err(NotCounted::AlreadyGiven {
+            approver: given.approver.clone(),
+            approved: given.approve,
+            at: given.at,
+        });
     }
     let Some((stage, gate, opened)) = waiting.filter(|(stage, ..)| Some(*stage) == asked_at) else {
         return Err(NotCounted::NotWaiting { state: release.summary() });
@@ -258,19 +281,27 @@ pub fn give(
     Ok(counted(release, stage, Given { approver, approve, comment, at: now, via }, now))
 }
 
+/// How an answer came that did not come with an AWS identity.
+const LINK: &str = "link";
+
 fn who(release: &Release, by: &By) -> Result<(String, String), NotCounted> {
     match by {
         By::Link(token) => {
             let (_, _, approver) = holder(release, token).ok_or(NotCounted::NoSuchLink)?;
-            Ok((approver.to_owned(), "link".to_owned()))
+            Ok((approver.to_owned(), LINK.to_owned()))
         }
         By::Identity(arn) => {
-            let gates = release.plan.iter().flat_map(|plan| &plan.gates.approvals);
-            let person = gates
-                .flat_map(|gate| &gate.approvers)
-                .find(|person| person.aws.iter().any(|pattern| pattern.matches(arn)));
+            let people = release.plan.as_ref().map(People::of_plan).unwrap_or_default();
+            let fits = people.with_identity(arn);
+            let may = |name: &&&str| {
+                waiting_at(release).is_some_and(|(_, gate, opened)| {
+                    eligible(release, gate).iter().any(|known| known.name == **name)
+                        && !opened.given.iter().any(|given| given.approver == **name)
+                })
+            };
+            let person = fits.iter().find(may).or(fits.first());
             let person = person.ok_or_else(|| NotCounted::NotAnApprover { identity: arn.clone() })?;
-            Ok((person.name.clone(), arn.clone()))
+            Ok(((*person).to_owned(), arn.clone()))
         }
     }
 }

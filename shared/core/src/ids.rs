@@ -210,19 +210,19 @@ id!(
     r"^arn:.+$", |v| v.starts_with("arn:") && v.len() <= 2048
 );
 
-impl AwsPattern {
-    /// Whether the identity is meant.
-    pub fn matches(&self, arn: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let Some(mut rest) = arn.strip_prefix(parts.next().unwrap_or_default()) else { return false };
-        let mut last = None;
-        for part in parts {
-            if let Some(between) = last.replace(part) {
-                let Some(at) = rest.find(between) else { return false };
-                rest = &rest[at + between.len()..];
-            }
-        }
-        last.map_or(rest.is_empty(), |end: &str| rest.ends_with(end))
+/// How closely a pattern fits an identity; the larger says more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Closeness {
+    whole: bool,
+    characters: usize,
+}
+
+impl Closeness {
+    fn of(pattern: &str, text: &str) -> Option<Self> {
+        stars_match(pattern, text).then(|| Self {
+            whole: !pattern.contains('*'),
+            characters: pattern.chars().filter(|c| *c != '*').count(),
+        })
     }
 }
 
@@ -231,6 +231,54 @@ impl ReleaseId {
     pub fn short(&self) -> &str {
         &self.0[..10]
     }
+}
+
+impl AwsPattern {
+    /// Whether the identity is meant. A role means all of its sessions: that is how a caller who assumed it appears.
+    pub fn matches(&self, arn: &str) -> bool {
+        self.closeness(arn).is_some()
+    }
+
+    /// How closely it fits the identity; `None` when the identity is not meant.
+    pub fn closeness(&self, arn: &str) -> Option<Closeness> {
+        Closeness::of(&self.0, arn).or_else(|| Closeness::of(&self.sessions()?, arn))
+    }
+
+    /// `arn:aws:iam::1:role/path/NAME` as `arn:aws:sts::1:assumed-role/NAME/*`: sessions do not tell the role's path.
+    fn sessions(&self) -> Option<String> {
+        let (start, role) = self.0.split_once(":role/")?;
+        let start = start.replacen(":iam:", ":sts:", 1);
+        Some(format!("{start}:assumed-role/{}/*", role.rsplit('/').next()?))
+    }
+
+    /// How closely it fits a name without an ARN, as AWS services call an identity: `ROLE/SESSION`, or a user's name.
+    pub(crate) fn closeness_to_name(&self, name: &str) -> Option<Closeness> {
+        let session = self.0.split_once(":assumed-role/").map(|(_, session)| session);
+        let user = self.0.split_once(":user/").and_then(|(_, user)| user.rsplit('/').next());
+        let tail = session.or(user).filter(|tail| !tail.trim_matches(['*', '/']).is_empty())?;
+        Closeness::of(tail, name)
+    }
+
+    /// The session name that this pattern takes for a person, when it is one the caller chose. IAM Identity Center sets the names of its
+    /// sessions itself.
+    pub fn chosen_session(&self) -> Option<&str> {
+        let (_, session) = self.0.split_once(":assumed-role/")?;
+        let (role, session) = session.split_once('/')?;
+        (session.chars().any(|c| c != '*') && !role.starts_with("AWSReservedSSO_")).then_some(session)
+    }
+}
+
+fn stars_match(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let mut last = None;
+    for part in parts {
+        if let Some(between) = last.replace(part) {
+            let Some(at) = rest.find(between) else { return false };
+            rest = &rest[at + between.len()..];
+        }
+    }
+    last.map_or(rest.is_empty(), |end: &str| rest.ends_with(end))
 }
 
 impl Digest {
@@ -366,6 +414,10 @@ mod tests {
         assert!(matches("arn:aws:sts::1:assumed-role/admin/*", "arn:aws:sts::1:assumed-role/admin/me"));
         assert!(matches("arn:*:assumed-role/*/me", "arn:aws:sts::1:assumed-role/admin/me"));
         assert!(!matches("arn:*:assumed-role/*/me", "arn:aws:sts::1:assumed-role/admin/you"));
+        assert!(matches("arn:aws:iam::1:role/team/a", "arn:aws:sts::1:assumed-role/a/whoever"));
+        assert!(!matches("arn:aws:iam::1:role/team/a", "arn:aws:sts::1:assumed-role/ab/a"));
+        assert!(!matches("arn:aws:iam::1:role/team/a", "arn:aws:sts::2:assumed-role/a/whoever"));
+        assert!(!matches("arn:aws:iam::1:user/a", "arn:aws:sts::1:assumed-role/a/a"));
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::ids::{
 };
 use crate::observation::{LoadBalancerSeen, RuleSeen};
 use crate::policy::{
-    Approval, Before, Freeze, OnExpiry, Percent, Policy, Scan, Shift, Span, Strategy, Verify, VerifyAt,
+    Approval, Before, Freeze, OnExpiry, Percent, Person, Policy, Scan, Shift, Span, Strategy, Verify,
+    VerifyAt,
 };
 use crate::preflight::Ground;
 use crate::release::Intent;
@@ -164,9 +165,12 @@ pub struct Plan {
 /// What a release has to pass beside its alarms, as its policy had it when the plan was made.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gates {
-    /// People.
+    /// People who approve.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<ApprovalGate>,
+    /// Everyone the policy knows, by all their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub people: BTreeMap<String, Person>,
     /// Times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freeze: Option<Freeze>,
@@ -431,10 +435,10 @@ fn verifies(gates: &Gates, at: VerifyAt) -> impl Iterator<Item = Stage> {
 /// The policy's gates with the people looked up. A bypassed freeze is replaced by the approval of a second person.
 fn gates(policy: &Policy, bypass_freeze: Option<&str>) -> Gates {
     let approvers = |approval: &Approval| {
-        let people = policy.approvers(approval).into_iter().filter_map(|name| {
-            let person = policy.people.get(&name)?;
-            Some(Approver { sns: person.sns.clone(), aws: person.aws.clone(), name })
-        });
+        let people = policy
+            .approvers(approval)
+            .into_iter()
+            .filter_map(|name| Some(Approver { person: policy.people.get(&name)?.clone(), name }));
         people.collect::<Vec<_>>()
     };
     let mut approvals: Vec<ApprovalGate> = policy
@@ -455,6 +459,7 @@ fn gates(policy: &Policy, bypass_freeze: Option<&str>) -> Gates {
                 expires: Span::four_hours(),
                 on_expiry: OnExpiry::Reject,
                 not_by_requester: true,
+                require_requester: false,
                 pipeline: None,
             };
             let because = Some(format!("it passes the freeze: {why}"));
@@ -463,7 +468,9 @@ fn gates(policy: &Policy, bypass_freeze: Option<&str>) -> Gates {
         }
         (freeze, _) => freeze.clone(),
     };
-    Gates { approvals, freeze, scan: policy.scan.clone(), verifies: policy.verify.clone() }
+    // Nobody has to be told apart where nobody is asked.
+    let people = if approvals.is_empty() { BTreeMap::new() } else { policy.people.clone() };
+    Gates { approvals, people, freeze, scan: policy.scan.clone(), verifies: policy.verify.clone() }
 }
 
 /// The rule and the target group that carries no traffic now: where the candidate will be.

@@ -68,7 +68,11 @@ impl EcsAdapter {
         let sent = sent_once(|| {
             let call = client.register_task_definition().family(revision.from.family()).customize();
             let call = call.config_override(untried()).interceptor(SendBody::new(&request));
-            async move { call.send().await.map_err(|error| port_error("ecs:RegisterTaskDefinition", error)) }
+            async move {
+                call.send().await.map_err(|error| {
+                    unpassable(port_error("ecs:RegisterTaskDefinition", error), "TaskRoleArns")
+                })
+            }
         })
         .await;
         let sent = match sent {
@@ -187,9 +191,22 @@ async fn update_service(
     sent_once(|| {
         let call = client.update_service().cluster(target.cluster.as_str()).service(target.service.as_str());
         let call = call.customize().config_override(untried()).interceptor(SendBody::new(&change));
-        async move { call.send().await.map(|_| ()).map_err(|error| port_error("ecs:UpdateService", error)) }
+        async move {
+            call.send()
+                .await
+                .map(|_| ())
+                .map_err(|error| unpassable(port_error("ecs:UpdateService", error), "InfrastructureRoleArns"))
+        }
     })
     .await
+}
+
+/// AWS's message names the role that may not be passed, and not where it is allowed.
+fn unpassable(mut error: PortError, parameter: &str) -> PortError {
+    if error.kind == ErrorKind::Denied && error.message.contains("iam:PassRole") {
+        error.message.push_str(&format!("; add the role to {parameter}, a parameter of Tidegate's stack"));
+    }
+    error
 }
 
 /// Never tried again by the SDK: a call whose answer was lost may have been done, and the second try would be refused, or do it twice. The

@@ -6,6 +6,7 @@ use aws_sdk_sns::config::Region;
 use tidegate_aws::{SdkConfig, port_error};
 use tidegate_core::effect::Invite;
 use tidegate_core::ports::{ErrorKind, Messenger, PortError};
+use tidegate_core::text::visible;
 
 const PUBLISH: &str = "sns:Publish";
 /// SNS takes subjects of at most 100 ASCII characters.
@@ -54,14 +55,14 @@ impl Messenger for SnsMessenger {
 fn subject(invite: &Invite) -> String {
     format!("Approve {} before {}?", invite.service, invite.before)
         .chars()
-        .filter(char::is_ascii)
+        .filter(|c| c.is_ascii_graphic() || *c == ' ')
         .take(SUBJECT_MAX)
         .collect()
 }
 
 /// Plain text: the link stands alone on its line, so that every mail program makes it one.
 fn message(invite: &Invite, gate_url: &str) -> String {
-    format!(
+    let text = format!(
         "{approver}, your approval is requested.\n\n\
          Service   {service}\nImage     {image}\nBefore    {before}\nAsked by  {by}\nUntil     {until:.0}\n\n\
          {gate_url}/approve/{release}?token={token}\n\n\
@@ -74,5 +75,6 @@ fn message(invite: &Invite, gate_url: &str) -> String {
         until = invite.expires_at,
         release = invite.release,
         token = invite.token.reveal(),
-    )
+    );
+    visible(&text).into_owned()
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use maud::{Markup, html};
-use tidegate_core::gate::{ApprovalGate, Given, Opened};
+use tidegate_core::gate::{ApprovalGate, Given, Opened, asked_by};
 use tidegate_core::history::Entry;
 use tidegate_core::plan::{Plan, Stage};
 use tidegate_core::policy::Before;
@@ -114,7 +114,7 @@ fn image(release: &Release) -> Markup {
                 dt { "Runs in" } dd { (release.target) }
                 dt { "Image" } dd { (image.repository) @if let Some(tag) = &image.tag { ":" (tag) } }
                 dt { "Digest" } dd { code { (image.digest) } }
-                dt { "Asked for by" } dd { (tidegate_core::words::requester(release)) ", " (words::moment(release.created_at)) }
+                dt { "Asked for by" } dd { (asked_by(release)) ", " (words::moment(release.created_at)) }
                 (provenance(&release.provenance))
                 @if let Some(why) = &release.bypass_freeze { dt { "Passes the freeze" } dd { (why) } }
                 dt { "Release" } dd { code { (release.id) } }

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
+use tidegate_core::text::visible;
 
 /// A page as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +52,8 @@ pub(crate) fn frame(title: &str, about: &str, main: &Markup) -> Page {
             }
         }
     };
-    Page(page.into_string())
+    // Here, once for every page: no field that somebody else wrote can be forgotten.
+    Page(visible(&page.into_string()).into_owned())
 }
 
 #[cfg(test)]

@@ -1,27 +1,94 @@
 //! Logs as JSON lines with dotted fields, as CloudWatch Logs reads them.
 
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
 /// Starts logging at the level of `AWS_LAMBDA_LOG_LEVEL` or `RUST_LOG`; INFO otherwise.
 pub fn init() {
     let level = ["AWS_LAMBDA_LOG_LEVEL", "RUST_LOG"].iter().find_map(|name| std::env::var(name).ok());
-    // At TRACE the SDK logs what it signs, and session tokens are in that.
-    let silent = [
-        "aws_sigv4",
-        "aws_smithy_runtime",
-        "aws_smithy_http_client",
-        "aws_runtime",
-        "hyper",
-        "hyper_util",
-        "h2",
-    ];
-    let silent = silent.iter().filter_map(|target| format!("{target}=info").parse().ok());
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
-        .parse_lossy(level.unwrap_or_default());
-    let filter = silent.fold(filter, tracing_subscriber::EnvFilter::add_directive);
-    tracing_subscriber::fmt()
+    subscriber(&level.unwrap_or_default(), std::io::stdout).init();
+}
+
+fn subscriber<W>(level: &str, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let asked = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse_lossy(level);
+    let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
-        .with_env_filter(filter)
-        .init();
+        .with_writer(writer);
+    // A filter of its own, so that no level and no directive that is asked for can widen it.
+    tracing_subscriber::registry().with(asked).with(lines.with_filter(filter_fn(may_be_logged)))
+}
+
+/// Below WARN only our own crates are heard. The others log what passes through them: the Lambda runtime whole events and answers, with
+/// the tokens of links, webhooks' secrets and the keys of artifact stores in them; the SDK what it signs and sends; hyper every byte.
+fn may_be_logged(about: &Metadata<'_>) -> bool {
+    let target = about.target();
+    *about.level() <= Level::WARN || is_function(target) || target.starts_with("tidegate")
+}
+
+/// The functions' own crates are named after them.
+fn is_function(target: &str) -> bool {
+    let crate_name = target.split("::").next().unwrap_or_default();
+    matches!(crate_name, "intake" | "conductor" | "sentinel" | "clock" | "gate" | "pipeline")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: &str) -> String {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        tracing::subscriber::with_default(subscriber(level, move || writer.clone()), || {
+            tracing::trace!(target: "lambda_runtime::layers::api_response", body = "secret", "raw JSON event");
+            tracing::debug!(target: "aws_sigv4::http_request", "secret");
+            tracing::info!(target: "aws_config::profile", "secret");
+            tracing::warn!(target: "aws_config::profile", "no region");
+            tracing::trace!(target: "tidegate_core", "ours, in detail");
+            tracing::debug!(target: "gate", "the function, in detail");
+            tracing::info!(target: "tidegate_runtime::drive", "ours");
+        });
+        String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn no_level_and_no_directive_lets_other_crates_tell_what_passes_through_them() {
+        for level in [
+            "TRACE",
+            "trace,lambda_runtime=trace",
+            "lambda_runtime::layers=trace,aws_sigv4=debug,aws_config=info,info",
+        ] {
+            let lines = logged(level);
+            assert!(!lines.contains("secret"), "{level}: {lines}");
+            assert!(lines.contains("no region") && lines.contains(r#""message":"ours""#), "{level}: {lines}");
+        }
+        assert!(logged("TRACE").contains("ours, in detail"));
+        assert!(logged("DEBUG").contains("the function, in detail"));
+        assert!(!logged("INFO").contains("in detail"));
+        assert!(!logged("").contains("in detail"));
+    }
 }

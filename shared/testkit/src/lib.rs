@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod fakes;
+pub mod lambda;
 pub mod ministack;
 pub mod names;
 pub mod sim;

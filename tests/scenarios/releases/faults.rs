@@ -53,6 +53,13 @@ pub(crate) fn all() -> Vec<Scenario> {
             let mut story = Story::open(&stage, "slow").await?;
             slow(&mut story).await
         }),
+        scenario(
+            "a task role that may not be passed is told, with the parameter it belongs in",
+            async |stage| {
+                let mut story = Story::open_behind(&stage, "foreign-role", Balancer::None).await?;
+                foreign_role(&mut story).await
+            },
+        ),
         scenario("a role that is too narrow is told by `why`, and granting it is enough", async |stage| {
             let mut story = Story::open(&stage, "too-narrow").await?;
             too_narrow(&mut story).await
@@ -99,6 +106,25 @@ async fn refused(story: &Story, operation: &str) -> Result<()> {
     let (code, text) = story.stage.tidegate(&["release", story.name.as_str(), &digest, "--watch"]).await?;
     ensure!(code == 0, "exit code {code}: {text}");
     story.runs(&digest).await
+}
+
+/// The running revision has a task role that is not in `TaskRoleArns`: nobody registers the next one with it.
+async fn foreign_role(story: &mut Story) -> Result<()> {
+    let role = format!("arn:aws:iam::{ACCOUNT}:role/of-another-team");
+    let theirs = story.register_by_hand(|own| own["taskRoleArn"] = role.as_str().into()).await?;
+    story.deploy_by_hand(&theirs).await?;
+    story.policy(BLUE_GREEN).await?;
+    let digest = story.push("main-2", good("v2")).await?;
+    let id = story.release_of(&digest).await?;
+    let release = story.ends(&id, "failed").await?;
+    let Some(Outcome::Failed { cause: Cause::Refused { error, .. }, needs }) = release.outcome() else {
+        anyhow::bail!("failed because of {:?}", release.cause())
+    };
+    ensure!(error.contains("iam:PassRole") && error.contains(&role), "{error}");
+    ensure!(error.contains("add the role to TaskRoleArns"), "{error}");
+    ensure!(needs.contains("nothing was changed"), "{needs}");
+    ensure!(story.service().await?["taskDefinition"] == theirs, "the service was changed");
+    Ok(())
 }
 
 async fn stop_refused(story: &mut Story) -> Result<()> {

@@ -19,6 +19,7 @@ use tidegate_core::release::Provenance;
 use super::{Reference, Refused, Said, Wish, short};
 use crate::call::Call;
 use crate::keys::signed;
+use crate::secrets::Accepted;
 
 #[derive(Debug, Deserialize)]
 struct Repository {
@@ -65,10 +66,10 @@ struct WorkflowRun {
     head_repository: Option<Repository>,
 }
 
-pub(super) fn read(call: &Call, secret: Option<&str>) -> Result<Said, Refused> {
+pub(super) fn read(call: &Call, secrets: &Accepted) -> Result<Said, Refused> {
     let signature = call.header("x-hub-signature-256").unwrap_or_default();
     let signature = signature.strip_prefix("sha256=").unwrap_or_default();
-    if !signed(secret, &[&call.body], signature) {
+    if !signed(secrets, &[&call.body], signature) {
         return Err(Refused::unproven());
     }
     let event =

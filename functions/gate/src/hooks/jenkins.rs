@@ -10,6 +10,7 @@ use tidegate_core::release::Provenance;
 use super::{Reference, Refused, Said, Wish, short};
 use crate::call::Call;
 use crate::keys::signed;
+use crate::secrets::Accepted;
 
 /// How far the timestamp may be from now: clocks differ, and networks wait.
 const WINDOW: SignedDuration = SignedDuration::from_secs(5 * 60);
@@ -26,11 +27,11 @@ struct Body {
     url: Option<String>,
 }
 
-pub(super) fn read(call: &Call, secret: Option<&str>, now: Timestamp) -> Result<Said, Refused> {
+pub(super) fn read(call: &Call, secrets: &Accepted, now: Timestamp) -> Result<Said, Refused> {
     let header = |name: &str| call.header(name).unwrap_or_default();
     let (timestamp, delivery) = (header("x-tidegate-timestamp"), header("x-tidegate-delivery"));
     let parts: [&[u8]; 5] = [timestamp.as_bytes(), b".", delivery.as_bytes(), b".", &call.body];
-    if !signed(secret, &parts, header("x-tidegate-signature")) {
+    if !signed(secrets, &parts, header("x-tidegate-signature")) {
         return Err(Refused::unproven());
     }
     if delivery.is_empty() || delivery.len() > DELIVERY_MAX || !delivery.chars().all(|c| c.is_ascii_graphic())

@@ -9,6 +9,7 @@ mod github;
 mod jenkins;
 
 use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_core::admission::Admission;
 use tidegate_core::history::Actor;
@@ -20,7 +21,7 @@ use tidegate_runtime::arrivals::Asked;
 
 use crate::call::{Call, Reply};
 use crate::handler::Gate;
-use crate::secrets::Keeper;
+use crate::secrets::{Keeper, Secrets};
 
 /// Which webhook, from the path behind `/hooks`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,13 +143,14 @@ pub(crate) async fn take(
     call: &Call,
     hook: Hook<'_>,
 ) -> Result<Reply, PortError> {
-    let secrets = keeper.secrets().await?.of(hook.service());
+    let secrets = keeper.secrets().await?;
     let now = gate.home.time.now();
-    let said = match hook {
-        Hook::GitHub(_) => github::read(call, secrets.github.as_deref()),
-        Hook::Jenkins(_) => jenkins::read(call, secrets.jenkins.as_deref(), now),
-        Hook::DockerHub(_, secret) => docker_hub::read(call, secrets.docker_hub.as_deref(), secret),
-    };
+    let mut said = read(call, hook, &secrets, now);
+    if matches!(&said, Err(refused) if *refused == Refused::unproven())
+        && let Some(secrets) = keeper.newer_than(&secrets).await?
+    {
+        said = read(call, hook, &secrets, now);
+    }
     let outcome = match said {
         Ok(Said::Release(wish)) => ask(gate, hook, *wish).await?,
         Ok(Said::Nothing(why)) => Ok(nothing(&why)),
@@ -164,6 +166,15 @@ pub(crate) async fn take(
             Reply::error(status, why)
         }
     })
+}
+
+fn read(call: &Call, hook: Hook<'_>, secrets: &Secrets, now: Timestamp) -> Result<Said, Refused> {
+    let secrets = secrets.of(hook.service());
+    match hook {
+        Hook::GitHub(_) => github::read(call, &secrets.github),
+        Hook::Jenkins(_) => jenkins::read(call, &secrets.jenkins, now),
+        Hook::DockerHub(_, secret) => docker_hub::read(call, &secrets.docker_hub, secret),
+    }
 }
 
 fn nothing(why: &str) -> Value {

@@ -20,8 +20,8 @@ use tidegate_testkit::fakes::{Caller, Quality, Universe};
 use tidegate_testkit::names;
 
 pub(crate) const LINK_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-pub(crate) const GITHUB: &str = "github's secret";
-pub(crate) const JENKINS: &str = "jenkins' secret";
+pub(crate) const GITHUB: &str = "github's secret, long enough";
+pub(crate) const JENKINS: &str = "jenkins' secret, long enough";
 pub(crate) const DOCKER_HUB: &str = "docker-hubs-secret";
 pub(crate) const ANNA: &str = "arn:aws:sts::111122223333:assumed-role/engineer/anna";
 
@@ -70,10 +70,14 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// Nothing waits yet; `count` approvals are needed.
     pub(crate) async fn new(count: u32) -> Self {
+        Self::with_policy(&POLICY.replace("COUNT", &count.to_string())).await
+    }
+
+    /// With a policy of its own.
+    pub(crate) async fn with_policy(text: &str) -> Self {
         let universe = Universe::quiet();
         let world = universe.world(Caller { id: 1, name: "gate".into() }, true);
-        let text = POLICY.replace("COUNT", &count.to_string());
-        let policy = policy::parse("checkout.yaml", &text).unwrap();
+        let policy = policy::parse("checkout.yaml", text).unwrap();
         world.home.apply(&policy, &Actor::Person { name: "ops".into() }).await.unwrap();
         let door = Door::Public(Keeper::new(Arc::new(Document)));
         let gate = Gate { home: world.home.clone(), images: world.images.clone(), door };
@@ -90,11 +94,19 @@ impl Fixture {
 
     /// Pushes a build and releases it, as far as it goes by itself.
     pub(crate) async fn release(&self, build: u32, provenance: Provenance) -> ReleaseId {
+        let admission = self.admission(build, Actor::Person { name: "carla".into() }, provenance).await;
+        let Admission::Created { release: id, .. } = admission else { panic!("{admission:?}") };
+        self.drive(&id).await;
+        id
+    }
+
+    /// What becomes of a build that somebody, or something, asks to have released.
+    pub(crate) async fn admission(&self, build: u32, by: Actor, provenance: Provenance) -> Admission {
         self.push(build);
         let asked = Asked {
             service: names::service(),
             image: names::image(build),
-            by: Actor::Person { name: "carla".into() },
+            by,
             why: Some("the new basket".into()),
             pushed_at: None,
             insist: false,
@@ -102,10 +114,7 @@ impl Fixture {
             bypass_freeze: None,
             delivery: None,
         };
-        let admission = self.world.home.release_image(asked, |_| true).await.unwrap().unwrap();
-        let Admission::Created { release: id, .. } = admission else { panic!("{admission:?}") };
-        self.drive(&id).await;
-        id
+        self.world.home.release_image(asked, |_| true).await.unwrap().unwrap()
     }
 
     pub(crate) fn push(&self, build: u32) {

@@ -7,10 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Decision, LOOK_EVERY, LOOK_SOON, rollback, running::advance, turn::Turn};
 use crate::effect::{Effect, Invite, RETRY_AFTER};
 use crate::gate::{
-    ApprovalGate, Approver, BuildStatus, Invitation, Opened, ScanVerdict, Token, eligible, judge,
+    ApprovalGate, Approver, BuildStatus, Invitation, Opened, ScanVerdict, Token, asked_by, eligible, judge,
+    requester,
 };
 use crate::history::Actor;
 use crate::observation::Accomplished;
+use crate::people::Requester;
 use crate::plan::{Plan, Stage};
 use crate::policy::{FreezeThen, OnExpiry};
 use crate::release::{Cause, Release};
@@ -48,6 +50,7 @@ pub(super) fn approve(mut turn: Turn<'_>, plan: &Plan, stage: usize, gate: usize
             }
         };
     }
+    note_requester(&mut turn);
     note_alarms(&mut turn, plan);
     invite(&mut turn, stage, gate, &eligible);
     // Once something of the candidate runs, weights and alarms are looked at as in a bake.
@@ -61,6 +64,10 @@ pub(super) fn approve(mut turn: Turn<'_>, plan: &Plan, stage: usize, gate: usize
 }
 
 fn open(mut turn: Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&Approver]) -> Decision {
+    let requester = requester(turn.old);
+    if let Some(detail) = requester.refused_by(&gate.approval) {
+        return rollback::begin(turn, Cause::Gate { gate: "approval".into(), detail }, Some(stage));
+    }
     if eligible.len() < usize::from(gate.approval.count) {
         let detail = format!(
             "{} approvals are needed, but without whoever asked for the release only {} may approve",
@@ -75,8 +82,19 @@ fn open(mut turn: Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&Appr
     let names: Vec<&str> = eligible.iter().map(|person| person.name.as_str()).collect();
     let why = gate.because.clone().unwrap_or_else(|| "the policy asks for it".into());
     turn.tell(format!("asking {} to approve before {}", names.join(", "), gate.approval.before), why);
+    if gate.approval.not_by_requester && !matches!(requester, Requester::People(_)) {
+        turn.saw(format!("{requester}: nobody is kept from approving it"));
+    }
     invite(&mut turn, stage, gate, eligible);
     turn.wait(RETRY_AFTER, "the approvers are being asked")
+}
+
+/// The approvers are told when nobody can be kept from approving their own release.
+fn note_requester(turn: &mut Turn<'_>) {
+    let requester = requester(turn.old);
+    if !matches!(requester, Requester::People(_)) {
+        turn.note(requester.to_string());
+    }
 }
 
 /// The approvers are shown how the alarms stand.
@@ -96,7 +114,7 @@ fn note_alarms(turn: &mut Turn<'_>, plan: &Plan) {
 fn invite(turn: &mut Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&Approver]) {
     let Some(mut opened) = turn.next.gates.remove(&stage) else { return };
     for person in eligible {
-        let Some(sns) = &person.sns else { continue };
+        let Some(sns) = &person.person.sns else { continue };
         if opened.given.iter().any(|given| given.approver == person.name) {
             continue;
         }
@@ -128,7 +146,7 @@ fn invite(turn: &mut Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&A
             sns: sns.clone(),
             token,
             expires_at: opened.expires_at,
-            requested_by: crate::words::requester(turn.old),
+            requested_by: asked_by(turn.old),
         };
         turn.act(Effect::Invite { invite: Box::new(invite) });
     }

@@ -56,6 +56,9 @@ pub struct Approval {
     /// Whoever asked for the release may not approve it. Default true.
     #[serde(default = "yes")]
     pub not_by_requester: bool,
+    /// A release that none of `people` is known to have asked for is refused. Default false.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub require_requester: bool,
     /// A manual approval action of a pipeline in Tidegate's own account and region, which gets the same answer. It is answered for the
     /// pipeline execution that started the release, by Tidegate's Lambda action with `execution` in its parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,15 +103,27 @@ pub enum OnExpiry {
 }
 
 /// How a person is reached, and known.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Person {
     /// The SNS topic their link is sent to; only they should be subscribed to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sns: Option<String>,
-    /// Their AWS identities, with `*`: who may approve with IAM, and who counts as the requester.
+    /// Their AWS identities, with `*`: who may approve with IAM, and who counts as the requester. A role stands for all of its sessions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aws: Vec<AwsPattern>,
+    /// Their GitHub logins; one, or a list. Who has one of these names counts as the requester; nobody can approve with one.
+    #[serde(default, deserialize_with = "one_or_many_texts", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "super::OneOrMany<String>")]
+    pub github: Vec<String>,
+    /// Their mail addresses; one, or a list. Only for knowing them as the requester.
+    #[serde(default, deserialize_with = "one_or_many_texts", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "super::OneOrMany<String>")]
+    pub email: Vec<String>,
+    /// Other names they go by, at a build server for example; one, or a list. Only for knowing them as the requester.
+    #[serde(default, deserialize_with = "one_or_many_texts", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "super::OneOrMany<String>")]
+    pub aliases: Vec<String>,
 }
 
 /// When nothing is released. Rollback is never held.
@@ -429,6 +444,28 @@ impl std::fmt::Display for VerifyAt {
             Self::FirstShift => "first shift",
         })
     }
+}
+
+/// One text, or a list of them; none of them empty.
+fn one_or_many_texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Visitor;
+    impl<'de> de::Visitor<'de> for Visitor {
+        type Value = Vec<String>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a name, or a list of names")
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<String>, E> {
+            Ok(vec![text.to_owned()])
+        }
+        fn visit_seq<A: de::SeqAccess<'de>>(self, seq: A) -> Result<Vec<String>, A::Error> {
+            Vec::deserialize(de::value::SeqAccessDeserializer::new(seq))
+        }
+    }
+    let texts = deserializer.deserialize_any(Visitor)?;
+    if texts.iter().any(|text| text.trim().is_empty()) {
+        return Err(de::Error::custom("found an empty name, allowed one character or more"));
+    }
+    Ok(texts)
 }
 
 /// One value, or a list of them.

@@ -514,13 +514,6 @@ impl Policy {
         names
     }
 
-    /// The person an AWS identity belongs to.
-    pub fn person_of(&self, arn: &str) -> Option<&str> {
-        let known =
-            self.people.iter().find(|(_, person)| person.aws.iter().any(|pattern| pattern.matches(arn)));
-        known.map(|(name, _)| name.as_str())
-    }
-
     /// Whether a push of this tag starts a release.
     pub fn selects(&self, tag: &Tag) -> bool {
         self.from.ecr.tags.iter().any(|pattern| pattern.matches(tag))
