@@ -438,7 +438,7 @@ fn nothing_ends_promoted_while_the_candidate_does_not_have_all_traffic() {
     let blind = ends().blind_to_weights().later(31 * 60).decide().release;
     assert!(matches!(blind.outcome(), Some(Outcome::Failed { .. })), "{:?}", blind.phase);
     let taken_over = ends().weight(0).later(30).with_someone_elses().decide().release;
-    assert_eq!(taken_over.summary(), "settling: will be failed");
+    assert_eq!(taken_over.summary(), "failed");
 }
 
 #[test]
