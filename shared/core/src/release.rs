@@ -390,6 +390,9 @@ pub struct Progress {
     /// The revision to roll back to when the one that ran does not name every image by digest: the same document, pinned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable: Option<TaskDefinitionArn>,
+    /// Whether a rollback was taken up again because the last look saw other images than those of before.
+    #[serde(default)]
+    pub corrected: bool,
     /// When the deployment was first asked for. Before that nothing of the service has been changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<Timestamp>,

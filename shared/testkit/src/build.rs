@@ -467,6 +467,14 @@ impl Fixture {
         self
     }
 
+    /// The release settles, to end as rolled back.
+    #[must_use]
+    pub fn in_phase_settling(mut self) -> Self {
+        let outcome = Outcome::RolledBack { cause: alarm_cause() };
+        self.release.phase = Phase::Settling { outcome, since: self.now, restored_at: None };
+        self
+    }
+
     /// The service has its own deployment configuration.
     #[must_use]
     pub fn own_configuration(mut self) -> Self {

@@ -573,3 +573,29 @@ fn a_flap_before_the_deployment_began_is_not_its_breach() {
     }
     assert_eq!(late.decide().release.summary(), "bake at 10 % for 5m");
 }
+
+#[test]
+fn what_somebody_else_deploys_after_a_rollback_is_not_judged_by_the_last_look() {
+    let mut over = Fixture::rolling_back()
+        .status(DeploymentStatus::RollbackSuccessful)
+        .weight(0)
+        .runs(1)
+        .later(30)
+        .own_configuration()
+        .runs_image(5)
+        .in_phase_settling();
+    over.release.progress.stable = Some(names::task_definition(7));
+    if let Some(plan) = &mut over.release.plan {
+        let app = plan.way_back.images.get_mut(&names::container()).expect("it runs");
+        app.reference = "shop/checkout:latest".into();
+    }
+    // Theirs runs another image, as it is meant to.
+    check(over.clone().runs(9).later(60), "rolled back |  | never");
+    // The stable version with another image is corrected, once.
+    let corrected = over.clone().later(60);
+    let why = "rolling back: alarm checkout-5xx went off: 5 % errors";
+    check(corrected.clone(), &format!("{why} |  | +6s"));
+    let mut again = corrected;
+    again.release.progress.corrected = true;
+    check(again, "failed |  | never");
+}

@@ -267,6 +267,10 @@ fn last_look(
         // A person looks anyway.
         Outcome::Failed { .. } => return end(turn, outcome, restored_at),
     };
+    if let Some(other) = somebody_elses(&turn) {
+        turn.saw(format!("{} was deployed meanwhile, by somebody else", other.short()));
+        return end(turn, outcome, restored_at);
+    }
     let detail = match compared(turn.old, turn.seen, &expected) {
         Comparison::Same => return end(turn, outcome, restored_at),
         Comparison::Unknown(why) if turn.now.duration_since(since) < LIMIT => {
@@ -279,6 +283,8 @@ fn last_look(
     };
     if outcome != Outcome::Promoted && can_be_pinned(&turn, plan) {
         turn.saw(detail.clone());
+        // Once: what does not help the first time is for a person.
+        turn.next.progress.corrected = true;
         return rollback::begin(turn, back_to_cause(outcome, detail), None);
     }
     let runs = turn.seen.service.known().and_then(Option::as_ref).map(|service| &service.task_definition);
@@ -293,11 +299,19 @@ fn last_look(
     end(turn, Outcome::Failed { cause, needs }, restored_at)
 }
 
+/// What the service is set to, when it is neither the stable version nor the candidate: it is not ours to judge.
+fn somebody_elses(turn: &Turn<'_>) -> Option<TaskDefinitionArn> {
+    let set = &turn.seen.service.known()?.as_ref()?.task_definition;
+    let ours = turn.next.is_stable(set) || Some(set) == turn.next.progress.task_definition.as_ref();
+    (!ours && turn.next.progress.asked_at.is_some()).then(|| set.clone())
+}
+
 /// Whether the pinned revision is there and does not run yet, so that deploying it brings the images of before.
 fn can_be_pinned(turn: &Turn<'_>, plan: &Plan) -> bool {
     let runs = turn.seen.service.known().and_then(Option::as_ref).map(|service| &service.task_definition);
     let pinned = turn.next.progress.stable.as_ref();
     plan.way_back.pinned().is_some()
+        && !turn.next.progress.corrected
         && turn.next.progress.deployment.is_some()
         && pinned.is_some()
         && runs != pinned

@@ -144,7 +144,10 @@ impl Watch {
 }
 
 fn is_disturbing(action: &Action) -> bool {
-    matches!(action, Action::Deploy { .. } | Action::Weights(_))
+    matches!(
+        action,
+        Action::Deploy { .. } | Action::Weights(_) | Action::DeleteImage(_) | Action::Deregister(_)
+    )
 }
 
 fn goes_back(phase: &Phase) -> bool {
