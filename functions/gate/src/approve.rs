@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use tidegate_core::gate::{self, By, NotCounted, Token, same_secret};
 use tidegate_core::ids::ReleaseId;
 use tidegate_core::ports::PortError;
-use tidegate_core::release::{Outcome, Phase, Release};
+use tidegate_core::release::{Outcome, Phase, Release, Successor};
 use tidegate_core::text::REASON_MAX;
 use tidegate_pages::{ApprovalView, Form, Message, Tone};
 use tidegate_runtime::answers::{Answer, AnswerError};
@@ -323,8 +323,11 @@ fn not_counted(link_key: &str, release: &Release, why: &NotCounted) -> Message {
 
 fn void(release: &Release, state: &str) -> String {
     match &release.phase {
-        Phase::Ended { outcome: Outcome::Superseded { by }, .. } => {
-            format!("This release was superseded by {by}. Nothing was decided.")
+        Phase::Ended { outcome: Outcome::Superseded { by: Successor::Release(by) }, .. } => {
+            format!("A newer image has taken the place of this one: release {by}. Nothing was decided.")
+        }
+        Phase::Ended { outcome: Outcome::Superseded { by: Successor::Policy }, .. } => {
+            "The service's releases go somewhere else now: its policy has another target. Nothing was decided.".to_owned()
         }
         Phase::Queued
         | Phase::Preparing { .. }
