@@ -60,7 +60,10 @@ pub async fn deploy(client: &Client, deployment: &Deployment) -> Result<Deployed
         std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
     create_bucket(client).await?;
     let template = package(client, &template, &deployment.functions).await?;
-    create_stack(client, deployment, &template).await?;
+    // By its address, as `sam deploy` does it: a template in the call itself may have 51,200 bytes only.
+    let key = format!("{}.template", hex::encode(Sha256::digest(&template)));
+    put(client, &key, template.into_bytes()).await.context("failed to upload the template")?;
+    create_stack(client, deployment, &key).await?;
     let outputs = wait_until_created(client, &deployment.stack).await?;
     enable_time_to_live(client, &deployment.stack).await?;
     Ok(Deployed { outputs })
@@ -108,10 +111,14 @@ async fn upload(client: &Client, bootstrap: &Path) -> Result<String> {
         std::fs::read(bootstrap).with_context(|| format!("failed to read {}", bootstrap.display()))?;
     let zip = zipped(&binary).with_context(|| format!("failed to zip {}", bootstrap.display()))?;
     let key = format!("{}.zip", hex::encode(Sha256::digest(&zip)));
-    let path = format!("/{BUCKET}/{key}");
-    let put = client.rest("s3", Method::PUT, &path, HeaderMap::new(), Bytes::from(zip)).await;
-    put.map_err(|e| aws(&format!("upload {}", bootstrap.display()), &e))?;
+    put(client, &key, zip).await.with_context(|| format!("failed to upload {}", bootstrap.display()))?;
     Ok(key)
+}
+
+async fn put(client: &Client, key: &str, body: Vec<u8>) -> Result<()> {
+    let path = format!("/{BUCKET}/{key}");
+    let put = client.rest("s3", Method::PUT, &path, HeaderMap::new(), Bytes::from(body)).await;
+    put.map(drop).map_err(|e| aws(&format!("put {key}"), &e))
 }
 
 /// A zip with the one file `bootstrap`. The same binary gives the same bytes: no time of day in it. Stored, not deflated: it
@@ -127,12 +134,13 @@ fn zipped(bootstrap: &[u8]) -> zip::result::ZipResult<Vec<u8>> {
     Ok(writer.finish()?.into_inner())
 }
 
-async fn create_stack(client: &Client, deployment: &Deployment, template: &str) -> Result<()> {
+async fn create_stack(client: &Client, deployment: &Deployment, key: &str) -> Result<()> {
+    let address = format!("https://s3.{}.amazonaws.com/{BUCKET}/{key}", client.region());
     let mut params = vec![
         ("Action".to_owned(), "CreateStack"),
         (API_VERSION.0.to_owned(), API_VERSION.1),
         ("StackName".to_owned(), deployment.stack.as_str()),
-        ("TemplateBody".to_owned(), template),
+        ("TemplateURL".to_owned(), &address),
         ("Capabilities.member.1".to_owned(), "CAPABILITY_IAM"),
         ("Capabilities.member.2".to_owned(), "CAPABILITY_AUTO_EXPAND"),
         ("OnFailure".to_owned(), "DO_NOTHING"),
