@@ -154,7 +154,7 @@ async fn the_sdk_for_alarms() {
     let put = put
         .dimensions(dimension.clone())
         .statistic(Statistic::Sum)
-        .period(5)
+        .period(10)
         .evaluation_periods(1)
         .threshold(3.0);
     put.comparison_operator(ComparisonOperator::GreaterThanOrEqualToThreshold).send().await.unwrap();
@@ -179,7 +179,7 @@ async fn the_sdk_for_alarms() {
         (metric.state_value(), composite.state_value()),
         (Some(&StateValue::Alarm), Some(&StateValue::Alarm))
     );
-    assert_eq!((metric.threshold(), metric.period(), metric.dimensions().len()), (Some(3.0), Some(5), 1));
+    assert_eq!((metric.threshold(), metric.period(), metric.dimensions().len()), (Some(3.0), Some(10), 1));
     assert!(metric.state_updated_timestamp().unwrap().secs() > 1_700_000_000);
     assert!(client.describe_alarms().send().await.unwrap().composite_alarms().is_empty());
     assert_eq!(lock(&events.0).len(), 2);

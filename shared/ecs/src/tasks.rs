@@ -200,10 +200,12 @@ mod tests {
     }
 
     fn definition(driver: &str, prefix: Option<&str>) -> Value {
-        json!({ "taskDefinition": { "containerDefinitions": [{ "name": "app", "logConfiguration": {
-            "logDriver": driver,
-            "options": { "awslogs-group": "/ecs/web", "awslogs-region": "eu-west-1", "awslogs-stream-prefix": prefix },
-        } }] } })
+        let mut options = json!({ "awslogs-group": "/ecs/web", "awslogs-region": "eu-west-1" });
+        if let Some(prefix) = prefix {
+            options["awslogs-stream-prefix"] = prefix.into();
+        }
+        let log = json!({ "logDriver": driver, "options": options });
+        json!({ "taskDefinition": { "containerDefinitions": [{ "name": "app", "logConfiguration": log }] } })
     }
 
     fn replay(tasks: &[Value], definition: Value) -> Replay {

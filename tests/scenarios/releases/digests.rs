@@ -130,7 +130,9 @@ async fn deregistered(story: &Story) -> Result<()> {
     story.ends(&third, "promoted").await?;
     let revision = promoted.progress.task_definition.context("a promoted release has a task definition")?;
     story.ecs("DeregisterTaskDefinition", json!({ "taskDefinition": revision.as_str() })).await?;
-    story.stage.tidegate(&["rollback", story.name.as_str(), "--reason", "it is wrong"]).await?;
+    let asked = ["rollback", story.name.as_str(), "--reason", "it is wrong", "--yes"];
+    let (code, text) = story.stage.tidegate(&asked).await?;
+    ensure!(code == 0, "exit code {code}: {text}");
     let back = until("the rollback release", RUNS_WITHIN, async || {
         let newest = story.releases().await?.into_iter().next();
         Ok(newest.filter(|release| release.image.digest.as_str() == second && release.id != id))
