@@ -52,7 +52,7 @@ pub enum ConfigError {
 }
 
 /// The home account's configuration from the environment: what a Lambda function uses. Load it once, before the first event. It trusts
-/// [Amazon's own roots](crate::trust), and those that the environment adds.
+/// Amazon's own roots, and those that the environment adds.
 pub async fn home() -> Result<SdkConfig, ConfigError> {
     let given = |name: &str| std::env::var(name).ok();
     let client = trust::client(given(EXTRA_ROOTS).as_deref(), given("AWS_REGION").as_deref())?;
