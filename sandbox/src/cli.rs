@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
-use tidegate_sandbox::ecs::StaleBlocks;
+use tidegate_sandbox::ecs::{PauseStage, StaleBlocks};
 use tidegate_sandbox::load::{self, Load};
 use tidegate_sandbox::local::admin::PushRequest;
 use tidegate_sandbox::local::shop::{Plan, Shop};
@@ -97,6 +97,9 @@ struct Parts {
     /// Not documented by AWS: whether blocks of another strategy stay in a deployment configuration.
     #[arg(long, value_enum, default_value_t)]
     stale_blocks: StaleBlocks,
+    /// Not documented by AWS: the stage a deployment names while it waits at a pause hook.
+    #[arg(long, value_enum, default_value_t)]
+    pause_stage: PauseStage,
 }
 
 impl Parts {
@@ -110,6 +113,7 @@ impl Parts {
         options.record.clone_from(&self.record);
         options.log_level.clone_from(&self.log_level);
         options.ecs.undocumented.stale_blocks = self.stale_blocks;
+        options.ecs.undocumented.pause_stage = self.pause_stage;
         options
     }
 }

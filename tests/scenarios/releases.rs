@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stage::{Stage, given};
-use tidegate_sandbox::ecs::StaleBlocks;
+use tidegate_sandbox::ecs::{PauseStage, StaleBlocks, Undocumented};
 
 /// Everything that can share one local AWS because it concerns one service only.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,6 +59,7 @@ async fn a_storm_is_survived() {
     let stage = Stage::start(|options| {
         options.ecs.seconds_per_minute = 6.0;
         options.ecs.read_lag = Duration::from_millis(1500);
+        options.ecs.undocumented.pause_stage = PauseStage::Before;
     })
     .await
     .expect("the local AWS starts");
@@ -73,7 +74,8 @@ async fn a_storm_is_survived() {
 async fn short_minutes() -> Arc<Stage> {
     Stage::start(|options| {
         options.ecs.seconds_per_minute = 2.0;
-        options.ecs.undocumented.stale_blocks = StaleBlocks::Drop;
+        options.ecs.undocumented =
+            Undocumented { stale_blocks: StaleBlocks::Drop, pause_stage: PauseStage::Absent };
     })
     .await
     .expect("the local AWS starts")

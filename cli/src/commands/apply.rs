@@ -71,6 +71,17 @@ pub fn read(args: &Args) -> anyhow::Result<Policies> {
             bail!("nothing was stored: {other} and {file} are both policies of service {}", policy.service);
         }
     }
+    for (position, (file, policy)) in policies.iter().enumerate() {
+        let ecs = |policy: &Policy| {
+            let ecs = &policy.to.ecs;
+            (ecs.account.clone(), ecs.region.clone(), ecs.cluster.clone(), ecs.service.clone())
+        };
+        let same = policies[..position].iter().find(|(_, earlier)| ecs(earlier) == ecs(policy));
+        if let Some((other, _)) = same {
+            let service = &policy.to.ecs.service;
+            bail!("nothing was stored: {other} and {file} both release to ECS service {service}");
+        }
+    }
     Ok(policies)
 }
 

@@ -224,7 +224,8 @@ fn told(error: RequestError, service: &ServiceName, clock: &Clock) -> anyhow::Er
         RequestError::Ledger(_)
         | RequestError::NotPossible(_)
         | RequestError::NoRelease(_)
-        | RequestError::NoService(_) => {
+        | RequestError::NoService(_)
+        | RequestError::SameEcsService { .. } => {
             anyhow::Error::from(error).context(format!("failed to roll {service} back"))
         }
     }

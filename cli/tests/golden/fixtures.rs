@@ -119,6 +119,7 @@ pub(crate) fn plan() -> Plan {
         stored: &BTreeMap::new(),
         released: None,
         destination: None,
+        left_behind: None,
     };
     let policy = policy();
     let target = policy.target(&account(), &region());

@@ -9,6 +9,7 @@ use super::input::{Members, page};
 use super::model::{Controller, Deployment, DeploymentStatus, RevisionId, Service, ServiceStatus, State};
 use super::render::{self, with_token};
 use super::services;
+use super::settings::Undocumented;
 use super::world::World;
 use crate::ports::AwsError;
 
@@ -66,11 +67,15 @@ fn arns<'a>(input: Members<'a>, name: &str) -> Result<Vec<&'a str>, AwsError> {
     Ok(arns)
 }
 
-pub(super) fn describe(state: &State, input: Members<'_>) -> Result<Value, AwsError> {
+pub(super) fn describe(
+    state: &State,
+    input: Members<'_>,
+    undocumented: Undocumented,
+) -> Result<Value, AwsError> {
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for arn in arns(input, "serviceDeploymentArns")? {
         match find(state, arn) {
-            Some((service, deployment)) => found.push(render::deployment(service, deployment)),
+            Some((service, deployment)) => found.push(render::deployment(service, deployment, undocumented)),
             None => failures.push(json!({"arn": arn, "reason": "MISSING"})),
         }
     }

@@ -41,7 +41,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use ids::Identity;
-pub use settings::{Settings, StaleBlocks, Undocumented};
+pub use settings::{PauseStage, Settings, StaleBlocks, Undocumented};
 
 use self::errors::unsupported;
 use self::input::Members;
@@ -170,9 +170,9 @@ impl Inner {
         let mut memory = self.lock();
         if EVENTUALLY_CONSISTENT.contains(&operation) {
             if let Some(past) = memory.as_of(now, self.settings.read_lag) {
-                return read(&past, operation, input);
+                return read(&past, operation, input, self.settings.undocumented);
             }
-            return read(&memory.state, operation, input);
+            return read(&memory.state, operation, input, self.settings.undocumented);
         }
         let answer = self.change(&mut memory.state, operation, input, caller, now);
         memory.remember(now, self.settings.read_lag);
@@ -221,12 +221,17 @@ impl Inner {
     }
 }
 
-fn read(state: &State, operation: &str, input: &Value) -> Result<Value, AwsError> {
+fn read(
+    state: &State,
+    operation: &str,
+    input: &Value,
+    undocumented: Undocumented,
+) -> Result<Value, AwsError> {
     let members = Members::request(input)?;
     match operation {
         "DescribeServices" => services::describe(state, members),
         "ListServices" => services::list(state, members),
-        "DescribeServiceDeployments" => deployments::describe(state, members),
+        "DescribeServiceDeployments" => deployments::describe(state, members, undocumented),
         "ListServiceDeployments" => deployments::list(state, members),
         "DescribeServiceRevisions" => deployments::describe_revisions(state, members),
         "DescribeTasks" => tags_and_tasks::describe_tasks(state, members),

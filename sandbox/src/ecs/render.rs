@@ -4,9 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::input::epoch;
 use super::model::{
-    Controller, Deployment, DeploymentStatus, HookRun, Phase, Revision, RevisionId, Service, Task,
+    Controller, Deployment, DeploymentStatus, HookRun, HookStatus, Phase, Revision, RevisionId, Service,
+    Stage, Step, Task,
 };
 use super::notify::describe_task;
+use super::settings::{PauseStage, Undocumented};
 
 /// Adds `nextToken` when there is another page.
 pub(super) fn with_token(mut answer: Value, next: Option<String>) -> Value {
@@ -189,7 +191,7 @@ pub(super) fn deployment_brief(service: &Service, deployment: &Deployment) -> Va
 }
 
 /// An item of `DescribeServiceDeployments`.
-pub(super) fn deployment(service: &Service, deployment: &Deployment) -> Value {
+pub(super) fn deployment(service: &Service, deployment: &Deployment, undocumented: Undocumented) -> Value {
     let mut described = Map::new();
     if let Value::Object(brief) = deployment_brief(service, deployment) {
         described.extend(brief);
@@ -210,14 +212,33 @@ pub(super) fn deployment(service: &Service, deployment: &Deployment) -> Value {
     let target = weighted(service, deployment.target, deployment.production_percent, deployment.test_percent);
     described.insert("targetServiceRevision".into(), target);
     described.insert("deploymentConfiguration".into(), json!(deployment.configuration));
-    let stage = deployment.step().and_then(super::model::Step::stage);
+    let stage = stage_said(deployment, undocumented.pause_stage);
     if let Some(stage) = stage.filter(|_| !deployment.status.is_terminal()) {
-        described.insert("lifecycleStage".into(), json!(stage.name()));
+        described.insert("lifecycleStage".into(), json!(stage));
     }
     let hooks: Vec<_> = deployment.hooks.iter().map(hook).collect();
     described.insert("lifecycleHookDetails".into(), json!(hooks));
     guards(service, deployment, &mut described);
     Value::Object(described)
+}
+
+/// The stage a deployment says it is in. While it waits at a pause that is whatever is played.
+fn stage_said(deployment: &Deployment, played: PauseStage) -> Option<&'static str> {
+    let stage = deployment.step().and_then(Step::stage)?;
+    let paused = deployment.hooks.iter().any(|hook| hook.status == HookStatus::AwaitingAction);
+    match played {
+        PauseStage::Absent if paused => None,
+        PauseStage::Unknown if paused => Some("PAUSED_BY_HOOK"),
+        PauseStage::Before if paused => {
+            let before = deployment.steps[..deployment.cursor].iter().rev().filter_map(|step| step.stage());
+            // The enumeration of the answer lacks the stage before a shift.
+            let mut before = before.filter(|it| *it != stage && *it != Stage::PreProductionTrafficShift);
+            Some(before.next().unwrap_or(stage).name())
+        }
+        PauseStage::Hook | PauseStage::Absent | PauseStage::Before | PauseStage::Unknown => {
+            Some(stage.name())
+        }
+    }
 }
 
 fn guards(service: &Service, deployment: &Deployment, described: &mut Map<String, Value>) {

@@ -9,6 +9,23 @@ use jiff::Timestamp;
 pub struct Undocumented {
     /// What becomes of a block of `deploymentConfiguration` when the strategy it belongs to is changed.
     pub stale_blocks: StaleBlocks,
+    /// What `lifecycleStage` is while a deployment waits at a pause hook.
+    pub pause_stage: PauseStage,
+}
+
+/// What `lifecycleStage` of `DescribeServiceDeployments` is while a deployment waits at a pause hook. Its enumeration lacks
+/// `PRE_PRODUCTION_TRAFFIC_SHIFT`, where hooks may stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum PauseStage {
+    /// The stage the hook stands at.
+    #[default]
+    Hook,
+    /// Nothing.
+    Absent,
+    /// The last stage before it that the enumeration has.
+    Before,
+    /// A word that no service model has.
+    Unknown,
 }
 
 /// What becomes of `canaryConfiguration`, `linearConfiguration` and `earlySuccessCriteria` when the strategy is changed.

@@ -10,6 +10,8 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use crate::ids::AlarmName;
+use crate::observation::LeftBehind;
+use crate::pauses::{self, Pause};
 use crate::policy::{Shift, Span, Strategy};
 
 /// Where our pause hooks stand: before every shift of production traffic, and before the old version is given up.
@@ -124,19 +126,62 @@ fn with_breaker(own: Option<&Value>) -> Value {
 /// Adds the pause hooks that hold every shift. The bakes are ours, so ECS's own are zero.
 fn hold(configuration: &mut Map<String, Value>, step_bake: Span, final_bake: Span, waits: GateWaits) {
     configuration.insert("bakeTimeInMinutes".into(), 0.into());
-    let pause = |stage: &str, bake: Span, gates_secs: u64| {
-        let minutes = (u64::from(bake.secs()) + gates_secs).div_ceil(60) + HOOK_GRACE_MINUTES;
-        json!({
-            "targetType": "PAUSE",
-            "lifecycleStages": [stage],
-            "timeoutConfiguration": { "timeoutInMinutes": minutes, "action": "ROLLBACK" },
-        })
-    };
-    let mut hooks =
-        configuration.get("lifecycleHooks").and_then(Value::as_array).cloned().unwrap_or_default();
-    hooks.push(pause(PAUSE_BEFORE_SHIFT, step_bake, waits.before_shift));
-    hooks.push(pause(PAUSE_BEFORE_PROMOTION, final_bake, waits.before_promotion));
-    configuration.insert("lifecycleHooks".into(), hooks.into());
+    let minutes =
+        |bake: Span, gates_secs: u64| (u64::from(bake.secs()) + gates_secs).div_ceil(60) + HOOK_GRACE_MINUTES;
+    let own = configuration.get("lifecycleHooks").and_then(Value::as_array).cloned().unwrap_or_default();
+    let ours = [
+        Pause::BeforeShift.hook(minutes(step_bake, waits.before_shift), &own),
+        Pause::BeforePromotion.hook(minutes(final_bake, waits.before_promotion), &own),
+    ];
+    configuration.insert("lifecycleHooks".into(), own.into_iter().chain(ours).collect());
+}
+
+/// Whether our pause hooks are in it.
+pub fn holds_ours(configuration: &Value) -> bool {
+    !pauses::apart(pauses::hooks(configuration)).0.is_empty()
+}
+
+/// The service's own configuration: what is `present` without what a release of ours left in it. What it left is known from the ledger;
+/// where that does not know it, our hooks are, by themselves.
+pub fn own(present: &Value, left_behind: Option<&LeftBehind>) -> Value {
+    match left_behind {
+        _ if !holds_ours(present) => present.clone(),
+        Some(left) => restored(present, std::slice::from_ref(&left.set), &left.own),
+        None => {
+            let mut own = members(present);
+            own.insert("lifecycleHooks".into(), not_ours(present));
+            Value::Object(own)
+        }
+    }
+}
+
+/// What `present` has to become so that what a release `set`, once or several times, is undone: its members as the service `own`ed them,
+/// and what somebody else has set in the meantime as it is.
+pub fn restored(present: &Value, set: &[Value], own: &Value) -> Value {
+    let present = members(present);
+    let mut restored = members(own);
+    for (name, is) in &present {
+        let left =
+            if name == "lifecycleHooks" { not_ours(&Value::Object(present.clone())) } else { is.clone() };
+        let by_us: Vec<&Value> = set.iter().filter_map(|set| set.get(name)).collect();
+        let by_somebody = match by_us.as_slice() {
+            // AWS may have kept a block of a strategy that is not in force any more.
+            [] => !restored.contains_key(name) && is_in_force(name, strategy_of(&present)),
+            _ if name == "lifecycleHooks" => match restored.get(name) {
+                None => left != json!([]),
+                Some(own) => !agrees(own, &left),
+            },
+            by_us => !by_us.iter().any(|set| agrees(set, is)),
+        };
+        if by_somebody {
+            restored.insert(name.clone(), left);
+        }
+    }
+    restorable(&Value::Object(restored))
+}
+
+fn not_ours(configuration: &Value) -> Value {
+    pauses::apart(pauses::hooks(configuration)).1.into_iter().cloned().collect()
 }
 
 /// A configuration with what AWS leaves out said explicitly: set again, it undoes ours member by member. What belongs to a strategy that is
@@ -266,6 +311,7 @@ fn agrees(sent: &Value, is: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Percent;
 
     fn canary() -> Value {
         json!({ "strategy": "CANARY", "canaryConfiguration": { "canaryPercent": 10.0, "canaryBakeTimeInMinutes": 0 },
@@ -333,6 +379,55 @@ mod tests {
             "lifecycleHooks": [{ "hookTargetArn": "arn:f" }] });
         let expected = json!({ "strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0, "lifecycleHooks": [{ "hookTargetArn": "arn:f" }] });
         assert_eq!(all_at_once(&own), expected);
+    }
+
+    #[test]
+    fn restoring_undoes_what_was_set_and_leaves_what_somebody_else_set() {
+        let own = json!({ "strategy": "ROLLING", "maximumPercent": 200,
+            "lifecycleHooks": [{ "hookTargetArn": "arn:f", "lifecycleStages": ["PRE_SCALE_UP"] }] });
+        let strategy = Strategy { shift: Shift::BlueGreen, bake: Span::default() };
+        let alarms = [AlarmName::new("red").unwrap()];
+        let way_back = restorable(&own);
+        let ours = for_release(&own, &strategy, &alarms, GateWaits::default());
+        assert!(holds_ours(&ours) && !holds_ours(&own));
+        let set = [ours.clone()];
+        assert_eq!(restored(&ours, &set, &way_back), way_back);
+        assert_eq!(restored(&way_back, &set, &way_back), way_back, "done twice it changes nothing");
+        // As AWS answers it.
+        let mut echo = ours.clone();
+        echo["minimumHealthyPercent"] = 100.into();
+        echo["introducedNextYear"] = json!({});
+        echo["canaryConfiguration"] = json!({ "canaryPercent": 5.0 });
+        let undone = restored(&echo, &set, &way_back);
+        assert!(is_set(&way_back, &undone) && undone["introducedNextYear"] == json!({}));
+        let mut changed = echo;
+        changed["maximumPercent"] = 150.into();
+        changed["alarms"] = json!({ "alarmNames": ["theirs"], "enable": true, "rollback": true });
+        let undone = restored(&changed, &set, &way_back);
+        assert_eq!((&undone["maximumPercent"], &undone["alarms"]), (&json!(150), &changed["alarms"]));
+        assert_eq!(
+            (&undone["strategy"], &undone["lifecycleHooks"]),
+            (&json!("ROLLING"), &own["lifecycleHooks"])
+        );
+    }
+
+    #[test]
+    fn what_the_way_back_set_is_undone_too() {
+        let own = json!({ "strategy": "CANARY", "bakeTimeInMinutes": 5,
+            "canaryConfiguration": { "canaryPercent": 20.0, "canaryBakeTimeInMinutes": 3 } });
+        let canary = Shift::Canary { percent: Percent::from_tenths(410), bake: Span::default() };
+        let strategy = Strategy { shift: canary, bake: Span::default() };
+        let way_back = restorable(&own);
+        let ours = for_release(&own, &strategy, &[], GateWaits::default());
+        let back = all_at_once(&way_back);
+        // As AWS answers it when it keeps the block of the strategy before.
+        let mut present = back.clone();
+        present["canaryConfiguration"] = ours["canaryConfiguration"].clone();
+        for present in [&back, &present] {
+            assert_eq!(restored(present, &[ours.clone(), back.clone()], &way_back), way_back);
+            let theirs = restored(present, std::slice::from_ref(&ours), &way_back);
+            assert_eq!(theirs["strategy"], "BLUE_GREEN", "nothing of ours without a way back");
+        }
     }
 
     #[track_caller]

@@ -342,6 +342,12 @@ impl Target {
     pub fn service_arn(&self) -> String {
         format!("arn:aws:ecs:{}:{}:service/{}/{}", self.region, self.account, self.cluster, self.service)
     }
+
+    /// Whether it is the same ECS service, whichever role it is reached with.
+    pub fn is_same_service(&self, other: &Self) -> bool {
+        (&self.account, &self.region, &self.cluster, &self.service)
+            == (&other.account, &other.region, &other.cluster, &other.service)
+    }
 }
 
 impl fmt::Display for Target {

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod invariants;
 pub mod listing;
 pub mod observation;
+pub mod pauses;
 pub mod people;
 pub mod plan;
 pub mod policy;

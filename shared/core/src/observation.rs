@@ -162,6 +162,20 @@ pub struct ServiceHead {
     /// What the release under way is judged by though the policy no longer says so: its events must still find the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<OpenWatch>,
+    /// What a release that ended left in the ECS service because it could not be restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_behind: Option<LeftBehind>,
+}
+
+/// A deployment configuration of ours that a release left in a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeftBehind {
+    /// The release.
+    pub release: ReleaseId,
+    /// What it had set.
+    pub set: Value,
+    /// What should have been restored.
+    pub own: Value,
 }
 
 /// What earlier policies watched while the release under way may have been planned from them.
@@ -198,6 +212,7 @@ impl ServiceHead {
             quarantine: BTreeMap::new(),
             newest_push: None,
             open: None,
+            left_behind: None,
         }
     }
 }
@@ -330,6 +345,8 @@ pub struct DeploymentSeen {
     pub tasks: (u32, u32, u32),
     /// Hooks that have been reached.
     pub hooks: Vec<HookSeen>,
+    /// The `deploymentConfiguration` it was started with, as AWS returned it; null where AWS does not tell it.
+    pub configuration: Value,
     /// Alarms ECS itself saw in ALARM.
     pub triggered_alarms: Vec<String>,
 }
@@ -435,6 +452,8 @@ pub struct HookSeen {
     pub awaiting: bool,
     /// When its timeout action takes effect.
     pub expires_at: Option<Timestamp>,
+    /// `ROLLBACK` or `CONTINUE`, as AWS spells it.
+    pub timeout_action: Option<String>,
 }
 
 /// The weights a rule or listener forwards with.

@@ -277,7 +277,7 @@ pub fn compile(
         runs_as: ground.released_digests(image),
         way_back,
         configuration: configuration::for_release(
-            &service.deployment_configuration,
+            &configuration::own(&service.deployment_configuration, ground.left_behind),
             &strategy,
             &alarms,
             gates.longest_waits(),
@@ -301,7 +301,10 @@ pub fn way_back(ground: Ground<'_>) -> WayBack {
     WayBack {
         task_definition: ground.task_definition.arn.clone(),
         images: stable_images(ground.task_definition, ground.running),
-        configuration: configuration::restorable(&ground.service.deployment_configuration),
+        configuration: configuration::restorable(&configuration::own(
+            &ground.service.deployment_configuration,
+            ground.left_behind,
+        )),
         weights: ground.weights.to_vec(),
     }
 }

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::configuration;
 use crate::ids::{ContainerName, Digest, Image};
 use crate::observation::{
-    AlarmState, ImageSeen, LoadBalancerSeen, Observation, RuleSeen, Seen, ServiceSeen, Stored,
+    AlarmState, ImageSeen, LeftBehind, LoadBalancerSeen, Observation, RuleSeen, Seen, ServiceSeen, Stored,
     TaskDefinitionSeen,
 };
+use crate::pauses::{self, Pause};
 use crate::policy::{Policy, Shift};
 use crate::ports::PortError;
 use crate::release::Intent;
@@ -63,6 +65,8 @@ pub struct Ground<'a> {
     pub released: Option<&'a ImageSeen>,
     /// The task definition a rollback release goes to.
     pub destination: Option<&'a TaskDefinitionSeen>,
+    /// What an earlier release left in the service's configuration.
+    pub left_behind: Option<&'a LeftBehind>,
 }
 
 impl Ground<'_> {
@@ -112,6 +116,7 @@ pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Obse
         stored: &seen.stored,
         released: seen.new_image.known().and_then(Option::as_ref),
         destination: seen.destination.known().and_then(Option::as_ref),
+        left_behind: seen.head.as_ref().and_then(|head| head.left_behind.as_ref()),
     };
     let container = &policy.to.ecs.container;
     let errors = images::unseen(container, image, intent, ground);
@@ -120,6 +125,7 @@ pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Obse
     }
 
     let mut findings = service_findings(service);
+    findings.extend(configuration_findings(policy, service, ground.left_behind));
     findings.extend(task_definition_findings(task_definition, container));
     findings.extend(images::released(container, image, intent, ground, seen));
     findings.extend(images::rollback_target(container, ground));
@@ -226,6 +232,77 @@ fn task_definition_findings(task_definition: &TaskDefinitionSeen, container: &Co
                 names.join(", ")
             ),
             "correct to.ecs.container in the policy",
+        ));
+    }
+    findings
+}
+
+/// How many `PAUSE` hooks a service may have.
+const PAUSE_HOOKS: usize = 10;
+
+/// What the service's deployment configuration has of its own that a release has to live with, and what is left in it of an earlier one.
+fn configuration_findings(
+    policy: &Policy,
+    service: &ServiceSeen,
+    left_behind: Option<&LeftBehind>,
+) -> Vec<Finding> {
+    let present = &service.deployment_configuration;
+    let mut findings = Vec::new();
+    if configuration::holds_ours(present) {
+        let (from, rest) = match left_behind {
+            Some(left) => (
+                format!("release {}", left.release),
+                "nothing to do: this release restores the configuration the service had before that one",
+            ),
+            None => (
+                "a release this ledger does not know".to_owned(),
+                "this release removes the hooks; strategy, bake time and alarms may be left over as well: set them as you want them",
+            ),
+        };
+        let problem =
+            format!("the pause hooks of {from} are still in the service's deployment configuration");
+        findings.push(Finding::note("leftover_configuration", problem, rest));
+    }
+    match policy.strategy.shift {
+        Shift::Rolling => {}
+        Shift::Canary { .. } | Shift::Linear { .. } | Shift::BlueGreen => {
+            findings.extend(own_pause_findings(&pauses::own_stages(present), present));
+        }
+    }
+    findings
+}
+
+fn own_pause_findings(stages: &[String], present: &serde_json::Value) -> Vec<Finding> {
+    let ours = [Pause::BeforeShift.stage(), Pause::BeforePromotion.stage()];
+    let (same, others): (Vec<&str>, Vec<&str>) =
+        stages.iter().map(String::as_str).partition(|stage| ours.contains(stage));
+    let mut findings = Vec::new();
+    if !same.is_empty() {
+        findings.push(Finding::blocking(
+            "own_pause_hooks",
+            format!(
+                "the service has a pause hook of its own at {}, where Tidegate pauses too; Amazon ECS does not tell which of them waits",
+                same.join(" and ")
+            ),
+            "remove the hook and let the policy ask for the approval (approval.before: shift or promote), or use strategy rolling",
+        ));
+    }
+    if !others.is_empty() {
+        findings.push(Finding::note(
+            "own_pause_hooks_elsewhere",
+            format!("the service has pause hooks of its own at {}", others.join(" and ")),
+            "answer them yourself while the candidate starts, within 30 minutes; Tidegate leaves them alone",
+        ));
+    }
+    let own = configuration::own(present, None);
+    let count = pauses::hooks(&own).iter().filter(|hook| hook["targetType"] == "PAUSE").count();
+    if count + 2 > PAUSE_HOOKS {
+        findings.push(Finding::blocking(
+            "too_many_pause_hooks",
+            format!(
+                "the service has {count} pause hooks and Amazon ECS takes {PAUSE_HOOKS}; Tidegate needs two"
+            ),
+            "remove some of them",
         ));
     }
     findings

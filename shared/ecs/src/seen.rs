@@ -309,6 +309,7 @@ pub(crate) struct Deployment {
     lifecycle_hook_details: Vec<Hook>,
     rollback: Option<Rollback>,
     alarms: Option<Alarms>,
+    deployment_configuration: Value,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -330,6 +331,7 @@ struct Hook {
     /// In no service model so far; read in case AWS adds it, as the event has it.
     lifecycle_stage: Option<String>,
     expires_at: Option<f64>,
+    timeout_action: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -393,6 +395,7 @@ impl Deployment {
             arn: self.service_deployment_arn.parse().map_err(invalid)?,
             created_at: created_at.ok_or_else(|| unexpected(OPERATION, "a deployment has no createdAt"))?,
             stage: self.lifecycle_stage,
+            configuration: self.deployment_configuration,
             task_definition,
             weight: revision.requested_production_traffic_weight.and_then(percent),
             tasks: (revision.requested_task_count, revision.running_task_count, revision.pending_task_count),
@@ -427,6 +430,7 @@ impl Hook {
             stage: self.lifecycle_stage.clone().or(here),
             awaiting,
             expires_at: self.expires_at.and_then(timestamp),
+            timeout_action: self.timeout_action.clone(),
         })
     }
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use tidegate_core::admission::{self, Ask, Current, NotPossible};
 use tidegate_core::history::Actor;
-use tidegate_core::ids::{ReleaseId, ServiceName};
+use tidegate_core::ids::{ReleaseId, ServiceName, Target};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::Policy;
-use tidegate_core::ports::{Commit, ErrorKind, PortError};
+use tidegate_core::ports::{Commit, ErrorKind, PortError, Watched};
 use tidegate_core::release::{Outcome, Release};
 use tidegate_core::rollback::{self, Choice, NoRollback, Running, Situation, Wanted};
 
@@ -28,6 +28,16 @@ pub enum RequestError {
     /// There is no such release.
     #[error("there is no release {0}")]
     NoRelease(ReleaseId),
+    /// Another policy releases to the same ECS service.
+    #[error(
+        "service {other} already releases to {target}; an ECS service can have one policy: change that one, or name another ECS service"
+    )]
+    SameEcsService {
+        /// Whose policy.
+        other: ServiceName,
+        /// The ECS service.
+        target: Box<Target>,
+    },
     /// There is no such service.
     #[error("there is no service {0}; store its policy with `tidegate apply` first")]
     NoService(ServiceName),
@@ -191,12 +201,34 @@ impl Home {
     pub async fn apply(&self, policy: &Policy, by: &Actor) -> Result<bool, RequestError> {
         let changed = self
             .attempt(async || {
+                self.has_its_ecs_service_alone(policy).await?;
                 let head = self.ledger.service(&policy.service).await.map_err(RequestError::Ledger)?;
                 let head = admission::apply(head.as_ref(), policy.clone(), by.clone(), self.time.now());
                 Ok(Commit { head, ..Commit::default() })
             })
             .await?;
         Ok(changed)
+    }
+
+    /// Two policies for one ECS service would take each other's pause hooks for the service's own, and roll each other back.
+    async fn has_its_ecs_service_alone(&self, policy: &Policy) -> Result<(), RequestError> {
+        let target = policy.target(&self.account, &self.region);
+        let watched =
+            Watched::EcsService(target.account.clone(), target.region.clone(), target.service.clone());
+        // A damaged row of somebody else is no reason to refuse this policy; one of the same ECS service is told where it is read.
+        let (others, _) = self.ledger.watchers(&watched).await.map_err(RequestError::Ledger)?.split();
+        for other in others {
+            if other == policy.service {
+                continue;
+            }
+            let head = self.ledger.service(&other).await.map_err(RequestError::Ledger)?;
+            if head
+                .is_some_and(|head| head.policy.target(&self.account, &self.region).is_same_service(&target))
+            {
+                return Err(RequestError::SameEcsService { other, target: Box::new(target) });
+            }
+        }
+        Ok(())
     }
 
     /// Makes a commit and writes it, again when others were faster. Returns whether anything was written.

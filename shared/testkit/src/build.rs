@@ -388,6 +388,27 @@ impl Fixture {
         self.deployed().pausing(3, PAUSE_BEFORE_PROMOTION)
     }
 
+    /// The deployment says it is in this stage, whatever stage it waits at.
+    #[must_use]
+    pub fn saying(mut self, stage: Option<&str>) -> Self {
+        if let Seen::Known(deployments) = &mut self.seen.deployments {
+            for deployment in deployments {
+                deployment.stage = stage.map(str::to_owned);
+                deployment.hooks.iter_mut().for_each(|hook| hook.stage = stage.map(str::to_owned));
+            }
+        }
+        self
+    }
+
+    /// The service has this in its deployment configuration.
+    #[must_use]
+    pub fn configured(mut self, member: &str, value: serde_json::Value) -> Self {
+        if let Seen::Known(Some(service)) = &mut self.seen.service {
+            service.deployment_configuration[member] = value;
+        }
+        self
+    }
+
     fn pausing(mut self, hook: u32, stage: &str) -> Self {
         if let Seen::Known(deployments) = &mut self.seen.deployments {
             deployments[0].stage = Some(stage.to_owned());
@@ -397,6 +418,7 @@ impl Fixture {
                 stage: Some(stage.to_owned()),
                 awaiting: true,
                 expires_at: None,
+                timeout_action: Some("ROLLBACK".into()),
             });
         }
         self
@@ -533,6 +555,7 @@ fn deployment(number: u32, of: &TaskDefinitionArn, created_at: Timestamp) -> Dep
         weight: None,
         tasks: (2, 2, 0),
         hooks: Vec::new(),
+        configuration: serde_json::Value::Null,
         triggered_alarms: Vec::new(),
     }
 }

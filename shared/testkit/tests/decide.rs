@@ -2,12 +2,17 @@
 //! testkit's, which depends on the core.)
 
 use jiff::SignedDuration;
-use tidegate_core::observation::{AlarmState, DeploymentStatus, ImagePart, ImageSeen, Seen, Stored};
-use tidegate_core::plan::Stage;
-use tidegate_core::policy::{Before, Shift, Span, Strategy};
+use serde_json::{Value, json};
+use tidegate_core::decide::Decision;
+use tidegate_core::effect::Effect;
+use tidegate_core::observation::{
+    AlarmState, DeploymentStatus, ImagePart, ImageSeen, RuleSeen, Seen, ServiceHead, Stored,
+};
+use tidegate_core::plan::{Plan, Stage};
+use tidegate_core::policy::{Before, Percent, Shift, Span, Strategy};
 use tidegate_core::ports::{ErrorKind, PortError};
 use tidegate_core::preflight::{self, Preflight};
-use tidegate_core::release::{Outcome, Phase, Request, Step, Successor};
+use tidegate_core::release::{Outcome, Phase, Release, Request, Step, Successor};
 use tidegate_core::running::RunningSeen;
 use tidegate_testkit::build::{Fixture, cancel_asked, rollback_asked};
 use tidegate_testkit::names;
@@ -104,6 +109,162 @@ fn a_rolling_release_ends_only_when_every_task_is_new() {
     let mut unseen = rolling();
     unseen.seen.service = Seen::NotAsked;
     check(unseen, "roll out |  | +15s");
+}
+
+/// What `lifecycleStage` may be while a deployment waits at one of our pauses: AWS does not say.
+const SAID: [Option<&str>; 7] = [
+    None,
+    Some("POST_SCALE_UP"),
+    Some("POST_TEST_TRAFFIC_SHIFT"),
+    Some("PRODUCTION_TRAFFIC_SHIFT"),
+    Some("RECONCILE_SERVICE"),
+    Some("BAKE_TIME"),
+    Some("A_WORD_OF_NEXT_YEAR"),
+];
+
+#[test]
+fn a_pause_of_ours_is_found_whatever_stage_the_deployment_names() {
+    for said in SAID {
+        check(Fixture::starting().waiting(1).saying(said), "shift to 10 % |  | +0s");
+        check(Fixture::shifting().saying(said), "shift to 10 % | let deployment d0001 go on | +6s");
+        let arrived = Fixture::shifted().waiting(2).weight(10).later(3).saying(said);
+        check(arrived, "bake at 10 % for 5m |  | +60s");
+        let to_all = Fixture::baking(10).later(300).decided().saying(said);
+        check(to_all.clone(), "shift to 100 % | let deployment d0001 go on | +6s");
+        let arrived = to_all.decided().waiting_for_promotion().weight(100).later(3).saying(said);
+        check(arrived, "bake at 100 % for 15m |  | +60s");
+        check(Fixture::promoting().saying(said), "promote | let deployment d0001 go on | +6s");
+    }
+}
+
+/// A pause hook of the service's own.
+fn own_pause(stage: &str) -> Value {
+    json!([{ "targetType": "PAUSE", "lifecycleStages": [stage],
+        "timeoutConfiguration": { "timeoutInMinutes": 60, "action": "ROLLBACK" } }])
+}
+
+#[test]
+fn a_pause_of_the_services_own_is_never_answered() {
+    let begins = || Fixture::queued().configured("lifecycleHooks", own_pause("POST_TEST_TRAFFIC_SHIFT"));
+    let planned = begins().decided().decided();
+    let plan = planned.release.plan.clone().expect("a pause elsewhere does not block");
+    assert_eq!(plan.way_back.configuration["lifecycleHooks"], own_pause("POST_TEST_TRAFFIC_SHIFT"));
+    for said in SAID {
+        let mut fixture = Fixture::starting().waiting(1).saying(said).later(60);
+        fixture.release.plan = Some(plan.clone());
+        let Seen::Known(deployments) = &mut fixture.seen.deployments else { unreachable!() };
+        // Begun a minute ago, with the timeout of the service's own.
+        deployments[0].hooks[0].expires_at = Some(names::at(60 * 60));
+        check(fixture.clone(), "start deployment |  | +15s");
+        let facts = fixture.decide().release.report.facts;
+        assert!(facts.iter().any(|fact| fact.contains("of the service's own")), "{said:?}: {facts:?}");
+    }
+}
+
+#[test]
+fn pauses_of_the_services_own_where_ours_stand_keep_a_release_from_starting() {
+    for stage in ["PRE_PRODUCTION_TRAFFIC_SHIFT", "POST_PRODUCTION_TRAFFIC_SHIFT"] {
+        let fixture = Fixture::preparing().configured("lifecycleHooks", own_pause(stage));
+        check(fixture.clone(), "failed |  | never");
+        let entry = fixture.decide().entry.expect("the end is told");
+        let told = format!("{} {:?}", entry.why, entry.saw);
+        assert!(told.contains("own_pause_hooks") && told.contains(stage), "{told}");
+        let mut rolling = fixture;
+        rolling.seen.head.as_mut().unwrap().policy.strategy.shift = Shift::Rolling;
+        check(rolling, "register task definition |  | +0s");
+    }
+}
+
+/// A release that ended without its configuration having been restored, and the service as it left it.
+fn left_over() -> (Release, Fixture) {
+    let stuck = Fixture::settling().later(31 * 60);
+    let decision = stuck.decide();
+    let mut next = Fixture::queued();
+    next.seen.service = stuck.seen.service.clone();
+    next.seen.head = decision.head.clone().map(|head| ServiceHead { waiting: None, ..head });
+    (decision.release, next)
+}
+
+#[test]
+fn what_a_release_could_not_restore_is_found_by_the_next_one_and_restored() {
+    let (failed, mut next) = left_over();
+    assert!(failed.is_over(), "{}", failed.summary());
+    let left = next.seen.head.as_ref().unwrap().left_behind.clone().expect("it is remembered");
+    assert_eq!(left.release, failed.id);
+    let own = failed.plan.unwrap().way_back.configuration;
+    let runs = names::task_definition(1);
+    if let Seen::Known(Some(service)) = &mut next.seen.service {
+        service.task_definition = runs;
+    }
+    let started = next.decided().decide();
+    let plan = next_plan(started.clone());
+    assert_eq!(plan.way_back.configuration, own, "nothing of ours is gone back to");
+    assert_eq!(plan.configuration["lifecycleHooks"].as_array().map(Vec::len), Some(2), "one pair, not two");
+    let saw = started.entry.unwrap().saw.join("; ");
+    assert!(saw.contains("leftover_configuration") && saw.contains(failed.id.as_str()), "{saw}");
+}
+
+fn next_plan(decision: Decision) -> Plan {
+    decision.release.plan.expect("preflight has passed")
+}
+
+#[test]
+fn hooks_of_ours_that_no_ledger_knows_are_found_by_themselves() {
+    let (_, mut next) = left_over();
+    next.seen.head.as_mut().unwrap().left_behind = None;
+    let started = next.decided().decide();
+    let saw = started.entry.clone().unwrap().saw.join("; ");
+    assert!(saw.contains("leftover_configuration"), "{saw}");
+    let plan = next_plan(started);
+    assert_eq!(plan.way_back.configuration["lifecycleHooks"], json!([]));
+    assert_eq!(plan.configuration["lifecycleHooks"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn what_aws_or_somebody_else_adds_does_not_hide_our_hooks() {
+    let restores = "settling: will be promoted | put the service's deployment configuration back | +6s";
+    let added = Fixture::settling().configured("introducedNextYear", json!({ "on": true })).later(30);
+    check(added, restores);
+    let changed = Fixture::settling().configured("maximumPercent", json!(150)).later(30);
+    check(changed.clone(), restores);
+    let effects = changed.decide().effects;
+    let [Effect::RestoreConfiguration { configuration, .. }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(
+        (&configuration["maximumPercent"], &configuration["lifecycleHooks"]),
+        (&json!(150), &json!([]))
+    );
+    assert_eq!(configuration["strategy"], "ROLLING");
+}
+
+#[test]
+fn weights_are_compared_as_a_load_balancer_can_have_them() {
+    let baking = |tenths: u16, weights: [u32; 2]| {
+        let mut fixture = Fixture::preparing();
+        let policy = &mut fixture.seen.head.as_mut().unwrap().policy;
+        policy.strategy.shift =
+            Shift::Canary { percent: Percent::from_tenths(tenths), bake: Span::from_secs(300).unwrap() };
+        let mut fixture = fixture.decided();
+        fixture.release.progress.deployment = Some(names::deployment(1));
+        fixture.release.progress.task_definition = Some(names::task_definition(2));
+        fixture.release.progress.set = Some(Percent::from_tenths(tenths));
+        let mut fixture = fixture.in_stage(|stage| matches!(stage, Stage::Bake { .. })).waiting(2).later(60);
+        let weights = vec![(names::blue(), weights[0]), (names::green(), weights[1])];
+        fixture.seen.weights = Seen::Known(vec![RuleSeen { arn: names::rule(), weights }]);
+        !fixture.decide().release.summary().starts_with("rolling back")
+    };
+    // 2.5 %: out of 100 rounded either way, out of 1000, out of 999.
+    for weights in [[97, 3], [98, 2], [975, 25], [974, 25]] {
+        assert!(baking(25, weights), "{weights:?}");
+    }
+    assert!(baking(100, [90, 10]) && baking(100, [899, 100]));
+    for weights in [[96, 4], [99, 1], [100, 0], [0, 100], [50, 50]] {
+        assert!(!baking(25, weights), "{weights:?}");
+    }
+    assert!(!baking(100, [89, 11]) && !baking(100, [91, 9]));
+    // A share of some that is none proves nothing.
+    assert!(!baking(5, [100, 0]));
 }
 
 #[test]

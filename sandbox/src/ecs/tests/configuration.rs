@@ -3,10 +3,13 @@
 use serde_json::{Value, json};
 
 use super::{Lab, canary};
-use crate::ecs::{Settings, StaleBlocks, Undocumented};
+use crate::ecs::{PauseStage, Settings, StaleBlocks, Undocumented};
 
 fn playing(stale_blocks: StaleBlocks) -> Lab {
-    Lab::with(Settings { undocumented: Undocumented { stale_blocks }, ..Settings::default() })
+    Lab::with(Settings {
+        undocumented: Undocumented { stale_blocks, ..Undocumented::default() },
+        ..Settings::default()
+    })
 }
 
 fn update(configuration: Value) -> Value {
@@ -100,6 +103,29 @@ fn with_early_success_a_deployment_is_successful_before_the_last_task_is_replace
     assert_eq!(service["deployments"][0]["rolloutState"], "COMPLETED");
     lab.until("the rest", |lab| lab.versions() == [("v2".into(), 2)]);
     assert_eq!(lab.statuses()[0], "SUCCESSFUL");
+}
+
+#[test]
+fn the_stage_named_at_a_pause_is_what_is_played() {
+    let hooks = ["PRE_PRODUCTION_TRAFFIC_SHIFT", "POST_PRODUCTION_TRAFFIC_SHIFT"];
+    for (pause_stage, expected) in [
+        (PauseStage::Hook, hooks.map(Some)),
+        (PauseStage::Absent, [None, None]),
+        (PauseStage::Before, [Some("POST_SCALE_UP"), Some("PRODUCTION_TRAFFIC_SHIFT")]),
+        (PauseStage::Unknown, [Some("PAUSED_BY_HOOK"), Some("PAUSED_BY_HOOK")]),
+    ] {
+        let undocumented = Undocumented { pause_stage, ..Undocumented::default() };
+        let lab = Lab::with(Settings { undocumented, ..Settings::default() });
+        lab.service(json!({"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0, "lifecycleHooks": super::pauses(&hooks)}));
+        lab.release("v2");
+        for expected in expected {
+            lab.until("a hook", |lab| !lab.waiting_hooks().is_empty());
+            assert_eq!(lab.deployment()["lifecycleStage"].as_str(), expected, "{pause_stage:?}");
+            lab.continue_hooks();
+            lab.pass(1);
+        }
+        lab.until("the end", |lab| lab.statuses()[0] == "SUCCESSFUL");
+    }
 }
 
 #[test]

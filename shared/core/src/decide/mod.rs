@@ -9,6 +9,7 @@ mod running;
 mod settle;
 mod start;
 mod turn;
+mod waiting;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -176,7 +177,7 @@ fn drift(plan: &Plan, seen: &Observation, wanted: Percent) -> Option<String> {
     let rules = seen.weights.known()?;
     plan.measured_at.iter().find_map(|(rule, group)| {
         let live = rules.iter().find(|seen| seen.arn == *rule).and_then(|seen| seen.share(group));
-        (live != Some(wanted)).then(|| {
+        live.is_none_or(|live| !live.is_rounded(wanted)).then(|| {
             let live = live.map_or_else(|| "nothing".to_owned(), |live| format!("{live} %"));
             format!("{} has {live}, {wanted} % was set", group.short())
         })

@@ -5,13 +5,14 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, crash, gates, measured, rollback, settle,
     turn::Turn,
+    waiting::{awaiting, note_other_pauses},
     weights::{self, DRIFT_TOLERANCE, Weights},
 };
-use crate::configuration::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
 use crate::effect::{Effect, RETRY_AFTER};
 use crate::history::Actor;
 use crate::ids::{AlarmName, HookId};
-use crate::observation::{AlarmState, DeploymentSeen, DeploymentStatus, HookSeen, Observation, Refusal};
+use crate::observation::{AlarmState, DeploymentSeen, DeploymentStatus, Observation, Refusal};
+use crate::pauses::Pause;
 use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
 use crate::release::{Cause, Outcome, Phase, Release, Request, Step};
@@ -306,7 +307,9 @@ fn start(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision
         if !plan.is_held() {
             return advance(turn, plan, stage, "Amazon ECS replaces the tasks");
         }
-        if awaiting(ours, PAUSE_BEFORE_SHIFT, &[]).is_some() || ours.status == DeploymentStatus::Successful {
+        if awaiting(&turn, plan, ours, Pause::BeforeShift, &[]).is_some()
+            || ours.status == DeploymentStatus::Successful
+        {
             return advance(
                 turn,
                 plan,
@@ -314,6 +317,7 @@ fn start(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision
                 "the candidate runs and is healthy, without production traffic",
             );
         }
+        note_other_pauses(&mut turn, plan, ours);
         let (wanted, running, _) = ours.tasks;
         turn.note(format!("{running} of {wanted} tasks of the candidate run"));
         return turn.wait(LOOK_SOON, "the candidate's tasks are starting");
@@ -356,26 +360,6 @@ fn start(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision
     turn.wait(RETRY_AFTER, "the deployment is being started")
 }
 
-/// A pause hook of ours that waits and was not used before: the one before the promotion, or one before a shift.
-///
-/// AWS's own enumeration of `lifecycleStage` lacks the stage the pauses before a shift are in, so what a deployment says while it waits
-/// there is not relied on: every stage counts as that one, but those that are known to be others.
-fn awaiting<'a>(deployment: &'a DeploymentSeen, stage: &str, used: &[HookId]) -> Option<&'a HookSeen> {
-    const OTHERS: [&str; 6] = [
-        "RECONCILE_SERVICE",
-        "PRE_SCALE_UP",
-        "SCALE_UP",
-        "POST_SCALE_UP",
-        "TEST_TRAFFIC_SHIFT",
-        "POST_TEST_TRAFFIC_SHIFT",
-    ];
-    deployment.hooks.iter().find(|hook| {
-        let at = hook.stage.as_deref().or(deployment.stage.as_deref()).unwrap_or(PAUSE_BEFORE_SHIFT);
-        let at = if at == PAUSE_BEFORE_PROMOTION || OTHERS.contains(&at) { at } else { PAUSE_BEFORE_SHIFT };
-        hook.pause && hook.awaiting && at == stage && !used.contains(&hook.id)
-    })
-}
-
 fn shift(
     mut turn: Turn<'_>,
     plan: &Plan,
@@ -392,7 +376,7 @@ fn shift(
         Step::Continued { hook, at } => continued(turn, plan, stage, ours, hook, *at, percent),
         Step::Entered | Step::Acted { .. } => {
             let used = turn.next.progress.continued.clone();
-            let Some(hook) = awaiting(ours, PAUSE_BEFORE_SHIFT, &used) else {
+            let Some(hook) = awaiting(&turn, plan, ours, Pause::BeforeShift, &used) else {
                 return not_paused(turn, plan, stage, ours, percent);
             };
             if is_shifted_already(&turn, plan, percent) {
@@ -454,12 +438,13 @@ fn not_paused(
     ours: &DeploymentSeen,
     percent: Percent,
 ) -> Decision {
-    let passed =
-        awaiting(ours, PAUSE_BEFORE_PROMOTION, &[]).is_some() || ours.status == DeploymentStatus::Successful;
+    let passed = awaiting(&turn, plan, ours, Pause::BeforePromotion, &[]).is_some()
+        || ours.status == DeploymentStatus::Successful;
     let shows = |weight| weights::compare(plan, turn.seen, weight) == Weights::AsSet;
     if passed || ours.weight.is_some_and(|weight| weight >= percent && shows(weight)) {
         return let_go_by_someone_else(turn, plan, stage, percent);
     }
+    note_other_pauses(&mut turn, plan, ours);
     let at = ours.stage.clone().unwrap_or_else(|| ours.status.as_str().to_owned());
     turn.note(format!("the deployment is in {at}"));
     turn.wait(LOOK_SOON, format!("the deployment has to reach the pause before the shift to {percent} %"))
@@ -468,7 +453,10 @@ fn not_paused(
 /// Whether the load balancers show this stage's share although we did not let it go on: then the pause that waits is the next one's.
 fn is_shifted_already(turn: &Turn<'_>, plan: &Plan, percent: Percent) -> bool {
     let before = turn.next.progress.set.unwrap_or(Percent::NONE);
-    !plan.measured_at.is_empty()
+    // Rounded weights of one step can look like those of the next; ECS says which it is at.
+    let denied = turn.our_deployment().and_then(|ours| ours.weight).is_some_and(|weight| weight < percent);
+    !denied
+        && !plan.measured_at.is_empty()
         && before < percent
         && weights::compare(plan, turn.seen, percent) == Weights::AsSet
 }
@@ -512,9 +500,11 @@ fn continued(
         return turn.wait(RETRY_AFTER, "the deployment still waits; it is told again to go on");
     }
     let used = turn.next.progress.continued.clone();
-    let next_pause = if percent == Percent::ALL { PAUSE_BEFORE_PROMOTION } else { PAUSE_BEFORE_SHIFT };
-    let arrived = awaiting(ours, next_pause, &used).is_some() || ours.status == DeploymentStatus::Successful;
+    let next_pause = if percent == Percent::ALL { Pause::BeforePromotion } else { Pause::BeforeShift };
+    let arrived = awaiting(&turn, plan, ours, next_pause, &used).is_some()
+        || ours.status == DeploymentStatus::Successful;
     if !arrived {
+        note_other_pauses(&mut turn, plan, ours);
         return turn.wait(LOOK_SOON, format!("Amazon ECS shifts to {percent} %"));
     }
     match weights::compare(plan, turn.seen, percent) {
@@ -598,7 +588,7 @@ fn promote(mut turn: Turn<'_>, plan: &Plan, stage: usize, since: Timestamp, step
     if ours.status == DeploymentStatus::Successful {
         return advance(turn, plan, stage, "Amazon ECS has completed the deployment");
     }
-    let waiting = awaiting(ours, PAUSE_BEFORE_PROMOTION, &[]);
+    let waiting = awaiting(&turn, plan, ours, Pause::BeforePromotion, &[]);
     match waiting {
         Some(hook) if due(step, turn.now, RETRY_AFTER) => {
             match held(&turn, plan, stage, since) {

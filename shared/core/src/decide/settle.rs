@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use super::{
     Decision, LOOK_SOON, compared, rollback,
     turn::Turn,
     weights::{self, DRIFT_TOLERANCE, Weights},
 };
-use crate::configuration::{self, PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
+use crate::configuration;
 use crate::effect::{Effect, RETRY_AFTER, SETTLE};
-use crate::ids::{ContainerName, TaskDefinitionArn};
-use crate::observation::{DeploymentSeen, Promoted, Quarantined, ServiceHead, ServiceSeen};
+use crate::ids::{ContainerName, HookId, TaskDefinitionArn};
+use crate::observation::{DeploymentSeen, LeftBehind, Promoted, Quarantined, ServiceHead, ServiceSeen};
+use crate::pauses::{Pauses, Whose};
 use crate::plan::Plan;
 use crate::release::{Cause, Intent, Outcome, Phase, Release, Request, Successor};
 use crate::running::{Comparison, pinned};
@@ -97,7 +99,8 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
         return withdraw(turn, ours);
     }
     if let Some(foreign) = foreign {
-        for hook in our_pauses(plan, foreign) {
+        let theirs = &service.deployment_configuration;
+        for hook in our_pauses(foreign, theirs, turn.seen.at) {
             turn.act(Effect::ContinueHook { deployment: foreign.arn.clone(), hook });
         }
         if !turn.effects.is_empty() {
@@ -106,8 +109,7 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
                 "it inherited our pause hooks and would wait for us in vain",
             );
         }
-        let theirs = &service.deployment_configuration;
-        let is_ours = configuration::is_set(&plan.configuration, theirs);
+        let is_ours = configuration::holds_ours(theirs) || configuration::is_set(&plan.configuration, theirs);
         if is_ours && !foreign.status.is_over() && turn.now.duration_since(since) < LIMIT {
             return turn.wait(LOOK_SOON, "the other deployment has our pause hooks and is let pass them");
         }
@@ -118,8 +120,9 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
             return see_traffic(turn, plan, since, outcome, restored_at);
         }
     }
-    if !configuration::is_set(&plan.way_back.configuration, &service.deployment_configuration) {
-        return put_back(turn, plan, service, since, outcome, restored_at);
+    let own = restored_configuration(plan, service, &outcome);
+    if !configuration::is_set(&own, &service.deployment_configuration) {
+        return put_back(turn, plan, service, own, (since, outcome, restored_at));
     }
     see_traffic(turn, plan, since, outcome, restored_at)
 }
@@ -185,28 +188,30 @@ fn back_to_cause(outcome: Outcome, detail: String) -> Cause {
     }
 }
 
-/// Pauses of ours at which another deployment waits. The service's own hooks at the same stages are not ours to answer.
-fn our_pauses(plan: &Plan, foreign: &DeploymentSeen) -> Vec<crate::ids::HookId> {
-    let own_hooks = plan.way_back.configuration["lifecycleHooks"].to_string();
-    foreign
-        .hooks
-        .iter()
-        .filter(|hook| {
-            let at = hook.stage.as_deref().or(foreign.stage.as_deref()).unwrap_or_default();
-            let ours = [PAUSE_BEFORE_SHIFT, PAUSE_BEFORE_PROMOTION].contains(&at) && !own_hooks.contains(at);
-            hook.pause && hook.awaiting && ours
-        })
-        .map(|hook| hook.id.clone())
-        .collect()
+/// Pauses of ours at which another deployment waits, because it was started with our hooks in place. Its own are not ours to answer.
+fn our_pauses(foreign: &DeploymentSeen, present: &Value, at: Timestamp) -> Vec<HookId> {
+    let pauses = Pauses::of_deployment(foreign, present);
+    let waiting = foreign.hooks.iter().filter(|hook| hook.pause && hook.awaiting);
+    let ours = waiting.filter(|hook| pauses.whose(foreign, hook, at) == Whose::Ours);
+    ours.map(|hook| hook.id.clone()).collect()
+}
+
+/// What the service's configuration has to be again: its own, with what somebody else changed meanwhile. What ran before may have been
+/// deployed again with a configuration of ours, too.
+fn restored_configuration(plan: &Plan, service: &ServiceSeen, outcome: &Outcome) -> Value {
+    let mut set = vec![plan.configuration.clone()];
+    if *outcome != Outcome::Promoted {
+        set.push(plan.returning());
+    }
+    configuration::restored(&service.deployment_configuration, &set, &plan.way_back.configuration)
 }
 
 fn put_back(
     mut turn: Turn<'_>,
     plan: &Plan,
     service: &ServiceSeen,
-    since: Timestamp,
-    outcome: Outcome,
-    restored_at: Option<Timestamp>,
+    own: Value,
+    (since, outcome, restored_at): (Timestamp, Outcome, Option<Timestamp>),
 ) -> Decision {
     if turn.now.duration_since(since) >= LIMIT {
         let what = "the deployment configuration could not be put back";
@@ -225,10 +230,7 @@ fn put_back(
     if due {
         let strategy = service.deployment_configuration["strategy"].as_str().unwrap_or("ROLLING").to_owned();
         turn.saw(format!("the service's deployment configuration is still {strategy} with our hooks"));
-        turn.act(Effect::RestoreConfiguration {
-            target: plan.target.clone(),
-            configuration: plan.way_back.configuration.clone(),
-        });
+        turn.act(Effect::RestoreConfiguration { target: plan.target.clone(), configuration: own });
         turn.tell("putting the configuration back", "the release is over for the service");
     }
     turn.wait(RETRY_AFTER, "the service's deployment configuration is being put back")
@@ -370,6 +372,9 @@ pub(super) fn end(mut turn: Turn<'_>, outcome: Outcome, restored_at: Option<Time
         head.open = None;
     }
     remember(&mut head, &turn, &outcome);
+    if let Some(plan) = &turn.old.plan {
+        head.left_behind = left_behind(&turn, plan, head.left_behind);
+    }
     let why = match &outcome {
         Outcome::Promoted => "all traffic is on the new version".to_owned(),
         Outcome::RolledBack { cause } => cause.to_string(),
@@ -386,6 +391,29 @@ pub(super) fn end(mut turn: Turn<'_>, outcome: Outcome, restored_at: Option<Time
     let at = turn.now;
     turn.enter(Phase::Ended { outcome, at, restored_at });
     turn.over()
+}
+
+/// What stays in the ECS service of a release that ends without having restored its configuration.
+fn left_behind(turn: &Turn<'_>, plan: &Plan, before: Option<LeftBehind>) -> Option<LeftBehind> {
+    let left = || LeftBehind {
+        release: turn.old.id.clone(),
+        set: plan.configuration.clone(),
+        own: plan.way_back.configuration.clone(),
+    };
+    match turn.seen.service.known() {
+        Some(Some(service)) => {
+            let present = &service.deployment_configuration;
+            match before {
+                _ if !configuration::holds_ours(present) => None,
+                // This release never came to set its own.
+                Some(before) if !configuration::is_set(&plan.configuration, present) => Some(before),
+                Some(_) | None => Some(left()),
+            }
+        }
+        Some(None) => None,
+        // Used only where our hooks are found, so what may have been left is remembered.
+        None => before.or_else(|| turn.next.acted_at.map(|_| left())),
+    }
 }
 
 /// What the service keeps of a release that ended: where to go back to, and what not to release again.

@@ -39,6 +39,17 @@ impl Percent {
         exact.then_some(Self(rounded as u16))
     }
 
+    /// Whether a measured share is `wanted` as a load balancer can have it. Weights are whole numbers up to 999. AWS does not say how it
+    /// makes them: out of 100, a fraction of a percent is rounded by less than one; out of 999 or 1000, anything by less than a tenth and
+    /// shown to a tenth. Nothing and everything are exact, and a share of some is never shown as none.
+    pub const fn is_rounded(self, wanted: Self) -> bool {
+        if wanted.0 == 0 || wanted.0 == Self::ALL.0 || self.0 == 0 {
+            return self.0 == wanted.0;
+        }
+        let allowed = if wanted.0.is_multiple_of(10) { 1 } else { 9 };
+        self.0.abs_diff(wanted.0) <= allowed
+    }
+
     /// In tenths of a percent.
     pub const fn tenths(self) -> u16 {
         self.0

@@ -8,3 +8,4 @@ mod builds;
 mod damage;
 mod jobs;
 mod manifests;
+mod policies;

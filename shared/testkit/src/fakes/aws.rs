@@ -70,6 +70,35 @@ pub enum Balancing {
     None,
 }
 
+/// What `lifecycleStage` is while a deployment waits at a pause hook, which AWS does not document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PauseStage {
+    /// The stage of the hook.
+    Hook,
+    /// Nothing.
+    Absent,
+    /// The stage before that of the hook.
+    Before,
+    /// A word that is in no service model.
+    Unknown,
+}
+
+impl PauseStage {
+    /// What is said where the hook stands at `stage`, with this share of the traffic shifted.
+    fn said(self, stage: &str, percent: u32) -> Option<String> {
+        let before = match stage {
+            BEFORE_SHIFT if percent == 0 => "POST_TEST_TRAFFIC_SHIFT",
+            _ => SHIFT,
+        };
+        match self {
+            Self::Hook => Some(stage.to_owned()),
+            Self::Absent => None,
+            Self::Before => Some(before.to_owned()),
+            Self::Unknown => Some("PAUSED_BY_HOOK".to_owned()),
+        }
+    }
+}
+
 /// How long things take, each between two bounds in milliseconds.
 #[derive(Debug, Clone)]
 pub struct EcsHabits {
@@ -97,6 +126,8 @@ pub struct EcsHabits {
     pub tagged: bool,
     /// Whether a tag is resolved for every task (`versionConsistency` is `disabled`), rather than once for a deployment.
     pub resolves_each_task: bool,
+    /// What a deployment says of its stage while it waits at a pause.
+    pub pause_stage: PauseStage,
 }
 
 impl Default for EcsHabits {
@@ -114,6 +145,7 @@ impl Default for EcsHabits {
             keeps_stale_blocks: true,
             tagged: false,
             resolves_each_task: false,
+            pause_stage: PauseStage::Hook,
         }
     }
 }
@@ -771,21 +803,26 @@ impl Aws {
             hook["targetType"] == "PAUSE"
                 && hook["lifecycleStages"].as_array().is_some_and(|stages| stages.contains(&json!(stage)))
         };
-        let Some(hook) = hooks.iter().find(stages) else { return false };
-        let minutes = hook["timeoutConfiguration"]["timeoutInMinutes"].as_u64().unwrap_or(1440);
-        let expires = later(now, minutes * 60_000);
-        self.numbers += 1;
-        let id = names::hook(self.numbers);
-        self.scene.deployments[at].hooks.push(HookSeen {
-            id: id.clone(),
-            pause: true,
-            stage: Some(stage.to_owned()),
-            awaiting: true,
-            expires_at: Some(expires),
-        });
+        let mut expiries = Vec::new();
+        let percent = self.scene.deployments[at].percent;
+        for hook in hooks.iter().filter(stages) {
+            let minutes = hook["timeoutConfiguration"]["timeoutInMinutes"].as_u64().unwrap_or(1440);
+            let expires = later(now, minutes * 60_000);
+            expiries.push(expires);
+            self.numbers += 1;
+            self.scene.deployments[at].hooks.push(HookSeen {
+                id: names::hook(self.numbers),
+                pause: true,
+                stage: self.habits.pause_stage.said(stage, percent),
+                awaiting: true,
+                expires_at: Some(expires),
+                timeout_action: hook["timeoutConfiguration"]["action"].as_str().map(str::to_owned),
+            });
+        }
+        let Some(expires) = expiries.into_iter().min() else { return false };
         self.go(at, Stand::Hook { then }, Some(stage), Some(expires));
         let arn = self.scene.deployments[at].arn.clone();
-        self.tell(format!("{}: waits at {stage} ({id})", arn.short()));
+        self.tell(format!("{}: waits at {stage} ({})", arn.short(), names::hook(self.numbers)));
         self.notify(format!("{} waits at {stage}", arn.short()));
         true
     }
@@ -1102,6 +1139,9 @@ impl Aws {
             return Ok(());
         }
         self.tell(format!("{}: {hook} goes on", arn.short()));
+        if self.scene.deployments[at].hooks.iter().any(|seen| seen.awaiting) {
+            return Ok(());
+        }
         match self.scene.deployments[at].stand {
             Stand::Hook { then: Then::Shift } => self.shift(at, now),
             Stand::Hook { then: Then::Bake } => self.bake(at, now),
@@ -1254,7 +1294,21 @@ impl Scene {
             created_at: deployment.created_at,
             status: deployment.status.clone(),
             reason: deployment.reason.clone(),
-            stage: deployment.stage.map(str::to_owned),
+            stage: match deployment.stand {
+                Stand::Hook { .. } => deployment.hooks.last().and_then(|hook| hook.stage.clone()),
+                Stand::Pending
+                | Stand::ScaleUp
+                | Stand::Replacing
+                | Stand::Shifting { .. }
+                | Stand::StepBake
+                | Stand::Bake
+                | Stand::CleanUp
+                | Stand::TrafficBack
+                | Stand::BackCleanUp
+                | Stand::Stopping
+                | Stand::Over => deployment.stage.map(str::to_owned),
+            },
+            configuration: deployment.configuration.clone(),
             task_definition: (deployment.described_at <= at).then(|| deployment.task_definition.clone()),
             weight: u16::try_from(deployment.percent * 10).ok().map(Percent::from_tenths),
             tasks: (self.desired, running, self.desired - running),

@@ -8,7 +8,7 @@ mod ledger;
 mod ports;
 mod universe;
 
-pub use aws::{Aws, Balancing, EcsHabits, Emitted, Quality, Scene, ServiceState};
+pub use aws::{Aws, Balancing, EcsHabits, Emitted, PauseStage, Quality, Scene, ServiceState};
 pub use conditions::{Conditions, Fault, Faults};
 pub use ledger::{Row, Rows, Written};
 pub use universe::{Caller, Delivery, Performed, State, Universe};

@@ -525,9 +525,12 @@ async fn roll_back(world: &World) -> Result<(), RequestError> {
 fn asked(result: Result<(), RequestError>) -> Outcome {
     match result {
         Ok(()) | Err(RequestError::NotPossible(_) | RequestError::Changed) => Ok(()),
-        Err(error @ (RequestError::Ledger(_) | RequestError::NoRelease(_) | RequestError::NoService(_))) => {
-            Err(chain(&error))
-        }
+        Err(
+            error @ (RequestError::Ledger(_)
+            | RequestError::NoRelease(_)
+            | RequestError::NoService(_)
+            | RequestError::SameEcsService { .. }),
+        ) => Err(chain(&error)),
     }
 }
 

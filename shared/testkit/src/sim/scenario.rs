@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tidegate_core::policy::{self, Policy};
 
-use crate::fakes::{Balancing, Conditions, EcsHabits, Faults, Quality};
+use crate::fakes::{Balancing, Conditions, EcsHabits, Faults, PauseStage, Quality};
 use crate::names;
 
 /// Something a person or another tool does.
@@ -230,6 +230,7 @@ fn habits(rng: &mut fastrand::Rng, seed: u64) -> EcsHabits {
         let low = rng.u64(from..=to);
         (low, rng.u64(low..=to))
     };
+    let mut more = later_draws(seed.rotate_left(7));
     EcsHabits {
         pending: span(200, 3_000),
         task_start: span(2_000, 60_000),
@@ -240,7 +241,9 @@ fn habits(rng: &mut fastrand::Rng, seed: u64) -> EcsHabits {
         alarm_recovery: span(20_000, 120_000),
         described_after: (0, 0),
         names_old_early: rng.bool(),
-        keeps_stale_blocks: later_draws(seed.rotate_left(7)).bool(),
+        keeps_stale_blocks: more.bool(),
+        pause_stage: [PauseStage::Hook, PauseStage::Absent, PauseStage::Before, PauseStage::Unknown]
+            [more.usize(0..4)],
         tagged: false,
         resolves_each_task: false,
     }

@@ -1,0 +1,54 @@
+//! Where a deployment waits for us, and where it waits for somebody else.
+
+use super::turn::Turn;
+use crate::ids::HookId;
+use crate::observation::{DeploymentSeen, HookSeen};
+use crate::pauses::{Pause, Pauses, Whose};
+use crate::plan::Plan;
+use crate::policy::Percent;
+
+/// A pause hook of ours that waits and was not used before: the one before the promotion, or one before a shift.
+pub(super) fn awaiting<'a>(
+    turn: &Turn<'_>,
+    plan: &Plan,
+    deployment: &'a DeploymentSeen,
+    pause: Pause,
+    used: &[HookId],
+) -> Option<&'a HookSeen> {
+    let pauses = Pauses::of_deployment(deployment, &plan.configuration);
+    deployment.hooks.iter().find(|hook| {
+        hook.pause
+            && hook.awaiting
+            && !used.contains(&hook.id)
+            && pauses.whose(deployment, hook, turn.seen.at) == Whose::Ours
+            && which(turn, deployment, hook) == pause
+    })
+}
+
+/// Which of our pauses one is. AWS's enumeration of `lifecycleStage` lacks the stage the pauses before a shift are in, so what a deployment
+/// says while it waits is relied on only where it is the stage of the hook; otherwise it is how far the traffic is.
+fn which(turn: &Turn<'_>, deployment: &DeploymentSeen, hook: &HookSeen) -> Pause {
+    let stage = hook.stage.as_deref().or(deployment.stage.as_deref());
+    let said = [Pause::BeforeShift, Pause::BeforePromotion].into_iter().find(|it| Some(it.stage()) == stage);
+    said.unwrap_or_else(|| {
+        // What was set last is all there is to go by where ECS tells no weights, as without a load balancer.
+        let shifted = deployment.weight == Some(Percent::ALL) || turn.next.progress.set == Some(Percent::ALL);
+        if shifted { Pause::BeforePromotion } else { Pause::BeforeShift }
+    })
+}
+
+/// Says that the deployment waits at a pause that is not ours: somebody has to answer it.
+pub(super) fn note_other_pauses(turn: &mut Turn<'_>, plan: &Plan, deployment: &DeploymentSeen) {
+    let pauses = Pauses::of_deployment(deployment, &plan.configuration);
+    for hook in deployment.hooks.iter().filter(|hook| hook.pause && hook.awaiting) {
+        match pauses.whose(deployment, hook, turn.seen.at) {
+            Whose::Ours => {}
+            Whose::Theirs => turn.note(
+                "the deployment waits at a pause hook of the service's own; whoever configured it has to continue it",
+            ),
+            Whose::Unclear => turn.note(
+                "the deployment waits at a pause hook that may be the service's own or Tidegate's; continue it yourself if it is yours",
+            ),
+        }
+    }
+}
