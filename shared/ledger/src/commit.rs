@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Delete, Put, TransactWriteItem};
 use jiff::Timestamp;
 use tidegate_aws::{kind_of, port_error};
+use tidegate_core::ids::ServiceName;
 use tidegate_core::ports::{Commit, ErrorKind, HeadWrite, Ledger as _, PortError, ReleaseWrite};
 
 use crate::keys::{self, Key};
@@ -33,6 +34,8 @@ enum Condition {
     Version(u64),
     /// There is no row, or it has expired and TTL has not removed it yet (which may take days).
     AbsentOrExpired(Timestamp),
+    /// There is no row, or it says that it is this service's.
+    Own(ServiceName),
     /// Nothing: the row is guarded by another row of the transaction.
     Guarded,
 }
@@ -104,7 +107,7 @@ impl DynamoLedger {
         Ok(())
     }
 
-    /// The rows by which events find the service follow its policy. The policy read here is the one replaced: the head's version
+    /// The rows by which events find the service, and the one that says whose an ECS service is, follow its policy. The policy read here is the one replaced: the head's version
     /// condition fails if it changes in between.
     async fn watch_actions(&self, write: &HeadWrite, actions: &mut Vec<Action>) -> Result<(), PortError> {
         let current = self.service(&write.service).await?;
@@ -115,6 +118,16 @@ impl DynamoLedger {
         }
         for watched in dropped {
             actions.push(self.delete(&keys::watch(&watched, &write.service)));
+        }
+        let (taken, left) = watches::taken(current.as_ref(), &write.head, &self.home);
+        for owned in taken {
+            let row = row::owner(&keys::owner(&owned), &write.service);
+            let (cluster, service) = (&owned.cluster, &owned.service);
+            let expects = format!("no other policy releases to ECS service {cluster}/{service}");
+            actions.push(self.put(row, Condition::Own(write.service.clone()), expects));
+        }
+        for owned in left {
+            actions.push(self.delete(&keys::owner(&owned)));
         }
         Ok(())
     }
@@ -135,6 +148,10 @@ impl DynamoLedger {
                 .condition_expression("attribute_not_exists(pk) OR #expires < :now")
                 .expression_attribute_names("#expires", row::EXPIRES_AT)
                 .expression_attribute_values(":now", AttributeValue::N(now.as_second().to_string())),
+            Condition::Own(service) => put
+                .condition_expression("attribute_not_exists(pk) OR #owner = :owner")
+                .expression_attribute_names("#owner", row::OWNER)
+                .expression_attribute_values(":owner", AttributeValue::S(service.to_string())),
             Condition::Guarded => put,
         };
         // Table and item are set, which is all the builder checks; an empty action would be refused by DynamoDB.

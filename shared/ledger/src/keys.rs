@@ -1,7 +1,7 @@
 //! The keys of the table and of its indexes.
 
 use jiff::Timestamp;
-use tidegate_core::ids::{ReleaseId, ServiceName};
+use tidegate_core::ids::{ReleaseId, ServiceName, Target};
 use tidegate_core::ports::Watched;
 use tidegate_core::release::Wake;
 
@@ -25,6 +25,8 @@ const ONCE: &str = "ONCE";
 pub(crate) const SERVICE_PREFIX: &str = "SERVICE#";
 pub(crate) const RELEASE_PREFIX: &str = "RELEASE#";
 const WATCH_PREFIX: &str = "WATCH#";
+/// The sort key, and the beginning of the partition key, of the row that says whose an ECS service is.
+const OWNER: &str = "OWNER";
 
 /// A primary key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +111,11 @@ pub(crate) fn watched(watched: &Watched) -> String {
         }
         Watched::Bucket(bucket) => format!("{WATCH_PREFIX}bucket#{bucket}"),
     }
+}
+
+/// Who alone releases to an ECS service. No part may hold a '#'.
+pub(crate) fn owner(Target { account, region, cluster, service, .. }: &Target) -> Key {
+    Key { pk: format!("{OWNER}#ecs#{account}#{region}#{cluster}#{service}"), sk: OWNER.into() }
 }
 
 pub(crate) fn once(key: &str) -> Key {

@@ -13,6 +13,7 @@
 //! | a release | `RELEASE#<id>` | `STATE` | `by-service`: `SERVICE#<name>`, `<id>`; while it has a wake-up, `by-wake`: `OPEN`, `<time>#<id>` |
 //! | a release's history | `RELEASE#<id>` | `HISTORY#<version>` | |
 //! | who watches something | `WATCH#<kind>#<account>#<region>#<name>` | `SERVICE#<name>` | |
+//! | who alone releases to an ECS service | `OWNER#ecs#<account>#<region>#<cluster>#<service>` | `OWNER` | |
 //! | a handled delivery | `SEEN#<key>` | `ONCE` | expires by the TTL attribute `expires_at` |
 //!
 //! Versions in keys have 20 digits and times nine decimals, so that the order of the text is the order of the values. The value

@@ -25,6 +25,7 @@ const LARGEST_ITEM: usize = 400 * 1024;
 const BODY: &str = "body";
 const SCHEMA_ATTRIBUTE: &str = "schema";
 pub(crate) const VERSION: &str = "version";
+pub(crate) const OWNER: &str = "owner";
 pub(crate) const EXPIRES_AT: &str = "expires_at";
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -110,6 +111,12 @@ pub(crate) fn entry(of: &Key, version: u64, entry: &Entry) -> Result<Item, RowEr
 
 pub(crate) fn watch(key: &Key) -> Item {
     bare(key)
+}
+
+pub(crate) fn owner(key: &Key, service: &ServiceName) -> Item {
+    let mut item = bare(key);
+    set(&mut item, OWNER, service.to_string());
+    item
 }
 
 pub(crate) fn once(key: &Key, until: Timestamp) -> Item {

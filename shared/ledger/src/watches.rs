@@ -1,6 +1,6 @@
-//! What a policy makes a service watch: the rows by which events find it.
+//! What a policy makes a service watch, the rows by which events find it, and what it has for itself alone.
 
-use tidegate_core::ids::{AccountId, AlarmName, Region};
+use tidegate_core::ids::{AlarmName, Target};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::{EcsDestination, Policy};
 use tidegate_core::ports::Watched;
@@ -33,8 +33,8 @@ pub fn watched_by(policy: &Policy, home: &Home) -> Vec<Watched> {
 fn watched(head: &ServiceHead, home: &Home) -> Vec<Watched> {
     let mut watched = watched_by(&head.policy, home);
     for open in head.open.iter().flat_map(|open| &open.targets) {
-        let (account, region) = place(&open.to, home);
-        let service = Watched::EcsService(account, region, open.to.service.clone());
+        let target = open.to.target(&home.account, &home.region);
+        let service = Watched::EcsService(target.account, target.region, target.service);
         if !watched.contains(&service) {
             watched.push(service);
         }
@@ -43,15 +43,32 @@ fn watched(head: &ServiceHead, home: &Home) -> Vec<Watched> {
     watched
 }
 
-fn place(to: &EcsDestination, home: &Home) -> (AccountId, Region) {
-    (
-        to.account.clone().unwrap_or_else(|| home.account.clone()),
-        to.region.clone().unwrap_or_else(|| home.region.clone()),
-    )
+/// The ECS services that this service alone releases to: its policy's, and that of a release under way whose policy has changed since.
+fn owned(head: &ServiceHead, home: &Home) -> Vec<Target> {
+    let open = head.open.iter().flat_map(|open| &open.targets).map(|open| &open.to);
+    let mut owned: Vec<Target> = Vec::new();
+    for to in std::iter::once(&head.policy.to.ecs).chain(open) {
+        let target = to.target(&home.account, &home.region);
+        if !owned.iter().any(|other| other.is_same_service(&target)) {
+            owned.push(target);
+        }
+    }
+    owned
+}
+
+/// What has to become a service's own when its row takes another's place, and what no longer is.
+///
+/// Nothing is taken while the policy stays, so that the end of a release never depends on it.
+pub(crate) fn taken(old: Option<&ServiceHead>, new: &ServiceHead, home: &Home) -> (Vec<Target>, Vec<Target>) {
+    let now = owned(new, home);
+    let mut left = old.map(|head| owned(head, home)).unwrap_or_default();
+    left.retain(|before| !now.iter().any(|now| now.is_same_service(before)));
+    let stays = old.is_some_and(|old| old.policy == new.policy);
+    (if stays { Vec::new() } else { now }, left)
 }
 
 fn add_alarms(watched: &mut Vec<Watched>, to: &EcsDestination, alarms: &[AlarmName], home: &Home) {
-    let (account, region) = place(to, home);
+    let Target { account, region, .. } = to.target(&home.account, &home.region);
     for alarm in alarms {
         let alarm = Watched::Alarm(account.clone(), region.clone(), alarm.clone());
         // An alarm named twice is watched once; a transaction takes an item once only.

@@ -210,7 +210,8 @@ impl Home {
         Ok(changed)
     }
 
-    /// Two policies for one ECS service would take each other's pause hooks for the service's own, and roll each other back.
+    /// Two policies for one ECS service would take each other's pause hooks for the service's own, and roll each other back. That two are
+    /// stored at the same moment is refused by the ledger; here it is told whose the ECS service is.
     async fn has_its_ecs_service_alone(&self, policy: &Policy) -> Result<(), RequestError> {
         let target = policy.target(&self.account, &self.region);
         let watched =
@@ -222,13 +223,19 @@ impl Home {
                 continue;
             }
             let head = self.ledger.service(&other).await.map_err(RequestError::Ledger)?;
-            if head
-                .is_some_and(|head| head.policy.target(&self.account, &self.region).is_same_service(&target))
-            {
+            if head.is_some_and(|head| self.releases_to(&head, &target)) {
                 return Err(RequestError::SameEcsService { other, target: Box::new(target) });
             }
         }
         Ok(())
+    }
+
+    /// Whether this is the ECS service of its policy, or that of a release under way whose policy has changed since.
+    fn releases_to(&self, head: &ServiceHead, target: &Target) -> bool {
+        let open = head.open.iter().flat_map(|open| &open.targets).map(|open| &open.to);
+        std::iter::once(&head.policy.to.ecs)
+            .chain(open)
+            .any(|to| to.target(&self.account, &self.region).is_same_service(target))
     }
 
     /// Makes a commit and writes it, again when others were faster. Returns whether anything was written.

@@ -521,13 +521,19 @@ impl Policy {
 
     /// The complete target, with the home account and region where the policy names none.
     pub fn target(&self, home_account: &AccountId, home_region: &Region) -> Target {
-        let ecs = &self.to.ecs;
+        self.to.ecs.target(home_account, home_region)
+    }
+}
+
+impl EcsDestination {
+    /// The complete target, with the home account and region where none is named.
+    pub fn target(&self, home_account: &AccountId, home_region: &Region) -> Target {
         Target {
-            account: ecs.account.clone().unwrap_or_else(|| home_account.clone()),
-            region: ecs.region.clone().unwrap_or_else(|| home_region.clone()),
-            cluster: ecs.cluster.clone(),
-            service: ecs.service.clone(),
-            role: ecs.role.clone(),
+            account: self.account.clone().unwrap_or_else(|| home_account.clone()),
+            region: self.region.clone().unwrap_or_else(|| home_region.clone()),
+            cluster: self.cluster.clone(),
+            service: self.service.clone(),
+            role: self.role.clone(),
         }
     }
 }

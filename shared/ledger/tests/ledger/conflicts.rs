@@ -12,6 +12,9 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::config_bag::ConfigBag;
 use futures::future::join_all;
 use jiff::Timestamp;
+use tidegate_core::ids::{AlarmName, EcsServiceName, Region};
+use tidegate_core::observation::{OpenWatch, TargetWatch};
+use tidegate_core::policy::Policy;
 use tidegate_core::ports::{Commit, ErrorKind, Ledger, ReleaseWrite};
 use tidegate_ledger::ALREADY_HANDLED;
 
@@ -64,6 +67,62 @@ async fn one_condition_that_fails_undoes_the_whole_change() {
     let error = refused(fixture.ledger.commit(change).await, ErrorKind::Conflict, CONDITION_FAILED);
     assert!(error.message.contains("service shop does not exist yet"), "{error}");
     assert_eq!(fixture.rows().await, before);
+}
+
+#[tokio::test]
+async fn of_two_new_policies_for_one_ecs_service_one_is_stored() {
+    let fixture = Fixture::new("owner").await;
+    let to = |service: &str, ecs: &str| {
+        let mut policy = policy(service, &[]);
+        policy.to.ecs.service = EcsServiceName::new(ecs).unwrap();
+        policy
+    };
+    let write = |policy: &Policy, version| Commit { head: Some(apply(policy, version)), ..Commit::default() };
+    let both = ["shop", "cart"].map(|service| {
+        let (ledger, policy) = (fixture.ledger.clone(), to(service, "web"));
+        tokio::spawn(async move { ledger.commit(write(&policy, 0)).await })
+    });
+    let results: Vec<_> = join_all(both).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+    let (first, second) = if results[0].is_ok() { ("shop", "cart") } else { ("cart", "shop") };
+    let again = fixture.ledger.commit(write(&to(second, "web"), 0)).await;
+    let error = refused(again, ErrorKind::Conflict, CONDITION_FAILED);
+    assert!(error.message.contains("no other policy releases to ECS service prod/web"), "{error}");
+    assert!(fixture.ledger.service(&name(second)).await.unwrap().is_none());
+    let elsewhere = Region::new("us-east-1").unwrap();
+    let mut abroad = to(second, "web");
+    abroad.to.ecs.region = Some(elsewhere);
+    fixture.put_head(apply(&abroad, 0)).await;
+
+    // Its own policy may change, and what it leaves is free.
+    let mut changed = to(first, "web");
+    changed.rollback.alarms = vec![AlarmName::new("5xx").unwrap()];
+    fixture.put_head(apply(&changed, 1)).await;
+    refused(fixture.ledger.commit(write(&to(second, "web"), 1)).await, ErrorKind::Conflict, CONDITION_FAILED);
+    fixture.put_head(apply(&to(first, "other"), 2)).await;
+    fixture.put_head(apply(&to(second, "web"), 1)).await;
+}
+
+#[tokio::test]
+async fn an_ecs_service_stays_its_own_until_the_release_to_it_has_ended() {
+    let fixture = Fixture::new("owner-open").await;
+    let mut moved = policy("shop", &[]);
+    fixture.put_head(apply(&moved, 0)).await;
+    let old = moved.to.ecs.clone();
+    moved.to.ecs.service = EcsServiceName::new("other").unwrap();
+    let mut write = apply(&moved, 1);
+    let targets = vec![TargetWatch { to: old.clone(), alarms: Vec::new() }];
+    write.head.open = Some(OpenWatch { targets });
+    write.head.active = Some(id(1));
+    fixture.put_head(write.clone()).await;
+    let mut cart = policy("cart", &[]);
+    cart.to.ecs = old;
+    let taken = || Commit { head: Some(apply(&cart, 0)), ..Commit::default() };
+    refused(fixture.ledger.commit(taken()).await, ErrorKind::Conflict, CONDITION_FAILED);
+    let mut ended = apply(&moved, 2);
+    ended.head.open = None;
+    fixture.put_head(ended).await;
+    fixture.ledger.commit(taken()).await.unwrap();
 }
 
 #[tokio::test]

@@ -107,7 +107,8 @@ async fn what_nobody_can_read_is_an_error_and_what_is_not_allowed_is_recorded() 
     // Another service, whose policy takes no manifests from here.
     let payment = POLICY
         .replace("service: checkout\n", "service: payment\n")
-        .replace("bucket: releases", "bucket: elsewhere");
+        .replace("bucket: releases", "bucket: elsewhere")
+        .replace("cluster: prod", "cluster: payments");
     let payment = tidegate_core::policy::parse("payment.yaml", &payment).unwrap();
     bench.home().apply(&payment, &Actor::Person { name: "tester".into() }).await.unwrap();
     let at = bench.bucket.put("checkout/forged.json", r#"{"service":"payment","tag":"main-3"}"#, None);

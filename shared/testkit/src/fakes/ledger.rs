@@ -11,9 +11,11 @@ use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
 use tidegate_core::invariants::{check_head, check_release, check_step};
 use tidegate_core::listing::{Damaged, Listing};
 use tidegate_core::observation::ServiceHead;
-use tidegate_core::policy::Policy;
+use tidegate_core::policy::{EcsDestination, Policy};
 use tidegate_core::ports::{ALREADY_HANDLED, Commit, ErrorKind, HeadWrite, PortError, ReleaseWrite, Watched};
 use tidegate_core::release::Release;
+
+use crate::names;
 
 const READ: &str = "dynamodb:Query";
 const WRITE: &str = "dynamodb:TransactWriteItems";
@@ -218,6 +220,12 @@ impl Rows {
                     format!("service {} is at another version", write.service),
                 ));
             }
+            if current.is_none_or(|head| head.policy != write.head.policy) && self.is_taken(write) {
+                return Err(conflict(
+                    "ConditionalCheckFailed",
+                    format!("another policy releases to the ECS service of {}", write.service),
+                ));
+            }
             broken.extend(faults_of_head(write));
         }
         if !broken.is_empty() {
@@ -227,6 +235,17 @@ impl Rows {
         }
         self.write(commit, now);
         Ok(())
+    }
+
+    /// Whether another service releases, or still has a release under way, to the ECS service this policy names.
+    fn is_taken(&self, write: &HeadWrite) -> bool {
+        let target = |to: &EcsDestination| to.target(&names::account(), &names::region());
+        let wanted = target(&write.head.policy.to.ecs);
+        let others = self.heads.keys().filter(|name| **name != write.service);
+        others.filter_map(|name| self.head(name)).any(|head| {
+            let open = head.open.iter().flat_map(|open| &open.targets).map(|open| &open.to);
+            std::iter::once(&head.policy.to.ecs).chain(open).any(|to| target(to).is_same_service(&wanted))
+        })
     }
 
     fn write(&mut self, commit: &Commit, now: Timestamp) {
