@@ -57,7 +57,7 @@ fn wrong_arguments_end_with_2() {
         &["validate"],
         &["plan", "checkout"],
         &["plan", "no/service", "v1"],
-        &["release", "checkout", "shop/checkout:v1"],
+        &["release", "checkout", "shop/checkout"],
         &["release", "checkout", "sha256:abc"],
         &["release", "checkout", "v1", "--bypass-freeze"],
         &["releases", "--limit", "0"],

@@ -58,7 +58,7 @@ fn the_buildspec_exports_what_policies_read_by_default() {
                 to: { ecs: { cluster: prod, service: checkout, container: app } }\nstrategy: { blue_green: {} }\n";
     let policy = policy::parse("policy.yaml", text).unwrap();
     let variable = policy.from.codebuild.unwrap().variable;
-    assert_eq!(buildspec["env"]["exported-variables"], json!([variable]));
+    assert_eq!(buildspec["env"]["exported-variables"], json!([variable, "CODEBUILD_WEBHOOK_HEAD_REF"]));
     let commands = buildspec["phases"]["post_build"]["commands"].as_array().unwrap();
     let set = commands
         .iter()

@@ -60,6 +60,7 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
         image: image.clone(),
         by: connection.actor().await?,
         why: args.reason.clone(),
+        trigger: None,
         pushed_at: None,
         insist: args.insist,
         delivery: None,

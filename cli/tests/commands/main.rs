@@ -218,12 +218,14 @@ async fn what_does_not_exist_is_told_with_what_to_do() {
     assert!(told(&["watch", "checkout"]).await.contains("has no release yet"));
     assert!(told(&["release", "checkout", "main-9"]).await.contains("there is no tag main-9"));
     assert_eq!(told(&["plan", "nothing", "main-1"]).await, "there is no service nothing");
-    let other = format!("{}/shop/other:v1", names::registry());
-    assert!(
-        told(&["release", "checkout", &other])
-            .await
-            .contains("releases from shop/checkout, not from shop/other")
-    );
+    for other in [
+        format!("{}/shop/other:v1", names::registry()),
+        "999988887777.dkr.ecr.eu-central-1.amazonaws.com/shop/checkout:main-1".to_owned(),
+    ] {
+        let told = told(&["release", "checkout", &other]).await;
+        let expected = format!("and the policy's from.ecr.repository is {}/shop/checkout", names::registry());
+        assert!(told.contains(&expected), "{told}");
+    }
 }
 
 #[tokio::test]

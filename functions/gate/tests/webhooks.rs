@@ -10,6 +10,7 @@ use hmac::{Hmac, Mac as _};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use tidegate_core::history::Entry;
 use tidegate_core::policy;
 use tidegate_testkit::names;
 
@@ -21,13 +22,27 @@ fn hmac(key: &str, text: &[u8]) -> String {
 
 /// A service without a gate, so that a release is all that a webhook makes, and build 7 is there, tagged as the commit as well.
 async fn shop() -> Fixture {
+    shop_with("", "").await
+}
+
+/// The same with something else in its policy.
+async fn shop_with(from: &str, to: &str) -> Fixture {
     let fixture = Fixture::new(1).await;
     let text = common::POLICY.replace("COUNT", "1");
+    assert!(text.contains(from), "{from}");
+    let text = if from.is_empty() { text } else { text.replace(from, to) };
     let policy = policy::parse("checkout.yaml", &text).unwrap();
     let ops = tidegate_core::history::Actor::Person { name: "ops".into() };
     fixture.world.home.apply(&policy, &ops).await.unwrap();
     fixture.push(7);
     fixture
+}
+
+/// Why the service's history says that nothing was released, oldest first.
+fn told(fixture: &Fixture) -> Vec<Entry> {
+    let state = fixture.universe.state();
+    let history = state.rows.told(&names::service());
+    history.into_iter().filter(|entry| !entry.what.starts_with("policy")).collect()
 }
 
 async fn github(fixture: &Fixture, kind: &str, body: &Value, secret: &str, delivery: &str) -> Got {
@@ -48,6 +63,7 @@ fn deployment(payload: &Value) -> Value {
         "deployment": {
             "id": 1, "sha": "main-7", "ref": "main", "task": "deploy", "payload": payload, "environment": "production",
             "creator": { "login": "dora", "id": 1 }, "url": "https://api.github.com/repos/shop/checkout/deployments/1",
+            "created_at": "2026-03-02T08:59:00Z", "updated_at": "2026-03-02T08:59:00Z",
         },
         "repository": { "id": 1, "full_name": "Shop/Checkout" }, "sender": { "login": "dora" },
     })
@@ -57,11 +73,12 @@ fn workflow_run(changes: &Value) -> Value {
     let mut event = json!({
         "action": "completed",
         "workflow_run": {
-            "id": 1, "name": "build", "event": "push", "status": "completed", "conclusion": "success", "head_branch": "main",
+            "id": 1, "name": "Build", "path": ".github/workflows/build.yml", "run_attempt": 1, "event": "push", "status": "completed", "conclusion": "success", "head_branch": "main",
             "head_sha": "main-7", "html_url": "https://github.com/shop/checkout/actions/runs/1", "actor": { "login": "dora" },
             "head_repository": { "full_name": "shop/checkout" },
+            "created_at": "2026-03-02T08:50:00Z", "updated_at": "2026-03-02T08:59:00Z",
         },
-        "repository": { "full_name": "shop/checkout" },
+        "repository": { "full_name": "shop/checkout", "default_branch": "main" },
     });
     for (name, value) in changes.as_object().unwrap() {
         if name == "action" {
@@ -100,7 +117,8 @@ async fn a_github_deployment_may_name_the_image_in_its_payload() {
     for payload in [
         json!({ "tag": "main-7" }),
         json!({ "image": names::digest(7).as_str() }),
-        json!(format!(r#"{{"image": "host/shop/checkout@{}"}}"#, names::digest(7))),
+        json!(format!(r#"{{"image": "{}/shop/checkout@{}"}}"#, names::registry(), names::digest(7))),
+        json!({ "image": "111122223333.dkr-ecr.eu-central-1.on.aws/shop/checkout:main-7" }),
     ] {
         let fixture = shop().await;
         let mut body = deployment(&payload);
@@ -115,19 +133,32 @@ async fn a_github_deployment_may_name_the_image_in_its_payload() {
 }
 
 #[tokio::test]
-async fn a_successful_workflow_run_releases_and_others_do_not() {
+async fn only_a_successful_run_of_the_named_workflow_on_the_named_branch_releases() {
     let fixture = shop().await;
-    for changes in [
-        json!({ "conclusion": "failure" }),
-        json!({ "conclusion": null }),
-        json!({ "action": "requested" }),
-        json!({ "event": "pull_request" }),
-        json!({ "event": "pull_request_target" }),
-        json!({ "head_repository": { "full_name": "mallory/checkout" } }),
-        json!({ "head_sha": "0123456789012345678901234567890123456789" }),
-    ] {
+    for changes in
+        [json!({ "conclusion": "failure" }), json!({ "conclusion": null }), json!({ "action": "requested" })]
+    {
         let got = github(&fixture, "workflow_run", &workflow_run(&changes), GITHUB, "d").await;
         assert_eq!(outcome(&got), "nothing", "{changes}");
+    }
+    for (changes, why) in [
+        (json!({ "event": "pull_request" }), "started by pull_request"),
+        (json!({ "event": "pull_request_target" }), "started by pull_request_target"),
+        (json!({ "event": "schedule" }), "started by schedule"),
+        (json!({ "head_repository": { "full_name": "mallory/checkout" } }), "of a fork"),
+        (json!({ "head_repository": null }), "of a fork"),
+        (
+            json!({ "name": "Lint", "path": ".github/workflows/lint.yml" }),
+            "workflow .github/workflows/lint.yml",
+        ),
+        (json!({ "head_branch": "feature/x" }), "branch feature/x"),
+        (json!({ "head_branch": null }), "no branch"),
+        (json!({ "run_attempt": 2 }), "attempt 2"),
+    ] {
+        let got = github(&fixture, "workflow_run", &workflow_run(&changes), GITHUB, "d").await;
+        assert_eq!(outcome(&got), "refused", "{changes}");
+        let told = told(&fixture);
+        assert!(told.last().unwrap().why.contains(why), "{changes}: {told:?}");
     }
     for other in ["ping", "push", "star"] {
         assert_eq!(outcome(&github(&fixture, other, &json!({}), GITHUB, "d").await), "nothing");
@@ -135,6 +166,81 @@ async fn a_successful_workflow_run_releases_and_others_do_not() {
     assert!(fixture.releases().is_empty());
     let got = github(&fixture, "workflow_run", &workflow_run(&json!({})), GITHUB, "d").await;
     assert_eq!(outcome(&got), "created");
+}
+
+#[tokio::test]
+async fn only_a_deployment_to_the_named_environment_releases() {
+    let fixture = shop().await;
+    for environment in [json!("staging"), json!("github-pages"), json!("production-eu"), json!(null)] {
+        let mut body = deployment(&json!({}));
+        body["deployment"]["environment"] = environment.clone();
+        let got = github(&fixture, "deployment", &body, GITHUB, "d").await;
+        assert_eq!(outcome(&got), "refused", "{environment}");
+        assert!(told(&fixture).last().unwrap().why.contains("from.webhooks.github.deployments.environments"));
+    }
+    assert!(fixture.releases().is_empty());
+}
+
+#[tokio::test]
+async fn a_rerun_of_an_older_commit_does_not_take_the_service_back() {
+    let fixture = shop().await;
+    fixture.pass(SignedDuration::from_secs(60));
+    fixture.push(8);
+    let newer = workflow_run(&json!({ "id": 2, "head_sha": "main-8" }));
+    assert_eq!(outcome(&github(&fixture, "workflow_run", &newer, GITHUB, "d").await), "created");
+    let older = workflow_run(&json!({}));
+    let got = github(&fixture, "workflow_run", &older, GITHUB, "d").await;
+    assert_eq!(outcome(&got), "refused");
+    assert!(got.body.contains("a newer image, pushed at"), "{}", got.body);
+    assert_eq!(fixture.releases().len(), 1);
+}
+
+/// In a monorepo every service's image has the same tag, so the tag alone says nothing.
+#[tokio::test]
+async fn an_image_of_another_repository_is_refused_and_told() {
+    let fixture = shop().await;
+    for image in [
+        format!("{}/shop/search:main-7", names::registry()),
+        "ghcr.io/shop/checkout:main-7".to_owned(),
+        "docker.io/acme/other:main-7".to_owned(),
+        "999988887777.dkr.ecr.eu-central-1.amazonaws.com/shop/checkout:main-7".to_owned(),
+        format!("shop/search@{}", names::digest(7)),
+    ] {
+        let got = github(&fixture, "deployment", &deployment(&json!({ "image": image })), GITHUB, "d").await;
+        assert_eq!(got.status, 422, "{image}: {}", got.body);
+        let told = told(&fixture).last().unwrap().why.clone();
+        assert!(
+            told.contains("and the policy's from.ecr.repository is")
+                && got.body.contains("from.ecr.repository"),
+            "{told}"
+        );
+    }
+    let now = fixture.universe.state().now.as_second();
+    let body = json!({ "image": "docker.io/acme/other:main-7" });
+    assert_eq!(jenkins(&fixture, now, "job-1", &body, JENKINS).await.status, 422);
+    assert!(fixture.releases().is_empty());
+}
+
+#[tokio::test]
+async fn the_policys_tags_hold_for_webhooks_too() {
+    let fixture = shop_with("tags: [\"main-*\"]", "tags: [\"v*\"]").await;
+    let got = github(&fixture, "workflow_run", &workflow_run(&json!({})), GITHUB, "d").await;
+    assert_eq!(outcome(&got), "refused");
+    assert!(told(&fixture).last().unwrap().why.contains("from.webhooks.github.tags"));
+    let fixture =
+        shop_with("runs: { workflow: build.yml } }", "runs: { workflow: build.yml }, tags: [\"*-7\"] }")
+            .await;
+    assert_eq!(
+        outcome(&github(&fixture, "workflow_run", &workflow_run(&json!({})), GITHUB, "d").await),
+        "created"
+    );
+    let fixture =
+        shop_with("runs: { workflow: build.yml } }", "runs: { workflow: build.yml }, tags: [\"*-8\"] }")
+            .await;
+    assert_eq!(
+        outcome(&github(&fixture, "workflow_run", &workflow_run(&json!({})), GITHUB, "d").await),
+        "refused"
+    );
 }
 
 #[tokio::test]
@@ -184,6 +290,39 @@ async fn the_policy_decides_whose_webhooks_are_taken() {
         assert_eq!(github(&fixture, "deployment", &broken, GITHUB, "d").await.status, 400);
     }
     assert!(fixture.releases().is_empty());
+}
+
+/// The signature says who made a body, not when; and what was handled is not remembered for ever.
+#[tokio::test]
+async fn a_delivery_of_github_that_is_older_than_any_it_sends_again_is_a_replay() {
+    let fixture = shop().await;
+    let deployed = |created: Value, updated: Value| {
+        let mut body = deployment(&json!({}));
+        body["deployment"]["created_at"] = created;
+        body["deployment"]["updated_at"] = updated;
+        body
+    };
+    let ran =
+        |created: &str, updated: &str| workflow_run(&json!({ "created_at": created, "updated_at": updated }));
+    let old = "2026-02-27T08:59:59Z";
+    for (kind, body, why) in [
+        ("deployment", deployed(old.into(), old.into()), "of 2026-02-27T08:59:59Z, more than three days ago"),
+        ("deployment", deployed(old.into(), Value::Null), "taken for a replay"),
+        ("deployment", deployed(Value::Null, Value::Null), "its age is not known"),
+        ("deployment", deployed("yesterday".into(), old.into()), "not the event's JSON"),
+        ("workflow_run", ran(old, old), "taken for a replay"),
+    ] {
+        let got = github(&fixture, kind, &body, GITHUB, "d").await;
+        assert_eq!(got.status, 400, "{body}");
+        assert!(got.body.contains(why), "{}", got.body);
+    }
+    assert!(fixture.releases().is_empty());
+    // A run may take long: it counts when it ended.
+    let slow = ran(old, "2026-03-02T08:59:00Z");
+    assert_eq!(outcome(&github(&fixture, "workflow_run", &slow, GITHUB, "d").await), "created");
+    let other = shop().await;
+    let redelivered = deployed("2026-02-27T09:00:01Z".into(), Value::Null);
+    assert_eq!(outcome(&github(&other, "deployment", &redelivered, GITHUB, "d").await), "created");
 }
 
 async fn jenkins(fixture: &Fixture, at: i64, delivery: &str, body: &Value, secret: &str) -> Got {

@@ -2,6 +2,7 @@
 
 use lambda_runtime::Error;
 use serde_json::{Map, Value, json};
+use tidegate_core::container_image::MediaTypes;
 use tidegate_core::history::Actor;
 use tidegate_core::ids::Image;
 use tidegate_core::ports::ObjectAt;
@@ -27,7 +28,8 @@ pub(crate) async fn handle(
     let outcomes: Map<String, Value> = match &event {
         Event::EcrImage(action) => match pushed(&envelope, action) {
             Some(pushed) => {
-                told(home.image_pushed(&pushed).await?.iter().map(|(s, a)| (s.to_string(), a.word())))
+                let outcomes = home.image_pushed(sources.images, &pushed).await?;
+                told(outcomes.iter().map(|(service, admission)| (service.to_string(), admission.word())))
             }
             None => return passed_over(&envelope),
         },
@@ -43,7 +45,7 @@ pub(crate) async fn handle(
         }
         Event::ReleaseRequested(request) => {
             let by = actor(&envelope);
-            let taken = home.requested(sources.images, request, envelope.time, &by, &envelope.id).await?;
+            let taken = home.requested(sources.images, request, &by, &envelope.id).await?;
             told([(request.service.to_string(), taken.word())].into_iter())
         }
         Event::EcrReplication(_)
@@ -85,7 +87,11 @@ fn pushed(envelope: &Envelope, action: &ImageAction) -> Option<Pushed> {
         repository,
         tag: tag?,
         digest,
-        pushed_at: envelope.time,
+        tagged_at: envelope.time,
+        media: MediaTypes {
+            manifest: action.manifest_media_type.clone(),
+            artifact: action.artifact_media_type.clone(),
+        },
         by: actor(envelope),
         delivery: Some(envelope.id.clone()),
     })
@@ -113,5 +119,5 @@ fn object(envelope: &Envelope, created: &ObjectCreated) -> ObjectWritten {
     };
     let sequencer = created.object.sequencer.as_str().to_owned();
     let by = Actor::Event { source: envelope.source.clone(), id: at.to_string() };
-    ObjectWritten { at, sequencer, written_at: envelope.time, by }
+    ObjectWritten { at, sequencer, by }
 }

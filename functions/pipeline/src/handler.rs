@@ -30,6 +30,7 @@ pub(crate) async fn handle(ports: &Ports, payload: Value) -> Result<Value, Error
                 images: ports.images.as_ref(),
                 artifacts: artifacts.as_deref(),
                 definitions: ports.definitions.as_ref(),
+                pipelines: ports.pipelines.as_ref(),
             };
             let answer = ports.home.job(given, &job).await;
             (job.id, answer)

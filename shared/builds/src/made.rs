@@ -43,7 +43,7 @@ impl BuildOutputs for CodeBuildAdapter {
 fn made(build: &Build) -> BuildMade {
     let exported = build.exported_environment_variables().iter();
     let exported = exported.filter_map(|variable| Some((variable.name()?.into(), variable.value()?.into())));
-    let commit = build.resolved_source_version().or(build.source_version());
+    let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
     let artifacts = build.artifacts().into_iter().chain(build.secondary_artifacts());
     BuildMade {
         id: build.id().unwrap_or_default().to_owned(),
@@ -51,7 +51,9 @@ fn made(build: &Build) -> BuildMade {
         status: build.build_status().map(|status| status.as_str().to_owned()).unwrap_or_default(),
         ended_at: build.end_time().and_then(|at| Timestamp::from_nanosecond(at.as_nanos()).ok()),
         exported: exported.collect(),
-        source_version: commit.filter(|text| !text.is_empty()).map(str::to_owned),
+        commit: text(build.resolved_source_version()),
+        source_version: text(build.source_version()),
+        batch: text(build.build_batch_arn()),
         initiator: build.initiator().map(str::to_owned),
         log_url: build.logs().and_then(|logs| logs.deep_link()).map(str::to_owned),
         artifacts: artifacts.filter_map(location).collect(),
@@ -80,6 +82,7 @@ mod tests {
         json!({
             "id": id, "projectName": "checkout", "buildStatus": "SUCCEEDED", "endTime": ended, "initiator": "alice",
             "sourceVersion": "refs/heads/main", "resolvedSourceVersion": "4f1c2d3",
+            "buildBatchArn": "arn:aws:codebuild:eu-central-1:111122223333:build-batch/checkout:b1",
             "exportedEnvironmentVariables": [{"name": "IMAGE_URI", "value": "shop/checkout:v1"}],
             "logs": {"deepLink": "https://logs.example.com/1"},
             "artifacts": {"location": "arn:aws:s3:::builds/checkout/artifact.zip"},
@@ -96,7 +99,12 @@ mod tests {
         let builds = CodeBuildAdapter::new(&replay.config());
         let made = builds.made("checkout:1").await.unwrap().unwrap();
         assert_eq!(made.exported["IMAGE_URI"], "shop/checkout:v1");
-        assert_eq!(made.source_version.as_deref(), Some("4f1c2d3"));
+        assert_eq!(made.commit.as_deref(), Some("4f1c2d3"));
+        assert_eq!(made.source_version.as_deref(), Some("refs/heads/main"));
+        assert_eq!(
+            made.batch.as_deref(),
+            Some("arn:aws:codebuild:eu-central-1:111122223333:build-batch/checkout:b1")
+        );
         assert_eq!(made.ended_at.unwrap().as_millisecond(), 100_500);
         assert_eq!(made.artifacts.len(), 1);
         assert_eq!(made.artifacts[0].to_string(), "s3://builds/checkout/artifact.zip");

@@ -1,6 +1,6 @@
 //! What becomes of a new image, and of what people ask: the only ways a release comes to be or is interfered with.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::history::{Actor, Entry, Report};
 use crate::ids::{AlarmName, Image, ReleaseId, ServiceName, Target};
@@ -9,6 +9,7 @@ use crate::people::People;
 use crate::policy::OnNewer;
 use crate::ports::{Commit, HeadWrite, ReleaseWrite};
 use crate::release::{Intent, Outcome, Phase, Progress, Provenance, Release, Request, Wake};
+use crate::trigger::{Reason, Refusal};
 
 /// An image that asks to be released.
 #[derive(Debug, Clone)]
@@ -23,8 +24,9 @@ pub struct Arrival {
     pub by: Actor,
     /// Why, when a person asks.
     pub why: Option<String>,
-    /// When the image was pushed, when a push brings it: events come out of order, and only the newest image matters.
-    pub pushed_at: Option<Timestamp>,
+    /// When it was pushed, where nobody but a machine asks: what comes out of order, or again, must not take the service back. `None`: a
+    /// person asks, who may mean an old one.
+    pub pushed_at: Option<PushTimes>,
     /// A person insists: quarantine and "already promoted" do not hold it.
     pub insist: bool,
     /// Where the image comes from.
@@ -33,6 +35,45 @@ pub struct Arrival {
     pub bypass_freeze: Option<String>,
     /// The delivery, so that the same one is handled once, and until when that is remembered.
     pub once: Option<(String, Timestamp)>,
+}
+
+/// When an image was pushed. A tag that is put on an image later does not change when the image was pushed, so these are two things that
+/// are never compared with each other's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PushTimes {
+    /// When the image was pushed, as ECR describes it.
+    pub image: Option<Timestamp>,
+    /// When the tag was put on it, as the event of a push says.
+    pub tag: Option<Timestamp>,
+}
+
+/// How long after the push of an image its tag may come, by ECR's clocks, and still be part of that push.
+pub(crate) const ONE_PUSH: SignedDuration = SignedDuration::from_secs(10);
+
+impl PushTimes {
+    /// Not after now: a clock that goes before ours must not shut out what comes after.
+    fn until(self, now: Timestamp) -> Self {
+        Self { image: self.image.map(|at| at.min(now)), tag: self.tag.map(|at| at.min(now)) }
+    }
+
+    /// Why it is older than what was let in, if it is. Tags are compared with tags, images with images; an image that somebody tagged long
+    /// after it was pushed is meant now, whenever it was pushed.
+    fn older(self, head: &ServiceHead) -> Option<String> {
+        let told = |what: &str, at: Timestamp, newest: Timestamp| {
+            format!("it was {what} at {at}, and a newer image, {what} at {newest}, was let in before")
+        };
+        if let (Some(at), Some(newest)) = (self.tag, head.newest_push)
+            && at < newest
+        {
+            return Some(told("tagged", at, newest));
+        }
+        let image = self.image?;
+        if self.tag.is_some_and(|tag| tag.duration_since(image) > ONE_PUSH) {
+            return None;
+        }
+        let newest = head.newest_image.filter(|newest| image < *newest)?;
+        Some(told("pushed", image, newest))
+    }
 }
 
 /// What becomes of an arrival.
@@ -59,6 +100,8 @@ pub enum Admission {
     Refused {
         /// Why.
         why: String,
+        /// The same with its kind.
+        refusal: Refusal,
         /// What to commit.
         commit: Box<Commit>,
     },
@@ -102,23 +145,21 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
     }
     let requester = People::of_policy(&head.policy).requester(&arrival.by, &arrival.provenance);
     if let Some(why) = head.policy.approval.iter().find_map(|approval| requester.refused_by(approval)) {
-        return refuse(head, arrival, why, now);
+        return refuse(head, arrival, Reason::Requester, why, now);
     }
+    let pushed = arrival.pushed_at.unwrap_or_default().until(now);
     if !arrival.insist {
         if let Some(quarantined) = head.quarantine.get(digest) {
             let why = format!(
                 "{digest} was rolled back by release {} ({}); to release it all the same: tidegate release {} {digest} --insist",
                 quarantined.release, quarantined.why, arrival.service
             );
-            return refuse(head, arrival, why, now);
+            return refuse(head, arrival, Reason::Quarantined, why, now);
         }
-        if let (Some(pushed), Some(newest)) = (arrival.pushed_at, head.newest_push)
-            && pushed < newest
-        {
-            let why = format!(
-                "its push at {pushed} came to be known after that of a newer image, pushed at {newest}"
-            );
-            return refuse(head, arrival, why, now);
+        if let Some(why) = pushed.older(head) {
+            let why =
+                format!("{why}; to release it all the same: tidegate release {} {digest}", arrival.service);
+            return refuse(head, arrival, Reason::Older, why, now);
         }
         if let Some(runs) = head.promoted.first().filter(|last| last.image.digest == *digest)
             && current.active.is_none()
@@ -131,7 +172,8 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
     if arrival.insist {
         next.quarantine.remove(digest);
     }
-    next.newest_push = next.newest_push.max(arrival.pushed_at);
+    next.newest_push = next.newest_push.max(pushed.tag);
+    next.newest_image = next.newest_image.max(pushed.image);
     let why = arrival.why.clone().unwrap_or_else(|| match &arrival.image.tag {
         Some(tag) => format!("tag {tag} was pushed"),
         None => "it was asked for by digest".to_owned(),
@@ -171,7 +213,7 @@ pub(crate) fn turning_back(release: &Release) -> bool {
     }
 }
 
-fn refuse(head: &ServiceHead, arrival: &Arrival, why: String, now: Timestamp) -> Admission {
+fn refuse(head: &ServiceHead, arrival: &Arrival, reason: Reason, why: String, now: Timestamp) -> Admission {
     let version = head.version + 1;
     let entry = Entry {
         version,
@@ -190,8 +232,9 @@ fn refuse(head: &ServiceHead, arrival: &Arrival, why: String, now: Timestamp) ->
         entry: Some(entry),
     };
     Admission::Refused {
+        refusal: Refusal::new(reason, why.clone()),
         why,
-        commit: Box::new(Commit { releases: Vec::new(), head: Some(head), once: arrival.once.clone() }),
+        commit: Box::new(Commit { head: Some(head), once: arrival.once.clone(), ..Commit::default() }),
     }
 }
 
@@ -231,8 +274,7 @@ pub(crate) fn creation(release: Release, why: String, now: Timestamp) -> Commit 
     };
     Commit {
         releases: vec![ReleaseWrite { expected: None, release, entry: Some(entry) }],
-        head: None,
-        once: None,
+        ..Commit::default()
     }
 }
 
@@ -319,7 +361,7 @@ pub fn note(
         head: ServiceHead { version, ..head.clone() },
         entry: Some(entry),
     };
-    Commit { releases: Vec::new(), head: Some(head), once }
+    Commit { head: Some(head), once, ..Commit::default() }
 }
 
 /// What a person can ask of a release.
@@ -375,7 +417,7 @@ pub fn ask(
         Ask::Rollback => Request::Rollback { by: by.clone(), why: why.clone() },
         Ask::Cancel => Request::Cancel { by: by.clone(), why: why.clone() },
     };
-    Ok(Commit { releases: vec![asked(release, request, by, why, now)], head: None, once: None })
+    Ok(Commit { releases: vec![asked(release, request, by, why, now)], ..Commit::default() })
 }
 
 /// Stores a policy. A release under way keeps the plan it has; the next one is planned from this policy.

@@ -391,10 +391,9 @@ impl fmt::Display for Image {
     }
 }
 
-/// The host of a private ECR registry.
+/// The usual host of a private ECR registry.
 pub fn ecr_registry(account: &AccountId, region: &Region) -> String {
-    let suffix = if region.as_str().starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    format!("{account}.dkr.ecr.{region}.{suffix}")
+    crate::registry::Registry::ecr(account, region).host().to_owned()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod configuration;
+pub mod container_image;
 pub mod decide;
 pub mod effect;
 pub mod gate;
@@ -21,9 +22,12 @@ pub mod policy;
 pub mod ports;
 pub mod preflight;
 pub mod reference;
+pub mod registry;
 pub mod release;
 pub mod rollback;
 pub mod running;
+pub mod sweep;
 pub mod tasks;
 pub mod text;
+pub mod trigger;
 pub mod words;

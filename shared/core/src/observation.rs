@@ -156,9 +156,12 @@ pub struct ServiceHead {
     /// Digests that were rolled back here and are not released again unless a person says so.
     #[serde(default)]
     pub quarantine: BTreeMap<Digest, Quarantined>,
-    /// When the newest image that was let in by a push was pushed: the event of an older one that comes late starts nothing.
+    /// When the tag that was let in by a push last was put on its image, by the time of its event: an event that comes late starts nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_push: Option<Timestamp>,
+    /// When the newest image that was let in without a person was pushed: an older one is not released again by a machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_image: Option<Timestamp>,
     /// What the release under way is judged by though the policy no longer says so: its events must still find the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<OpenWatch>,
@@ -213,6 +216,7 @@ impl ServiceHead {
             newest_push: None,
             open: None,
             left_behind: None,
+            newest_image: None,
         }
     }
 }

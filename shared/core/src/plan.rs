@@ -19,8 +19,9 @@ use crate::policy::{
     VerifyAt,
 };
 use crate::preflight::Ground;
+use crate::reference::digest_of;
 use crate::release::Intent;
-use crate::running::{DerivedRevision, StableImage, destination_images, digest_of, stable_images};
+use crate::running::{DerivedRevision, StableImage, destination_images, stable_images};
 
 /// One stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,6 +269,9 @@ pub fn compile(
         Intent::Return { .. } => Gates::default(),
     };
     let way_back = way_back(ground);
+    // By the host that the service pulls from already: a network need not reach the others.
+    let running = ground.task_definition.images.get(&container).map_or("", String::as_str);
+    let image = &image.on_the_host_of(running);
     let (candidate, registered) = candidate(image, intent, &container, ground);
     Plan {
         target: target.clone(),

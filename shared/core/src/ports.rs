@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::container_image::MediaTypes;
 use crate::effect::{Effect, Invite};
 use crate::gate::{BuildSeen, ScanSeen};
 use crate::history::Entry;
@@ -16,10 +17,13 @@ use crate::listing::Listing;
 use crate::observation::{
     AlarmSeen, DeploymentSeen, ImageSeen, RuleSeen, ServiceHead, ServiceSeen, Stored, TaskDefinitionSeen,
 };
-use crate::policy::{PipelineAction, Policy};
+use crate::policy::PipelineAction;
+use crate::reference::Pick;
 use crate::release::Release;
 use crate::running::{DerivedRevision, RunningSeen};
+use crate::sweep::TagsSeen;
 use crate::tasks::StoppedTask;
+use crate::trigger::RefusalLog;
 
 /// What kind of failure a call met: each asks for another answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,8 +97,34 @@ pub struct Commit {
     pub releases: Vec<ReleaseWrite>,
     /// The service row to write.
     pub head: Option<HeadWrite>,
+    /// What a service's triggers were refused.
+    pub refusals: Option<RefusalWrite>,
+    /// What was seen in a service's repository.
+    pub tags: Option<TagsWrite>,
     /// A delivery that must not have been handled before, with the time until which it is remembered.
     pub once: Option<(String, Timestamp)>,
+}
+
+/// A service's refusals to write.
+#[derive(Debug, Clone)]
+pub struct RefusalWrite {
+    /// The service.
+    pub service: ServiceName,
+    /// The version the row must have now; `None`: there must be no row.
+    pub expected: Option<u64>,
+    /// The new row.
+    pub log: RefusalLog,
+}
+
+/// What was seen in a service's repository, to write.
+#[derive(Debug, Clone)]
+pub struct TagsWrite {
+    /// The service.
+    pub service: ServiceName,
+    /// The version the row must have now; `None`: there must be no row.
+    pub expected: Option<u64>,
+    /// The new row.
+    pub tags: TagsSeen,
 }
 
 /// A release to write.
@@ -163,7 +193,12 @@ pub trait Ledger: Send + Sync {
     async fn watchers(&self, watched: &Watched) -> Result<Listing<ServiceName>, PortError>;
     /// A release's history, oldest first.
     async fn history(&self, id: &ReleaseId) -> Result<Listing<Entry>, PortError>;
-    /// A service's own history (policies applied, images refused), newest first.
+    /// What a service's triggers were refused, consistently read.
+    async fn refusals(&self, name: &ServiceName) -> Result<Option<RefusalLog>, PortError>;
+    /// What was seen in a service's repository last, consistently read.
+    async fn tags_seen(&self, name: &ServiceName) -> Result<Option<TagsSeen>, PortError>;
+    /// A service's own history (policies applied, …), newest first: at most `limit` entries, and among them what its triggers were refused,
+    /// which takes no entry's place.
     async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Listing<Entry>, PortError>;
     /// Writes a change; [`ErrorKind::Conflict`] when any condition does not hold.
     async fn commit(&self, commit: Commit) -> Result<(), PortError>;
@@ -182,14 +217,38 @@ pub struct BuildMade {
     pub ended_at: Option<Timestamp>,
     /// The variables its buildspec exports.
     pub exported: BTreeMap<String, String>,
-    /// The commit, or the version of the source, it was made from.
+    /// The commit it was made from, as far as CodeBuild found it out.
+    pub commit: Option<String>,
+    /// What it was asked to build: a branch, a tag, a commit, `pr/7`; none for the project's own branch.
     pub source_version: Option<String>,
+    /// The batch it is a part of, by ARN.
+    pub batch: Option<String>,
     /// Who or what started it.
     pub initiator: Option<String>,
     /// Where its log is read.
     pub log_url: Option<String>,
     /// Where its artifacts are, the first one first.
     pub artifacts: Vec<ObjectAt>,
+}
+
+/// An image as its registry describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageDescribed {
+    /// Its digest.
+    pub digest: Digest,
+    /// All its tags.
+    pub tags: Vec<Tag>,
+    /// When it was pushed. A tag that is put on it later does not change that.
+    pub pushed_at: Option<Timestamp>,
+    /// What kind of thing it is.
+    pub media: MediaTypes,
+}
+
+impl ImageDescribed {
+    /// Why it is no container image, if it is not.
+    pub fn is_no_image(&self) -> Option<String> {
+        self.media.is_no_image(&self.tags)
+    }
 }
 
 /// Where an object is, and which of its versions is meant.
@@ -356,12 +415,19 @@ pub trait Images: Send + Sync {
         repository: &RepositoryName,
         tag: &Tag,
     ) -> Result<Option<Digest>, PortError>;
-    /// The image pushed last among those whose tag the policy selects.
-    async fn newest(
+    /// An image as its registry describes it, by tag or digest; `None` when there is none.
+    async fn described(
         &self,
         registry: &str,
-        policy: &Policy,
-    ) -> Result<Option<(Tag, Digest, Timestamp)>, PortError>;
+        repository: &RepositoryName,
+        pick: &Pick,
+    ) -> Result<Option<ImageDescribed>, PortError>;
+    /// Every tagged image of a repository that can be pulled; none when there is no such repository.
+    async fn tagged(
+        &self,
+        registry: &str,
+        repository: &RepositoryName,
+    ) -> Result<Vec<ImageDescribed>, PortError>;
 }
 
 /// Messages to people.
@@ -415,6 +481,8 @@ pub trait Artifacts: Send + Sync {
 pub trait Pipelines: Send + Sync {
     /// Answers a job. A job that has been answered, or is over, is left as it is; `false` then.
     async fn answer(&self, job: &str, answer: &JobAnswer) -> Result<bool, PortError>;
+    /// Whether this is an execution of the pipeline that is in progress. `false` also when there is no such pipeline or execution.
+    async fn is_running(&self, pipeline: &str, execution: &str) -> Result<bool, PortError>;
     /// The approval that waits at an action; `None` when none does.
     async fn waiting(&self, action: &PipelineAction) -> Result<Option<WaitingApproval>, PortError>;
     /// Answers the approval. One that has been answered meanwhile is left as it is; `false` then.

@@ -1,12 +1,14 @@
-//! Image references as people, builds and pipelines write them, and which of them a service takes.
+//! Image references as people, builds, webhooks and task definitions write them, and which of them a service takes. The one reader of
+//! them: whoever is handed a reference asks it.
 
-use crate::ids::{Digest, RepositoryName, Tag};
+use crate::ids::{AccountId, Digest, Region, RepositoryName, Tag};
+use crate::registry::Registry;
 
 /// What is asked for: always an image of the repository the policy names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
     /// The registry, when one was written.
-    pub registry: Option<String>,
+    pub registry: Option<Registry>,
     /// The repository, when one was written.
     pub repository: Option<String>,
     /// What of it.
@@ -45,6 +47,61 @@ pub enum ReferenceError {
     },
 }
 
+/// The parts of a reference as they are written, whatever they are worth: task definitions may name images that no policy could.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts<'a> {
+    /// The registry's host, when one is written.
+    pub registry: Option<&'a str>,
+    /// The repository.
+    pub repository: &'a str,
+    /// The tag, when one is written.
+    pub tag: Option<&'a str>,
+    /// The digest, when one is written.
+    pub digest: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    /// Takes a reference apart.
+    pub fn of(text: &'a str) -> Self {
+        let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
+        // A colon before the last slash belongs to the registry's port.
+        let (name, tag) = match name.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+            Some(_) | None => (name, None),
+        };
+        let (registry, repository) = match name.split_once('/') {
+            Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => (Some(host), rest),
+            Some(_) | None => (None, name),
+        };
+        Self { registry, repository, tag, digest }
+    }
+
+    /// Whether both name one repository, by whichever host of its registry.
+    pub fn same_repository(self, other: Self) -> bool {
+        let registry = |parts: Self| parts.registry.map(Registry::parse);
+        self.repository == other.repository
+            && match (registry(self), registry(other)) {
+                (Some(one), Some(other)) => one.is_same(&other),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            }
+    }
+}
+
+/// The digest a reference says.
+pub fn digest_of(reference: &str) -> Option<Digest> {
+    Digest::new(Parts::of(reference).digest?).ok()
+}
+
+/// The same host and repository, by this digest.
+pub fn pinned(reference: &str, digest: &Digest) -> String {
+    let Parts { registry, repository, .. } = Parts::of(reference);
+    match registry {
+        Some(host) => format!("{host}/{repository}@{digest}"),
+        None => format!("{repository}@{digest}"),
+    }
+}
+
 impl Reference {
     /// A tag of the service's own repository.
     pub fn tag(tag: Tag) -> Self {
@@ -56,40 +113,50 @@ impl Reference {
         Self { registry: None, repository: None, pick: Pick::Digest(digest, None) }
     }
 
+    /// As people and webhooks name an image: a tag or a digest of the service's own repository, or a whole reference.
+    pub fn named(text: &str) -> Result<Self, ReferenceError> {
+        let malformed =
+            |problem: String| ReferenceError::Malformed { found: cut(text), problem: cut(&problem) };
+        if text.starts_with("sha256:") {
+            return Digest::new(text).map(Self::digest).map_err(|error| malformed(error.to_string()));
+        }
+        if text.contains(['/', ':', '@']) {
+            return Self::parse(text);
+        }
+        Tag::new(text).map(Self::tag).map_err(|error| malformed(error.to_string()))
+    }
+
+    /// As a task definition names an image: without tag and digest it means `latest`. `None` for what cannot be an image of ECR.
+    pub fn of_container(text: &str) -> Option<Self> {
+        Self::parse(text).or_else(|_| Self::parse(&format!("{text}:latest"))).ok()
+    }
+
     /// `REGISTRY/REPOSITORY:TAG`, `REGISTRY/REPOSITORY@DIGEST`, or both. A tag has to be written: `latest` is never meant by leaving
     /// it out.
     pub fn parse(text: &str) -> Result<Self, ReferenceError> {
         let malformed =
             |problem: String| ReferenceError::Malformed { found: cut(text), problem: cut(&problem) };
-        let (name, digest) = match text.split_once('@') {
-            Some((name, digest)) => {
-                (name, Some(Digest::new(digest).map_err(|error| malformed(error.to_string()))?))
-            }
-            None => (text, None),
-        };
-        // A colon before the last slash belongs to the registry's port.
-        let (name, tag) = match name.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => {
-                (name, Some(Tag::new(tag).map_err(|error| malformed(error.to_string()))?))
-            }
-            Some(_) | None => (name, None),
-        };
+        let Parts { registry, repository, tag, digest } = Parts::of(text);
+        let digest = digest.map(Digest::new).transpose().map_err(|error| malformed(error.to_string()))?;
+        let tag = tag.map(Tag::new).transpose().map_err(|error| malformed(error.to_string()))?;
         let pick = match (digest, tag) {
             (Some(digest), tag) => Pick::Digest(digest, tag),
             (None, Some(tag)) => Pick::Tag(tag),
             (None, None) => return Err(malformed("it has neither a tag nor a digest".into())),
         };
-        let (registry, repository) = match name.split_once('/') {
-            Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => (Some(host), rest),
-            Some(_) | None => (None, name),
-        };
         RepositoryName::new(repository).map_err(|error| malformed(error.to_string()))?;
-        Ok(Self { registry: registry.map(str::to_owned), repository: Some(repository.to_owned()), pick })
+        Ok(Self { registry: registry.map(Registry::parse), repository: Some(repository.to_owned()), pick })
     }
 
-    /// Whether it is an image of this repository.
-    pub fn check(&self, registry: &str, repository: &RepositoryName) -> Result<(), ReferenceError> {
-        let same_registry = self.registry.as_deref().is_none_or(|found| found == registry);
+    /// Whether it is an image of this repository of the private registry of this account and region, by whichever of its hosts.
+    pub fn check(
+        &self,
+        account: &AccountId,
+        region: &Region,
+        repository: &RepositoryName,
+    ) -> Result<(), ReferenceError> {
+        let registry = Registry::ecr(account, region);
+        let same_registry = self.registry.as_ref().is_none_or(|found| found.is_same(&registry));
         let same_repository = self.repository.as_deref().is_none_or(|found| found == repository.as_str());
         if same_registry && same_repository {
             return Ok(());
@@ -97,7 +164,7 @@ impl Reference {
         let found = match (&self.registry, &self.repository) {
             (Some(registry), Some(repository)) => format!("{registry}/{repository}"),
             (None, Some(repository)) => repository.clone(),
-            (Some(registry), None) => registry.clone(),
+            (Some(registry), None) => registry.to_string(),
             (None, None) => String::new(),
         };
         Err(ReferenceError::OtherRepository {
@@ -109,9 +176,10 @@ impl Reference {
 
 impl std::fmt::Display for Reference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for part in [&self.registry, &self.repository].into_iter().flatten() {
-            write!(f, "{part}{}", if self.registry.as_ref() == Some(part) { "/" } else { "" })?;
+        if let Some(registry) = &self.registry {
+            write!(f, "{registry}/")?;
         }
+        f.write_str(self.repository.as_deref().unwrap_or_default())?;
         match &self.pick {
             Pick::Tag(tag) => write!(f, ":{tag}"),
             Pick::Digest(digest, None) => write!(f, "@{digest}"),
@@ -154,8 +222,41 @@ mod tests {
             assert_eq!(read(&text).as_deref(), Ok(text.as_str()));
         }
         let with_port = Reference::parse("localhost:5000/shop/checkout:v1").unwrap();
-        assert_eq!(with_port.registry.as_deref(), Some("localhost:5000"));
+        assert_eq!(with_port.registry.as_ref().map(Registry::host), Some("localhost:5000"));
         assert_eq!(with_port.repository.as_deref(), Some("shop/checkout"));
+    }
+
+    #[test]
+    fn a_tag_a_digest_and_a_whole_reference_are_told_apart() {
+        let named = |text: &str| Reference::named(text).map(|reference| reference.to_string());
+        assert_eq!(named("v1.2").as_deref(), Ok(":v1.2"));
+        assert_eq!(named(&hash()), Ok(format!("@{}", hash())));
+        assert_eq!(named("shop/checkout:v1").as_deref(), Ok("shop/checkout:v1"));
+        for text in [
+            "",
+            "a b",
+            "sha256:short",
+            "shop/checkout",
+            "host:5000/shop/checkout",
+            "r.example/shop:v1@sha256:1",
+        ] {
+            assert!(Reference::named(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_container_without_tag_runs_latest() {
+        let read = |text: &str| Reference::of_container(text).map(|reference| reference.to_string());
+        assert_eq!(
+            read(&format!("{REGISTRY}/shop/checkout")),
+            Some(format!("{REGISTRY}/shop/checkout:latest"))
+        );
+        assert_eq!(
+            read(&format!("{REGISTRY}/shop/checkout@{}", hash())),
+            Some(format!("{REGISTRY}/shop/checkout@{}", hash()))
+        );
+        assert_eq!(read("nginx:1.27").as_deref(), Some("nginx:1.27"));
+        assert_eq!(read("<IMAGE1_NAME>"), None);
     }
 
     #[test]
@@ -181,12 +282,49 @@ mod tests {
     }
 
     #[test]
+    fn a_reference_keeps_host_port_and_repository_when_it_is_pinned() {
+        for (reference, name) in [
+            ("nginx", "nginx"),
+            ("nginx:1.27", "nginx"),
+            ("localhost:5000/shop/web", "localhost:5000/shop/web"),
+            ("localhost:5000/shop/web:v1", "localhost:5000/shop/web"),
+            ("1.dkr-ecr.eu-central-1.on.aws/shop/web:v1", "1.dkr-ecr.eu-central-1.on.aws/shop/web"),
+        ] {
+            let digest = Digest::new(hash()).unwrap();
+            let by_digest = format!("{name}@{digest}");
+            assert_eq!(pinned(reference, &digest), by_digest);
+            assert_eq!(pinned(&format!("{reference}@sha256:other"), &digest), by_digest);
+            assert_eq!(digest_of(reference), None);
+            assert_eq!(digest_of(&format!("{reference}@{digest}")), Some(digest));
+        }
+    }
+
+    #[test]
     fn only_the_policys_repository_is_taken() {
         let name = RepositoryName::new("shop/checkout").unwrap();
-        let check = |text: &str| Reference::parse(text).unwrap().check(REGISTRY, &name);
+        let (account, region) =
+            (AccountId::new("111122223333").unwrap(), Region::new("eu-central-1").unwrap());
+        let check = |text: &str| Reference::named(text).unwrap().check(&account, &region, &name);
         assert_eq!(check("shop/checkout:v1"), Ok(()));
         assert_eq!(check(&format!("{REGISTRY}/shop/checkout:v1")), Ok(()));
-        assert_eq!(Reference::tag(Tag::new("v1").unwrap()).check(REGISTRY, &name), Ok(()));
+        assert_eq!(check("v1"), Ok(()));
+        assert_eq!(check(&hash()), Ok(()));
+        for host in [
+            "111122223333.dkr-ecr.eu-central-1.on.aws",
+            "111122223333.dkr.ecr-fips.eu-central-1.amazonaws.com",
+            "111122223333.dkr-ecr-fips.eu-central-1.on.aws",
+        ] {
+            assert_eq!(check(&format!("{host}/shop/checkout:v1")), Ok(()), "{host}");
+        }
+        for other in [
+            format!("{REGISTRY}/shop/search:v1"),
+            "111122223333.dkr.ecr.us-east-1.amazonaws.com/shop/checkout:v1".to_owned(),
+            "ghcr.io/shop/checkout:v1".to_owned(),
+            "public.ecr.aws/shop/checkout:v1".to_owned(),
+            "checkout:v1".to_owned(),
+        ] {
+            assert!(check(&other).is_err(), "{other}");
+        }
         let error = check("docker.io/shop/checkout:v1").unwrap_err().to_string();
         assert_eq!(
             error,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ContainerName, Digest, Image, RepositoryName, TaskDefinitionArn};
 use crate::observation::TaskDefinitionSeen;
+use crate::reference::{Parts, Pick, Reference, digest_of, pinned};
 use crate::release::Intent;
 
 /// The images the service's tasks run now, as AWS says.
@@ -116,7 +117,7 @@ pub fn sharing<'a>(
     let Some(released) = images.get(container) else { return BTreeSet::new() };
     let shares = |(name, image): &(&ContainerName, &StableImage)| {
         *name != container
-            && (name_of(&image.reference) == name_of(&released.reference)
+            && (Parts::of(&image.reference).same_repository(Parts::of(&released.reference))
                 || image.digests.iter().any(|digest| released.digests.contains(digest)))
     };
     images.iter().filter(shares).map(|(name, _)| name).collect()
@@ -150,33 +151,12 @@ pub fn to_look_up(
     stable.chain(destination_images(intent, destination).into_values()).collect()
 }
 
-/// A reference without its tag and digest: host and repository.
-pub fn name_of(reference: &str) -> &str {
-    let name = reference.split_once('@').map_or(reference, |(name, _)| name);
-    // A colon before the last slash belongs to the host's port.
-    match name.rsplit_once(':') {
-        Some((before, tag)) if !tag.contains('/') => before,
-        Some(_) | None => name,
-    }
-}
-
-/// The digest a reference says.
-pub fn digest_of(reference: &str) -> Option<Digest> {
-    Digest::new(reference.split_once('@')?.1).ok()
-}
-
-/// The same host and repository, by this digest.
-pub fn pinned(reference: &str, digest: &Digest) -> String {
-    format!("{}@{digest}", name_of(reference))
-}
-
 /// A reference by digest as an image of a registry; `None` when it has no registry's host, or no digest.
 pub fn image_of(reference: &str) -> Option<Image> {
-    let digest = digest_of(reference)?;
-    let (registry, repository) = name_of(reference).split_once('/')?;
-    let repository = RepositoryName::new(repository).ok()?;
-    let is_host = registry.contains(['.', ':']) || registry == "localhost";
-    is_host.then(|| Image { registry: registry.to_owned(), repository, digest, tag: None })
+    let Reference { registry, repository, pick } = Reference::parse(reference).ok()?;
+    let Pick::Digest(digest, _) = pick else { return None };
+    let repository = RepositoryName::new(repository?).ok()?;
+    Some(Image { registry: registry?.host().to_owned(), repository, digest, tag: None })
 }
 
 #[cfg(test)]
@@ -199,25 +179,26 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_keeps_host_port_and_repository_when_it_is_pinned() {
-        for (reference, name) in [
-            ("nginx", "nginx"),
-            ("nginx:1.27", "nginx"),
-            ("localhost:5000/shop/web", "localhost:5000/shop/web"),
-            ("localhost:5000/shop/web:v1", "localhost:5000/shop/web"),
-            ("1.dkr-ecr.eu-central-1.on.aws/shop/web:v1", "1.dkr-ecr.eu-central-1.on.aws/shop/web"),
-        ] {
-            assert_eq!(pinned(reference, &digest('a')), format!("{name}@{}", digest('a')));
-            assert_eq!(digest_of(reference), None);
-            let both = format!("{reference}@{}", digest('b'));
-            assert_eq!((name_of(&both), digest_of(&both)), (name, Some(digest('b'))));
-        }
+    fn only_what_has_a_host_and_a_digest_is_an_image_of_a_registry() {
         assert_eq!(image_of(&pinned("nginx:1", &digest('a'))), None, "no host");
         let image = image_of(&pinned("registry.example:5000/shop/web:v1", &digest('a'))).unwrap();
         assert_eq!(
             (image.registry.as_str(), image.repository.as_str()),
             ("registry.example:5000", "shop/web")
         );
+    }
+
+    #[test]
+    fn another_container_of_the_repository_is_found_by_whichever_host_it_names() {
+        let image = |reference: &str| StableImage { reference: reference.into(), digests: Vec::new() };
+        let images = BTreeMap::from([
+            (container("app"), image("111122223333.dkr.ecr.eu-central-1.amazonaws.com/shop/web:v1")),
+            (container("worker"), image("111122223333.dkr-ecr.eu-central-1.on.aws/shop/web:v1")),
+            (container("other"), image("111122223333.dkr.ecr.us-east-1.amazonaws.com/shop/web:v1")),
+            (container("log"), image("fluent:1")),
+        ]);
+        assert_eq!(sharing(&container("app"), &images), BTreeSet::from([&container("worker")]));
+        assert!(sharing(&container("log"), &images).is_empty());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tidegate_core::observation::{
 };
 use tidegate_core::policy::Percent;
 use tidegate_core::ports::{ErrorKind, PortError};
-use tidegate_core::running::digest_of;
+use tidegate_core::reference::digest_of;
 
 /// An element of an answer's `failures[]`: what was asked for and not described.
 #[derive(Debug, Clone, Default, Deserialize)]

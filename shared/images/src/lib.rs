@@ -5,7 +5,6 @@
 
 mod index;
 mod lifecycle;
-mod registry;
 mod scan;
 
 use std::collections::HashMap;
@@ -20,14 +19,15 @@ use aws_sdk_ecr::types::{
 };
 use jiff::Timestamp;
 use tidegate_aws::{SdkConfig, port_error};
+use tidegate_core::container_image::MediaTypes;
 use tidegate_core::gate::ScanSeen;
 use tidegate_core::ids::{Digest, Image, RepositoryName, Tag};
 use tidegate_core::observation::{ImageSeen, Seen, Stored};
-use tidegate_core::policy::Policy;
-use tidegate_core::ports::{ErrorKind, Images, PortError};
+use tidegate_core::ports::{ErrorKind, ImageDescribed, Images, PortError};
+use tidegate_core::reference::Pick;
+use tidegate_core::registry::{EcrRegistry, Registry};
 
 use crate::lifecycle::{LifecyclePolicy, Subject, Verdict};
-use crate::registry::Registry;
 
 const DESCRIBE_IMAGES: &str = "ecr:DescribeImages";
 const GET_LIFECYCLE_POLICY: &str = "ecr:GetLifecyclePolicy";
@@ -48,11 +48,11 @@ impl EcrAdapter {
     }
 
     /// The repository; `None` when the registry is not one of ECR's.
-    fn repository<'a>(&self, registry: &'a str, name: &'a RepositoryName) -> Option<Repository<'a>> {
-        let registry = Registry::parse(registry)?;
+    fn repository<'a>(&self, registry: &str, name: &'a RepositoryName) -> Option<Repository<'a>> {
+        let registry = Registry::parse(registry).as_ecr()?.clone();
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = clients.entry(registry.region.to_owned()).or_insert_with(|| {
-            let region = Region::new(registry.region.to_owned());
+        let client = clients.entry(registry.region.to_string()).or_insert_with(|| {
+            let region = Region::new(registry.region.to_string());
             Client::new(&self.home.to_builder().region(region).build())
         });
         Some(Repository { client: client.clone(), registry, name })
@@ -75,7 +75,7 @@ impl Images for EcrAdapter {
         let archived = is_archived(&found);
         let expiring = !archived && repository.takes_away(&found, Timestamp::now()).await?;
         let parts = if index::is_index(found.image_manifest_media_type()) && !archived {
-            index::parts(&repository.client, repository.registry.account, image).await.into()
+            index::parts(&repository.client, repository.registry.account.as_str(), image).await.into()
         } else {
             Seen::Known(Vec::new())
         };
@@ -85,7 +85,7 @@ impl Images for EcrAdapter {
     async fn scan(&self, image: &Image) -> Result<ScanSeen, PortError> {
         let registry = &image.registry;
         let repository = self.repository(registry, &image.repository).ok_or_else(|| not_ecr(registry))?;
-        scan::findings(&repository.client, repository.registry.account, image).await
+        scan::findings(&repository.client, repository.registry.account.as_str(), image).await
     }
 
     async fn resolve(
@@ -100,26 +100,36 @@ impl Images for EcrAdapter {
         found.as_ref().map(digest).transpose()
     }
 
-    async fn newest(
+    async fn described(
         &self,
         registry: &str,
-        policy: &Policy,
-    ) -> Result<Option<(Tag, Digest, Timestamp)>, PortError> {
-        let name = &policy.from.ecr.repository;
+        name: &RepositoryName,
+        pick: &Pick,
+    ) -> Result<Option<ImageDescribed>, PortError> {
         let repository = self.repository(registry, name).ok_or_else(|| not_ecr(registry))?;
-        let mut newest: Option<(Tag, Digest, Timestamp)> = None;
+        let id = ImageIdentifier::builder();
+        let id = match pick {
+            Pick::Tag(tag) => id.image_tag(tag.as_str()),
+            Pick::Digest(digest, _) => id.image_digest(digest.as_str()),
+        };
+        let found = repository.one(id.build(), None).await?;
+        found.as_ref().map(described).transpose()
+    }
+
+    async fn tagged(&self, registry: &str, name: &RepositoryName) -> Result<Vec<ImageDescribed>, PortError> {
+        let repository = self.repository(registry, name).ok_or_else(|| not_ecr(registry))?;
+        let mut all = Vec::new();
         let mut next = None;
         loop {
-            let Some(page) = repository.page(Some(TagStatus::Tagged), next).await? else { return Ok(None) };
-            for image in &page.images {
-                let Some((tag, pushed_at)) = selected(policy, image) else { continue };
-                if newest.as_ref().is_none_or(|(_, _, at)| pushed_at > *at) {
-                    newest = Some((tag, digest(image)?, pushed_at));
-                }
+            let Some(page) = repository.page(Some(TagStatus::Tagged), next).await? else {
+                return Ok(Vec::new());
+            };
+            for image in page.images.iter().filter(|image| !is_archived(image)) {
+                all.push(described(image)?);
             }
             next = page.next;
             if next.is_none() {
-                return Ok(newest);
+                return Ok(all);
             }
         }
     }
@@ -128,7 +138,7 @@ impl Images for EcrAdapter {
 /// One repository and the client to ask with.
 struct Repository<'a> {
     client: Client,
-    registry: Registry<'a>,
+    registry: EcrRegistry,
     name: &'a RepositoryName,
 }
 
@@ -147,7 +157,7 @@ impl Repository<'_> {
         let call = self
             .client
             .describe_images()
-            .registry_id(self.registry.account)
+            .registry_id(self.registry.account.as_str())
             .repository_name(self.name.as_str())
             .image_ids(id)
             .set_filter(filter);
@@ -171,7 +181,7 @@ impl Repository<'_> {
         let call = self
             .client
             .describe_images()
-            .registry_id(self.registry.account)
+            .registry_id(self.registry.account.as_str())
             .repository_name(self.name.as_str())
             .set_filter(filter)
             .set_next_token(next)
@@ -209,7 +219,7 @@ impl Repository<'_> {
         let call = self
             .client
             .get_lifecycle_policy()
-            .registry_id(self.registry.account)
+            .registry_id(self.registry.account.as_str())
             .repository_name(self.name.as_str());
         let sent = call.send().await.map_err(|error| port_error(GET_LIFECYCLE_POLICY, error));
         let Some(text) = unless_missing(sent)?.and_then(|answer| answer.lifecycle_policy_text) else {
@@ -235,12 +245,21 @@ fn is_archived(image: &ImageDetail) -> bool {
     image.image_status.as_ref().is_some_and(|status| *status != ImageStatus::Active)
 }
 
-/// The first of its tags that the policy selects, and when it was pushed.
-fn selected(policy: &Policy, image: &ImageDetail) -> Option<(Tag, Timestamp)> {
-    let pushed_at = image.image_pushed_at.as_ref().and_then(timestamp)?;
-    let tags = image.image_tags().iter().filter_map(|tag| Tag::new(tag).ok());
-    let mut selected = tags.filter(|tag| policy.selects(tag));
-    (!is_archived(image)).then(|| selected.next())?.map(|tag| (tag, pushed_at))
+fn media(image: &ImageDetail) -> MediaTypes {
+    let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+    MediaTypes {
+        manifest: text(image.image_manifest_media_type()),
+        artifact: text(image.artifact_media_type()),
+    }
+}
+
+fn described(image: &ImageDetail) -> Result<ImageDescribed, PortError> {
+    Ok(ImageDescribed {
+        digest: digest(image)?,
+        tags: image.image_tags().iter().filter_map(|tag| Tag::new(tag).ok()).collect(),
+        pushed_at: image.image_pushed_at.as_ref().and_then(timestamp),
+        media: media(image),
+    })
 }
 
 fn digest(image: &ImageDetail) -> Result<Digest, PortError> {
@@ -417,36 +436,31 @@ mod tests {
         );
     }
 
-    fn policy() -> Policy {
-        let text = "service: checkout\n\
-                    from: { ecr: { repository: shop/checkout, tags: [\"main-*\"] } }\n\
-                    to: { ecs: { cluster: prod, service: web, container: app } }\n\
-                    strategy: { blue_green: {}, bake: 5m }\n\
-                    rollback: { alarms: [checkout-5xx] }\n";
-        tidegate_core::policy::parse("policy.yaml", text).unwrap()
-    }
-
     #[tokio::test]
-    async fn the_newest_is_the_one_pushed_last_among_those_selected() {
+    async fn every_tagged_image_that_can_be_pulled_is_listed_with_what_it_is() {
         let replay = Replay::new();
-        let first = [detail('a', &["main-1"], 100), detail('b', &["latest", "main-3"], 300)];
+        let mut archived = detail('b', &["main-2"], 200);
+        archived["imageStatus"] = "ARCHIVED".into();
+        let mut cache = detail('c', &["main-cache"], 900);
+        cache["imageManifestMediaType"] = "application/vnd.oci.image.manifest.v1+json".into();
+        cache["artifactMediaType"] = "application/vnd.buildkit.cacheconfig.v0".into();
+        let first = [detail('a', &["main-1", "prod-1"], 100), archived];
         replay.json("DescribeImages", json!({ "imageDetails": first, "nextToken": "more" }));
-        images(&replay, &[detail('c', &["main-2"], 200), detail('d', &["v4"], 400)]);
-        let newest = EcrAdapter::new(replay.config()).newest(REGISTRY, &policy()).await.unwrap().unwrap();
-        let told = (newest.0.as_str(), newest.1.as_str(), newest.2.as_second());
-        assert_eq!(told, ("main-3", hash('b').as_str(), 300));
+        images(&replay, &[cache]);
+        let ecr = EcrAdapter::new(replay.config());
+        let name = RepositoryName::new("shop/checkout").unwrap();
+        let found = ecr.tagged(REGISTRY, &name).await.unwrap();
+        let tags: Vec<Vec<&str>> =
+            found.iter().map(|image| image.tags.iter().map(Tag::as_str).collect()).collect();
+        assert_eq!(tags, [vec!["main-1", "prod-1"], vec!["main-cache"]]);
+        assert_eq!(found[0].pushed_at.unwrap().as_second(), 100);
+        assert_eq!(found[0].is_no_image(), None);
+        assert!(found[1].is_no_image().unwrap().contains("buildkit"));
         let calls = replay.calls("DescribeImages");
         assert_eq!(calls[0].json()["filter"], json!({ "tagStatus": "TAGGED" }));
         assert_eq!(calls[1].json()["nextToken"], "more");
-    }
-
-    #[tokio::test]
-    async fn nothing_selected_is_nothing() {
-        let replay = Replay::new();
-        images(&replay, &[detail('d', &["v4"], 400)]);
-        replay.answer("DescribeImages", Answer::error(400, "RepositoryNotFoundException", "gone"));
-        let ecr = EcrAdapter::new(replay.config());
-        assert_eq!(ecr.newest(REGISTRY, &policy()).await.unwrap(), None);
-        assert_eq!(ecr.newest(REGISTRY, &policy()).await.unwrap(), None);
+        let gone = Replay::new();
+        gone.answer("DescribeImages", Answer::error(400, "RepositoryNotFoundException", "gone"));
+        assert_eq!(EcrAdapter::new(gone.config()).tagged(REGISTRY, &name).await.unwrap(), []);
     }
 }

@@ -5,7 +5,9 @@ use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Delete, Put, T
 use jiff::Timestamp;
 use tidegate_aws::{kind_of, port_error};
 use tidegate_core::ids::ServiceName;
-use tidegate_core::ports::{Commit, ErrorKind, HeadWrite, Ledger as _, PortError, ReleaseWrite};
+use tidegate_core::ports::{
+    Commit, ErrorKind, HeadWrite, Ledger as _, PortError, RefusalWrite, ReleaseWrite, TagsWrite,
+};
 
 use crate::keys::{self, Key};
 use crate::row::{self, Item, RowError};
@@ -75,6 +77,12 @@ impl DynamoLedger {
             self.head_actions(write, &mut actions).map_err(|error| error.at(WRITE))?;
             self.watch_actions(write, &mut actions).await?;
         }
+        if let Some(write) = &commit.refusals {
+            self.refusal_actions(write, &mut actions).map_err(|error| error.at(WRITE))?;
+        }
+        if let Some(write) = &commit.tags {
+            self.tag_actions(write, &mut actions).map_err(|error| error.at(WRITE))?;
+        }
         if let Some((key, until)) = &commit.once {
             let row = row::once(&keys::once(key), *until);
             let expects = format!("delivery {key} has not been handled yet");
@@ -104,6 +112,22 @@ impl DynamoLedger {
         if let Some(entry) = &write.entry {
             actions.push(self.put_entry(&key, row::entry(&key, write.head.version, entry)?));
         }
+        Ok(())
+    }
+
+    fn tag_actions(&self, write: &TagsWrite, actions: &mut Vec<Action>) -> Result<(), RowError> {
+        let key = keys::tags(&write.service);
+        let condition = version_condition(&key, write.expected, write.tags.version)?;
+        let expects = expectation(&format!("the tags seen for service {}", write.service), write.expected);
+        actions.push(self.put(row::tags(&write.service, &write.tags)?, condition, expects));
+        Ok(())
+    }
+
+    fn refusal_actions(&self, write: &RefusalWrite, actions: &mut Vec<Action>) -> Result<(), RowError> {
+        let key = keys::refusals(&write.service);
+        let condition = version_condition(&key, write.expected, write.log.version)?;
+        let expects = expectation(&format!("the refusals of service {}", write.service), write.expected);
+        actions.push(self.put(row::refusals(&write.service, &write.log)?, condition, expects));
         Ok(())
     }
 

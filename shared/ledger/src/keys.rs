@@ -21,6 +21,8 @@ pub(crate) const OPEN: &str = "OPEN";
 
 pub(crate) const HEAD: &str = "HEAD";
 pub(crate) const STATE: &str = "STATE";
+pub(crate) const REFUSALS: &str = "REFUSALS";
+pub(crate) const TAGS: &str = "TAGS";
 const ONCE: &str = "ONCE";
 pub(crate) const SERVICE_PREFIX: &str = "SERVICE#";
 pub(crate) const RELEASE_PREFIX: &str = "RELEASE#";
@@ -77,6 +79,14 @@ impl Key {
 
 pub(crate) fn head(service: &ServiceName) -> Key {
     Key { pk: format!("{SERVICE_PREFIX}{service}"), sk: HEAD.into() }
+}
+
+pub(crate) fn tags(service: &ServiceName) -> Key {
+    Key { pk: format!("{SERVICE_PREFIX}{service}"), sk: TAGS.into() }
+}
+
+pub(crate) fn refusals(service: &ServiceName) -> Key {
+    Key { pk: format!("{SERVICE_PREFIX}{service}"), sk: REFUSALS.into() }
 }
 
 pub(crate) fn release(id: &ReleaseId) -> Key {

@@ -10,6 +10,8 @@
 //! |---|---|---|---|
 //! | a service: policy, active release, queue | `SERVICE#<name>` | `HEAD` | `by-service`: `SERVICES`, `<name>` |
 //! | a service's own history | `SERVICE#<name>` | `HISTORY#<version>` | |
+//! | the tags seen in a service's repository | `SERVICE#<name>` | `TAGS` | |
+//! | what a service's triggers were refused, counted | `SERVICE#<name>` | `REFUSALS` | |
 //! | a release | `RELEASE#<id>` | `STATE` | `by-service`: `SERVICE#<name>`, `<id>`; while it has a wake-up, `by-wake`: `OPEN`, `<time>#<id>` |
 //! | a release's history | `RELEASE#<id>` | `HISTORY#<version>` | |
 //! | who watches something | `WATCH#<kind>#<account>#<region>#<name>` | `SERVICE#<name>` | |
@@ -50,10 +52,12 @@ use jiff::{SignedDuration, Timestamp};
 use tidegate_aws::port_error;
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
-use tidegate_core::listing::Listing;
+use tidegate_core::listing::{Damaged, Listing};
 use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{Commit, Ledger, PortError, Watched};
+use tidegate_core::ports::{Commit, ErrorKind, Ledger, PortError, Watched};
 use tidegate_core::release::Release;
+use tidegate_core::sweep::TagsSeen;
+use tidegate_core::trigger::RefusalLog;
 
 pub use commit::ALREADY_HANDLED;
 pub use row::SCHEMA;
@@ -252,9 +256,34 @@ impl Ledger for DynamoLedger {
         Ok(each(&items, row::read_entry))
     }
 
+    async fn refusals(&self, name: &ServiceName) -> Result<Option<RefusalLog>, PortError> {
+        let item = self.get(&keys::refusals(name)).await?;
+        item.map(|item| row::read_refusals(&item)).transpose().map_err(|e| e.at(GET))
+    }
+
+    async fn tags_seen(&self, name: &ServiceName) -> Result<Option<TagsSeen>, PortError> {
+        let item = self.get(&keys::tags(name)).await?;
+        item.map(|item| row::read_tags(&item)).transpose().map_err(|e| e.at(GET))
+    }
+
     async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Listing<Entry>, PortError> {
         let items = first(self.history_of(keys::head(name).pk, true), limit).await?;
-        Ok(each(&items, row::read_entry))
+        let (mut entries, mut damaged) = each(&items, row::read_entry).split();
+        match self.refusals(name).await {
+            // Before what has the same time: a refusal comes after the change that made it one.
+            Ok(log) => {
+                entries.splice(..0, log.iter().flat_map(RefusalLog::entries));
+            }
+            Err(problem) if problem.kind == ErrorKind::Invalid => damaged.push(Damaged {
+                name: format!("what the triggers of service {name} were refused"),
+                service: Some(name.clone()),
+                release: None,
+                problem,
+            }),
+            Err(error) => return Err(error),
+        }
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.at));
+        Ok(Listing::new(entries, damaged))
     }
 
     /// A condition that does not hold is a `Conflict` whose code is AWS's reason (`ConditionalCheckFailed`,

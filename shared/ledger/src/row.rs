@@ -13,6 +13,8 @@ use tidegate_core::listing::Damaged;
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::ports::{ErrorKind, PortError};
 use tidegate_core::release::Release;
+use tidegate_core::sweep::TagsSeen;
+use tidegate_core::trigger::RefusalLog;
 
 use crate::keys::{self, Key};
 
@@ -107,6 +109,32 @@ pub(crate) fn entry(of: &Key, version: u64, entry: &Entry) -> Result<Item, RowEr
     }
     let item = document(&key, version, entry)?;
     fits(key, item)
+}
+
+pub(crate) fn tags(service: &ServiceName, tags: &TagsSeen) -> Result<Item, RowError> {
+    let key = keys::tags(service);
+    let item = document(&key, tags.version, tags)?;
+    fits(key, item)
+}
+
+pub(crate) fn read_tags(item: &Item) -> Result<TagsSeen, RowError> {
+    let key = key_of(item)?;
+    let tags: TagsSeen = read(&key, item)?;
+    check_version(&key, item, tags.version)?;
+    Ok(tags)
+}
+
+pub(crate) fn refusals(service: &ServiceName, log: &RefusalLog) -> Result<Item, RowError> {
+    let key = keys::refusals(service);
+    let item = document(&key, log.version, log)?;
+    fits(key, item)
+}
+
+pub(crate) fn read_refusals(item: &Item) -> Result<RefusalLog, RowError> {
+    let key = key_of(item)?;
+    let log: RefusalLog = read(&key, item)?;
+    check_version(&key, item, log.version)?;
+    Ok(log)
 }
 
 pub(crate) fn watch(key: &Key) -> Item {

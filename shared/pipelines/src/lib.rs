@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_codepipeline::Client;
 use aws_sdk_codepipeline::types::{
     ActionExecutionStatus, ApprovalResult, ApprovalStatus, ExecutionDetails, FailureDetails, FailureType,
-    StageState,
+    PipelineExecutionStatus, StageState,
 };
 use tidegate_aws::{SdkConfig, port_error};
 use tidegate_core::policy::PipelineAction;
@@ -12,6 +12,7 @@ use tidegate_core::ports::{ErrorKind, JobAnswer, JobFailure, Pipelines, PortErro
 
 const SUCCESS: &str = "codepipeline:PutJobSuccessResult";
 const FAILURE: &str = "codepipeline:PutJobFailureResult";
+const EXECUTION: &str = "codepipeline:GetPipelineExecution";
 const STATE: &str = "codepipeline:GetPipelineState";
 const APPROVE: &str = "codepipeline:PutApprovalResult";
 /// The longest `executionDetails.summary` (API reference).
@@ -83,6 +84,20 @@ impl Pipelines for CodePipelineAdapter {
                     })?;
                 self.fail(job, details).await
             }
+        }
+    }
+
+    async fn is_running(&self, pipeline: &str, execution: &str) -> Result<bool, PortError> {
+        let call = self.client.get_pipeline_execution();
+        let call = call.pipeline_name(pipeline).pipeline_execution_id(execution);
+        match call.send().await.map_err(|error| port_error(EXECUTION, error)) {
+            Ok(answer) => {
+                let status = answer.pipeline_execution().and_then(|execution| execution.status());
+                Ok(status == Some(&PipelineExecutionStatus::InProgress))
+            }
+            // What a sender wrote need not even have the form of an execution's id.
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Invalid) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -226,6 +241,27 @@ mod tests {
         assert_eq!(adapter(&replay).answer("job", &answer).await, Ok(false));
         let error = adapter(&replay).answer("job", &answer).await.unwrap_err();
         assert_eq!((error.kind, error.operation.as_str()), (ErrorKind::Denied, FAILURE));
+    }
+
+    #[tokio::test]
+    async fn only_an_execution_in_progress_of_that_very_pipeline_runs() {
+        let replay = Replay::new();
+        let execution =
+            |status: &str| json!({"pipelineExecution": {"pipelineName": "checkout", "status": status}});
+        replay.json("GetPipelineExecution", execution("InProgress"));
+        replay.json("GetPipelineExecution", execution("Succeeded"));
+        for code in ["PipelineExecutionNotFoundException", "PipelineNotFoundException", "ValidationException"]
+        {
+            replay.answer("GetPipelineExecution", Answer::error(400, code, "no"));
+        }
+        replay.answer("GetPipelineExecution", Answer::error(400, "AccessDeniedException", "no"));
+        let pipelines = adapter(&replay);
+        assert_eq!(pipelines.is_running("checkout", "e-1").await, Ok(true));
+        for _ in 0..4 {
+            assert_eq!(pipelines.is_running("checkout", "e-1").await, Ok(false));
+        }
+        // What may not be seen is no "no".
+        assert_eq!(pipelines.is_running("checkout", "e-1").await.unwrap_err().kind, ErrorKind::Denied);
     }
 
     #[tokio::test]

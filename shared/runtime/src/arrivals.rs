@@ -1,17 +1,21 @@
 //! A new image: which services it concerns, and what becomes of it there.
 
 use jiff::{SignedDuration, Timestamp};
-use tidegate_core::admission::{self, Admission, Arrival, Current};
+use tidegate_core::admission::{self, Admission, Arrival, Current, PushTimes};
+use tidegate_core::container_image::MediaTypes;
 use tidegate_core::history::Actor;
 use tidegate_core::ids::{
     AccountId, Digest, Image, Region, ReleaseId, RepositoryName, ServiceName, Tag, ecr_registry,
 };
 use tidegate_core::listing::Listing;
 use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{Commit, ErrorKind, PortError, Watched};
+use tidegate_core::ports::{Commit, ErrorKind, Images, PortError, Watched};
+use tidegate_core::reference::Pick;
 use tidegate_core::release::{Provenance, Release};
+use tidegate_core::trigger::{Reason, Refusal, Trigger};
 
 use crate::unfinished::Unfinished;
+use crate::ways_in::Attempt;
 use crate::world::Home;
 
 /// How long a delivery is remembered, so that the same one is handled once.
@@ -31,8 +35,10 @@ pub struct Pushed {
     pub tag: Tag,
     /// The digest it points at.
     pub digest: Digest,
-    /// When it was pushed.
-    pub pushed_at: Timestamp,
+    /// When the tag was put on it, as the event says.
+    pub tagged_at: Timestamp,
+    /// What kind of thing it is, as far as the event says.
+    pub media: MediaTypes,
     /// Who or what says so.
     pub by: Actor,
     /// The delivery's id.
@@ -42,12 +48,16 @@ pub struct Pushed {
 impl Home {
     /// Handles a pushed image for every service whose policy selects it. Returns what became of it, service by service. One that fails
     /// does not keep the others from theirs.
-    pub async fn image_pushed(&self, pushed: &Pushed) -> Result<Vec<(ServiceName, Admission)>, Unfinished> {
+    pub async fn image_pushed(
+        &self,
+        images: &dyn Images,
+        pushed: &Pushed,
+    ) -> Result<Vec<(ServiceName, Admission)>, Unfinished> {
         let watched =
             Watched::Repository(pushed.account.clone(), pushed.region.clone(), pushed.repository.clone());
         let (mut outcomes, mut failed) = (Vec::new(), Vec::new());
         for service in self.ledger.watchers(&watched).await?.tell(&mut failed) {
-            match self.image_pushed_to(&service, pushed).await {
+            match self.image_pushed_to(images, &service, pushed).await {
                 Ok(admission) => outcomes.extend(admission.map(|admission| (service, admission))),
                 Err(error) => failed.push(format!("service {service}: {error}")),
             }
@@ -58,9 +68,26 @@ impl Home {
     /// Handles a pushed image for one service. `None` when that does not select it, or has handled this delivery before.
     pub(crate) async fn image_pushed_to(
         &self,
+        images: &dyn Images,
         service: &ServiceName,
         pushed: &Pushed,
     ) -> Result<Option<Admission>, PortError> {
+        let head = self.ledger.service(service).await?;
+        if !head.is_some_and(|head| head.policy.selects(&pushed.tag)) {
+            return Ok(None);
+        }
+        let (times, no_image) = self.known_of(images, pushed).await?;
+        if let Some(why) = no_image {
+            let attempt = Attempt {
+                service,
+                trigger: Trigger::Push,
+                by: &pushed.by,
+                what: format!("passed over the push of {}:{}", pushed.repository, pushed.tag),
+                delivery: pushed.delivery.as_deref(),
+            };
+            self.refuse(&attempt, Refusal::new(Reason::NotAnImage, why)).await?;
+            return Ok(None);
+        }
         let image = Image {
             registry: ecr_registry(&pushed.account, &pushed.region),
             repository: pushed.repository.clone(),
@@ -72,7 +99,8 @@ impl Home {
             image,
             by: pushed.by.clone(),
             why: None,
-            pushed_at: Some(pushed.pushed_at),
+            trigger: Some(Trigger::Push),
+            pushed_at: Some(times),
             insist: false,
             provenance: Provenance::default(),
             bypass_freeze: None,
@@ -83,6 +111,25 @@ impl Home {
             tracing::info!(service = %service, image.tag = %pushed.tag, image.digest = %pushed.digest, outcome = admission.word(), "an image was pushed");
         }
         Ok(admission)
+    }
+
+    /// When image and tag were pushed, and why it is no container image, if it is not. An image that ECR does not know (yet, because it has
+    /// just been pushed and reads lag, or no longer, which preflight tells) is as old as its tag: what is older must not pass it by.
+    async fn known_of(
+        &self,
+        images: &dyn Images,
+        pushed: &Pushed,
+    ) -> Result<(PushTimes, Option<String>), PortError> {
+        let tag = Some(pushed.tagged_at);
+        if let Some(why) = pushed.media.is_no_image(std::slice::from_ref(&pushed.tag)) {
+            return Ok((PushTimes { image: None, tag }, Some(why)));
+        }
+        let registry = ecr_registry(&pushed.account, &pushed.region);
+        let pick = Pick::Digest(pushed.digest.clone(), None);
+        let Some(described) = images.described(&registry, &pushed.repository, &pick).await? else {
+            return Ok((PushTimes { image: tag, tag }, None));
+        };
+        Ok((PushTimes { image: described.pushed_at, tag }, described.is_no_image()))
     }
 
     /// Admits an image to a service and has the new release woken. `None`: the service does not exist, or `selects` says no, or this
@@ -102,6 +149,18 @@ impl Home {
             let arrival = asked.arrival(self, &head, now);
             let current = Current { head: &head, active: active.as_ref(), waiting: waiting.as_ref() };
             let admission = admission::admit(current, &arrival, self.new_id(), now);
+            if let (Admission::Refused { refusal, .. }, Some(trigger)) = (&admission, asked.trigger) {
+                let attempt = Attempt {
+                    service: &asked.service,
+                    trigger,
+                    by: &asked.by,
+                    what: format!("refused {}", asked.image),
+                    delivery: asked.delivery.as_deref(),
+                };
+                // Counted where it buries nothing, and the service's row stays as it is.
+                let counted = self.count_refusal(&attempt, refusal).await?;
+                return Ok(counted.then_some(admission));
+            }
             let commit = match &admission {
                 Admission::Created { commit, .. } | Admission::Refused { commit, .. } => (**commit).clone(),
                 Admission::Known { .. } | Admission::Runs { .. } => {
@@ -193,8 +252,10 @@ pub struct Asked {
     pub by: Actor,
     /// Why, when a person asks.
     pub why: Option<String>,
-    /// When the image was pushed, when a push brings it.
-    pub pushed_at: Option<Timestamp>,
+    /// What asks; `None`: a person does.
+    pub trigger: Option<Trigger>,
+    /// When the image was pushed, where no person asks.
+    pub pushed_at: Option<PushTimes>,
     /// A person insists.
     pub insist: bool,
     /// Where the image comes from.

@@ -1,19 +1,22 @@
 //! The guarantee: everything due within the next minute is woken at its second, and triggers that were lost are found.
 
-use jiff::{SignedDuration, Timestamp};
-use tidegate_core::history::Actor;
-use tidegate_core::ids::{ServiceName, ecr_registry};
-use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{Images, PortError};
-use tidegate_core::release::Release;
+use std::collections::BTreeMap;
 
-use crate::arrivals::{Pushed, settled_until};
+use jiff::{SignedDuration, Timestamp};
+use tidegate_core::admission::Admission;
+use tidegate_core::history::Actor;
+use tidegate_core::ids::{Image, RepositoryName, ServiceName, ecr_registry};
+use tidegate_core::observation::ServiceHead;
+use tidegate_core::ports::{Commit, ErrorKind, ImageDescribed, Images, PortError, TagsWrite};
+use tidegate_core::release::Provenance;
+use tidegate_core::sweep::{Tagged, TagsSeen};
+use tidegate_core::trigger::Trigger;
+
+use crate::arrivals::{Asked, settled_until};
 use crate::world::Home;
 
 /// The clock comes every minute; what is due until the next round is sent now.
 const ROUND: SignedDuration = SignedDuration::from_secs(60);
-/// How long the event of a push has before the push counts as missed.
-const EVENT_GRACE: SignedDuration = SignedDuration::from_secs(120);
 /// How many releases back it is looked whether a digest has been released before.
 const LOOK_BACK: u32 = 50;
 
@@ -43,8 +46,9 @@ impl Home {
                 Err(error) => round.failed.push(format!("wake {release}: {error}")),
             }
         }
+        let mut repositories = Repositories { images, read: BTreeMap::new() };
         for (service, head) in self.ledger.services().await?.tell(&mut round.failed) {
-            match self.find_lost(images, &service, &head, now).await {
+            match self.find_lost(&mut repositories, &service, &head, now).await {
                 Ok(found) => round.found += u32::from(found),
                 Err(error) => round.failed.push(format!("look for lost pushes of {service}: {error}")),
             }
@@ -52,10 +56,11 @@ impl Home {
         Ok(round)
     }
 
-    /// ECR's events may be lost: the newest image the policy selects that was never released is released now.
+    /// ECR's events may be lost: a tag that names another image than when it was seen last, and whose event has had its time, is handled
+    /// as if its event had come.
     async fn find_lost(
         &self,
-        images: &dyn Images,
+        repositories: &mut Repositories<'_>,
         service: &ServiceName,
         head: &ServiceHead,
         now: Timestamp,
@@ -65,38 +70,91 @@ impl Home {
             return Ok(false);
         }
         let registry = ecr_registry(&self.account, &self.region);
-        let Some((tag, digest, pushed_at)) = images.newest(&registry, &head.policy).await? else {
-            return Ok(false);
-        };
-        let fresh = now.duration_since(pushed_at) < EVENT_GRACE;
-        let overtaken = head.newest_push.is_some_and(|newest| newest > pushed_at);
-        if fresh || overtaken || pushed_at < head.watching_since || head.quarantine.contains_key(&digest) {
-            return Ok(false);
+        let tags = selected(repositories.tagged(&registry, &head.policy.from.ecr.repository).await?, head);
+        let current = self.ledger.tags_seen(service).await?;
+        let mut next = TagsSeen::after(current.as_ref(), head, tags, now);
+        let found = self.release_lost(service, head, &mut next, now).await?;
+        if next.is_news(current.as_ref()) {
+            let expected = current.map(|seen| seen.version);
+            next.version = expected.map_or(0, |version| version + 1);
+            let write = TagsWrite { service: service.clone(), expected, tags: next };
+            match self.ledger.commit(Commit { tags: Some(write), ..Commit::default() }).await {
+                // Another clock was faster, and has seen the same.
+                Err(error) if error.kind == ErrorKind::Conflict => {}
+                other => other?,
+            }
         }
-        let releases = settled_until(self.ledger.releases(service, LOOK_BACK).await?, pushed_at)?;
-        // What a person asked for after the push stands; what another, older push led to does not.
-        let overruled = |release: &Release| release.created_at > pushed_at && is_asked_for(release);
-        if releases.iter().any(|release| release.image.digest == digest || overruled(release)) {
-            return Ok(false);
-        }
-        tracing::warn!(service = %service, image.digest = %digest, "the event of a push was lost; the clock found it");
-        let pushed = Pushed {
-            account: self.account.clone(),
-            region: self.region.clone(),
-            repository: head.policy.from.ecr.repository.clone(),
-            tag,
-            digest,
-            pushed_at,
-            by: Actor::Event { source: "tidegate.clock".into(), id: format!("pushed at {pushed_at}") },
+        Ok(found)
+    }
+
+    /// Of several that were lost only the newest is released, as it would have been had their events come one after the other.
+    async fn release_lost(
+        &self,
+        service: &ServiceName,
+        head: &ServiceHead,
+        seen: &mut TagsSeen,
+        now: Timestamp,
+    ) -> Result<bool, PortError> {
+        let Some(first) = seen.fresh.iter().map(|it| it.after).min() else { return Ok(false) };
+        let releases = settled_until(self.ledger.releases(service, LOOK_BACK).await?, first)?;
+        seen.settle(|it| {
+            it.was_released(&releases) || it.is_overtaken(head) || head.quarantine.contains_key(&it.digest)
+        });
+        let due = seen.fresh.iter().filter(|it| it.is_due(now));
+        let Some(lost) = due.max_by_key(|it| (it.since, it.pushed_at)).cloned() else { return Ok(false) };
+        tracing::warn!(service = %service, image.tag = %lost.tag, image.digest = %lost.digest, "the event of a push was lost; the clock found it");
+        let id = format!("tag {} seen at {}", lost.tag, lost.since);
+        let asked = Asked {
+            service: service.clone(),
+            image: Image {
+                registry: ecr_registry(&self.account, &self.region),
+                repository: head.policy.from.ecr.repository.clone(),
+                digest: lost.digest.clone(),
+                tag: Some(lost.tag.clone()),
+            },
+            by: Actor::Event { source: "tidegate.clock".into(), id },
+            why: None,
+            trigger: Some(Trigger::Push),
+            pushed_at: Some(lost.times()),
+            insist: false,
+            provenance: Provenance::default(),
+            bypass_freeze: None,
             delivery: None,
         };
-        Ok(self.image_pushed_to(service, &pushed).await?.is_some())
+        let still = |head: &ServiceHead| head.policy.selects(&lost.tag) && !lost.is_overtaken(head);
+        let admission = self.release_image(asked, still).await?;
+        seen.settle(|it| it.is_due(now));
+        Ok(matches!(admission, Some(Admission::Created { .. })))
     }
 }
 
-fn is_asked_for(release: &Release) -> bool {
-    match &release.requested_by {
-        Actor::Person { .. } => true,
-        Actor::Tidegate | Actor::Event { .. } => false,
+/// The repositories of a round, each read once.
+struct Repositories<'a> {
+    images: &'a dyn Images,
+    read: BTreeMap<RepositoryName, Vec<ImageDescribed>>,
+}
+
+impl Repositories<'_> {
+    async fn tagged(
+        &mut self,
+        registry: &str,
+        name: &RepositoryName,
+    ) -> Result<&[ImageDescribed], PortError> {
+        let list = match self.read.remove(name) {
+            Some(list) => list,
+            None => self.images.tagged(registry, name).await?,
+        };
+        Ok(self.read.entry(name.clone()).or_insert(list).as_slice())
     }
+}
+
+/// The tags that start a release when they are pushed, on images.
+fn selected(images: &[ImageDescribed], head: &ServiceHead) -> Vec<Tagged> {
+    let mut selected = Vec::new();
+    for image in images.iter().filter(|image| image.is_no_image().is_none()) {
+        let Some(pushed_at) = image.pushed_at else { continue };
+        let tags = image.tags.iter().filter(|tag| head.policy.selects(tag));
+        selected.extend(tags.map(|tag| Tagged { tag: tag.clone(), digest: image.digest.clone(), pushed_at }));
+    }
+    selected
 }

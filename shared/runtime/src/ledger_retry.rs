@@ -14,6 +14,8 @@ use tidegate_core::listing::Listing;
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::ports::{ALREADY_HANDLED, Commit, ErrorKind, Ledger, PortError, Watched};
 use tidegate_core::release::Release;
+use tidegate_core::sweep::TagsSeen;
+use tidegate_core::trigger::RefusalLog;
 
 use crate::time::Time;
 use crate::world::{Home, World};
@@ -131,6 +133,11 @@ impl Retrying {
             let Some(entry) = &write.entry else { return Ok(false) };
             return Ok(self.service_history(&write.service, SEARCHED).await?.split().0.contains(entry));
         }
+        if let Some(write) = &commit.refusals
+            && self.refusals(&write.service).await?.as_ref() == Some(&write.log)
+        {
+            return Ok(true);
+        }
         // Nothing but the mark of a delivery: whoever set it, the delivery is handled.
         Ok(conflict.code == ALREADY_HANDLED)
     }
@@ -177,6 +184,14 @@ impl Ledger for Retrying {
 
     async fn history(&self, id: &ReleaseId) -> Result<Listing<Entry>, PortError> {
         self.read(|| self.ledger.history(id)).await
+    }
+
+    async fn refusals(&self, name: &ServiceName) -> Result<Option<RefusalLog>, PortError> {
+        self.read(|| self.ledger.refusals(name)).await
+    }
+
+    async fn tags_seen(&self, name: &ServiceName) -> Result<Option<TagsSeen>, PortError> {
+        self.read(|| self.ledger.tags_seen(name)).await
     }
 
     async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Listing<Entry>, PortError> {

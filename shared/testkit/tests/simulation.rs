@@ -48,6 +48,8 @@ fn seeds_that_once_broke_something_hold() {
         // One read showed the deployment rolled back and another still the new task definition: what ran before was deployed again
         // needlessly, and the release ended while that deployment was under way.
         179,
+        // A person released another digest just after a push whose event was lost, and that push was never found.
+        1146,
     ]);
 }
 

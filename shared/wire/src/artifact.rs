@@ -113,6 +113,7 @@ fn from_detail(bytes: &[u8]) -> Result<Reference, ArtifactError> {
 }
 
 fn definitions(bytes: &[u8]) -> Result<Vec<ImageDefinition>, ArtifactError> {
+    decode::mark(bytes).map_err(malformed(IMAGE_DEFINITIONS))?;
     serde_json::from_slice(bytes).map_err(|error| {
         let problem = decode::clipped(error.to_string());
         ArtifactError::Malformed { file: IMAGE_DEFINITIONS, path: ".".into(), problem }
@@ -194,6 +195,30 @@ mod tests {
             image(&[(IMAGE_DETAIL, &detail), (IMAGE_DEFINITIONS, &definitions)]).as_deref(),
             Ok(IMAGE)
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_named() {
+        let definitions = format!(r#"[{{"name":"app","imageUri":"{IMAGE}"}}]"#);
+        let detail = format!(r#"{{"ImageURI":"{IMAGE}"}}"#);
+        let utf16 = |text: &str| -> Vec<u8> {
+            [0xFEFF].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+        };
+        let container = ContainerName::new("app").unwrap();
+        for (name, text) in [(IMAGE_DEFINITIONS, &definitions), (IMAGE_DETAIL, &detail)] {
+            for (bytes, expected) in [
+                ([b"\xEF\xBB\xBF", text.as_bytes()].concat(), "UTF-8 byte order mark"),
+                (utf16(text), "UTF-16 byte order mark"),
+                (utf16(text)[2..].to_vec(), "text in UTF-16"),
+            ] {
+                let error =
+                    image_of(&Files::from([(name.to_owned(), bytes)]), &container).unwrap_err().to_string();
+                assert!(
+                    error.starts_with(name) && error.contains(expected) && error.contains("save it as UTF-8"),
+                    "{error}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -18,8 +18,25 @@ pub(crate) struct Place {
     pub(crate) problem: String,
 }
 
+/// What an editor put in front of a document that JSON does not know, or a document in another encoding than UTF-8.
+pub(crate) fn mark(bytes: &[u8]) -> Result<(), Place> {
+    let (found, save) = match bytes {
+        [0xEF, 0xBB, 0xBF, ..] => {
+            ("a UTF-8 byte order mark (EF BB BF)", "save it as UTF-8 without a byte order mark")
+        }
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => ("a UTF-16 byte order mark", "save it as UTF-8"),
+        [b'[' | b'{', 0, ..] | [0, b'[' | b'{', ..] => ("text in UTF-16", "save it as UTF-8"),
+        _ => return Ok(()),
+    };
+    let problem = format!(
+        "the file begins with {found}, allowed JSON in UTF-8: {save} (Windows PowerShell: [IO.File]::WriteAllText)"
+    );
+    Err(Place { path: ".".into(), problem })
+}
+
 /// Decodes a whole document; anything but white space after it is an error.
 pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Place> {
+    mark(bytes)?;
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let Fields(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| place("", error))?;
     json.end().map_err(|error| Place { path: ".".into(), problem: error.to_string() })?;

@@ -127,6 +127,12 @@ impl ReleaseRequest {
 impl ActionParameters {
     /// Reads `UserParameters`.
     pub fn parse(text: &str) -> Result<Self, RequestError> {
+        let start = text.trim_start();
+        if !start.starts_with(['{', '[', '\u{FEFF}']) {
+            let found: String = start.chars().take(40).collect();
+            let allowed = r#"a JSON object such as {"service": "checkout"}"#;
+            return Err(RequestError::new(".", format!("found plain text {found:?}, allowed {allowed}")));
+        }
         let raw: RawParameters = decode::from_slice(text.as_bytes())?;
         let image = picked(raw.image.as_deref(), raw.tag, raw.digest)?;
         let provenance = provenance(raw.commit, raw.by, raw.url);
@@ -258,5 +264,16 @@ mod tests {
                 .unwrap();
         assert!(!parameters.wait && parameters.image.is_some());
         assert!(ActionParameters::parse(r#"{"service":"checkout","delivery":"x"}"#).is_err());
+        for (text, expected) in [
+            (
+                "checkout",
+                r#"found plain text "checkout", allowed a JSON object such as {"service": "checkout"}"#,
+            ),
+            ("", "found plain text"),
+            ("\u{FEFF}{\"service\":\"checkout\"}", "byte order mark"),
+        ] {
+            let error = ActionParameters::parse(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! How a task definition in an artifact differs from the one that runs, beyond the image of one container.
 //!
 //! Tidegate registers the running task definition with only that image changed. A file that wants more must not be followed
-//! half: its differences are named instead. Amazon ECS returns what was registered with its own defaults filled in and empty
-//! lists added, which is no difference.
+//! half: its differences are named instead. Amazon ECS returns what was registered with its own defaults filled in, empty lists
+//! added, and fields that are newer than any list of them here, which is no difference.
 
 use serde_json::{Map, Value};
 use tidegate_core::ids::ContainerName;
@@ -46,7 +46,7 @@ fn compare(path: &str, file: &Value, running: &Value, found: &mut Vec<String>) {
                 compare(&at(path, field), wanted, running.get(field).unwrap_or(&Value::Null), found);
             }
             let extra = running.iter().filter(|(field, _)| !file.contains_key(*field));
-            for (field, value) in extra.filter(|(field, value)| !is_default(field, value, running)) {
+            for (field, value) in extra.filter(|(field, value)| is_left_out(path, field, value)) {
                 compare(&at(path, field), &Value::Null, value, found);
             }
         }
@@ -91,17 +91,64 @@ fn is_nothing(value: &Value) -> bool {
     }
 }
 
-/// What Amazon ECS fills in for a field the file leaves out.
-fn is_default(field: &str, value: &Value, beside: &Map<String, Value>) -> bool {
-    is_nothing(value)
-        || match field {
-            "essential" => *value == Value::Bool(true),
-            "protocol" => value == "tcp",
-            "hostPort" => Some(value) == beside.get("containerPort"),
-            "networkMode" => value == "bridge",
-            "versionConsistency" => value == "enabled",
-            _ => false,
-        }
+/// What a person writes into a task definition or a container, and Amazon ECS never does by itself: a file without it means to do
+/// without it.
+const WRITTEN: &[&str] = &[
+    "command",
+    "containerDefinitions",
+    "cpu",
+    "credentialSpecs",
+    "dependsOn",
+    "dnsSearchDomains",
+    "dnsServers",
+    "dockerLabels",
+    "dockerSecurityOptions",
+    "entryPoint",
+    "environment",
+    "environmentFiles",
+    "ephemeralStorage",
+    "executionRoleArn",
+    "extraHosts",
+    "firelensConfiguration",
+    "healthCheck",
+    "hostname",
+    "inferenceAccelerators",
+    "links",
+    "linuxParameters",
+    "logConfiguration",
+    "memory",
+    "memoryReservation",
+    "mountPoints",
+    "placementConstraints",
+    "portMappings",
+    "proxyConfiguration",
+    "repositoryCredentials",
+    "requiresCompatibilities",
+    "resourceRequirements",
+    "restartPolicy",
+    "runtimePlatform",
+    "secrets",
+    "systemControls",
+    "taskRoleArn",
+    "ulimits",
+    "user",
+    "volumes",
+    "volumesFrom",
+    "workingDirectory",
+];
+/// Maps whose fields are all a person's own.
+const MAPS: &[&str] = &["dockerLabels", "driverOpts", "labels", "options"];
+
+/// Whether a field that only the running side has was left out on purpose. What Amazon ECS fills in (its defaults, and fields that it
+/// learns after this was written) is inside structures that the file has, and no difference.
+fn is_left_out(path: &str, field: &str, value: &Value) -> bool {
+    if is_nothing(value) {
+        return false;
+    }
+    let last = path.rsplit('.').next().unwrap_or(path);
+    // The document itself, or one of its containers.
+    let is_outer = path.is_empty() || last.starts_with("containerDefinitions[");
+    if is_outer { WRITTEN.contains(&field) } else { MAPS.contains(&last) }
 }
 
 fn at(path: &str, field: &str) -> String {
@@ -199,6 +246,38 @@ mod tests {
                 "new09",
                 "and 4 more",
             ],
+        );
+    }
+
+    /// What DescribeTaskDefinition answers although nobody registered it.
+    #[test]
+    fn what_ecs_fills_in_or_learns_later_is_no_difference() {
+        let mut running = running();
+        let app = &mut running["containerDefinitions"][0];
+        app["healthCheck"] = json!({"command": ["CMD", "true"], "interval": 30, "timeout": 5, "retries": 3});
+        app["startupProfile"] = json!({"kind": "not yet invented"});
+        app["portMappings"][0]["appProtocol"] = "http".into();
+        app["logConfiguration"] =
+            json!({"logDriver": "awslogs", "options": {"awslogs-group": "g", "mode": "non-blocking"}});
+        running["volumes"] = json!([{"name": "data", "efsVolumeConfiguration": {"fileSystemId": "fs-1", "rootDirectory": "/"}}]);
+        running["newFeature"] = "ENABLED".into();
+        running["enableFaultInjection"] = false.into();
+        let mut file = file();
+        let app = &mut file["containerDefinitions"][0];
+        app["healthCheck"] = json!({"command": ["CMD", "true"]});
+        app["logConfiguration"] = json!({"logDriver": "awslogs", "options": {"awslogs-group": "g"}});
+        file["volumes"] = json!([{"name": "data", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}]);
+        let container = ContainerName::new("app").unwrap();
+        // An option is a person's own, so leaving it out means something.
+        let expected = ["containerDefinitions[app].logConfiguration.options.mode"];
+        assert_eq!(differences(file.as_object().unwrap(), &running, &container), expected);
+        file["containerDefinitions"][0]["logConfiguration"]["options"]["mode"] = "non-blocking".into();
+        assert_eq!(differences(file.as_object().unwrap(), &running, &container), [""; 0]);
+        // What both have is compared, deep down too.
+        file["containerDefinitions"][0]["healthCheck"]["interval"] = 10.into();
+        assert_eq!(
+            differences(file.as_object().unwrap(), &running, &container),
+            ["containerDefinitions[app].healthCheck.interval"]
         );
     }
 

@@ -13,6 +13,7 @@ use crate::stage::{STACK, until};
 use crate::story::{Story, good};
 
 const ENDS: Duration = Duration::from_secs(150);
+const EXECUTION: &str = "#{codepipeline.PipelineExecutionId}";
 const ALICE: &str = "arn:aws:iam::111122223333:role/alice";
 
 pub(crate) fn all() -> Vec<Scenario> {
@@ -20,7 +21,8 @@ pub(crate) fn all() -> Vec<Scenario> {
         scenario("a pipeline releases its artifact's image and ends with the release", async |stage| {
             let story = open(&stage, "piped").await?;
             let digest = story.push("main-2", good("v2")).await?;
-            let execution = start(&story, &digest, &json!({"service": "piped"}), None).await?;
+            let execution =
+                start(&story, &digest, &json!({"service": "piped", "execution": EXECUTION}), None).await?;
             ensure!(ended(&story, &execution).await? == "Succeeded", "{}", action(&story).await?);
             let id = story.release_of(&digest).await?;
             story.ends(&id, "promoted").await?;
@@ -33,7 +35,9 @@ pub(crate) fn all() -> Vec<Scenario> {
         scenario("a release that is rolled back fails its pipeline and says why", async |stage| {
             let story = open_with(&stage, "piped-back", "{ blue_green: {}, bake: 60s }", "").await?;
             let digest = story.push("main-2", good("v2")).await?;
-            let execution = start(&story, &digest, &json!({"service": "piped-back"}), None).await?;
+            let execution =
+                start(&story, &digest, &json!({"service": "piped-back", "execution": EXECUTION}), None)
+                    .await?;
             let id = story.release_of(&digest).await?;
             story.until(&id, "a deployment", |release| release.progress.deployment.is_some()).await?;
             story.turn(true).await?;
@@ -70,8 +74,7 @@ pub(crate) fn all() -> Vec<Scenario> {
 
 async fn approved(story: &Story) -> Result<()> {
     let digest = story.push("main-2", good("v2")).await?;
-    let parameters =
-        json!({"service": "approved", "wait": false, "execution": "#{codepipeline.PipelineExecutionId}"});
+    let parameters = json!({"service": "approved", "wait": false, "execution": EXECUTION});
     let approval = json!({"name": "Approve", "runOrder": 2, "configuration": {}, "inputArtifacts": [], "outputArtifacts": [],
         "actionTypeId": {"category": "Approval", "owner": "AWS", "provider": "Manual", "version": "1"}});
     let execution = start(story, &digest, &parameters, Some(approval)).await?;

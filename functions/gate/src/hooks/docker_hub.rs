@@ -3,9 +3,10 @@
 
 use serde::Deserialize;
 use tidegate_core::gate::same_secret;
+use tidegate_core::reference::Reference;
 use tidegate_core::release::Provenance;
 
-use super::{Reference, Refused, Said, Wish, short};
+use super::{About, Refused, Said, Wish, short};
 use crate::call::Call;
 use crate::secrets::Accepted;
 
@@ -37,7 +38,7 @@ pub(super) fn read(call: &Call, secrets: &Accepted, given: &str) -> Result<Said,
     }
     let event: Event = serde_json::from_slice(&call.body)
         .map_err(|error| Refused::malformed(format!("the body is not Docker Hub's JSON: {error}")))?;
-    let image = Reference::parse(&event.push_data.tag)?;
+    let image = Reference::named(&event.push_data.tag);
     // Docker Hub sends no delivery id; a push is known by its tag and its second.
     let delivery =
         format!("docker_hub/{}@{}", event.push_data.tag, event.push_data.pushed_at.unwrap_or_default());
@@ -46,6 +47,6 @@ pub(super) fn read(call: &Call, secrets: &Accepted, given: &str) -> Result<Said,
         provenance: Provenance { author: short(event.push_data.pusher), ..Provenance::default() },
         delivery,
         sender: event.repository.repo_name,
-        may_be_missing: false,
+        about: About::Image,
     })))
 }

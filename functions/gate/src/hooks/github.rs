@@ -6,24 +6,31 @@
 //! | `workflow_run` (completed, success) | the tag that is the full commit SHA; none such: nothing happens |
 //! | `ping` | answered |
 //!
-//! A run for a pull request, or of a fork, starts nothing.
+//! Which environments, workflows and branches count is the policy's (`from.webhooks.github`); a fork's never do.
 //!
 //! The delivery id in the header is not signed. What is remembered so that nothing is done twice is therefore the signed body itself:
-//! GitHub sends the same body again with a redelivery, and no two events have the same one.
+//! GitHub sends the same body again with a redelivery, and no two events have the same one. What is remembered is forgotten after some
+//! days, so a body that is older than any GitHub sends again is refused.
 
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tidegate_core::reference::Reference;
 use tidegate_core::release::Provenance;
 
-use super::{Reference, Refused, Said, Wish, short};
+use super::{About, Refused, Run, Said, Wish, short};
 use crate::call::Call;
 use crate::keys::signed;
 use crate::secrets::Accepted;
 
+/// GitHub sends a delivery again for three days (docs.github.com, "Redelivering webhooks"); deliveries are remembered for longer.
+const OLDEST: SignedDuration = SignedDuration::from_hours(3 * 24);
+
 #[derive(Debug, Deserialize)]
 struct Repository {
     full_name: String,
+    default_branch: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,11 +48,17 @@ struct DeploymentEvent {
 #[derive(Debug, Deserialize)]
 struct Deployment {
     sha: String,
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    environment: Option<String>,
+    task: Option<String>,
     /// An object, or an object in a string, or an empty string.
     #[serde(default)]
     payload: Value,
     creator: Option<User>,
     url: Option<String>,
+    created_at: Option<Timestamp>,
+    updated_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,15 +71,26 @@ struct WorkflowRunEvent {
 #[derive(Debug, Deserialize)]
 struct WorkflowRun {
     name: Option<String>,
+    path: Option<String>,
     event: String,
+    head_branch: Option<String>,
+    /// Older GitHub servers do not count attempts.
+    #[serde(default = "first")]
+    run_attempt: u64,
     conclusion: Option<String>,
     head_sha: String,
     html_url: Option<String>,
     actor: Option<User>,
     head_repository: Option<Repository>,
+    created_at: Option<Timestamp>,
+    updated_at: Option<Timestamp>,
 }
 
-pub(super) fn read(call: &Call, secrets: &Accepted) -> Result<Said, Refused> {
+fn first() -> u64 {
+    1
+}
+
+pub(super) fn read(call: &Call, secrets: &Accepted, now: Timestamp) -> Result<Said, Refused> {
     let signature = call.header("x-hub-signature-256").unwrap_or_default();
     let signature = signature.strip_prefix("sha256=").unwrap_or_default();
     if !signed(secrets, &[&call.body], signature) {
@@ -80,8 +104,8 @@ pub(super) fn read(call: &Call, secrets: &Accepted) -> Result<Said, Refused> {
     let delivery = format!("github/{}", hex::encode(Sha256::digest(&call.body)));
     match event {
         "ping" => Ok(Said::Nothing("pong".to_owned())),
-        "deployment" => deployment(parsed(&call.body)?, delivery),
-        "workflow_run" => workflow_run(parsed(&call.body)?, delivery),
+        "deployment" => deployment(parsed(&call.body)?, delivery, now),
+        "workflow_run" => workflow_run(parsed(&call.body)?, delivery, now),
         other => Ok(Said::Nothing(format!("{other:?} events start nothing"))),
     }
 }
@@ -94,11 +118,33 @@ fn parsed<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     })
 }
 
-fn deployment(event: DeploymentEvent, delivery: String) -> Result<Said, Refused> {
+/// Refuses what happened longer ago than GitHub would still tell: somebody has kept the body and sends it again.
+fn recent(times: [Option<Timestamp>; 2], now: Timestamp) -> Result<(), Refused> {
+    let Some(at) = times.into_iter().flatten().max() else {
+        return Err(Refused::malformed(
+            "the event names neither created_at nor updated_at, so its age is not known",
+        ));
+    };
+    if now.duration_since(at) > OLDEST {
+        return Err(Refused::malformed(format!(
+            "the event is of {at:.0}, more than three days ago, and GitHub sends nothing again for so long: it is taken for a replay. To \
+             release that image, deploy or run the workflow again, or use `tidegate release`"
+        )));
+    }
+    Ok(())
+}
+
+fn deployment(event: DeploymentEvent, delivery: String, now: Timestamp) -> Result<Said, Refused> {
     let DeploymentEvent { action, deployment, repository } = event;
     if action.as_deref().is_some_and(|action| action != "created") {
         return Ok(Said::Nothing("only a created deployment starts a release".to_owned()));
     }
+    if let Some(task) = deployment.task.filter(|task| task != "deploy") {
+        return Ok(Said::Nothing(format!(
+            "a deployment's task {task:?} starts nothing; only \"deploy\" does"
+        )));
+    }
+    recent([deployment.created_at, deployment.updated_at], now)?;
     let payload = match deployment.payload {
         Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::Null),
         other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
@@ -107,7 +153,7 @@ fn deployment(event: DeploymentEvent, delivery: String) -> Result<Said, Refused>
     };
     let named = ["image", "tag"].iter().find_map(|field| payload[field].as_str());
     Ok(Said::Release(Box::new(Wish {
-        image: Reference::parse(named.unwrap_or(&deployment.sha))?,
+        image: Reference::named(named.unwrap_or(&deployment.sha)),
         provenance: Provenance {
             commit: short(Some(deployment.sha)),
             author: short(deployment.creator.and_then(|user| user.login)),
@@ -115,25 +161,21 @@ fn deployment(event: DeploymentEvent, delivery: String) -> Result<Said, Refused>
         },
         delivery,
         sender: repository.full_name,
-        may_be_missing: false,
+        about: About::Deployment { environment: deployment.environment, reference: deployment.reference },
     })))
 }
 
-fn workflow_run(event: WorkflowRunEvent, delivery: String) -> Result<Said, Refused> {
+fn workflow_run(event: WorkflowRunEvent, delivery: String, now: Timestamp) -> Result<Said, Refused> {
     let WorkflowRunEvent { action, workflow_run: run, repository } = event;
-    let name = run.name.unwrap_or_default();
+    let name = run.name.clone().unwrap_or_default();
     if action != "completed" || run.conclusion.as_deref() != Some("success") {
         return Ok(Said::Nothing(format!("workflow {name:?} has not succeeded")));
     }
-    if run.event.starts_with("pull_request") {
-        return Ok(Said::Nothing(format!("workflow {name:?} ran for a pull request")));
-    }
-    // Whoever can fork the repository can have workflows succeed in the fork.
-    if run.head_repository.is_some_and(|head| head.full_name != repository.full_name) {
-        return Ok(Said::Nothing(format!("workflow {name:?} ran for a fork")));
-    }
+    recent([run.created_at, run.updated_at], now)?;
+    let own =
+        run.head_repository.is_some_and(|head| head.full_name.eq_ignore_ascii_case(&repository.full_name));
     Ok(Said::Release(Box::new(Wish {
-        image: Reference::parse(&run.head_sha)?,
+        image: Reference::named(&run.head_sha),
         provenance: Provenance {
             commit: short(Some(run.head_sha)),
             author: short(run.actor.and_then(|user| user.login)),
@@ -141,6 +183,14 @@ fn workflow_run(event: WorkflowRunEvent, delivery: String) -> Result<Said, Refus
         },
         delivery,
         sender: repository.full_name,
-        may_be_missing: true,
+        about: About::Run(Box::new(Run {
+            path: run.path,
+            name: run.name,
+            event: run.event,
+            branch: run.head_branch,
+            default_branch: repository.default_branch,
+            attempt: run.run_attempt,
+            own,
+        })),
     })))
 }

@@ -5,9 +5,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use tidegate_core::reference::Reference;
 use tidegate_core::release::Provenance;
 
-use super::{Reference, Refused, Said, Wish, short};
+use super::{About, Refused, Said, Wish, short};
 use crate::call::Call;
 use crate::keys::signed;
 use crate::secrets::Accepted;
@@ -55,10 +56,10 @@ pub(super) fn read(call: &Call, secrets: &Accepted, now: Timestamp) -> Result<Sa
         return Err(Refused::malformed("exactly one of image, tag and digest is needed"));
     };
     Ok(Said::Release(Box::new(Wish {
-        image: Reference::parse(named)?,
+        image: Reference::named(named),
         provenance: Provenance { commit: short(body.commit), author: short(body.by), url: short(body.url) },
         delivery: format!("jenkins/{delivery}"),
         sender: "jenkins".to_owned(),
-        may_be_missing: false,
+        about: About::Image,
     })))
 }

@@ -1,7 +1,7 @@
 //! Webhooks: whoever proves to know the service's secret asks for an image to be released.
 //!
 //! The order is the same for all: the proof first, then what was sent, then the policy, then the image, and last the one call that
-//! admits it. Before the proof nothing is read from the ledger, and a service that does not exist is refused like a wrong signature. What
+//! admits it. What has proven itself and is not followed is told in the service's history, as with every other trigger. Before the proof nothing is read from the ledger, and a service that does not exist is refused like a wrong signature. What
 //! is released is always an image of the policy's ECR repository, by digest.
 
 mod docker_hub;
@@ -13,11 +13,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_core::admission::Admission;
 use tidegate_core::history::Actor;
-use tidegate_core::ids::{Digest, Image, ServiceName, Tag, ecr_registry};
-use tidegate_core::policy::WebhookSource;
+use tidegate_core::ids::ServiceName;
+use tidegate_core::policy::{GitHubRun, Policy};
 use tidegate_core::ports::PortError;
+use tidegate_core::reference::{Reference, ReferenceError};
 use tidegate_core::release::Provenance;
-use tidegate_runtime::arrivals::Asked;
+use tidegate_core::trigger::{Reason, Refusal, Trigger};
+use tidegate_runtime::ways_in::{Attempt, Taken, Wanted, WayInError};
 
 use crate::call::{Call, Reply};
 use crate::handler::Gate;
@@ -50,6 +52,14 @@ impl<'a> Hook<'a> {
         }
     }
 
+    fn trigger(self) -> Trigger {
+        match self {
+            Self::GitHub(_) => Trigger::GitHub,
+            Self::Jenkins(_) => Trigger::Jenkins,
+            Self::DockerHub(..) => Trigger::DockerHub,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::GitHub(_) => "github",
@@ -71,49 +81,46 @@ enum Said {
 /// The release that is asked for.
 #[derive(Debug)]
 struct Wish {
-    image: Reference,
+    image: Result<Reference, ReferenceError>,
     provenance: Provenance,
     delivery: String,
     /// The sender's repository, as the policy has to name it.
     sender: String,
-    /// Whether it is normal that there is no such image: not every workflow makes one.
-    may_be_missing: bool,
+    about: About,
 }
 
-/// An image by what a sender knows of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Reference {
-    Tag(Tag),
-    Digest(Digest),
+/// What the sender did, as far as the policy has a say in it.
+#[derive(Debug)]
+enum About {
+    /// It names an image, and nothing more.
+    Image,
+    /// It deployed.
+    Deployment { environment: Option<String>, reference: Option<String> },
+    /// It ran a workflow.
+    Run(Box<Run>),
 }
 
-impl Reference {
-    /// A tag, a digest, or a whole reference of which only these are taken: the repository is the policy's.
-    fn parse(text: &str) -> Result<Self, Refused> {
-        if let Some((_, digest)) = text.rsplit_once('@') {
-            return Digest::new(digest)
-                .map(Self::Digest)
-                .map_err(|error| Refused::malformed(error.to_string()));
-        }
-        if text.starts_with("sha256:") {
-            return Digest::new(text)
-                .map(Self::Digest)
-                .map_err(|error| Refused::malformed(error.to_string()));
-        }
-        let name = text.rsplit('/').next().unwrap_or(text);
-        let tag = name.rsplit_once(':').map_or(name, |(_, tag)| tag);
-        if tag.len() == name.len() && text.contains('/') {
-            return Err(Refused::malformed(format!("{text:?} names neither tag nor digest")));
-        }
-        Tag::new(tag).map(Self::Tag).map_err(|error| Refused::malformed(error.to_string()))
-    }
+#[derive(Debug)]
+struct Run {
+    path: Option<String>,
+    name: Option<String>,
+    event: String,
+    branch: Option<String>,
+    default_branch: Option<String>,
+    attempt: u64,
+    own: bool,
 }
 
-impl std::fmt::Display for Reference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tag(tag) => write!(f, "tag {tag}"),
-            Self::Digest(digest) => write!(f, "{digest}"),
+impl Run {
+    fn facts(&self) -> GitHubRun<'_> {
+        GitHubRun {
+            path: self.path.as_deref(),
+            name: self.name.as_deref(),
+            event: &self.event,
+            branch: self.branch.as_deref(),
+            default_branch: self.default_branch.as_deref(),
+            attempt: self.attempt,
+            own: self.own,
         }
     }
 }
@@ -171,7 +178,7 @@ pub(crate) async fn take(
 fn read(call: &Call, hook: Hook<'_>, secrets: &Secrets, now: Timestamp) -> Result<Said, Refused> {
     let secrets = secrets.of(hook.service());
     match hook {
-        Hook::GitHub(_) => github::read(call, &secrets.github),
+        Hook::GitHub(_) => github::read(call, &secrets.github, now),
         Hook::Jenkins(_) => jenkins::read(call, &secrets.jenkins, now),
         Hook::DockerHub(_, secret) => docker_hub::read(call, &secrets.docker_hub, secret),
     }
@@ -182,87 +189,108 @@ fn nothing(why: &str) -> Value {
 }
 
 async fn ask(gate: &Gate, hook: Hook<'_>, wish: Wish) -> Result<Result<Value, Refused>, PortError> {
-    let refused = |status, why: String| Ok(Err(Refused { status, why }));
     let Ok(service) = ServiceName::new(hook.service()) else { return Ok(Err(Refused::unproven())) };
     let Some(head) = gate.home.ledger.service(&service).await? else {
         let why = format!("service {service} has no policy; store it with `tidegate apply`");
-        return refused(StatusCode::NOT_FOUND, why);
+        return Ok(Err(Refused { status: StatusCode::NOT_FOUND, why }));
     };
-    if !takes(head.policy.from.webhooks.as_ref(), hook, &wish.sender) {
-        let why = format!(
-            "the policy of {service} (from.webhooks) does not take {} webhooks of {:?}",
-            hook.name(),
-            wish.sender
-        );
-        return refused(StatusCode::FORBIDDEN, why);
-    }
-    let repository = head.policy.from.ecr.repository.clone();
-    let Some(image) = resolve(gate, &repository, &wish.image).await? else {
-        let why = format!("there is no image of {} in {repository}", wish.image);
-        return if wish.may_be_missing {
-            Ok(Ok(nothing(&why)))
-        } else {
-            refused(StatusCode::UNPROCESSABLE_ENTITY, why)
-        };
+    let by = Actor::Event { source: hook.name().to_owned(), id: wish.delivery.clone() };
+    let against = |policy: &Policy| against(policy, hook, &wish);
+    let image = match (against(&head.policy), &wish.image) {
+        (None, Ok(image)) => image.clone(),
+        (refusal, image) => {
+            let unreadable = |error: &ReferenceError| Refusal::new(Reason::Unreadable, error.to_string());
+            let refusal = refusal.or_else(|| image.as_ref().err().map(unreadable));
+            let attempt = Attempt {
+                service: &service,
+                trigger: hook.trigger(),
+                by: &by,
+                what: format!("did not follow a webhook of {}", wish.sender),
+                delivery: Some(&wish.delivery),
+            };
+            let Some(refusal) = refusal else { return Ok(Ok(nothing("nothing was asked for"))) };
+            return Ok(told(gate.home.refuse(&attempt, refusal).await?));
+        }
     };
-    let asked = Asked {
-        service: service.clone(),
+    let wanted = Wanted {
+        service,
         image,
-        by: Actor::Event { source: hook.name().to_owned(), id: wish.delivery.clone() },
-        why: Some(format!("a webhook of {} asked for it", wish.sender)),
-        pushed_at: None,
-        insist: false,
-        provenance: wish.provenance,
-        bypass_freeze: None,
-        delivery: Some(wish.delivery),
+        by,
+        why: format!("a webhook of {} asked for it", wish.sender),
+        provenance: wish.provenance.clone(),
+        delivery: Some(wish.delivery.clone()),
     };
-    let admission = gate
-        .home
-        .release_image(asked, |head| takes(head.policy.from.webhooks.as_ref(), hook, &wish.sender))
-        .await?;
-    Ok(Ok(match admission {
-        Some(Admission::Created { release, .. }) => json!({ "outcome": "created", "release": release }),
-        Some(Admission::Known { release }) => json!({ "outcome": "known", "release": release }),
-        Some(Admission::Runs { release }) => json!({ "outcome": "runs", "release": release }),
-        Some(Admission::Refused { why, .. }) => json!({ "outcome": "refused", "why": why }),
-        None => json!({ "outcome": "handled before" }),
-    }))
-}
-
-/// Whether the policy takes webhooks of this kind from this sender.
-fn takes(source: Option<&WebhookSource>, hook: Hook<'_>, sender: &str) -> bool {
-    let Some(source) = source else { return false };
-    // GitHub and Docker Hub names are the same in upper and lower case.
-    let named = |name: &Option<String>| name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(sender));
-    match hook {
-        Hook::GitHub(_) => named(&source.github),
-        Hook::Jenkins(_) => source.jenkins,
-        Hook::DockerHub(..) => named(&source.docker_hub),
+    match gate.home.want(&*gate.images, &wanted, hook.trigger(), against).await {
+        Ok(taken) => Ok(told(taken)),
+        Err(WayInError::Port(error)) => Err(error),
+        Err(
+            error @ (WayInError::NoService(_) | WayInError::Unreadable { .. } | WayInError::Unfinished(_)),
+        ) => Ok(Err(Refused { status: StatusCode::NOT_FOUND, why: error.to_string() })),
     }
 }
 
-/// The image in the policy's repository, with its digest as it is now.
-async fn resolve(
-    gate: &Gate,
-    repository: &tidegate_core::ids::RepositoryName,
-    reference: &Reference,
-) -> Result<Option<Image>, PortError> {
-    let registry = ecr_registry(&gate.home.account, &gate.home.region);
-    let image = |digest: Digest, tag: Option<Tag>| Image {
-        registry: registry.clone(),
-        repository: repository.clone(),
-        digest,
-        tag,
+/// What the sender is answered. That a policy passes something over is no error of the sender's.
+fn told(taken: Taken) -> Result<Value, Refused> {
+    match taken {
+        Taken::Admitted(admission, _) => Ok(match *admission {
+            Admission::Created { release, .. } => json!({ "outcome": "created", "release": release }),
+            Admission::Known { release } => json!({ "outcome": "known", "release": release }),
+            Admission::Runs { release } => json!({ "outcome": "runs", "release": release }),
+            Admission::Refused { why, .. } => json!({ "outcome": "refused", "why": why }),
+        }),
+        Taken::Before(_) => Ok(json!({ "outcome": "handled before" })),
+        Taken::Refused(Refusal { reason, why }) => match reason {
+            Reason::Closed => Err(Refused { status: StatusCode::FORBIDDEN, why }),
+            Reason::Unreadable => Err(Refused { status: StatusCode::BAD_REQUEST, why }),
+            Reason::Repository | Reason::Missing => {
+                Err(Refused { status: StatusCode::UNPROCESSABLE_ENTITY, why })
+            }
+            Reason::Sender
+            | Reason::Requester
+            | Reason::Workflow
+            | Reason::Branch
+            | Reason::Environment
+            | Reason::Batch
+            | Reason::Tag
+            | Reason::NotAnImage
+            | Reason::Older
+            | Reason::Quarantined
+            | Reason::Failed => Ok(json!({ "outcome": "refused", "why": why })),
+        },
+    }
+}
+
+/// What the policy has against the webhook of this sender.
+fn against(policy: &Policy, hook: Hook<'_>, wish: &Wish) -> Option<Refusal> {
+    let trigger = hook.trigger();
+    let named = match (hook, policy.from.webhooks.as_ref()) {
+        (Hook::GitHub(_), Some(source)) => source.github.as_ref().map(|it| it.repository.as_str()),
+        (Hook::DockerHub(..), Some(source)) => source.docker_hub.as_ref().map(|it| it.repository.as_str()),
+        (Hook::Jenkins(_), Some(source)) => source.jenkins.as_ref().map(|_| wish.sender.as_str()),
+        (_, None) => None,
     };
-    match reference {
-        Reference::Tag(tag) => {
-            let digest = gate.images.resolve(&registry, repository, tag).await?;
-            Ok(digest.map(|digest| image(digest, Some(tag.clone()))))
-        }
-        Reference::Digest(digest) => {
-            let image = image(digest.clone(), None);
-            Ok(gate.images.image(&image).await?.map(|_| image))
-        }
+    let (service, sender) = (&policy.service, &wish.sender);
+    // GitHub and Docker Hub names are the same in upper and lower case. A secret that is used for another repository opens nothing.
+    if !named.is_some_and(|named| named.eq_ignore_ascii_case(sender)) {
+        let why =
+            format!("the policy of {service} ({}) does not take webhooks of {sender:?}", trigger.field());
+        return Some(Refusal::new(Reason::Closed, why));
+    }
+    let github = policy.from.webhooks.as_ref()?.github.as_ref();
+    let unnamed = |field: &str| {
+        let why = format!("the policy of {service} names no {field} ({}.{field})", trigger.field());
+        Some(Refusal::new(Reason::Closed, why))
+    };
+    match &wish.about {
+        About::Image => None,
+        About::Deployment { environment, reference } => match github.and_then(|it| it.deployments.as_ref()) {
+            Some(policy) => policy.refuses(environment.as_deref(), reference.as_deref()),
+            None => unnamed("deployments"),
+        },
+        About::Run(run) => match github.and_then(|it| it.runs.as_ref()) {
+            Some(policy) => policy.refuses(&run.facts()),
+            None => unnamed("runs"),
+        },
     }
 }
 
@@ -270,23 +298,4 @@ async fn resolve(
 fn short(text: Option<String>) -> Option<String> {
     text.map(|text| text.chars().filter(|c| !c.is_control()).take(200).collect::<String>())
         .filter(|text| !text.trim().is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_image_is_named_by_tag_by_digest_or_by_a_whole_reference() {
-        let digest = format!("sha256:{}", "a".repeat(64));
-        let parse = |text: &str| Reference::parse(text).map(|reference| reference.to_string());
-        assert_eq!(parse("v1.2").unwrap(), "tag v1.2");
-        assert_eq!(parse("1.dkr.ecr.eu-central-1.amazonaws.com/shop/checkout:v1").unwrap(), "tag v1");
-        assert_eq!(parse(&digest).unwrap(), digest);
-        assert_eq!(parse(&format!("host:5000/shop/checkout:v1@{digest}")).unwrap(), digest);
-        assert!(parse("host:5000/shop/checkout").is_err());
-        assert!(parse("shop/checkout").is_err());
-        assert!(parse("").is_err());
-        assert!(parse("sha256:short").is_err());
-    }
 }

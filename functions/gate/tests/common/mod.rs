@@ -30,7 +30,10 @@ pub(crate) const POLICY: &str = r#"
 service: checkout
 from:
   ecr: { repository: shop/checkout, tags: ["main-*"] }
-  webhooks: { github: shop/checkout, jenkins: true, docker_hub: shop/checkout }
+  webhooks:
+    github: { repository: shop/checkout, deployments: { environments: [production] }, runs: { workflow: build.yml } }
+    jenkins: true
+    docker_hub: shop/checkout
 to: { ecs: { cluster: prod, service: checkout, container: app } }
 strategy: { canary: { percent: 10, bake: 5m }, bake: 15m }
 rollback: { alarms: [checkout-5xx] }
@@ -108,6 +111,7 @@ impl Fixture {
             image: names::image(build),
             by,
             why: Some("the new basket".into()),
+            trigger: None,
             pushed_at: None,
             insist: false,
             provenance,

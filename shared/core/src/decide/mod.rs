@@ -66,7 +66,7 @@ impl Decision {
             head,
             entry: None,
         });
-        Some(Commit { releases: vec![release], head, once: None })
+        Some(Commit { releases: vec![release], head, ..Commit::default() })
     }
 }
 

@@ -16,8 +16,9 @@ use crate::ids::{ContainerName, HookId, TaskDefinitionArn};
 use crate::observation::{DeploymentSeen, LeftBehind, Promoted, Quarantined, ServiceHead, ServiceSeen};
 use crate::pauses::{Pauses, Whose};
 use crate::plan::Plan;
+use crate::reference::pinned;
 use crate::release::{Cause, Intent, Outcome, Phase, Release, Request, Successor};
-use crate::running::{Comparison, pinned};
+use crate::running::Comparison;
 
 /// How long settling may take before a person is called.
 pub(super) const LIMIT: SignedDuration = SignedDuration::from_mins(30);

@@ -57,7 +57,7 @@ pub struct Approval {
     #[serde(default = "yes")]
     pub not_by_requester: bool,
     /// A release that none of `people` is known to have asked for is refused. Default false.
-    #[serde(default, skip_serializing_if = "super::is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub require_requester: bool,
     /// A manual approval action of a pipeline in Tidegate's own account and region, which gets the same answer. It is answered for the
     /// pipeline execution that started the release, by Tidegate's Lambda action with `execution` in its parameters.

@@ -8,6 +8,7 @@ mod mistakes;
 mod parse;
 mod scalars;
 mod schema;
+mod sources;
 
 use std::collections::BTreeMap;
 
@@ -15,8 +16,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{
-    AccountId, AlarmName, ClusterName, ContainerName, EcsServiceName, Region, RepositoryName, RoleArn,
-    ServiceName, Tag, Target,
+    AccountId, AlarmName, ClusterName, ContainerName, EcsServiceName, Region, RoleArn, ServiceName, Tag,
+    Target,
 };
 use crate::tasks::FAILED_TASKS_KEPT;
 
@@ -25,8 +26,12 @@ pub use gates::{
     SeverityName, Verify, VerifyAt, WeekTime, Weekly, Zone,
 };
 pub use parse::{PolicyError, parse};
-pub use scalars::{Percent, Span, TagPattern};
+pub use scalars::{NamePattern, Percent, Span, TagPattern};
 pub use schema::json_schema;
+pub use sources::{
+    BucketSource, BuildOrigin, BuildSource, DockerHubSource, EcrSource, GitHubDeployments, GitHubRun,
+    GitHubRuns, GitHubSource, JenkinsSource, PipelineSource, RequestSource, Source, WebhookSource,
+};
 
 /// One service's policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -139,88 +144,6 @@ impl TryFrom<Unchecked> for Policy {
         policy.check()?;
         Ok(policy)
     }
-}
-
-/// What starts a release. Whatever does, the image is one of the ECR repository's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Source {
-    /// The repository the images are in, and which pushes to it start a release.
-    pub ecr: EcrSource,
-    /// A build that succeeded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub codebuild: Option<BuildSource>,
-    /// A release manifest written to a bucket.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub s3: Option<BucketSource>,
-    /// A CodePipeline action.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub pipeline: bool,
-    /// The event `tidegate.release.requested` on the default event bus.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub requests: bool,
-    /// Webhooks on the invoke URL.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub webhooks: Option<WebhookSource>,
-}
-
-fn is_false(value: &bool) -> bool {
-    !*value
-}
-
-/// The repository the images are in, and which pushes to it start a release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct EcrSource {
-    /// The repository, without registry: `shop/checkout`.
-    #[serde(deserialize_with = "scalars::repository")]
-    pub repository: RepositoryName,
-    /// Glob patterns; one must match the whole tag. `*`, `?`, `[0-9]`, `[!a]` and `{a,b}` are understood. Empty: pushes start nothing.
-    #[serde(default)]
-    pub tags: Vec<TagPattern>,
-}
-
-/// A CodeBuild build that succeeded, in Tidegate's own account and region.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BuildSource {
-    /// The project.
-    pub project: String,
-    /// The exported environment variable with the image, by tag or digest. Default `IMAGE_URI`. Without it, `imageDetail.json` or
-    /// `imagedefinitions.json` of the build's artifact is read.
-    #[serde(default = "image_uri")]
-    pub variable: String,
-}
-
-fn image_uri() -> String {
-    "IMAGE_URI".to_owned()
-}
-
-/// A release manifest written to a bucket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BucketSource {
-    /// The bucket.
-    pub bucket: String,
-    /// What the key has to begin with.
-    #[serde(default)]
-    pub prefix: String,
-}
-
-/// Webhooks on the invoke URL. Their secrets are in Tidegate's secret, not here.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WebhookSource {
-    /// The GitHub repository whose `deployment` and `workflow_run` events are taken: `owner/name`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub github: Option<String>,
-    /// Whether Jenkins (or anyone with the HMAC secret) may ask.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub jenkins: bool,
-    /// The Docker Hub repository whose pushes are taken: `owner/name`. The image of the same tag in the ECR repository is released; a
-    /// pull-through cache or a mirror brings it there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub docker_hub: Option<String>,
 }
 
 /// Where the release goes.
@@ -489,16 +412,7 @@ impl Policy {
                 "verify[{index}]: a rolling strategy holds no traffic back for the candidate to be tried; use another strategy"
             ));
         }
-        let ways = [
-            self.from.codebuild.is_some(),
-            self.from.s3.is_some(),
-            self.from.pipeline,
-            self.from.requests,
-            self.from.webhooks.is_some(),
-        ];
-        if self.from.ecr.tags.is_empty() && !ways.contains(&true) {
-            return Err("from.ecr.tags: found an empty list, allowed one entry or more unless another way under from starts releases".into());
-        }
+        self.from.check()?;
         Ok(())
     }
 

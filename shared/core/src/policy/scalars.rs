@@ -398,6 +398,70 @@ impl JsonSchema for TagPattern {
     }
 }
 
+/// A glob over names that are not tags: branches, environments, builds' sources. `*` matches any characters, a slash too; the whole name
+/// must match.
+#[derive(Debug, Clone)]
+pub struct NamePattern {
+    text: String,
+    matcher: GlobMatcher,
+}
+
+impl NamePattern {
+    /// Compiles the pattern.
+    pub fn new(text: impl Into<String>) -> Result<Self, String> {
+        let text = text.into();
+        if text.is_empty() {
+            return Err("found an empty pattern, allowed a name or a glob such as main or release-*".into());
+        }
+        let glob = GlobBuilder::new(&text).build().map_err(|error| {
+            format!("found {text:?}, which is neither a name nor a glob such as release-*: {}", error.kind())
+        })?;
+        Ok(Self { matcher: glob.compile_matcher(), text })
+    }
+
+    /// Whether the whole name matches.
+    pub fn matches(&self, name: &str) -> bool {
+        self.matcher.is_match(name)
+    }
+
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for NamePattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for NamePattern {}
+
+impl Serialize for NamePattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for NamePattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for NamePattern {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "NamePattern".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string", "minLength": 1, "examples": ["main", "release-*"],
+            "description": "A name, or a glob; the whole name must match."
+        })
+    }
+}
+
 /// A list that selects something must not be empty: an empty one would silently never match.
 pub(super) fn non_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
@@ -408,4 +472,11 @@ pub(super) fn non_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     } else {
         Ok(list)
     }
+}
+
+/// The same for a list that may be left out.
+pub(super) fn some_non_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    non_empty(deserializer).map(Some)
 }

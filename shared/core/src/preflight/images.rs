@@ -4,8 +4,9 @@ use super::{Finding, Ground};
 use crate::ids::{ContainerName, Image};
 use crate::observation::{ImageSeen, Observation, Seen, Stored};
 use crate::ports::PortError;
+use crate::reference::digest_of;
 use crate::release::Intent;
-use crate::running::{StableImage, destination_images, digest_of, sharing, stable_images};
+use crate::running::{StableImage, destination_images, sharing, stable_images};
 
 /// What could not be seen and has to be: of the container that is released everything, of the others whatever may be seen later. A
 /// repository of somebody else's that may not be read stays unread.

@@ -30,6 +30,7 @@ async fn a_change_is_written_whole_and_read_back_as_it_was() {
         releases: vec![create(&release(1, "shop"))],
         head: Some(head.clone()),
         once: Some(("event-1".into(), at(86_400))),
+        ..Commit::default()
     };
     ledger.commit(change).await.unwrap();
     assert_eq!(ledger.service(&name("shop")).await.unwrap(), Some(head.head.clone()));

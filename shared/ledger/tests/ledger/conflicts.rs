@@ -63,6 +63,7 @@ async fn one_condition_that_fails_undoes_the_whole_change() {
         releases: vec![create(&release(1, "shop")), create(&release(2, "shop"))],
         head: Some(apply(&policy("shop", &["5xx"]), 0)),
         once: Some(("event-1".into(), at(0))),
+        ..Commit::default()
     };
     let error = refused(fixture.ledger.commit(change).await, ErrorKind::Conflict, CONDITION_FAILED);
     assert!(error.message.contains("service shop does not exist yet"), "{error}");

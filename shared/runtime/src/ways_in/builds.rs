@@ -4,14 +4,15 @@ use jiff::{SignedDuration, Timestamp};
 use tidegate_core::history::Actor;
 use tidegate_core::ids::{AccountId, ContainerName, Region, ServiceName};
 use tidegate_core::observation::ServiceHead;
+use tidegate_core::policy::{BuildOrigin, Policy};
 use tidegate_core::ports::{BuildMade, ErrorKind, PortError, Watched};
 use tidegate_core::reference::Reference;
 use tidegate_core::release::{Provenance, Release};
+use tidegate_core::trigger::{Reason, Refusal, Trigger};
 use tidegate_wire::artifact;
 
+use super::{Attempt, Sources, Taken, Wanted, WayInError};
 use crate::arrivals::settled_until;
-
-use super::{BUILDS, Sources, Taken, Wanted, WayInError};
 use crate::unfinished::Unfinished;
 use crate::world::Home;
 
@@ -79,7 +80,7 @@ impl Home {
         })?;
         let mut outcomes = Vec::new();
         for service in services {
-            match self.release_build(sources, &service, &made, change.at, &change.by).await {
+            match self.release_build(sources, &service, &made, &change.by).await {
                 Ok(taken) => outcomes.extend(taken.map(|taken| (service, taken.word()))),
                 Err(error) => failed.push(format!("service {service}: {error}")),
             }
@@ -95,20 +96,39 @@ impl Home {
     ) -> Vec<(ServiceName, &'static str)> {
         let mut outcomes = Vec::new();
         for service in services {
-            let what = format!("build {} ended as {}", change.build, change.status);
-            let why = match &change.log_url {
-                Some(log) => format!("nothing is released; its log: {log}"),
-                None => "nothing is released".to_owned(),
-            };
-            let delivery = delivery(&change.build, &change.status);
-            match self.note(service, &change.by, (what, why), Some(&delivery)).await {
-                Ok(told) => {
-                    outcomes.push((service.clone(), if told { "recorded" } else { "handled before" }))
-                }
+            match self.record_failure_of(service, change).await {
+                Ok(true) => outcomes.push((service.clone(), "recorded")),
+                Ok(false) => {}
                 Err(error) => failed.push(format!("service {service}: {error}")),
             }
         }
         outcomes
+    }
+
+    /// `false`: the policy names another project.
+    async fn record_failure_of(
+        &self,
+        service: &ServiceName,
+        change: &BuildChanged,
+    ) -> Result<bool, PortError> {
+        let Some(head) = self.ledger.service(service).await? else { return Ok(false) };
+        if head.policy.from.codebuild.as_ref().is_none_or(|build| build.project != change.project) {
+            return Ok(false);
+        }
+        let why = match &change.log_url {
+            Some(log) => format!("nothing is released; its log: {log}"),
+            None => "nothing is released".to_owned(),
+        };
+        let delivery = delivery(&change.build, &change.status);
+        let attempt = Attempt {
+            service,
+            trigger: Trigger::Build,
+            by: &change.by,
+            what: format!("build {} ended as {}", change.build, change.status),
+            delivery: Some(&delivery),
+        };
+        self.refuse(&attempt, Refusal::new(Reason::Failed, why)).await?;
+        Ok(true)
     }
 
     /// Releases what a build made. `None`: the policy names another project.
@@ -117,7 +137,6 @@ impl Home {
         sources: Sources<'_>,
         service: &ServiceName,
         made: &BuildMade,
-        at: Timestamp,
         by: &Actor,
     ) -> Result<Option<Taken>, WayInError> {
         let Some(head) = self.ledger.service(service).await? else { return Ok(None) };
@@ -125,12 +144,22 @@ impl Home {
             return Ok(None);
         }
         let delivery = delivery(&made.id, SUCCEEDED);
+        let attempt = Attempt {
+            service,
+            trigger: Trigger::Build,
+            by,
+            what: format!("released nothing of build {}", made.id),
+            delivery: Some(&delivery),
+        };
+        // Before anything it made is read.
+        if let Some(refusal) = refused(&head.policy, made) {
+            return Ok(Some(self.refuse(&attempt, refusal).await?));
+        }
         let image = match image_of(sources, &head, made).await? {
             Ok(image) => image,
             Err(why) => {
-                let what = format!("released nothing of build {}", made.id);
-                self.note(service, by, (what, why.clone()), Some(&delivery)).await?;
-                return Ok(Some(Taken::Refused(why)));
+                let refusal = Refusal::new(Reason::Unreadable, why);
+                return Ok(Some(self.refuse(&attempt, refusal).await?));
             }
         };
         let wanted = Wanted {
@@ -138,15 +167,15 @@ impl Home {
             image,
             by: by.clone(),
             why: format!("build {} succeeded", made.id),
-            asked_at: Some(made.ended_at.unwrap_or(at)),
             provenance: Provenance {
-                commit: made.source_version.clone(),
+                commit: made.commit.clone().or_else(|| made.source_version.clone()),
                 author: made.initiator.clone(),
                 url: made.log_url.clone(),
             },
-            delivery: Some(delivery),
+            delivery: Some(delivery.clone()),
         };
-        self.want(sources.images, &wanted, &BUILDS).await.map(Some)
+        let refused = |policy: &Policy| refused(policy, made);
+        self.want(sources.images, &wanted, Trigger::Build, refused).await.map(Some)
     }
 
     /// CodeBuild's events may be lost: the newest build of each project that succeeded within a day, and whose event has had its time, is
@@ -175,17 +204,18 @@ impl Home {
             return Ok(false);
         };
         let age = self.time.now().duration_since(ended);
-        let overtaken = head.newest_push.is_some_and(|newest| newest >= ended);
-        if age < EVENT_GRACE || age > LOOK_BACK || ended < head.watching_since || overtaken {
+        if age < EVENT_GRACE || age > LOOK_BACK || ended < head.watching_since {
             return Ok(false);
         }
         let releases = settled_until(self.ledger.releases(service, RELEASES_SEEN).await?, ended)?;
-        let overruled = |release: &Release| release.created_at > ended && asked_by_a_person(release);
+        // What a person asked for later than the build would have been found stands. Until then nobody could know of the build.
+        let findable = ended.saturating_add(EVENT_GRACE).unwrap_or(ended);
+        let overruled = |release: &Release| release.created_at > findable && asked_by_a_person(release);
         if releases.iter().any(overruled) {
             return Ok(false);
         }
         let by = Actor::Event { source: "tidegate.clock".into(), id: made.id.clone() };
-        let taken = self.release_build(sources, service, &made, ended, &by).await?;
+        let taken = self.release_build(sources, service, &made, &by).await?;
         let found = matches!(taken, Some(Taken::Admitted(..)));
         if found {
             tracing::warn!(service = %service, build = %made.id, "the event of a build was lost; the clock found it");
@@ -199,6 +229,20 @@ fn asked_by_a_person(release: &Release) -> bool {
         Actor::Person { .. } => true,
         Actor::Tidegate | Actor::Event { .. } => false,
     }
+}
+
+/// The variable in which a webhook's build knows its branch.
+const HEAD_REF: &str = "CODEBUILD_WEBHOOK_HEAD_REF";
+
+/// What the policy has against a build.
+fn refused(policy: &Policy, made: &BuildMade) -> Option<Refusal> {
+    let origin = BuildOrigin {
+        source_version: made.source_version.as_deref(),
+        head_ref: made.exported.get(HEAD_REF).map(String::as_str).filter(|head| !head.is_empty()),
+        initiator: made.initiator.as_deref(),
+        batch: made.batch.as_deref(),
+    };
+    policy.from.codebuild.as_ref()?.refuses(&origin)
 }
 
 fn delivery(build: &str, status: &str) -> String {

@@ -11,16 +11,19 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::admission::Admission;
 use tidegate_core::history::Actor;
 use tidegate_core::ids::{Image, ReleaseId, ServiceName};
-use tidegate_core::policy::Policy;
-use tidegate_core::ports::{Artifacts, ErrorKind, Images, JobAnswer, JobFailure, PortError, TaskDefinitions};
+use tidegate_core::policy::{PipelineSource, Policy};
+use tidegate_core::ports::{
+    Artifacts, ErrorKind, Images, JobAnswer, JobFailure, Pipelines, PortError, TaskDefinitions,
+};
 use tidegate_core::reference::Reference;
 use tidegate_core::release::{Outcome, Phase, Release};
+use tidegate_core::trigger::{Reason, Refusal, Trigger};
 use tidegate_wire::artifact::{self, Files};
 use tidegate_wire::pipeline_job::PipelineJob;
 use tidegate_wire::request::ActionParameters;
 use tidegate_wire::task_definition;
 
-use super::{PIPELINE, Taken, Wanted, WayInError, others};
+use super::{Taken, Wanted, WayInError, others};
 use crate::world::Home;
 
 /// CodePipeline ends a Lambda action after 24 hours; it is better told before.
@@ -40,6 +43,8 @@ pub struct JobPorts<'a> {
     pub artifacts: Option<&'a dyn Artifacts>,
     /// ECS.
     pub definitions: &'a dyn TaskDefinitions,
+    /// CodePipeline.
+    pub pipelines: &'a dyn Pipelines,
 }
 
 /// Which job, in which execution of a pipeline, started a release: what stands in the release as who asked for it.
@@ -143,6 +148,12 @@ impl Home {
             .map_err(|error| configuration(format!("UserParameters: {error}")))?;
         let head = self.ledger.service(&parameters.service).await?;
         let head = head.ok_or_else(|| configuration(WayInError::NoService(parameters.service.clone())))?;
+        let sender = match &head.policy.from.pipeline {
+            Some(source) => {
+                of_other_pipeline(ports.pipelines, source, parameters.execution.as_deref()).await?
+            }
+            None => None,
+        };
         let image = match parameters.image.clone() {
             Some(image) => image,
             None => self.image_of(ports, job, &head.policy).await?,
@@ -153,18 +164,19 @@ impl Home {
             image,
             by: started.actor(),
             why: "a pipeline asked for it".into(),
-            asked_at: None,
             provenance: parameters.provenance.clone(),
             delivery: Some(format!("codepipeline/{}", token.job)),
         };
-        let taken = self.want(ports.images, &wanted, &PIPELINE).await.map_err(|error| match error {
+        let refused = |_: &Policy| sender.clone();
+        let taken = self.want(ports.images, &wanted, Trigger::Pipeline, refused).await;
+        let taken = taken.map_err(|error| match error {
             WayInError::Port(error) => error.into(),
             WayInError::NoService(_) | WayInError::Unreadable { .. } | WayInError::Unfinished(_) => {
                 configuration(error)
             }
         })?;
         let release = match taken {
-            Taken::Refused(why) => return Err(configuration(why)),
+            Taken::Refused(refusal) => return Err(configuration(refusal.why)),
             Taken::Before(image) => self.started_before(&parameters.service, &wanted.by, &image).await?,
             Taken::Admitted(admission, image) => match *admission {
                 Admission::Created { release, .. } | Admission::Known { release } => release,
@@ -264,6 +276,31 @@ impl Home {
         let percent = percent(&release);
         Ok(JobAnswer::Continue { token: text(&token), summary, release: Some(id.clone()), percent })
     }
+}
+
+/// A job does not say which pipeline it is of. The execution its parameters name does, when it is one that runs.
+async fn of_other_pipeline(
+    pipelines: &dyn Pipelines,
+    source: &PipelineSource,
+    execution: Option<&str>,
+) -> Result<Option<Refusal>, PortError> {
+    let allowed = source.names.join(", ");
+    let Some(execution) = execution else {
+        let why = format!(
+            "the action's UserParameters name no execution, so it is not known which pipeline asks; the policy allows {allowed} \
+             (from.pipeline.names): add \"execution\": \"#{{codepipeline.PipelineExecutionId}}\""
+        );
+        return Ok(Some(Refusal::new(Reason::Sender, why)));
+    };
+    for name in &source.names {
+        if pipelines.is_running(name, execution).await? {
+            return Ok(None);
+        }
+    }
+    let why = format!(
+        "execution {execution} is not one in progress of a pipeline the policy allows: {allowed} (from.pipeline.names)"
+    );
+    Ok(Some(Refusal::new(Reason::Sender, why)))
 }
 
 async fn artifact_files(ports: JobPorts<'_>, job: &PipelineJob) -> Result<Files, Trouble> {

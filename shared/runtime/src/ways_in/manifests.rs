@@ -1,12 +1,13 @@
 //! Release manifests in buckets, and the custom event: both say a service and an image.
 
-use jiff::Timestamp;
 use tidegate_core::history::Actor;
 use tidegate_core::ids::ServiceName;
+use tidegate_core::policy::Policy;
 use tidegate_core::ports::{ErrorKind, Images, ObjectAt, Objects, PortError, Watched};
+use tidegate_core::trigger::{Reason, Refusal, Trigger};
 use tidegate_wire::request::{MANIFEST_MAX, ReleaseRequest};
 
-use super::{MANIFESTS, REQUESTS, Sources, Taken, Wanted, WayInError};
+use super::{Sources, Taken, Wanted, WayInError};
 use crate::world::Home;
 
 /// S3's code for an object that is not any more what the event was about.
@@ -19,8 +20,6 @@ pub struct ObjectWritten {
     pub at: ObjectAt,
     /// Orders the events of one key.
     pub sequencer: String,
-    /// When.
-    pub written_at: Timestamp,
     /// Who says so.
     pub by: Actor,
 }
@@ -72,7 +71,6 @@ impl Home {
             image: request.image,
             by: written.by.clone(),
             why: format!("manifest {} asks for it", written.at),
-            asked_at: Some(written.written_at),
             provenance: request.provenance,
             delivery: Some(format!("{}/{version}/{}", written.at, written.sequencer)),
         };
@@ -80,14 +78,15 @@ impl Home {
             return Err(error.into());
         }
         if !takers.contains(&service) {
-            if self.ledger.service(&service).await?.is_none() {
-                return Err(WayInError::NoService(service));
-            }
+            let head = self.ledger.service(&service).await?;
+            let head = head.ok_or_else(|| WayInError::NoService(service.clone()))?;
+            let open = head.policy.from.opens(Trigger::Manifest);
+            let reason = if open { Reason::Sender } else { Reason::Closed };
             let why = format!("the policy of {service} takes no manifests from {}; see from.s3", written.at);
-            let taken = self.refused(&wanted, why).await?;
+            let taken = self.refuse(&wanted.attempt(Trigger::Manifest), Refusal::new(reason, why)).await?;
             return Ok(Manifested::Taken(service, taken));
         }
-        let taken = self.want(sources.images, &wanted, &MANIFESTS).await?;
+        let taken = self.want(sources.images, &wanted, Trigger::Manifest, |_| None).await?;
         Ok(Manifested::Taken(service, taken))
     }
 
@@ -125,7 +124,6 @@ impl Home {
         &self,
         images: &dyn Images,
         request: &ReleaseRequest,
-        at: Timestamp,
         by: &Actor,
         event: &str,
     ) -> Result<Taken, WayInError> {
@@ -144,11 +142,12 @@ impl Home {
             image: request.image.clone(),
             by: by.clone(),
             why: format!("{source} asked for it"),
-            asked_at: Some(at),
             provenance: request.provenance.clone(),
             delivery: Some(delivery),
         };
-        self.want(images, &wanted, &REQUESTS).await
+        let by = request.provenance.author.as_deref();
+        let refused = |policy: &Policy| policy.from.requests.as_ref()?.refuses(source, by);
+        self.want(images, &wanted, Trigger::Request, refused).await
     }
 }
 

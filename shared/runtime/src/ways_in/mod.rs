@@ -9,13 +9,17 @@ pub mod manifests;
 mod others;
 
 use jiff::{SignedDuration, Timestamp};
-use tidegate_core::admission::{self, Admission};
+use tidegate_core::admission::{self, Admission, PushTimes};
 use tidegate_core::history::Actor;
 use tidegate_core::ids::{Image, ServiceName, ecr_registry};
+use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::Policy;
-use tidegate_core::ports::{ALREADY_HANDLED, Artifacts, BuildOutputs, ErrorKind, Images, Objects, PortError};
+use tidegate_core::ports::{
+    ALREADY_HANDLED, Artifacts, BuildOutputs, Commit, ErrorKind, Images, Objects, PortError, RefusalWrite,
+};
 use tidegate_core::reference::{Pick, Reference};
 use tidegate_core::release::Provenance;
+use tidegate_core::trigger::{Reason, Refusal, RefusalLog, Trigger};
 
 use crate::arrivals::{Asked, CONFLICTS_MAX, REMEMBERED};
 use crate::unfinished::Unfinished;
@@ -45,12 +49,38 @@ pub struct Wanted {
     pub by: Actor,
     /// Why, for the history.
     pub why: String,
-    /// When it was asked, where requests may come out of order: one that comes after a newer image was let in is refused.
-    pub asked_at: Option<Timestamp>,
     /// Where the image comes from.
     pub provenance: Provenance,
     /// The delivery's id.
     pub delivery: Option<String>,
+}
+
+impl Wanted {
+    /// In case it comes to nothing.
+    pub fn attempt(&self, trigger: Trigger) -> Attempt<'_> {
+        Attempt {
+            service: &self.service,
+            trigger,
+            by: &self.by,
+            what: format!("did not release {}", self.image),
+            delivery: self.delivery.as_deref(),
+        }
+    }
+}
+
+/// A trigger that started nothing.
+#[derive(Debug, Clone)]
+pub struct Attempt<'a> {
+    /// The service.
+    pub service: &'a ServiceName,
+    /// The trigger.
+    pub trigger: Trigger,
+    /// Who or what asked.
+    pub by: &'a Actor,
+    /// What did not happen, for the history.
+    pub what: String,
+    /// The delivery's id.
+    pub delivery: Option<&'a str>,
 }
 
 /// What became of a request.
@@ -60,8 +90,8 @@ pub enum Taken {
     Admitted(Box<Admission>, Image),
     /// The same delivery has been there before.
     Before(Image),
-    /// It cannot be followed; the reason is in the service's history.
-    Refused(String),
+    /// It is not followed; the reason is in the service's history when the service opens the trigger.
+    Refused(Refusal),
 }
 
 impl Taken {
@@ -97,83 +127,142 @@ pub enum WayInError {
     },
 }
 
-/// Whether a policy opens a way, and the field that does.
-pub struct Way {
-    /// The field, for people: `from.requests`.
-    pub field: &'static str,
-    /// Whether the policy opens it.
-    pub open: fn(&Policy) -> bool,
+/// Refuses what the policy does not open at all.
+fn closed(policy: &Policy, trigger: Trigger) -> Option<Refusal> {
+    (!policy.from.opens(trigger)).then(|| {
+        let (service, field) = (&policy.service, trigger.field());
+        Refusal::new(
+            Reason::Closed,
+            format!("the policy of {service} does not open this way; it has no {field}"),
+        )
+    })
 }
 
-/// The custom event.
-pub const REQUESTS: Way = Way { field: "from.requests", open: |policy| policy.from.requests };
-/// A pipeline's action.
-pub const PIPELINE: Way = Way { field: "from.pipeline", open: |policy| policy.from.pipeline };
-/// A manifest in a bucket.
-pub const MANIFESTS: Way = Way { field: "from.s3", open: |policy| policy.from.s3.is_some() };
-/// A build.
-pub const BUILDS: Way = Way { field: "from.codebuild", open: |policy| policy.from.codebuild.is_some() };
-
 impl Home {
-    /// Resolves what is wanted to a digest, and admits it.
-    pub async fn want(&self, images: &dyn Images, wanted: &Wanted, way: &Way) -> Result<Taken, WayInError> {
+    /// Resolves what is wanted to a digest, and admits it. `allows` says what a policy has against this very sender.
+    pub async fn want(
+        &self,
+        images: &dyn Images,
+        wanted: &Wanted,
+        trigger: Trigger,
+        allows: impl Fn(&Policy) -> Option<Refusal>,
+    ) -> Result<Taken, WayInError> {
         let head = self.ledger.service(&wanted.service).await?;
         let head = head.ok_or_else(|| WayInError::NoService(wanted.service.clone()))?;
-        if !(way.open)(&head.policy) {
-            let why =
-                format!("the policy of {} does not open this way; it has no {}", wanted.service, way.field);
-            return self.refused(wanted, why).await;
+        let policy = &head.policy;
+        if let Some(refusal) = closed(policy, trigger).or_else(|| allows(policy)) {
+            return Ok(self.refuse(&wanted.attempt(trigger), refusal).await?);
         }
-        let image = match self.resolved(images, &head.policy, &wanted.image).await? {
-            Ok(image) => image,
-            Err(why) => return self.refused(wanted, why).await,
+        let (image, pushed_at) = match self.resolved(images, policy, &wanted.image, trigger).await? {
+            Ok(found) => found,
+            Err(refusal) => return Ok(self.refuse(&wanted.attempt(trigger), refusal).await?),
         };
         let asked = Asked {
             service: wanted.service.clone(),
             image: image.clone(),
             by: wanted.by.clone(),
             why: Some(wanted.why.clone()),
-            // A clock that goes before ours must not shut out what comes after.
-            pushed_at: wanted.asked_at.map(|at| at.min(self.time.now())),
+            trigger: Some(trigger),
+            pushed_at: Some(PushTimes { image: pushed_at, tag: None }),
             insist: false,
             provenance: wanted.provenance.clone(),
             bypass_freeze: None,
             delivery: wanted.delivery.clone(),
         };
-        let admission = self.release_image(asked, |head| (way.open)(&head.policy)).await?;
+        let still =
+            |head: &ServiceHead| closed(&head.policy, trigger).or_else(|| allows(&head.policy)).is_none();
+        let admission = self.release_image(asked, still).await?;
         let taken = admission
             .map_or(Taken::Before(image.clone()), |admission| Taken::Admitted(Box::new(admission), image));
         tracing::info!(service = %wanted.service, image = %wanted.image, outcome = taken.word(), "a release was asked for");
         Ok(taken)
     }
 
-    /// The pinned image a reference names, or why it is none.
+    /// The pinned image a reference names and when it was pushed, or why it may not be released.
     async fn resolved(
         &self,
         images: &dyn Images,
         policy: &Policy,
         reference: &Reference,
-    ) -> Result<Result<Image, String>, PortError> {
+        trigger: Trigger,
+    ) -> Result<Result<(Image, Option<Timestamp>), Refusal>, PortError> {
         let registry = ecr_registry(&self.account, &self.region);
         let repository = policy.from.ecr.repository.clone();
-        if let Err(error) = reference.check(&registry, &repository) {
-            return Ok(Err(error.to_string()));
+        if let Err(error) = reference.check(&self.account, &self.region, &repository) {
+            return Ok(Err(Refusal::new(Reason::Repository, error.to_string())));
         }
-        let (digest, tag) = match &reference.pick {
-            Pick::Digest(digest, tag) => (digest.clone(), tag.clone()),
-            Pick::Tag(tag) => match images.resolve(&registry, &repository, tag).await? {
-                Some(digest) => (digest, Some(tag.clone())),
-                None => return Ok(Err(format!("there is no image tagged {tag} in {repository}"))),
-            },
+        let Some(found) = images.described(&registry, &repository, &reference.pick).await? else {
+            let what = match &reference.pick {
+                Pick::Tag(tag) => format!("there is no image tagged {tag} in {repository}"),
+                Pick::Digest(digest, _) => format!("there is no image {digest} in {repository}"),
+            };
+            return Ok(Err(Refusal::new(Reason::Missing, what)));
         };
-        Ok(Ok(Image { registry, repository, digest, tag }))
+        if let Some(why) = found.is_no_image() {
+            return Ok(Err(Refusal::new(Reason::NotAnImage, why)));
+        }
+        if let Some(refusal) = policy.from.refuses_tags(trigger, &found.tags) {
+            return Ok(Err(refusal));
+        }
+        let tag = match &reference.pick {
+            Pick::Tag(tag) | Pick::Digest(_, Some(tag)) => Some(tag.clone()),
+            Pick::Digest(_, None) => None,
+        };
+        Ok(Ok((Image { registry, repository, digest: found.digest, tag }, found.pushed_at)))
     }
 
-    async fn refused(&self, wanted: &Wanted, why: String) -> Result<Taken, WayInError> {
-        let what = format!("did not release {}", wanted.image);
-        tracing::warn!(service = %wanted.service, image = %wanted.image, why, "a request was refused");
-        self.note(&wanted.service, &wanted.by, (what, why.clone()), wanted.delivery.as_deref()).await?;
-        Ok(Taken::Refused(why))
+    /// Tells in the service's history why a trigger started nothing, when the service opens that trigger. The same kind of refusal again
+    /// is counted, and a delivery is counted once.
+    pub async fn refuse(&self, attempt: &Attempt<'_>, refusal: Refusal) -> Result<Taken, PortError> {
+        self.count_refusal(attempt, &refusal).await?;
+        Ok(Taken::Refused(refusal))
+    }
+
+    /// Counts a refusal. `false`: the same delivery was handled before.
+    pub(crate) async fn count_refusal(
+        &self,
+        attempt: &Attempt<'_>,
+        refusal: &Refusal,
+    ) -> Result<bool, PortError> {
+        let Attempt { service, trigger, by, what, delivery } = attempt;
+        tracing::warn!(service = %service, what, why = refusal.why, "a request was refused");
+        if refusal.reason == Reason::Closed {
+            return Ok(true);
+        }
+        for tried in 1.. {
+            let now = self.time.now();
+            let until = now.saturating_add(REMEMBERED).unwrap_or(now);
+            let current = match self.ledger.refusals(service).await {
+                Ok(current) => current,
+                // What cannot be counted is refused all the same; the row is told where the history is shown.
+                Err(error) if error.kind == ErrorKind::Invalid => {
+                    tracing::error!(service = %service, error = %error, "a refusal was not counted");
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            let log = RefusalLog::with(current.as_ref(), *trigger, refusal, what, by, now);
+            let expected = current.map(|log| log.version);
+            let commit = Commit {
+                refusals: Some(RefusalWrite { service: (*service).clone(), expected, log }),
+                once: delivery.map(|delivery| (format!("{service}#{delivery}"), until)),
+                ..Commit::default()
+            };
+            match self.ledger.commit(commit).await {
+                Ok(()) => break,
+                Err(error) if error.code == ALREADY_HANDLED => return Ok(false),
+                Err(error) if error.kind == ErrorKind::Conflict && tried < CONFLICTS_MAX => {
+                    self.time.sleep(SignedDuration::from_millis(fastrand::i64(10..100))).await;
+                }
+                // In a flood the count may fall behind; that must not bring every one of them back.
+                Err(error) if error.kind == ErrorKind::Conflict => {
+                    tracing::warn!(service = %service, error = %error, "a refusal was not counted");
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     /// Writes something into a service's history, once for each delivery. Returns whether it was written.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use tidegate_core::ids::{ContainerName, RepositoryName, Tag};
 use tidegate_core::ports::{Images, PortError};
-use tidegate_core::running::{digest_of, name_of};
+use tidegate_core::reference::{Parts, digest_of};
 
 /// The images a task definition names, by container.
 pub(crate) fn images_in(definition: &Value) -> BTreeMap<String, String> {
@@ -43,11 +43,14 @@ pub(crate) async fn is_same(images: &dyn Images, wanted: &str, runs: &str) -> Re
     if wanted == runs || wants.is_some() && wants == has {
         return Ok(true);
     }
-    let name = name_of(wanted);
-    let (None, Some(has), true) = (wants, has, name == name_of(runs)) else { return Ok(false) };
-    let Some((registry, repository)) = name.split_once('/') else { return Ok(false) };
-    let tag = wanted.strip_prefix(name).and_then(|rest| rest.strip_prefix(':')).unwrap_or("latest");
-    let (Ok(repository), Ok(tag)) = (RepositoryName::new(repository), Tag::new(tag)) else {
+    let name = Parts::of(wanted);
+    let (None, Some(has), true) = (wants, has, name.same_repository(Parts::of(runs))) else {
+        return Ok(false);
+    };
+    let Some(registry) = name.registry else { return Ok(false) };
+    let (Ok(repository), Ok(tag)) =
+        (RepositoryName::new(name.repository), Tag::new(name.tag.unwrap_or("latest")))
+    else {
         return Ok(false);
     };
     match images.resolve(registry, &repository, &tag).await {

@@ -4,6 +4,7 @@ use tidegate_core::ids::ReleaseId;
 use tidegate_core::plan::Stage;
 use tidegate_core::ports::{ErrorKind, PortError, WaitingApproval};
 use tidegate_core::release::{Cause, Outcome, Phase, Step};
+use tidegate_core::trigger::Trigger;
 use tidegate_runtime::ways_in::Wanted;
 use tidegate_runtime::ways_in::jobs::Started;
 use tidegate_testkit::names;
@@ -25,12 +26,11 @@ async fn at_the_gate(bench: &Bench, execution: &str) -> ReleaseId {
         image: tidegate_core::reference::Reference::tag(names::tag(3)),
         by: Started { execution: Some(execution.into()), job: "j-1".into() }.actor(),
         why: "a pipeline asked for it".into(),
-        asked_at: None,
         provenance: Default::default(),
         delivery: None,
     };
     let images = bench.world.images.as_ref();
-    bench.home().want(images, &wanted, &tidegate_runtime::ways_in::PIPELINE).await.unwrap();
+    bench.home().want(images, &wanted, Trigger::Pipeline, |_| None).await.unwrap();
     let id = bench.releases()[0].id.clone();
     // As far as it goes before a person is asked.
     let deadline = names::at(60);
@@ -116,12 +116,11 @@ async fn a_release_that_ended_before_its_gate_is_a_rejection() {
         image: tidegate_core::reference::Reference::tag(names::tag(3)),
         by: Started { execution: Some("e-1".into()), job: "j-1".into() }.actor(),
         why: "a pipeline asked for it".into(),
-        asked_at: None,
         provenance: Default::default(),
         delivery: None,
     };
     let images = bench.world.images.as_ref();
-    bench.home().want(images, &wanted, &tidegate_runtime::ways_in::PIPELINE).await.unwrap();
+    bench.home().want(images, &wanted, Trigger::Pipeline, |_| None).await.unwrap();
     let id = bench.releases()[0].id.clone();
     bench.end(&id, Outcome::Superseded { by: names::release(9).into() }).await;
     waits(&bench, "e-1");

@@ -36,8 +36,8 @@ from:
   ecr: { repository: shop/checkout }
   codebuild: { project: checkout }
   s3: { bucket: releases, prefix: checkout/ }
-  pipeline: true
-  requests: true
+  pipeline: { names: [checkout] }
+  requests: { sources: [shop.ci, x, y] }
 to: { ecs: { cluster: prod, service: checkout, container: app } }
 strategy: { canary: { percent: 10, bake: 1m }, bake: 1m }
 "#;
@@ -57,8 +57,9 @@ impl Bench {
             definition: Value::Null,
         };
         for build in 2..6 {
-            let now = bench.now();
-            bench.universe.state().aws.push(build, Quality::Good, now);
+            // Before the policy, one after the other.
+            let pushed_at = names::at(i64::from(build) - 100);
+            bench.universe.state().aws.push(build, Quality::Good, pushed_at);
         }
         bench
     }
@@ -97,7 +98,7 @@ impl Bench {
     /// What the service's history tells, oldest first, without the policy's own entries.
     pub(crate) fn told(&self) -> Vec<Entry> {
         let state = self.universe.state();
-        let history = state.rows.service_history(&names::service()).to_vec();
+        let history = state.rows.told(&names::service());
         history.into_iter().filter(|entry| !entry.what.starts_with("policy")).collect()
     }
 
@@ -271,6 +272,11 @@ pub(crate) struct FakePipelines {
 impl Pipelines for FakePipelines {
     async fn answer(&self, _: &str, _: &JobAnswer) -> Result<bool, PortError> {
         unreachable!("jobs are answered by the function")
+    }
+
+    async fn is_running(&self, pipeline: &str, execution: &str) -> Result<bool, PortError> {
+        self.fails.lock().unwrap().clone().map_or(Ok(()), Err)?;
+        Ok(pipeline == "checkout" && execution.starts_with("e-"))
     }
 
     async fn waiting(&self, _: &PipelineAction) -> Result<Option<WaitingApproval>, PortError> {

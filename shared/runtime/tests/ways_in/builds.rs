@@ -14,7 +14,9 @@ pub(crate) fn made(number: u32, ended_at: Timestamp) -> BuildMade {
         ended_at: Some(ended_at),
         exported: [("IMAGE_URI".to_owned(), format!("{}/shop/checkout:main-{number}", names::registry()))]
             .into(),
-        source_version: Some(format!("commit{number}")),
+        commit: Some(format!("commit{number}")),
+        source_version: None,
+        batch: None,
         initiator: Some("alice".into()),
         log_url: Some("https://logs.example.com/1".into()),
         artifacts: Vec::new(),
@@ -69,17 +71,23 @@ async fn an_older_build_whose_event_comes_late_changes_nothing() {
 }
 
 #[tokio::test]
-async fn builds_that_did_not_succeed_are_recorded_once_each() {
+async fn builds_that_did_not_succeed_are_counted_once_each() {
     let bench = Bench::new().await;
-    for status in ["FAILED", "STOPPED", "FAULT", "TIMED_OUT", "NOT_YET_INVENTED"] {
-        assert_eq!(word(&bench, &changed(2, status)).await, "recorded");
-        assert_eq!(word(&bench, &changed(2, status)).await, "handled before");
+    let statuses = ["FAILED", "STOPPED", "FAULT", "TIMED_OUT", "NOT_YET_INVENTED"];
+    for status in statuses {
+        for _ in 0..2 {
+            assert_eq!(word(&bench, &changed(2, status)).await, "recorded");
+        }
     }
     assert!(bench.releases().is_empty());
-    let told: Vec<String> = bench.told().iter().map(|entry| entry.what.clone()).collect();
-    assert_eq!(told.len(), 5);
-    assert_eq!(told[0], "build checkout:2 ended as FAILED");
-    assert!(bench.told()[0].why.contains("https://logs.example.com/1"));
+    let told = bench.told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].what.starts_with("build checkout:2 ended as NOT_YET_INVENTED (5 of this kind since"),
+        "{}",
+        told[0].what
+    );
+    assert!(told[0].why.contains("https://logs.example.com/1"));
 }
 
 #[tokio::test]
@@ -190,4 +198,36 @@ async fn builds_from_before_the_policy_and_from_days_ago_are_not_found() {
     bench.later(2 * 24 * 3600);
     assert_eq!(bench.home().find_lost_builds(bench.sources()).await.unwrap().done, 0);
     assert!(bench.releases().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_build_was_made_for_decides() {
+    let branches = POLICY.replace("project: checkout", "project: checkout, branches: [main]");
+    let from = |version: &str| BuildMade { source_version: Some(version.into()), ..made(2, names::at(0)) };
+    let batch = BuildMade { batch: Some("checkout:b1".into()), ..from("main") };
+    let head = |branch: &str| {
+        let mut build = from("4f1c2d3e5a6b7c8d9e0f4f1c2d3e5a6b7c8d9e0f");
+        build.exported.insert("CODEBUILD_WEBHOOK_HEAD_REF".into(), format!("refs/heads/{branch}"));
+        build
+    };
+    for (build, word, why) in [
+        (from("main"), "created", ""),
+        (head("main"), "created", ""),
+        (from("pr/7"), "refused", "pull request pr/7"),
+        (from("feature/x"), "refused", "branch feature/x"),
+        (head("feature/x"), "refused", "branch feature/x"),
+        (from("4f1c2d3e5a6b7c8d9e0f4f1c2d3e5a6b7c8d9e0f"), "refused", "CODEBUILD_WEBHOOK_HEAD_REF"),
+        (batch, "refused", "batch checkout:b1"),
+    ] {
+        let bench = Bench::with(&branches).await;
+        bench.builds.add(build.clone());
+        assert_eq!(self::word(&bench, &changed(2, "SUCCEEDED")).await, word, "{build:?}");
+        assert_eq!(bench.releases().len(), usize::from(word == "created"));
+        let told = bench.told().last().map(|entry| entry.why.clone()).unwrap_or_default();
+        assert!(told.contains(why), "{told}");
+        // The clock's look for lost builds asks the same.
+        bench.later(300);
+        bench.home().find_lost_builds(bench.sources()).await.unwrap();
+        assert_eq!(bench.releases().len(), usize::from(word == "created"), "{build:?}");
+    }
 }

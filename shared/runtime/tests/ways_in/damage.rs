@@ -28,8 +28,8 @@ from:
   ecr: { repository: shop/checkout, tags: ["main-*"] }
   codebuild: { project: checkout }
   s3: { bucket: releases }
-  pipeline: true
-  requests: true
+  pipeline: { names: [checkout] }
+  requests: { sources: [shop.ci] }
 to: { ecs: { cluster: prod, service: checkout, container: app } }
 strategy: { canary: { percent: 10, bake: 1m }, bake: 1m }
 rollback: { alarms: [checkout-5xx] }
@@ -57,7 +57,8 @@ fn pushed(bench: &Bench, build: u32) -> Pushed {
         repository: names::repository(),
         tag: names::tag(build),
         digest: names::digest(build),
-        pushed_at: bench.now(),
+        tagged_at: bench.now(),
+        media: Default::default(),
         by: Actor::Event { source: "aws.ecr".into(), id: format!("event-{build}") },
         delivery: Some(format!("event-{build}")),
     }
@@ -73,12 +74,13 @@ async fn a_push_reaches_every_service_but_the_damaged_one() {
     for code in CODES {
         let bench = two_services().await;
         damage(&bench, Row::Service(other()), code);
-        let error = bench.home().image_pushed(&pushed(&bench, 2)).await.unwrap_err();
+        let error =
+            bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 2)).await.unwrap_err();
         assert_eq!(of_checkout(&bench).len(), 1, "{code}");
         assert!(error.to_string().contains("service aside: ") && error.to_string().contains(code), "{error}");
         // Delivered again once the row is mended, it reaches the other, and nobody twice.
         bench.universe.state().rows.mend(&Row::Service(other()));
-        bench.home().image_pushed(&pushed(&bench, 2)).await.unwrap();
+        bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 2)).await.unwrap();
         assert_eq!((of_checkout(&bench).len(), bench.releases().len()), (1, 2));
     }
 }
@@ -87,7 +89,7 @@ async fn a_push_reaches_every_service_but_the_damaged_one() {
 async fn a_push_passes_a_damaged_watch_row_and_the_one_that_has_it_is_still_found() {
     let bench = two_services().await;
     damage(&bench, Row::Watch(other()), "NewerSchema");
-    let error = bench.home().image_pushed(&pushed(&bench, 2)).await.unwrap_err();
+    let error = bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 2)).await.unwrap_err();
     assert_eq!(bench.releases().len(), 2);
     assert_eq!(error.failed.len(), 1, "{error}");
     assert!(error.to_string().starts_with("the watch row of service aside cannot be read"), "{error}");
@@ -96,17 +98,17 @@ async fn a_push_passes_a_damaged_watch_row_and_the_one_that_has_it_is_still_foun
 #[tokio::test]
 async fn what_is_pushed_behind_a_release_that_cannot_be_read_waits_for_it() {
     let bench = two_services().await;
-    bench.home().image_pushed(&pushed(&bench, 2)).await.unwrap();
+    bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 2)).await.unwrap();
     let active = of_checkout(&bench)[0].clone();
     bench.world.drive(&active, &[], bench.now()).await.unwrap();
     damage(&bench, Row::Release(active.clone()), "CorruptRow");
-    bench.home().image_pushed(&pushed(&bench, 3)).await.unwrap();
+    bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 3)).await.unwrap();
     let head = bench.universe.state().rows.head(&names::service()).unwrap().clone();
     assert_eq!(head.active.as_ref(), Some(&active));
     // Nor does one that waits and cannot be read keep the next one out.
     let waiting = head.waiting.unwrap();
     damage(&bench, Row::Release(waiting.clone()), "CorruptRow");
-    bench.home().image_pushed(&pushed(&bench, 4)).await.unwrap();
+    bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 4)).await.unwrap();
     let head = bench.universe.state().rows.head(&names::service()).unwrap().clone();
     assert!(head.waiting.is_some_and(|next| next != waiting));
 }
@@ -146,7 +148,7 @@ fn red() -> (Watched, Hint) {
 
 /// Drives until the candidate bakes with production traffic on it.
 async fn bake(bench: &Bench) -> ReleaseId {
-    bench.home().image_pushed(&pushed(bench, 2)).await.unwrap();
+    bench.home().image_pushed(bench.world.images.as_ref(), &pushed(bench, 2)).await.unwrap();
     let id = of_checkout(bench)[0].clone();
     for _ in 0..40 {
         let until = bench.now().saturating_add(jiff::SignedDuration::from_secs(20)).unwrap();
@@ -220,7 +222,7 @@ async fn the_clock_serves_everybody_else_and_names_what_is_damaged() {
     for code in CODES {
         let bench = two_services().await;
         damage(&bench, Row::Service(other()), code);
-        bench.home().image_pushed(&pushed(&bench, 2)).await.unwrap_err();
+        bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 2)).await.unwrap_err();
         let id = of_checkout(&bench)[0].clone();
         damage(&bench, Row::Wake(id.clone()), code);
         bench.universe.state().queue.clear();
@@ -254,7 +256,9 @@ async fn a_lost_push_is_not_released_while_a_release_made_since_cannot_be_read()
     let now = bench.now();
     bench.universe.state().aws.push(6, tidegate_testkit::fakes::Quality::Good, now);
     bench.later(10);
-    bench.home().image_pushed(&pushed(&bench, 2)).await.unwrap();
+    let later = bench.now();
+    bench.universe.state().aws.push(7, tidegate_testkit::fakes::Quality::Good, later);
+    bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 7)).await.unwrap();
     let since = of_checkout(&bench)[0].clone();
     assert!(since.made_at().unwrap() > now);
     damage(&bench, Row::Release(since.clone()), "CorruptRow");

@@ -23,8 +23,12 @@ fn job(id: &str, parameters: &str, input: Option<&str>, token: Option<&str>) -> 
 }
 
 async fn run(bench: &Bench, job: &PipelineJob) -> JobAnswer {
-    let ports =
-        JobPorts { images: bench.world.images.as_ref(), artifacts: Some(&bench.bucket), definitions: bench };
+    let ports = JobPorts {
+        images: bench.world.images.as_ref(),
+        artifacts: Some(&bench.bucket),
+        definitions: bench,
+        pipelines: &bench.pipelines,
+    };
     bench.home().job(ports, job).await
 }
 
@@ -44,7 +48,7 @@ fn failure(answer: &JobAnswer) -> (JobFailure, &str) {
     }
 }
 
-const TAGGED: &str = r#"{"service":"checkout","tag":"main-3"}"#;
+const TAGGED: &str = r#"{"service":"checkout","execution":"e-1","tag":"main-3"}"#;
 
 async fn started(bench: &Bench) -> (JobAnswer, ReleaseId) {
     let answer = run(bench, &job("j-1", TAGGED, None, None)).await;
@@ -144,9 +148,12 @@ async fn what_has_to_be_corrected_is_a_configuration_error() {
         ("{}", "missing field `service`"),
         ("not json", "UserParameters: "),
         (r#"{"service":"nobody","tag":"v1"}"#, "there is no service nobody"),
-        (r#"{"service":"checkout"}"#, "no input artifact"),
-        (r#"{"service":"checkout","tag":"main-99"}"#, "there is no image tagged main-99"),
-        (r#"{"service":"checkout","image":"shop/payment:v1"}"#, "the image is of shop/payment"),
+        (r#"{"service":"checkout","execution":"e-1"}"#, "no input artifact"),
+        (r#"{"service":"checkout","execution":"e-1","tag":"main-99"}"#, "there is no image tagged main-99"),
+        (
+            r#"{"service":"checkout","execution":"e-1","image":"shop/payment:v1"}"#,
+            "the image is of shop/payment",
+        ),
     ] {
         let bench = Bench::new().await;
         let answer = run(&bench, &job("j-1", parameters, None, None)).await;
@@ -154,7 +161,7 @@ async fn what_has_to_be_corrected_is_a_configuration_error() {
         assert!(kind == JobFailure::Configuration && message.contains(expected), "{parameters}: {message}");
         assert!(bench.releases().is_empty());
     }
-    let closed = Bench::with(&POLICY.replace("pipeline: true", "pipeline: false")).await;
+    let closed = Bench::with(&POLICY.replace("pipeline: { names: [checkout] }", "pipeline: false")).await;
     let answer = run(&closed, &job("j-1", TAGGED, None, None)).await;
     assert!(failure(&answer).1.contains("from.pipeline"), "{answer:?}");
     let bench = Bench::new().await;
@@ -167,10 +174,12 @@ async fn the_artifact_names_the_image_when_the_parameters_do_not() {
     let bench = Bench::new().await;
     let definitions = r#"[{"name":"app","imageUri":"shop/checkout:main-4"}]"#;
     bench.bucket.artifact("a", &[("imagedefinitions.json", definitions), ("appspec.yaml", "x")]);
-    let answer = run(&bench, &job("j-1", r#"{"service":"checkout"}"#, Some("a"), None)).await;
+    let answer =
+        run(&bench, &job("j-1", r#"{"service":"checkout","execution":"e-1"}"#, Some("a"), None)).await;
     token(&answer);
     assert_eq!(bench.releases()[0].image, names::image(4));
-    let gone = run(&bench, &job("j-2", r#"{"service":"checkout"}"#, Some("gone"), None)).await;
+    let gone =
+        run(&bench, &job("j-2", r#"{"service":"checkout","execution":"e-1"}"#, Some("gone"), None)).await;
     assert_eq!(failure(&gone).0, JobFailure::RevisionUnavailable);
 }
 
@@ -183,7 +192,8 @@ async fn a_task_definition_in_the_artifact_is_followed_or_refused_and_never_drop
         let mut bench = Bench::new().await;
         bench.definition = running(memory);
         bench.bucket.artifact("a", &[("imageDetail.json", detail), ("taskdef.json", file)]);
-        let answer = run(&bench, &job("j-1", r#"{"service":"checkout"}"#, Some("a"), None)).await;
+        let answer =
+            run(&bench, &job("j-1", r#"{"service":"checkout","execution":"e-1"}"#, Some("a"), None)).await;
         match expected {
             None => assert_eq!(bench.releases()[0].image, names::image(4)),
             Some(field) => {
@@ -204,7 +214,8 @@ async fn with_other(wanted: &str, runs: &str) -> (Bench, JobAnswer) {
     let file =
         json!([{"name": "app", "imageUri": "shop/checkout:main-4"}, {"name": "other", "imageUri": wanted}]);
     bench.bucket.artifact("a", &[("imagedefinitions.json", &file.to_string())]);
-    let answer = run(&bench, &job("j-1", r#"{"service":"checkout"}"#, Some("a"), None)).await;
+    let answer =
+        run(&bench, &job("j-1", r#"{"service":"checkout","execution":"e-1"}"#, Some("a"), None)).await;
     (bench, answer)
 }
 
@@ -247,7 +258,8 @@ async fn a_task_definition_whose_other_images_mean_what_runs_changes_nothing() {
         bench.definition = definition(&format!("{registry}/shop/checkout@{}", names::digest(3)));
         let file = definition(&format!("{registry}/shop/checkout:main-{tag}")).to_string();
         bench.bucket.artifact("a", &[("imageDetail.json", detail), ("taskdef.json", &file)]);
-        let answer = run(&bench, &job("j-1", r#"{"service":"checkout"}"#, Some("a"), None)).await;
+        let answer =
+            run(&bench, &job("j-1", r#"{"service":"checkout","execution":"e-1"}"#, Some("a"), None)).await;
         if taken {
             token(&answer);
         } else {
@@ -263,7 +275,7 @@ async fn what_may_pass_by_itself_is_tried_again_and_at_last_given_up() {
     bench.bucket.artifact("a", &[("imageDetail.json", detail)]);
     let throttled = PortError::new(ErrorKind::Throttled, "s3:GetObject", "SlowDown", "slow down");
     *bench.bucket.fails.lock().unwrap() = Some(throttled);
-    let parameters = r#"{"service":"checkout"}"#;
+    let parameters = r#"{"service":"checkout","execution":"e-1"}"#;
     let mut answer = run(&bench, &job("j-0", parameters, Some("a"), None)).await;
     let early = token(&answer);
     for number in 1..=9 {
@@ -284,7 +296,8 @@ async fn denied_is_a_permission_error() {
     let bench = Bench::new().await;
     let denied = PortError::new(ErrorKind::Denied, "s3:GetObject", "AccessDenied", "no");
     *bench.bucket.fails.lock().unwrap() = Some(denied);
-    let answer = run(&bench, &job("j-1", r#"{"service":"checkout"}"#, Some("a"), None)).await;
+    let answer =
+        run(&bench, &job("j-1", r#"{"service":"checkout","execution":"e-1"}"#, Some("a"), None)).await;
     assert_eq!(failure(&answer).0, JobFailure::Permission);
 }
 
@@ -341,7 +354,53 @@ async fn a_quarantined_image_fails_the_action_and_one_that_runs_succeeds_at_once
 
     let runs = run(&bench, &job("k-1", TAGGED, None, None)).await;
     assert!(matches!(&runs, JobAnswer::Succeed { release, .. } if *release == id), "{runs:?}");
-    let bad = run(&bench, &job("k-2", r#"{"service":"checkout","tag":"main-4"}"#, None, None)).await;
+    let bad =
+        run(&bench, &job("k-2", r#"{"service":"checkout","execution":"e-1","tag":"main-4"}"#, None, None))
+            .await;
     let (kind, message) = failure(&bad);
     assert!(kind == JobFailure::JobFailed && message.contains("it was bad"), "{message}");
+}
+
+#[tokio::test]
+async fn only_a_running_execution_of_a_pipeline_the_policy_names_releases() {
+    for (parameters, expected) in [
+        ("{\"service\":\"checkout\",\"tag\":\"main-3\"}".to_owned(), "name no execution"),
+        (
+            r#"{"service":"checkout","tag":"main-3","execution":"x-1"}"#.to_owned(),
+            "execution x-1 is not one in progress",
+        ),
+    ] {
+        let bench = Bench::new().await;
+        let answer = run(&bench, &job("j-1", &parameters, None, None)).await;
+        let (kind, message) = failure(&answer);
+        assert!(kind == JobFailure::Configuration && message.contains(expected), "{message}");
+        assert!(message.contains("from.pipeline.names"), "{message}");
+        assert!(bench.releases().is_empty());
+        assert!(bench.told().last().unwrap().why.contains(expected));
+    }
+    let other = Bench::with(&POLICY.replace("names: [checkout]", "names: [payment]")).await;
+    assert!(failure(&run(&other, &job("j-1", TAGGED, None, None)).await).1.contains("payment"));
+    assert!(other.releases().is_empty());
+    // What cannot be seen is asked again, and is no "no".
+    let bench = Bench::new().await;
+    let throttled =
+        PortError::new(ErrorKind::Throttled, "codepipeline:GetPipelineExecution", "Throttling", "slow");
+    *bench.pipelines.fails.lock().unwrap() = Some(throttled);
+    let answer = run(&bench, &job("j-1", TAGGED, None, None)).await;
+    let asked_again = token(&answer);
+    *bench.pipelines.fails.lock().unwrap() = None;
+    token(&run(&bench, &job("j-2", TAGGED, None, Some(&asked_again))).await);
+    assert_eq!(bench.releases().len(), 1);
+}
+
+#[tokio::test]
+async fn an_older_image_is_not_released_again_by_a_pipeline() {
+    let bench = Bench::new().await;
+    let (_, id) = started(&bench).await;
+    bench.end(&id, Outcome::Promoted).await;
+    let older = r#"{"service":"checkout","tag":"main-2","execution":"e-2"}"#;
+    let answer = run(&bench, &job("k-1", older, None, None)).await;
+    let (kind, message) = failure(&answer);
+    assert!(kind == JobFailure::JobFailed && message.contains("a newer image, pushed at"), "{message}");
+    assert_eq!(bench.releases().len(), 1);
 }

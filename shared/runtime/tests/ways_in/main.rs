@@ -7,5 +7,6 @@ mod bench;
 mod builds;
 mod damage;
 mod jobs;
+mod lost;
 mod manifests;
 mod policies;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tidegate_core::configuration;
+use tidegate_core::container_image::MediaTypes;
 use tidegate_core::effect::Effect;
 use tidegate_core::ids::{
     AlarmName, ContainerName, DeploymentArn, Digest, HookId, Image, Tag, TargetGroupArn, TaskDefinitionArn,
@@ -19,8 +20,9 @@ use tidegate_core::observation::{
     ServiceSeen, Stored, TaskDefinitionSeen,
 };
 use tidegate_core::policy::Percent;
-use tidegate_core::ports::{ErrorKind, PortError};
-use tidegate_core::running::{DerivedRevision, RunningSeen, digest_of};
+use tidegate_core::ports::{ErrorKind, ImageDescribed, PortError};
+use tidegate_core::reference::{Pick, digest_of};
+use tidegate_core::running::{DerivedRevision, RunningSeen};
 use tidegate_core::tasks::{StopCode, StoppedContainer, StoppedTask};
 
 use crate::names;
@@ -254,6 +256,8 @@ pub struct Scene {
     registered: BTreeMap<TaskDefinitionArn, Registered>,
     alarms: BTreeMap<AlarmName, AlarmSeen>,
     images: Vec<(Tag, Digest, Timestamp)>,
+    /// Of those that are not plain images.
+    media: BTreeMap<Digest, MediaTypes>,
     /// Images that were deleted from the registry.
     deleted: BTreeSet<Digest>,
     stopped: Vec<StoppedTask>,
@@ -331,6 +335,7 @@ impl Aws {
                 registered: BTreeMap::from([(first, Registered { images, active: true })]),
                 alarms: BTreeMap::from([(names::alarm(), alarm)]),
                 images: vec![(names::tag(1), names::digest(1), long_ago)],
+                media: BTreeMap::new(),
                 deleted: BTreeSet::new(),
                 stopped: Vec::new(),
             },
@@ -458,10 +463,21 @@ impl Aws {
         self.keep(now);
     }
 
-    /// The event of a push comes again, as when the same digest gets another tag.
+    /// Something is pushed, or tagged, without an event.
+    pub fn tag_silently(&mut self, tag: Tag, digest: Digest, media: Option<MediaTypes>, now: Timestamp) {
+        if let Some(media) = media {
+            self.scene.media.insert(digest.clone(), media);
+        }
+        self.scene.images.push((tag, digest, now));
+        self.keep(now);
+    }
+
+    /// A build gets another tag. ECR tells a push only when a tag comes to name an image: the same tag again changes nothing.
     pub fn push_again(&mut self, build: u32, now: Timestamp) {
-        self.scene.images.push((names::tag(build), names::digest(build), now));
-        self.emitted.push(Emitted::Push(names::digest(build), names::tag(build)));
+        let tag = format!("{}-again-{}", names::tag(build), self.scene.images.len());
+        let tag = Tag::new(tag).expect("a tag");
+        self.scene.images.push((tag.clone(), names::digest(build), now));
+        self.emitted.push(Emitted::Push(names::digest(build), tag));
         self.tell(format!("build {build} is pushed again"));
         self.keep(now);
     }
@@ -1339,5 +1355,34 @@ impl Scene {
     /// The tags, oldest push first.
     pub fn images(&self) -> &[(Tag, Digest, Timestamp)] {
         &self.images
+    }
+
+    /// Every tagged image.
+    pub fn tagged(&self) -> Vec<ImageDescribed> {
+        let mut digests: Vec<&Digest> = self.images.iter().map(|(_, digest, _)| digest).collect();
+        digests.sort();
+        digests.dedup();
+        let all =
+            digests.into_iter().filter_map(|digest| self.described(&Pick::Digest(digest.clone(), None)));
+        all.filter(|image| !image.tags.is_empty()).collect()
+    }
+
+    /// An image as ECR describes it: a tag names what it was put on last; an image is as old as its first push.
+    pub fn described(&self, pick: &Pick) -> Option<ImageDescribed> {
+        let digest = match pick {
+            Pick::Tag(tag) => &self.images.iter().rev().find(|(name, ..)| name == tag)?.1,
+            Pick::Digest(digest, _) => digest,
+        };
+        let (.., pushed_at) = self.images.iter().find(|(_, other, _)| other == digest)?;
+        let on_it = |tag: &Tag| {
+            let last = self.images.iter().rev().find(|(name, ..)| name == tag);
+            last.is_some_and(|(_, other, _)| other == digest)
+        };
+        let mut tags: Vec<Tag> =
+            self.images.iter().map(|(tag, ..)| tag).filter(|tag| on_it(tag)).cloned().collect();
+        tags.sort();
+        tags.dedup();
+        let media = self.media.get(digest).cloned().unwrap_or_default();
+        Some(ImageDescribed { digest: digest.clone(), tags, pushed_at: Some(*pushed_at), media })
     }
 }

@@ -14,6 +14,8 @@ use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::{EcsDestination, Policy};
 use tidegate_core::ports::{ALREADY_HANDLED, Commit, ErrorKind, HeadWrite, PortError, ReleaseWrite, Watched};
 use tidegate_core::release::Release;
+use tidegate_core::sweep::TagsSeen;
+use tidegate_core::trigger::RefusalLog;
 
 use crate::names;
 
@@ -36,6 +38,8 @@ pub struct Rows {
     releases: BTreeMap<ReleaseId, Vec<Written<Release>>>,
     history: BTreeMap<ReleaseId, Vec<Entry>>,
     service_history: BTreeMap<ServiceName, Vec<Entry>>,
+    refusals: BTreeMap<ServiceName, RefusalLog>,
+    tags: BTreeMap<ServiceName, TagsSeen>,
     once: BTreeMap<String, Timestamp>,
     broken: Vec<String>,
     damage: BTreeMap<Row, &'static str>,
@@ -152,6 +156,24 @@ impl Rows {
         self.service_history.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// The tags seen for a service.
+    pub fn tags(&self, name: &ServiceName) -> Option<&TagsSeen> {
+        self.tags.get(name)
+    }
+
+    /// What a service's triggers were refused.
+    pub fn refusals(&self, name: &ServiceName) -> Option<&RefusalLog> {
+        self.refusals.get(name)
+    }
+
+    /// A service's own history with what its triggers were refused, oldest first.
+    pub fn told(&self, name: &ServiceName) -> Vec<Entry> {
+        let mut entries = self.service_history(name).to_vec();
+        entries.extend(self.refusals.get(name).into_iter().flat_map(RefusalLog::entries));
+        entries.sort_by_key(|entry| entry.at);
+        entries
+    }
+
     /// All heads as an index shows them that has seen what was written until `seen`.
     pub(super) fn heads_until(&self, seen: Timestamp) -> Vec<(ServiceName, ServiceHead)> {
         let until = |(name, versions): (&ServiceName, &Vec<Written<ServiceHead>>)| {
@@ -228,6 +250,28 @@ impl Rows {
             }
             broken.extend(faults_of_head(write));
         }
+        if let Some(write) = &commit.tags {
+            if self.tags(&write.service).map(|tags| tags.version) != write.expected {
+                let what = format!("the tags seen for {} are at another version", write.service);
+                return Err(conflict("ConditionalCheckFailed", what));
+            }
+            if !survives(&write.tags) || write.tags.version != write.expected.map_or(0, |version| version + 1)
+            {
+                broken.push("the tags seen must survive being stored, one version after the other".into());
+            }
+        }
+        if let Some(write) = &commit.refusals {
+            let current = self.refusals(&write.service);
+            if current.map(|log| log.version) != write.expected {
+                return Err(conflict(
+                    "ConditionalCheckFailed",
+                    format!("the refusals of {} are at another version", write.service),
+                ));
+            }
+            if !survives(&write.log) || write.log.version != write.expected.map_or(0, |version| version + 1) {
+                broken.push("refusals must survive being stored, one version after the other".into());
+            }
+        }
         if !broken.is_empty() {
             let message = broken.join("; ");
             self.broken.extend(broken);
@@ -264,6 +308,12 @@ impl Rows {
             if let Some(entry) = &write.entry {
                 self.service_history.entry(name).or_default().push(entry.clone());
             }
+        }
+        if let Some(write) = &commit.tags {
+            self.tags.insert(write.service.clone(), write.tags.clone());
+        }
+        if let Some(write) = &commit.refusals {
+            self.refusals.insert(write.service.clone(), write.log.clone());
         }
         if let Some((key, until)) = &commit.once {
             self.once.insert(key.clone(), *until);

@@ -16,13 +16,16 @@ use tidegate_core::listing::Listing;
 use tidegate_core::observation::{
     AlarmSeen, DeploymentSeen, RuleSeen, ServiceHead, ServiceSeen, Stored, TaskDefinitionSeen,
 };
-use tidegate_core::policy::Policy;
 use tidegate_core::ports::{
-    Alarms, Builds, Commit, Ecs, ErrorKind, Images, Ledger, Messenger, PortError, Traffic, Waker, Watched,
+    Alarms, Builds, Commit, Ecs, ErrorKind, ImageDescribed, Images, Ledger, Messenger, PortError, Traffic,
+    Waker, Watched,
 };
+use tidegate_core::reference::Pick;
 use tidegate_core::release::Release;
 use tidegate_core::running::{DerivedRevision, RunningSeen};
+use tidegate_core::sweep::TagsSeen;
 use tidegate_core::tasks::StoppedTask;
+use tidegate_core::trigger::RefusalLog;
 use tidegate_runtime::time::Time;
 
 use super::conditions::Fault;
@@ -218,13 +221,25 @@ impl Ledger for Port {
         .await
     }
 
+    async fn tags_seen(&self, name: &ServiceName) -> Result<Option<TagsSeen>, PortError> {
+        self.read("dynamodb:GetItem", |state, _| state.rows.tags(name).cloned()).await
+    }
+
+    async fn refusals(&self, name: &ServiceName) -> Result<Option<RefusalLog>, PortError> {
+        self.read("dynamodb:GetItem", |state, _| state.rows.refusals(name).cloned()).await
+    }
+
     async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Listing<Entry>, PortError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.read("dynamodb:Query history", |state, _| {
             let entries = state.rows.service_history(name).iter().rev().take(limit).cloned();
-            entries
+            let listing: Listing<Entry> = entries
                 .map(|entry| state.rows.read(Row::ServiceEntry(name.clone(), entry.version), entry))
-                .collect()
+                .collect();
+            let (mut entries, damaged) = listing.split();
+            entries.splice(..0, state.rows.refusals(name).into_iter().flat_map(RefusalLog::entries));
+            entries.sort_by_key(|entry| std::cmp::Reverse(entry.at));
+            Listing::new(entries, damaged)
         })
         .await
     }
@@ -353,12 +368,17 @@ impl Images for Port {
         .await
     }
 
-    async fn newest(&self, _: &str, policy: &Policy) -> Result<Option<(Tag, Digest, Timestamp)>, PortError> {
-        self.read("ecr:DescribeImages", |state, seen_at| {
-            let images = state.aws.as_of(seen_at).images();
-            images.iter().rev().find(|(tag, ..)| policy.selects(tag)).cloned()
-        })
-        .await
+    async fn described(
+        &self,
+        _: &str,
+        _: &RepositoryName,
+        pick: &Pick,
+    ) -> Result<Option<ImageDescribed>, PortError> {
+        self.read("ecr:DescribeImages", |state, seen_at| state.aws.as_of(seen_at).described(pick)).await
+    }
+
+    async fn tagged(&self, _: &str, _: &RepositoryName) -> Result<Vec<ImageDescribed>, PortError> {
+        self.read("ecr:DescribeImages", |state, seen_at| state.aws.as_of(seen_at).tagged()).await
     }
 }
 

@@ -335,19 +335,21 @@ impl Simulation {
             }
             Delivery::Push(digest, tag, pushed_at) => {
                 self.spawn("intake", told, move |universe, caller, until| {
-                    let home = universe.world(caller, true).home.until(until);
+                    let world = universe.world(caller, true).until(until);
                     let pushed = Pushed {
                         account: names::account(),
                         region: names::region(),
                         repository: names::repository(),
                         tag,
                         digest,
-                        pushed_at,
+                        tagged_at: pushed_at,
+                        media: Default::default(),
                         by: Actor::Event { source: "aws.ecr".into(), id: format!("event-{id}") },
                         delivery: Some(format!("event-{id}")),
                     };
                     Box::pin(async move {
-                        home.image_pushed(&pushed).await.map(|_| ()).map_err(|error| chain(&error))
+                        let handled = world.home.image_pushed(&*world.images, &pushed).await;
+                        handled.map(|_| ()).map_err(|error| chain(&error))
                     })
                 })
             }
@@ -395,6 +397,7 @@ impl Simulation {
                     image: names::image(build),
                     by: Actor::Person { name: "ana".into() },
                     why: Some("it is right after all".into()),
+                    trigger: None,
                     pushed_at: None,
                     insist: true,
                     provenance: tidegate_core::release::Provenance::default(),

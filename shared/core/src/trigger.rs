@@ -1,0 +1,292 @@
+//! Triggers, and why one started nothing.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::history::{Actor, Entry};
+
+/// What can start a release, beside a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A push to the ECR repository.
+    Push,
+    /// A CodeBuild build.
+    Build,
+    /// A manifest in a bucket.
+    Manifest,
+    /// A CodePipeline action.
+    Pipeline,
+    /// The event `tidegate.release.requested`.
+    Request,
+    /// A webhook of GitHub.
+    GitHub,
+    /// A webhook of Jenkins.
+    Jenkins,
+    /// A webhook of Docker Hub.
+    DockerHub,
+}
+
+impl Trigger {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Push,
+        Self::Build,
+        Self::Manifest,
+        Self::Pipeline,
+        Self::Request,
+        Self::GitHub,
+        Self::Jenkins,
+        Self::DockerHub,
+    ];
+
+    /// The policy's field that opens it.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Push => "from.ecr",
+            Self::Build => "from.codebuild",
+            Self::Manifest => "from.s3",
+            Self::Pipeline => "from.pipeline",
+            Self::Request => "from.requests",
+            Self::GitHub => "from.webhooks.github",
+            Self::Jenkins => "from.webhooks.jenkins",
+            Self::DockerHub => "from.webhooks.docker_hub",
+        }
+    }
+
+    /// The policy's field that says which tags it may release.
+    pub fn tags_field(self) -> &'static str {
+        match self {
+            Self::Push => "from.ecr.tags",
+            Self::Build => "from.codebuild.tags",
+            Self::Manifest => "from.s3.tags",
+            Self::Pipeline => "from.pipeline.tags",
+            Self::Request => "from.requests.tags",
+            Self::GitHub => "from.webhooks.github.tags",
+            Self::Jenkins => "from.webhooks.jenkins.tags",
+            Self::DockerHub => "from.webhooks.docker_hub.tags",
+        }
+    }
+
+    /// For people: `a push`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Push => "a push",
+            Self::Build => "a build",
+            Self::Manifest => "a manifest",
+            Self::Pipeline => "a pipeline",
+            Self::Request => "a request",
+            Self::GitHub => "GitHub",
+            Self::Jenkins => "Jenkins",
+            Self::DockerHub => "Docker Hub",
+        }
+    }
+}
+
+/// What kind of reason kept a trigger from starting a release: the same kind again is counted, not told again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The policy does not open the trigger.
+    Closed,
+    /// The sender is not one the policy names.
+    Sender,
+    /// None of the policy's people is known to have asked for it.
+    Requester,
+    /// Another workflow.
+    Workflow,
+    /// Another branch, tag or pull request.
+    Branch,
+    /// Another environment.
+    Environment,
+    /// One build of a batch.
+    Batch,
+    /// What was sent names no image that can be followed.
+    Unreadable,
+    /// An image of another repository.
+    Repository,
+    /// A tag the policy does not allow.
+    Tag,
+    /// There is no such image.
+    Missing,
+    /// It is no container image.
+    NotAnImage,
+    /// Older than what was let in.
+    Older,
+    /// It was rolled back before.
+    Quarantined,
+    /// The build failed.
+    Failed,
+}
+
+/// Why a trigger started nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What kind of reason.
+    pub reason: Reason,
+    /// The reason, for people.
+    pub why: String,
+}
+
+impl Refusal {
+    /// A refusal.
+    pub fn new(reason: Reason, why: impl Into<String>) -> Self {
+        Self { reason, why: why.into() }
+    }
+}
+
+/// What a service's triggers were refused, each kind once and counted. It has a row of its own, so that a flood of refusals neither buries
+/// what happened to the service nor gets in the way of whoever changes the service's row.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalLog {
+    /// Counts changes; every write names the version it was decided on.
+    pub version: u64,
+    /// The kinds, in the order they first came.
+    pub refused: Vec<Refused>,
+}
+
+/// One kind of refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The trigger.
+    pub trigger: Trigger,
+    /// What kind of reason.
+    pub reason: Reason,
+    /// What did not happen, the last time.
+    pub what: String,
+    /// Why not, the last time.
+    pub why: String,
+    /// Who or what asked, the last time.
+    pub by: Actor,
+    /// How often.
+    pub times: u64,
+    /// When first.
+    pub first: Timestamp,
+    /// When last.
+    pub last: Timestamp,
+}
+
+impl RefusalLog {
+    /// How many kinds are kept; the one that was seen longest ago is dropped beyond it.
+    pub const KEPT: usize = 16;
+    /// A kind that comes again after so long is news, and counted from one.
+    const FORGOTTEN_SECS: i64 = 7 * 24 * 3600;
+
+    /// With one refusal more, at the next version. `current` is `None` when there has been none.
+    #[must_use]
+    pub fn with(
+        current: Option<&Self>,
+        trigger: Trigger,
+        refusal: &Refusal,
+        what: &str,
+        by: &Actor,
+        now: Timestamp,
+    ) -> Self {
+        let mut next =
+            current.map_or_else(Self::default, |log| Self { version: log.version + 1, ..log.clone() });
+        let same = |old: &Refused| old.trigger == trigger && old.reason == refusal.reason;
+        let earlier = next.refused.iter().position(same).map(|at| next.refused.remove(at));
+        let earlier = earlier.filter(|old| now.duration_since(old.last).as_secs() < Self::FORGOTTEN_SECS);
+        let (times, first) = earlier.map_or((0, now), |old| (old.times, old.first));
+        next.refused.push(Refused {
+            trigger,
+            reason: refusal.reason,
+            what: cut(what),
+            why: cut(&refusal.why),
+            by: by.clone(),
+            times: times.saturating_add(1),
+            first,
+            last: now.max(first),
+        });
+        if next.refused.len() > Self::KEPT {
+            next.refused.remove(0);
+        }
+        next
+    }
+
+    /// As the service's history tells it: one entry a kind.
+    pub fn entries(&self) -> Vec<Entry> {
+        let entry = |refused: &Refused| Entry {
+            version: 0,
+            at: refused.last,
+            actor: refused.by.clone(),
+            what: match refused.times {
+                1 => refused.what.clone(),
+                times => format!("{} ({times} of this kind since {:.0})", refused.what, refused.first),
+            },
+            why: refused.why.clone(),
+            saw: Vec::new(),
+            effects: Vec::new(),
+            measured: None,
+        };
+        self.refused.iter().map(entry).collect()
+    }
+}
+
+/// What a sender writes is kept by its beginning.
+fn cut(text: &str) -> String {
+    const LONGEST: usize = 600;
+    if text.chars().count() <= LONGEST {
+        text.to_owned()
+    } else {
+        text.chars().take(LONGEST).chain(['…']).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + secs).unwrap()
+    }
+
+    fn with(log: Option<&RefusalLog>, trigger: Trigger, reason: Reason, secs: i64) -> RefusalLog {
+        let by = Actor::Event { source: "shop.ci".into(), id: secs.to_string() };
+        RefusalLog::with(
+            log,
+            trigger,
+            &Refusal::new(reason, format!("because of {secs}")),
+            "did not release",
+            &by,
+            at(secs),
+        )
+    }
+
+    #[test]
+    fn the_same_kind_again_is_counted_with_its_first_and_last_time() {
+        let mut log = with(None, Trigger::Request, Reason::Sender, 0);
+        for secs in 1..333 {
+            log = with(Some(&log), Trigger::Request, Reason::Sender, secs);
+        }
+        log = with(Some(&log), Trigger::Request, Reason::Tag, 400);
+        assert_eq!((log.refused.len(), log.version), (2, 333));
+        let entries = log.entries();
+        assert_eq!(entries[0].what, "did not release (333 of this kind since 2023-11-14T22:13:20Z)");
+        assert_eq!((entries[0].why.as_str(), entries[0].at), ("because of 332", at(332)));
+        assert_eq!(entries[1].what, "did not release");
+    }
+
+    #[test]
+    fn it_stays_small_whatever_comes() {
+        let reasons = [Reason::Sender, Reason::Tag, Reason::Missing];
+        let kinds = Trigger::ALL.iter().cycle().zip(reasons.iter().cycle());
+        let mut log = None;
+        for ((trigger, reason), secs) in kinds.zip(0..200) {
+            let long = Refusal::new(*reason, "x".repeat(100_000));
+            let by = Actor::Tidegate;
+            log = Some(RefusalLog::with(log.as_ref(), *trigger, &long, &"y".repeat(100_000), &by, at(secs)));
+        }
+        let log = log.unwrap();
+        assert_eq!(log.refused.len(), RefusalLog::KEPT);
+        assert!(serde_json::to_string(&log).unwrap().len() < 64 * 1024);
+        assert_eq!(log.refused.last().unwrap().last, at(199), "the newest is kept");
+    }
+
+    #[test]
+    fn what_comes_again_after_long_is_news() {
+        let log = with(None, Trigger::Request, Reason::Sender, 0);
+        let log = with(Some(&log), Trigger::Request, Reason::Sender, 8 * 24 * 3600);
+        assert_eq!((log.refused[0].times, log.refused[0].first), (1, at(8 * 24 * 3600)));
+    }
+}

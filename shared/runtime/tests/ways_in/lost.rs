@@ -1,0 +1,112 @@
+//! Pushes whose event was lost: the clock finds them by what their tags name.
+
+use tidegate_core::container_image::MediaTypes;
+use tidegate_core::history::Actor;
+use tidegate_core::ids::Tag;
+use tidegate_core::release::Outcome;
+use tidegate_runtime::arrivals::Pushed;
+use tidegate_testkit::names;
+
+use crate::bench::{Bench, POLICY};
+
+async fn promoting() -> Bench {
+    let bench = Bench::with(
+        &POLICY.replace("{ repository: shop/checkout }", "{ repository: shop/checkout, tags: [\"prod-*\"] }"),
+    )
+    .await;
+    round(&bench).await;
+    bench
+}
+
+async fn round(bench: &Bench) -> u32 {
+    let round = bench.home().round(bench.world.images.as_ref()).await.unwrap();
+    assert_eq!(round.failed, [""; 0]);
+    round.found
+}
+
+/// Tags an image without an event.
+fn tag(bench: &Bench, tag: &str, build: u32, media: Option<MediaTypes>) {
+    let now = bench.now();
+    bench.universe.state().aws.tag_silently(Tag::new(tag).unwrap(), names::digest(build), media, now);
+}
+
+async fn event(bench: &Bench, tag: &str, build: u32) {
+    let pushed = Pushed {
+        account: names::account(),
+        region: names::region(),
+        repository: names::repository(),
+        tag: Tag::new(tag).unwrap(),
+        digest: names::digest(build),
+        tagged_at: bench.now(),
+        media: MediaTypes::default(),
+        by: Actor::Event { source: "aws.ecr".into(), id: tag.into() },
+        delivery: Some(tag.into()),
+    };
+    bench.home().image_pushed(bench.world.images.as_ref(), &pushed).await.unwrap();
+}
+
+async fn rounds(bench: &Bench, count: u32) -> u32 {
+    let mut found = 0;
+    for _ in 0..count {
+        bench.later(60);
+        found += round(bench).await;
+    }
+    found
+}
+
+#[tokio::test]
+async fn an_image_that_is_promoted_by_a_tag_is_found_though_it_was_pushed_long_ago() {
+    let bench = promoting().await;
+    bench.later(3600);
+    tag(&bench, "prod-2", 2, None);
+    event(&bench, "prod-2", 2).await;
+    let first = bench.releases()[0].id.clone();
+    bench.end(&first, Outcome::Promoted).await;
+    // The next one right after it, within the same minute.
+    bench.later(5);
+    tag(&bench, "prod-3", 3, None);
+    assert_eq!(rounds(&bench, 2).await, 0, "its event may still come");
+    assert_eq!(rounds(&bench, 2).await, 1);
+    assert_eq!(rounds(&bench, 5).await, 0);
+    let releases = bench.releases();
+    assert_eq!(releases.len(), 2);
+    assert_eq!(
+        (&releases[1].image.digest, releases[1].image.tag.as_ref().unwrap().as_str()),
+        (&names::digest(3), "prod-3")
+    );
+}
+
+#[tokio::test]
+async fn a_tag_that_is_moved_back_to_an_older_image_is_found_too() {
+    let bench = promoting().await;
+    tag(&bench, "prod-live", 4, None);
+    event(&bench, "prod-live", 4).await;
+    let first = bench.releases()[0].id.clone();
+    bench.end(&first, Outcome::Promoted).await;
+    assert_eq!(rounds(&bench, 5).await, 0, "its event came");
+    tag(&bench, "prod-live", 2, None);
+    assert_eq!(rounds(&bench, 4).await, 1);
+    assert_eq!(bench.releases()[1].image.digest, names::digest(2));
+}
+
+#[tokio::test]
+async fn what_a_person_ended_meanwhile_is_not_started_again() {
+    let bench = promoting().await;
+    tag(&bench, "prod-3", 3, None);
+    event(&bench, "prod-3", 3).await;
+    let id = bench.releases()[0].id.clone();
+    bench.end(&id, Outcome::Cancelled { by: Actor::Person { name: "ana".into() }, why: "no".into() }).await;
+    assert_eq!(rounds(&bench, 6).await, 0);
+    assert_eq!(bench.releases().len(), 1);
+}
+
+#[tokio::test]
+async fn a_signature_or_an_unselected_tag_is_never_found() {
+    let bench = promoting().await;
+    let cache =
+        MediaTypes { manifest: None, artifact: Some("application/vnd.buildkit.cacheconfig.v0".into()) };
+    tag(&bench, "prod-cache", 9, Some(cache));
+    tag(&bench, "build-9", 3, None);
+    assert_eq!(rounds(&bench, 6).await, 0);
+    assert!(bench.releases().is_empty());
+}
