@@ -88,6 +88,22 @@ pub(super) fn image(behaviour: &Behaviour, architecture: &str) -> Manifest {
     manifest(&described, IMAGE_TYPE)
 }
 
+/// The architecture of what is no image.
+pub(super) const UNKNOWN: &str = "unknown";
+
+/// What buildx says about how an image was built, which stands beside the image in its index.
+pub(super) fn attestation(image: &Manifest) -> Manifest {
+    let config = json!({"architecture": UNKNOWN, "os": UNKNOWN}).to_string();
+    let described = json!({
+        "schemaVersion": 2,
+        "mediaType": IMAGE_TYPE,
+        "config": {"mediaType": CONFIG_TYPE, "digest": digest(config.as_bytes()), "size": config.len()},
+        "layers": [],
+        "annotations": {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": image.digest},
+    });
+    manifest(&described, IMAGE_TYPE)
+}
+
 /// The index over images for several architectures.
 pub(super) fn index(children: &[(&str, Manifest)]) -> Manifest {
     let manifests: Vec<_> = children
@@ -97,7 +113,7 @@ pub(super) fn index(children: &[(&str, Manifest)]) -> Manifest {
                 "mediaType": child.media_type,
                 "digest": child.digest,
                 "size": child.text.len(),
-                "platform": {"architecture": architecture, "os": "linux"},
+                "platform": {"architecture": architecture, "os": if *architecture == UNKNOWN { UNKNOWN } else { "linux" }},
             })
         })
         .collect();

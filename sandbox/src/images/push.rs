@@ -16,7 +16,8 @@ pub struct Push {
     pub tag: String,
     /// What its process does.
     pub behaviour: Behaviour,
-    /// `amd64`, `arm64`, …; more than one makes an index with a child for each.
+    /// `amd64`, `arm64`, …; more than one makes an index with a child for each, and so does one that is not `amd64`: such an image
+    /// is built by buildx, which pushes an index also for a single platform, with an attestation in it.
     pub architectures: Vec<String>,
 }
 
@@ -54,6 +55,12 @@ pub async fn push(ecr: &dyn Ecr, events: &dyn EventSink, push: &Push) -> Result<
         .iter()
         .map(|architecture| (architecture.as_str(), manifest::image(&push.behaviour, architecture)))
         .collect();
+    let foreign = !push.architectures.iter().any(|architecture| architecture == "amd64");
+    let attestation = match children.as_slice() {
+        [(_, only)] if foreign => Some((manifest::UNKNOWN, manifest::attestation(only))),
+        _ => None,
+    };
+    children.extend(attestation);
     let tagged = if children.len() > 1 {
         for (_, child) in &children {
             put(ecr, push, child, None).await?;

@@ -145,3 +145,16 @@ async fn an_image_not_made_for_the_sandbox_is_a_healthy_process() {
     let spec = images(&registry).resolve(&format!("{REGISTRY}/shop/checkout")).await.unwrap();
     assert_eq!((spec.version.as_str(), spec.error_percent), ("0123456789ab", 0.0));
 }
+
+#[tokio::test]
+async fn an_image_for_another_architecture_alone_is_an_index_with_its_attestation() {
+    let registry = Arc::new(Registry::default());
+    let request = Push { architectures: vec!["arm64".into()], ..Push::new("shop/checkout", "v2", bad("v2")) };
+    let digest = push(&*registry, &*registry, &request).await.unwrap();
+    let images = registry.images.lock().unwrap().clone();
+    let (_, _, text) = images.iter().find(|(found, ..)| *found == digest).unwrap();
+    let index: Value = serde_json::from_str(text).unwrap();
+    let platforms: Vec<&Value> =
+        index["manifests"].as_array().unwrap().iter().map(|part| &part["platform"]["architecture"]).collect();
+    assert_eq!(platforms, ["arm64", "unknown"]);
+}

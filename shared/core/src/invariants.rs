@@ -64,10 +64,14 @@ pub fn check_step(old: &Release, new: &Release) -> Result<(), Vec<String>> {
     if (&old.id, &old.image, &old.target) != (&new.id, &new.image, &new.target) {
         broken.push("id, image and target never change: what runs is what was asked for".to_owned());
     }
+    let made_anew = matches!((&old.phase, &new.phase), (Phase::Running { .. }, Phase::Preparing { .. }))
+        && new.plan.is_none()
+        && old.progress.asked_at.is_none();
     if let Some(plan) = &old.plan
         && new.plan.as_ref() != Some(plan)
+        && !made_anew
     {
-        broken.push("a plan never changes once it is made".to_owned());
+        broken.push("a plan never changes once it is made, unless nothing was started by it".to_owned());
     }
     if goes_back(&old.phase) && !goes_back(&new.phase) {
         broken.push("a release on the way back never goes forward again".to_owned());

@@ -230,6 +230,31 @@ impl WayBack {
         Some(image.pinned().unwrap_or_else(|| image.reference.clone()))
     }
 
+    /// What is not as it was when the plan was made, for people.
+    pub fn changes(&self, now: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        if now.task_definition != self.task_definition {
+            let (is, was) = (now.task_definition.short(), self.task_definition.short());
+            changes.push(format!("the service runs {is}, not {was}"));
+        }
+        for (container, image) in &now.images {
+            let was = self.images.get(container);
+            if was.is_none_or(|was| !was.is_same(image)) {
+                let is = now.image(container).unwrap_or_default();
+                changes.push(format!("container {container} runs {is}"));
+            }
+        }
+        // What is more now would be lost by restoring, what is less would come back.
+        let (was, is) = (&self.configuration, &now.configuration);
+        if !configuration::is_set(was, is) || !configuration::is_set(is, was) {
+            changes.push("the service has another deployment configuration".into());
+        }
+        if now.weights != self.weights {
+            changes.push("the load balancer has other weights".into());
+        }
+        changes
+    }
+
     /// The digests that have to run again after a rollback.
     pub fn digests(&self) -> BTreeMap<ContainerName, Vec<Digest>> {
         self.images.iter().map(|(container, image)| (container.clone(), image.digests.clone())).collect()

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::configuration;
-use crate::ids::{ContainerName, Digest, Image};
+use crate::ids::{AlarmName, ClusterName, ContainerName, Digest, EcsServiceName, Image};
 use crate::observation::{
     AlarmState, ImageSeen, LeftBehind, LoadBalancerSeen, Observation, RuleSeen, Seen, ServiceSeen, Stored,
     TaskDefinitionSeen,
 };
 use crate::pauses::{self, Pause};
-use crate::policy::{Policy, Shift};
+use crate::plan::{self, Plan, Stage};
+use crate::policy::{Percent, Policy, Shift};
 use crate::ports::PortError;
 use crate::release::Intent;
 use crate::running::RunningSeen;
@@ -92,8 +93,83 @@ pub enum Preflight<'a> {
     CannotSee(Vec<PortError>),
 }
 
-/// Looks at everything that can be known before the first step.
+/// What a release needs of the world, as its policy says, or as its plan has said.
+#[derive(Debug, Clone, Copy)]
+struct Question<'a> {
+    place: (&'a ClusterName, &'a EcsServiceName),
+    container: &'a ContainerName,
+    shifts: Shifts,
+    alarms: &'a [AlarmName],
+}
+
+/// How traffic moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shifts {
+    /// It does not: tasks are replaced in place.
+    Never,
+    /// All of it at once.
+    AtOnce,
+    /// By shares.
+    ByShares,
+}
+
+/// Looks at everything that can be known before there is a plan.
 pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Observation) -> Preflight<'a> {
+    let shifts = match policy.strategy.shift {
+        Shift::Rolling => Shifts::Never,
+        Shift::BlueGreen => Shifts::AtOnce,
+        Shift::Canary { .. } | Shift::Linear { .. } => Shifts::ByShares,
+    };
+    let ecs = &policy.to.ecs;
+    let question = Question {
+        place: (&ecs.cluster, &ecs.service),
+        container: &ecs.container,
+        shifts,
+        alarms: &policy.rollback.alarms,
+    };
+    look(question, image, intent, seen)
+}
+
+/// What a second look, directly before the deployment starts, says about a plan.
+#[derive(Debug)]
+pub enum Again {
+    /// Everything is as it was.
+    AsPlanned,
+    /// Something is not, so the plan is made anew: what.
+    Changed(Vec<String>),
+    /// Not everything could be seen; look again.
+    CannotSee(Vec<PortError>),
+}
+
+/// Looks again at everything a plan was made from. Approvals and freezes can last days.
+pub fn check_again(plan: &Plan, intent: &Intent, seen: &Observation) -> Again {
+    let by_shares = |stage: &Stage| matches!(stage, Stage::Shift { percent } if *percent < Percent::ALL);
+    let shifts = match (plan.is_held(), plan.stages.iter().any(by_shares)) {
+        (false, _) => Shifts::Never,
+        (true, false) => Shifts::AtOnce,
+        (true, true) => Shifts::ByShares,
+    };
+    let question = Question {
+        place: (&plan.target.cluster, &plan.target.service),
+        container: &plan.container,
+        shifts,
+        // They are looked at where the deployment starts, which waits for them rather than being planned anew.
+        alarms: &[],
+    };
+    match look(question, &plan.image, intent, seen) {
+        Preflight::CannotSee(errors) => Again::CannotSee(errors),
+        Preflight::Blocked(findings) => {
+            let blocking = findings.into_iter().filter(|finding| finding.blocking);
+            Again::Changed(blocking.map(|finding| finding.problem).collect())
+        }
+        Preflight::Pass(ground, _) => match plan.way_back.changes(&plan::way_back(ground)) {
+            changes if changes.is_empty() => Again::AsPlanned,
+            changes => Again::Changed(changes),
+        },
+    }
+}
+
+fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Observation) -> Preflight<'a> {
     let errors = unseen(seen);
     if !errors.is_empty() {
         return Preflight::CannotSee(errors);
@@ -101,7 +177,7 @@ pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Obse
     let Some(Some(service)) = seen.service.known() else {
         return Preflight::Blocked(vec![Finding::blocking(
             "service_missing",
-            format!("there is no service {} in cluster {}", policy.to.ecs.service, policy.to.ecs.cluster),
+            format!("there is no service {} in cluster {}", question.place.1, question.place.0),
             "create it, or correct to.ecs in the policy",
         )]);
     };
@@ -118,22 +194,22 @@ pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Obse
         destination: seen.destination.known().and_then(Option::as_ref),
         left_behind: seen.head.as_ref().and_then(|head| head.left_behind.as_ref()),
     };
-    let container = &policy.to.ecs.container;
+    let container = question.container;
     let errors = images::unseen(container, image, intent, ground);
     if !errors.is_empty() {
         return Preflight::CannotSee(errors);
     }
 
     let mut findings = service_findings(service);
-    findings.extend(configuration_findings(policy, service, ground.left_behind));
+    findings.extend(configuration_findings(question.shifts, service, ground.left_behind));
     findings.extend(task_definition_findings(task_definition, container));
     findings.extend(images::released(container, image, intent, ground, seen));
     findings.extend(images::rollback_target(container, ground));
-    findings.extend(traffic_findings(policy, service, ground.weights));
+    findings.extend(traffic_findings(question.shifts, service, ground.weights));
     match intent {
         Intent::Deploy => {
             findings.extend(images::others(container, ground));
-            findings.extend(alarm_findings(policy, seen));
+            findings.extend(alarm_findings(question.alarms, seen));
         }
         // Red alarms are the reason for going back, not against it; and so is what is wrong with the version that is left.
         Intent::Return { .. } => {
@@ -242,7 +318,7 @@ const PAUSE_HOOKS: usize = 10;
 
 /// What the service's deployment configuration has of its own that a release has to live with, and what is left in it of an earlier one.
 fn configuration_findings(
-    policy: &Policy,
+    shifts: Shifts,
     service: &ServiceSeen,
     left_behind: Option<&LeftBehind>,
 ) -> Vec<Finding> {
@@ -263,9 +339,9 @@ fn configuration_findings(
             format!("the pause hooks of {from} are still in the service's deployment configuration");
         findings.push(Finding::note("leftover_configuration", problem, rest));
     }
-    match policy.strategy.shift {
-        Shift::Rolling => {}
-        Shift::Canary { .. } | Shift::Linear { .. } | Shift::BlueGreen => {
+    match shifts {
+        Shifts::Never => {}
+        Shifts::AtOnce | Shifts::ByShares => {
             findings.extend(own_pause_findings(&pauses::own_stages(present), present));
         }
     }
@@ -308,11 +384,11 @@ fn own_pause_findings(stages: &[String], present: &serde_json::Value) -> Vec<Fin
     findings
 }
 
-fn traffic_findings(policy: &Policy, service: &ServiceSeen, weights: &[RuleSeen]) -> Vec<Finding> {
-    let needs_balancer = match policy.strategy.shift {
-        Shift::Rolling => return Vec::new(),
-        Shift::Canary { .. } | Shift::Linear { .. } => true,
-        Shift::BlueGreen => false,
+fn traffic_findings(shifts: Shifts, service: &ServiceSeen, weights: &[RuleSeen]) -> Vec<Finding> {
+    let needs_balancer = match shifts {
+        Shifts::Never => return Vec::new(),
+        Shifts::ByShares => true,
+        Shifts::AtOnce => false,
     };
     if service.load_balancers.is_empty() {
         if needs_balancer && !service.service_connect {
@@ -381,8 +457,8 @@ fn balancer_findings(lb: &LoadBalancerSeen, weights: &[RuleSeen]) -> Vec<Finding
     findings
 }
 
-fn alarm_findings(policy: &Policy, seen: &Observation) -> Vec<Finding> {
-    if policy.rollback.alarms.is_empty() {
+fn alarm_findings(names: &[AlarmName], seen: &Observation) -> Vec<Finding> {
+    if names.is_empty() {
         return vec![Finding::note(
             "no_alarms",
             "the policy names no alarm, so nothing but Amazon ECS's own checks moves traffic back".into(),
@@ -390,7 +466,7 @@ fn alarm_findings(policy: &Policy, seen: &Observation) -> Vec<Finding> {
         )];
     }
     let Some(alarms) = seen.alarms.known() else { return Vec::new() };
-    policy.rollback.alarms.iter().filter_map(|name| {
+    names.iter().filter_map(|name| {
         let Some(alarm) = alarms.get(name) else {
             return Some(Finding::blocking(
                 "alarm_missing",

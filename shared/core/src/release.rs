@@ -396,6 +396,12 @@ pub struct Progress {
     /// When the deployment was first asked for. Before that nothing of the service has been changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<Timestamp>,
+    /// How often the plan was made anew, because something was not as planned directly before the start.
+    #[serde(default)]
+    pub replanned: u32,
+    /// The hash of the plan before, while it is made anew: what was approved for it counts for the same plan only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<String>,
     /// The deployment.
     #[serde(default)]
     pub deployment: Option<DeploymentArn>,

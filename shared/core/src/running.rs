@@ -41,6 +41,12 @@ impl StableImage {
         self.digests.first().map(|digest| pinned(&self.reference, digest))
     }
 
+    /// Whether both are the same images, in whatever order they were counted.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let set = |image: &Self| image.digests.iter().cloned().collect::<BTreeSet<_>>();
+        self.reference == other.reference && set(self) == set(other)
+    }
+
     /// Whether the task definition itself says the digest that ran, so that deploying it again brings the same image.
     pub fn is_pinned(&self) -> bool {
         self.digests.first().is_none_or(|digest| digest_of(&self.reference).as_ref() == Some(digest))

@@ -65,7 +65,6 @@ fn until_traffic_moves() {
     );
     check(Fixture::starting().deployed(), "start deployment |  | +15s");
     check(Fixture::starting().waiting(1), "shift to 10 % |  | +0s");
-    check(Fixture::starting().runs(9), "failed |  | never");
 }
 
 #[test]
@@ -733,6 +732,101 @@ fn a_flap_before_the_deployment_began_is_not_its_breach() {
         (*since, *step) = (late.now, Step::Entered);
     }
     assert_eq!(late.decide().release.summary(), "bake at 10 % for 5m");
+}
+
+#[test]
+fn what_a_plan_was_made_from_is_looked_at_again_before_the_start() {
+    let again = |fixture: Fixture| {
+        check(fixture.clone(), "preflight |  | +0s");
+        let decision = fixture.decide();
+        assert_eq!(decision.entry.expect("it is told").what, "planning again");
+        assert_eq!((&decision.release.plan, decision.release.progress.replanned), (&None, 1));
+        tidegate_core::invariants::check_step(&fixture.release, &decision.release).expect("it may be");
+    };
+    let mut deployed = Fixture::starting().runs(9);
+    if let Seen::Known(seen) = &mut deployed.seen.task_definition {
+        seen.arn = names::task_definition(9);
+    }
+    again(deployed);
+    let mut moved = Fixture::starting().runs_image(8);
+    if let Seen::Known(seen) = &mut moved.seen.task_definition {
+        let latest = format!("{}/{}:latest", names::registry(), names::repository());
+        seen.images.insert(names::container(), latest);
+    }
+    again(moved);
+    again(Fixture::starting().weight(30));
+    let mut configured = Fixture::starting();
+    if let Seen::Known(Some(service)) = &mut configured.seen.service {
+        service.deployment_configuration["maximumPercent"] = 150.into();
+    }
+    again(configured);
+    let mut gone = Fixture::starting();
+    gone.seen.stored.insert(names::image(1).pinned(), Seen::Known(Stored::Gone));
+    again(gone);
+    let mut new_gone = Fixture::starting();
+    new_gone.seen.new_image = Seen::Known(None);
+    again(new_gone);
+    // What could not be seen is looked at again, and nothing is started meanwhile.
+    let mut unseen = Fixture::starting();
+    let error = PortError::new(ErrorKind::Throttled, "ecs:DescribeServiceRevisions", "Code", "slow");
+    unseen.seen.running = Seen::Unknown(error);
+    check(unseen, "start deployment |  | +15s");
+    // Once the deployment was asked for it is too late for another plan.
+    check(Fixture::starting().decided().later(3).weight(30), "start deployment |  | +6s");
+}
+
+#[test]
+fn a_plan_is_made_anew_a_few_times_and_then_a_person_is_called() {
+    let mut fixture = Fixture::starting().weight(30);
+    fixture.release.progress.replanned = 3;
+    check(fixture.clone(), "settling: will be failed |  | +15s");
+    let ended = fixture.decided().later(60);
+    check(ended.clone(), "failed |  | never");
+    let why = ended.decide().release.cause().map(ToString::to_string).unwrap_or_default();
+    assert!(why.contains("has changed 4 times") && why.contains("2 target groups"), "{why}");
+}
+
+#[test]
+fn what_others_deploy_before_the_start_is_planned_with_and_never_undone() {
+    // While a release only waits, somebody deploys: it is not given way to, the plan is.
+    let waiting = Fixture::registering().with_someone_elses();
+    check(waiting.clone(), "register task definition | register checkout with app = 000000000000 | +6s");
+    // Cancelled before anything was started: their configuration is not put back to what it was before.
+    let mut theirs = waiting.asked(cancel_asked());
+    if let Seen::Known(Some(service)) = &mut theirs.seen.service {
+        service.deployment_configuration["maximumPercent"] = 150.into();
+    }
+    let settling = theirs.decided();
+    check(settling.later(30), "cancelled |  | never");
+}
+
+#[test]
+fn an_approval_counts_for_the_plan_it_was_given_for() {
+    let given = |fixture: &mut Fixture| {
+        let gate = tidegate_core::gate::Opened {
+            at: fixture.now,
+            expires_at: fixture.now,
+            invitations: Vec::new(),
+            given: Vec::new(),
+        };
+        fixture.release.gates.insert(1, gate);
+    };
+    // The image was not to be found for a moment: the plan is the same again.
+    let mut same = Fixture::starting();
+    let there = std::mem::replace(&mut same.seen.new_image, Seen::Known(None));
+    given(&mut same);
+    let mut same = same.decided();
+    same.seen.new_image = there;
+    let same = same.later(30).decided();
+    assert!(same.release.plan.is_some() && same.release.gates.len() == 1);
+    // Somebody deployed something else meanwhile: it is another plan.
+    let mut other = Fixture::starting();
+    given(&mut other);
+    if let Seen::Known(Some(service)) = &mut other.seen.service {
+        service.deployment_configuration["maximumPercent"] = 150.into();
+    }
+    let other = other.decided().later(30).decided();
+    assert!(other.release.plan.is_some() && other.release.gates.is_empty());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidegate_core::plan::Stage;
 use tidegate_core::release::Release;
+use tidegate_sandbox::images::{Push, push};
 use tidegate_sandbox::local::shop::{Balancer, CLUSTER};
 
 use crate::runner::{Scenario, scenario};
@@ -34,11 +35,75 @@ pub(crate) fn all() -> Vec<Scenario> {
             let mut story = Story::open_behind(&stage, "gone-image", Balancer::None).await?;
             gone_image(&mut story).await
         }),
+        scenario("an image that no task could start is found before it is tried", async |stage| {
+            let story = Story::open_behind(&stage, "wrong-platform", Balancer::None).await?;
+            wrong_platform(&story).await
+        }),
+        scenario("what changes while people decide is planned with, and asked for again", async |stage| {
+            let story = Story::open_behind(&stage, "changed-waiting", Balancer::None).await?;
+            changed_while_waiting(&story).await
+        }),
         scenario("a rollback release registers a revision again that was deregistered", async |stage| {
             let story = Story::open_behind(&stage, "deregistered", Balancer::None).await?;
             deregistered(&story).await
         }),
     ]
+}
+
+async fn wrong_platform(story: &Story) -> Result<()> {
+    story.policy(QUICK).await?;
+    let mut wanted = Push::new(&story.shop.plan.repository, "main-2", good("v2"));
+    wanted.architectures = vec!["arm64".into()];
+    let pushed = push(&story.stage.local.client, &story.stage.local.events, &wanted).await;
+    let digest = pushed.map_err(|error| anyhow::anyhow!("{}: {}", error.code, error.message))?;
+    let id = story.release_of(&digest).await?;
+    let release = story.ends(&id, "failed").await?;
+    let why = release.cause().map(ToString::to_string).unwrap_or_default();
+    ensure!(why.contains("is built for linux/arm64") && why.contains("linux/amd64"), "{why}");
+    ensure!(story.deployments().await?.len() == 1, "something was deployed");
+    // An index with an image for the platform is released.
+    let both = story.push_index("main-3", good("v3")).await?;
+    let id = story.release_of(&both).await?;
+    story.ends(&id, "promoted").await?;
+    story.runs(&both).await
+}
+
+/// While a person decides, another one changes the service: the plan is made anew, and what was changed stays.
+async fn changed_while_waiting(story: &Story) -> Result<()> {
+    let people =
+        "people: { ana: { aws: [\"arn:aws:iam::*:root\"] } }\napproval: { before: deploy, by: [ana] }\n";
+    story.policy_of(&format!("{}{people}", story.shop.policy(QUICK))).await?;
+    let digest = story.push("main-2", good("v2")).await?;
+    let id = story.release_of(&digest).await?;
+    let asked = |release: &Release| {
+        matches!(release.stage(), Some(Stage::Approve { .. })) && !release.gates.is_empty()
+    };
+    story.until(&id, "the approval", asked).await?;
+    let changed = json!({ "strategy": "ROLLING", "maximumPercent": 150, "minimumHealthyPercent": 50 });
+    let update =
+        json!({ "cluster": CLUSTER, "service": story.name.as_str(), "deploymentConfiguration": changed });
+    story.ecs("UpdateService", update).await?;
+    let approve = ["approve", id.as_str()];
+    story.stage.tidegate(&approve).await?;
+    // The first answer was given for another plan, so it is asked for again.
+    let again = story
+        .until(&id, "the approval to be asked for again", |release| {
+            release.progress.replanned == 1 && asked(release)
+        })
+        .await?;
+    ensure!(
+        again.gates.values().all(|gate| gate.given.is_empty()),
+        "the approval of another plan still counts"
+    );
+    story.stage.tidegate(&approve).await?;
+    story.ends(&id, "promoted").await?;
+    let after = story.service().await?["deploymentConfiguration"].clone();
+    ensure!(
+        after["maximumPercent"] == 150 && after["minimumHealthyPercent"] == 50,
+        "their change was undone: {after}"
+    );
+    ensure!(story.told(&id).await.contains("planning again"), "the history does not say why");
+    Ok(())
 }
 
 impl Story {

@@ -101,6 +101,7 @@ pub fn needs(release: &Release, policy: Option<&Policy>) -> Needs {
         },
         Phase::Running { .. } => Needs {
             service: true,
+            preflight: looks_again(release),
             revision: revision(release),
             deployments_since: since,
             alarms: release.plan.as_ref().map(|plan| plan.alarms.clone()).unwrap_or_default(),
@@ -119,6 +120,11 @@ pub fn needs(release: &Release, policy: Option<&Policy>) -> Needs {
             ..Needs::default()
         },
     }
+}
+
+/// Whether preflight is done again: directly before the deployment is asked for.
+fn looks_again(release: &Release) -> bool {
+    release.stage() == Some(&Stage::StartDeployment) && release.progress.asked_at.is_none()
 }
 
 /// The revision that is registered in the current stage.

@@ -340,6 +340,10 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
             Outcome::Cancelled { by: Actor::Tidegate, why: format!("before anything was deployed, {cause}") }
         }
         Cause::Newer { release } => Outcome::Superseded { by: release.clone().into() },
+        Cause::Preflight { .. } if !started => Outcome::Failed {
+            cause: cause.clone(),
+            needs: "nothing was changed on the service; see who or what changes it, then release again".into(),
+        },
         Cause::Refused { .. } | Cause::TimedOut { .. } if !started => Outcome::Failed {
             cause: cause.clone(),
             needs: "nothing was changed on the service; mend what AWS refused or what took too long, then release again".into(),

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, crash, gates, measured, rollback, settle,
+    CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, crash, gates, measured, rollback, settle, start,
     turn::Turn,
     waiting::{awaiting, note_other_pauses},
     weights::{self, DRIFT_TOLERANCE, Weights},
@@ -15,6 +15,7 @@ use crate::observation::{AlarmState, DeploymentSeen, DeploymentStatus, Observati
 use crate::pauses::Pause;
 use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
+use crate::preflight::{self, Again};
 use crate::release::{Cause, Outcome, Phase, Release, Request, Step};
 use crate::running::DerivedRevision;
 
@@ -34,7 +35,10 @@ pub(super) fn running(
     if let Some(cause) = judgement(&turn, plan) {
         return rollback::begin(turn, cause, Some(stage));
     }
-    if let Some(foreign) = turn.foreign_deployment() {
+    // Before anything was asked for there is nothing to give way with: the look before the start sees what became of it.
+    if turn.next.progress.asked_at.is_some()
+        && let Some(foreign) = turn.foreign_deployment()
+    {
         let detail = format!("deployment {} of {}", foreign.arn.short(), described(foreign));
         return settle::interfered(turn, detail);
     }
@@ -61,7 +65,7 @@ pub(super) fn running(
             None => advance(turn, plan, stage, "the running task definition names every image by digest"),
         },
         Stage::RegisterTaskDefinition => register(turn, plan, stage, step, &plan.candidate),
-        Stage::StartDeployment => start(turn, plan, stage, step),
+        Stage::StartDeployment => start_deployment(turn, plan, stage, step),
         Stage::Shift { percent } => shift(turn, plan, stage, since, step, *percent),
         Stage::Bake { percent, secs } => bake(turn, plan, stage, since, *percent, *secs),
         Stage::Approve { gate } => gates::approve(turn, plan, stage, *gate),
@@ -298,7 +302,7 @@ fn note_error(turn: &mut Turn<'_>) {
     }
 }
 
-fn start(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision {
+fn start_deployment(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision {
     if let Some(ours) = turn.our_deployment() {
         let found = turn.next.progress.deployment.replace(ours.arn.clone()).is_none();
         if found {
@@ -326,6 +330,18 @@ fn start(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision
         note_error(&mut turn);
         return turn.wait(LOOK_SOON, "the service could not be seen");
     };
+    if turn.next.progress.asked_at.is_none() {
+        match preflight::check_again(plan, &turn.old.intent, turn.seen) {
+            Again::AsPlanned => {}
+            Again::Changed(changes) => return start::plan_again(turn, plan, stage, &changes),
+            Again::CannotSee(errors) => {
+                for error in &errors {
+                    turn.note(format!("could not see: {error}"));
+                }
+                return turn.wait(LOOK_SOON, "the look before the start could not see everything");
+            }
+        }
+    }
     let Some(task_definition) = turn.next.progress.task_definition.clone() else {
         let cause = Cause::Refused {
             effect: "start_deployment".into(),

@@ -2,17 +2,20 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Decision, LOOK_SOON, settle, turn::Turn};
+use super::{Decision, LOOK_SOON, rollback, settle, turn::Turn};
 use crate::history::Actor;
 use crate::observation::ServiceHead;
-use crate::plan;
+use crate::plan::{self, Plan};
 use crate::preflight::{self, Finding, Preflight};
-use crate::release::{Cause, Intent, Outcome, Phase, Release, Request, Step, Successor};
+use crate::release::{Cause, Intent, Outcome, Phase, Progress, Release, Request, Step, Successor};
 
 /// How often a waiting release looks whether it is its turn, even if the one before it says nothing.
 const QUEUE_LOOK_EVERY: SignedDuration = SignedDuration::from_mins(5);
 /// How long findings that may pass by themselves (an alarm still red from the release before, a service still settling) are waited for.
 pub(super) const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+
+/// How often a plan is made anew before a person has to see what goes on.
+const REPLANS_MAX: u32 = 3;
 
 /// Waits for its turn, and takes it.
 pub(super) fn queued(mut turn: Turn<'_>) -> Decision {
@@ -96,6 +99,12 @@ pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
                 "preflight passed",
                 format!("the way back to {} is proven", plan.way_back.task_definition.short()),
             );
+            if turn.next.progress.planned.take().is_some_and(|before| before != plan.hash())
+                && !turn.next.gates.is_empty()
+            {
+                turn.next.gates.clear();
+                turn.tell("approvals are asked for again", "they were given for another plan");
+            }
             turn.next.plan = Some(plan);
             turn.enter(Phase::Running { stage: 1, since: now, step: Step::Entered });
             turn.wait(SignedDuration::ZERO, "the first stage begins")
@@ -116,6 +125,27 @@ pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
         }
         Preflight::Blocked(findings) => blocked(turn, findings, waited),
     }
+}
+
+/// Something is not as it was when the plan was made, and nothing has been started: the plan is made anew.
+pub(super) fn plan_again(mut turn: Turn<'_>, plan: &Plan, stage: usize, changes: &[String]) -> Decision {
+    let times = turn.next.progress.replanned;
+    if times >= REPLANS_MAX {
+        let mut findings = vec![format!("what the plan is made from has changed {} times", times + 1)];
+        findings.extend_from_slice(changes);
+        return rollback::begin(turn, Cause::Preflight { findings }, Some(stage));
+    }
+    let now = turn.now;
+    turn.next.progress = Progress {
+        started_at: turn.next.progress.started_at,
+        replanned: times + 1,
+        planned: Some(plan.hash()),
+        ..Progress::default()
+    };
+    turn.next.plan = None;
+    turn.enter(Phase::Preparing { since: now });
+    turn.tell("planning again", format!("since the plan was made, {}", changes.join("; ")));
+    turn.wait(SignedDuration::ZERO, "preflight: nothing has been started, and the plan is made anew")
 }
 
 fn blocked(mut turn: Turn<'_>, findings: Vec<Finding>, waited: SignedDuration) -> Decision {

@@ -143,6 +143,7 @@ impl Watch {
     }
 }
 
+/// Whether what runs at the end may be somebody else's, or the way back was taken away.
 fn is_disturbing(action: &Action) -> bool {
     matches!(
         action,
