@@ -116,6 +116,8 @@ pub struct PlannedView {
     pub alarms: Vec<String>,
     /// So many failed tasks of the candidate roll it back; 0: none do.
     pub failed_tasks: u32,
+    /// How many requests each bake has to see; null where none are needed.
+    pub requests_needed: Option<u32>,
     /// What undoes it.
     pub way_back: WayBackView,
     /// When it was made.
@@ -212,6 +214,7 @@ impl From<&Plan> for PlannedView {
             at_least_secs: plan.at_least_secs(),
             alarms: plan.alarms.iter().map(ToString::to_string).collect(),
             failed_tasks: plan.failed_tasks,
+            requests_needed: plan.evidence.map(|needed| needed.min_requests),
             way_back: WayBackView::from(&plan.way_back),
             made_at: plan.made_at,
         }
@@ -223,7 +226,7 @@ fn stages(plan: &Plan) -> Vec<PlannedStage> {
     let mut planned = Vec::new();
     for (index, stage) in plan.stages.iter().enumerate() {
         let Facts { name, percent, bake_secs, text } = facts(stage, &plan.gates);
-        let limit_secs = Some(stage.limit_secs()).filter(|limit| *limit != u64::MAX);
+        let limit_secs = Some(plan.limit_secs(index)).filter(|limit| *limit != u64::MAX);
         planned.push(PlannedStage {
             number: index + 1,
             stage: name,

@@ -84,6 +84,10 @@ pub struct ReleaseView {
     pub alarms: Vec<AlarmView>,
     /// Tasks of the candidate that failed, in the order they were noticed.
     pub failed_tasks: Vec<FailedTaskView>,
+    /// The requests the candidate was seen to answer in the bake it is in, or was in last, at least.
+    pub requests_seen: Option<u64>,
+    /// How many each bake has to see; null where none are needed.
+    pub requests_needed: Option<u32>,
     /// The approvals that have been asked for.
     pub approvals: Vec<ApprovalView>,
     /// The way back, while and after it is gone.
@@ -202,7 +206,7 @@ pub struct BackView {
 /// Why a release did not go on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CauseView {
-    /// `alarm`, `deployment`, `requested`, `cancel_requested`, `newer`, `refused`, `failed_tasks`, `timed_out`, `weights`, `preflight`, `interference`,
+    /// `alarm`, `deployment`, `requested`, `cancel_requested`, `newer`, `refused`, `failed_tasks`, `inconclusive`, `timed_out`, `weights`, `preflight`, `interference`,
     /// `rejected`, `gate`.
     pub kind: &'static str,
     /// For people.
@@ -268,6 +272,12 @@ impl ReleaseView {
             measured_live: live.measured.is_some(),
             alarms: alarms(release, live),
             failed_tasks: release.progress.failed_tasks.iter().map(FailedTaskView::from).collect(),
+            requests_seen: release.progress.requests.map(|seen| seen.count),
+            requests_needed: release
+                .plan
+                .as_ref()
+                .and_then(|plan| plan.evidence)
+                .map(|needed| needed.min_requests),
             approvals: approvals(release),
             back: back(release, history),
             cause: release
@@ -436,6 +446,7 @@ pub fn cause_kind(cause: &Cause) -> &'static str {
         Cause::Newer { .. } => "newer",
         Cause::Refused { .. } => "refused",
         Cause::FailedTasks { .. } => "failed_tasks",
+        Cause::Inconclusive { .. } => "inconclusive",
         Cause::TimedOut { .. } => "timed_out",
         Cause::Weights { .. } => "weights",
         Cause::Preflight { .. } => "preflight",

@@ -353,7 +353,8 @@ impl State {
                     (Source::Metric { metric: metric(&of["Metric"])?, statistic }, period(&of["Period"])?)
                 }
             };
-            let mut points = self.points(from, to, period_secs, |a, b| source.value(&self.store, a, b));
+            // Periods begin where the question does, as an alarm's windows end where the clock stands: bakes are seconds long here.
+            let mut points = self.points(from, from, to, period_secs, |a, b| source.value(&self.store, a, b));
             if input["ScanBy"] != "TimestampAscending" {
                 points.reverse();
             }
@@ -368,9 +369,10 @@ impl State {
         Ok(json!({"MetricDataResults": results, "Messages": []}))
     }
 
-    /// One value a period, on the period's own grid; periods without data have none.
+    /// One value a period, on a grid of periods; periods without data have none.
     fn points<T>(
         &self,
+        grid: i64,
         from: i64,
         to: i64,
         period_secs: i64,
@@ -378,7 +380,7 @@ impl State {
     ) -> Vec<(i64, T)> {
         let period = period_secs * 1000;
         let mut points = Vec::new();
-        let mut start = from.div_euclid(period) * period;
+        let mut start = grid + (from - grid).div_euclid(period) * period;
         while start < to {
             points.extend(value(start, start + period).map(|value| (start, value)));
             start += period;
@@ -391,7 +393,7 @@ impl State {
         let (metric, period_secs) = (metric(input)?, period(&input["Period"])?);
         let (plain, extended) = (strings(input, "Statistics"), strings(input, "ExtendedStatistics"));
         plain.iter().chain(&extended).try_for_each(|statistic| check_statistic(statistic))?;
-        let points = self.points(from, to, period_secs, |a, b| self.store.between(&metric, a, b));
+        let points = self.points(0, from, to, period_secs, |a, b| self.store.between(&metric, a, b));
         let datapoints: Vec<Value> = (points.iter())
             .map(|(at, summary)| {
                 let mut point = Map::new();

@@ -216,6 +216,29 @@ async fn statistics_and_percentiles_of_the_traffic() {
 }
 
 #[tokio::test]
+async fn the_requests_of_a_target_group_are_counted_from_the_second_that_is_asked_for() {
+    let setup = setup();
+    setup.serve(0, 30, 200);
+    setup.serve(5_000, 40, 500);
+    let requests = async |group: &str, from: i64| {
+        let dimensions = json!([
+            {"Name": "LoadBalancer", "Value": "app/shop/1"}, {"Name": "TargetGroup", "Value": group},
+        ]);
+        let metric = json!({"Namespace": "AWS/ApplicationELB", "MetricName": "RequestCount", "Dimensions": dimensions});
+        let input = json!({
+            "StartTime": at(from).as_second(), "EndTime": at(130_000).as_second(),
+            "MetricDataQueries": [{"Id": "r0", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"}}],
+        });
+        setup.call("GetMetricData", input).await["MetricDataResults"][0].clone()
+    };
+    let bake = requests("targetgroup/green/2", 2_000).await;
+    assert_eq!((&bake["Values"], &bake["StatusCode"]), (&json!([40.0]), &json!("Complete")));
+    assert_eq!(bake["Timestamps"], json!([at(2_000).as_duration().as_secs_f64()]));
+    assert_eq!(requests("targetgroup/green/2", 0).await["Values"], json!([70.0]));
+    assert_eq!(requests("targetgroup/blue/1", 0).await["Values"], json!([]));
+}
+
+#[tokio::test]
 async fn hosts_are_a_metric() {
     let setup = setup();
     for (ms, healthy, unhealthy) in [(0, 2, 0), (1000, 1, 1)] {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::narrate::Narrator;
 use super::release::{self, Tidegate};
-use super::{DemoArgs, open_shop};
+use super::{DemoArgs, EVIDENCE, open_shop};
 use crate::images::Behaviour;
 use crate::load::{self, Load};
 use crate::local::shop::Shop;
@@ -39,6 +39,7 @@ pub(super) async fn perform(
     let policy = dir.join("checkout.yaml");
     let strategy = format!("{{ canary: {{ percent: 10, bake: {bake}s }}, bake: {bake}s }}", bake = args.bake);
     let text = shop.policy(&strategy)
+        + EVIDENCE
         + &format!(
             "approval: {{ before: shift, by: [{APPROVER}], expires: 1h }}\npeople:   {{ {APPROVER}: {{ sns: \"{}\" }} }}\n",
             inbox.topic

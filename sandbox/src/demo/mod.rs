@@ -19,6 +19,9 @@ use crate::local::{Local, Options};
 use narrate::Narrator;
 use release::Tidegate;
 
+/// A bake of the demo is seconds long: at 10 % the default rate brings the candidate about 90 requests in it.
+const EVIDENCE: &str = "evidence: { min_requests: 50 }\n";
+
 /// How the demo runs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DemoArgs {
@@ -72,7 +75,7 @@ async fn perform(
     let tidegate = Tidegate::new(tidegate, &local);
     let policy = dir.join("checkout.yaml");
     let strategy = format!("{{ canary: {{ percent: 10, bake: {bake}s }}, bake: {bake}s }}", bake = args.bake);
-    let text = shop.policy(&strategy);
+    let text = shop.policy(&strategy) + EVIDENCE;
     std::fs::write(&policy, &text).with_context(|| format!("failed to write {}", policy.display()))?;
     narrator.quote(&text);
     tidegate.show(&["apply", &policy.display().to_string()], narrator).await?;

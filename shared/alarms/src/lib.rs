@@ -1,6 +1,7 @@
-//! IO: the CloudWatch adapter, which reads the state of the alarms a release is judged by, and whether CloudWatch itself would
-//! act on them now.
+//! IO: the CloudWatch adapter, which reads the state of the alarms a release is judged by, whether CloudWatch itself would
+//! act on them now, and how many requests the candidate has answered.
 
+mod requests;
 mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,7 @@ const NAMES_A_CALL: usize = 100;
 /// CloudWatch by way of the official SDK, one client for each region and role.
 #[derive(Debug)]
 pub struct CloudWatchAdapter {
-    clients: Targets<Client>,
+    pub(crate) clients: Targets<Client>,
 }
 
 impl CloudWatchAdapter {

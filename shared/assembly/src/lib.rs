@@ -61,11 +61,13 @@ impl Start {
 
     /// Home, and the services releases are driven through.
     pub fn world(&self) -> World {
+        let cloudwatch = Arc::new(tidegate_alarms::CloudWatchAdapter::new(self.aws.clone()));
         World {
             home: self.home(),
             ecs: Arc::new(tidegate_ecs::EcsAdapter::new(self.aws.clone())),
             traffic: Arc::new(tidegate_traffic::ElbAdapter::new(self.aws.clone())),
-            alarms: Arc::new(tidegate_alarms::CloudWatchAdapter::new(self.aws.clone())),
+            alarms: cloudwatch.clone(),
+            metrics: cloudwatch,
             images: Arc::new(self.images()),
             messenger: Arc::new(SnsMessenger::new(self.aws.clone(), self.config.gate_url.clone())),
             builds: Arc::new(CodeBuildAdapter::new(&self.aws)),

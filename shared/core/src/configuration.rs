@@ -52,6 +52,14 @@ pub struct GateWaits {
     pub before_promotion: u64,
 }
 
+impl GateWaits {
+    /// Each pause so many seconds longer.
+    #[must_use]
+    pub fn longer_by(self, secs: u64) -> Self {
+        Self { before_shift: self.before_shift + secs, before_promotion: self.before_promotion + secs }
+    }
+}
+
 /// The service's own configuration with the strategy, our pause hooks and the policy's alarms as ECS's second line.
 pub fn for_release(own: &Value, strategy: &Strategy, alarms: &[AlarmName], waits: GateWaits) -> Value {
     let mut configuration = members(own);

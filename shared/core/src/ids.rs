@@ -314,7 +314,24 @@ impl TaskArn {
     }
 }
 
+impl RuleArn {
+    /// The Application Load Balancer as Amazon CloudWatch names it: `app/NAME/ID`. `None` for a Network Load Balancer, which counts no requests.
+    pub fn application_load_balancer(&self) -> Option<String> {
+        let (_, rest) = self.0.split_once(":listener-rule/").or_else(|| self.0.split_once(":listener/"))?;
+        let mut parts = rest.split('/');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some("app"), Some(name), Some(id)) => Some(format!("app/{name}/{id}")),
+            _ => None,
+        }
+    }
+}
+
 impl TargetGroupArn {
+    /// As Amazon CloudWatch names it: `targetgroup/NAME/ID`.
+    pub fn metric_name(&self) -> &str {
+        self.0.rsplit_once(':').map_or(self.0.as_str(), |(_, name)| name)
+    }
+
     /// The target group's name, for people.
     pub fn short(&self) -> &str {
         self.0.split('/').nth(1).unwrap_or(self.0.as_str())

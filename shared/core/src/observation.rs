@@ -91,6 +91,8 @@ pub struct Observation {
     pub build: Seen<Option<BuildSeen>>,
     /// Tasks of the candidate's task definition that have stopped; Amazon ECS shows them for about an hour.
     pub stopped_tasks: Seen<Vec<StoppedTask>>,
+    /// How many requests the candidate has answered since [`RequestsAsked::since`], as far as it is known yet.
+    pub requests: Seen<u64>,
     /// What the effects performed just before brought about, where nothing in AWS shows it.
     pub accomplished: Vec<Accomplished>,
     /// Fresh randomness for tokens; never used twice, never kept.
@@ -628,8 +630,19 @@ pub struct Needs {
     pub build: Option<String>,
     /// Stopped tasks of this task definition.
     pub stopped_tasks: Option<TaskDefinitionArn>,
+    /// The candidate's requests.
+    pub requests: Option<RequestsAsked>,
     /// Rules and listeners; before the plan is made those the service names.
     pub weights: bool,
+}
+
+/// Requests to be counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestsAsked {
+    /// The rules of Application Load Balancers, and the candidate's target group behind each.
+    pub behind: Vec<(RuleArn, TargetGroupArn)>,
+    /// From when on.
+    pub since: Timestamp,
 }
 
 /// A fact an event brought: a hint to look, and evidence of what may already have passed when we look.

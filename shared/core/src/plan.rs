@@ -23,6 +23,9 @@ use crate::reference::digest_of;
 use crate::release::Intent;
 use crate::running::{DerivedRevision, StableImage, destination_images, stable_images};
 
+/// How much longer than it lasts a bake may be held for alarms that are not OK, seconds.
+const BAKE_GRACE_SECS: u64 = 10 * 60;
+
 /// One stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
@@ -79,7 +82,7 @@ impl Stage {
             Self::StartDeployment => 30 * 60,
             // A Network Load Balancer adds ten minutes to every shift (ECS developer guide, NLB resources for blue/green).
             Self::Shift { .. } => 25 * 60,
-            Self::Bake { secs, .. } => u64::from(*secs) + 10 * 60,
+            Self::Bake { secs, .. } => u64::from(*secs) + BAKE_GRACE_SECS,
             Self::RollOut => 2 * 3600,
             Self::Promote => 60 * 60,
             // These end by limits of their own, which the policy gives; a freeze may last.
@@ -152,6 +155,9 @@ pub struct Plan {
     /// So many failed tasks of the candidate roll it back; 0: none do.
     #[serde(default)]
     pub failed_tasks: u32,
+    /// How many requests each bake has to see; `None` where the policy asks for none, or nobody counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<RequestsNeeded>,
     /// What the release has to pass beside its alarms.
     #[serde(default)]
     pub gates: Gates,
@@ -261,6 +267,15 @@ impl WayBack {
     }
 }
 
+/// How many requests the candidate has to answer in each bake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestsNeeded {
+    /// So many.
+    pub min_requests: u32,
+    /// How long a bake is held for them after its end, seconds.
+    pub wait_secs: u32,
+}
+
 /// What was asked of a release, as far as the plan depends on it.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
@@ -298,6 +313,13 @@ pub fn compile(
     let running = ground.task_definition.images.get(&container).map_or("", String::as_str);
     let image = &image.on_the_host_of(running);
     let (candidate, registered) = candidate(image, intent, &container, ground);
+    let measured_at: Vec<(RuleArn, TargetGroupArn)> = match strategy.shift {
+        Shift::Rolling => Vec::new(),
+        Shift::Canary { .. } | Shift::Linear { .. } | Shift::BlueGreen => {
+            service.load_balancers.iter().filter_map(|lb| candidate_group(lb, weights)).collect()
+        }
+    };
+    let evidence = requests_needed(policy, intent, &measured_at);
     Plan {
         target: target.clone(),
         image: image.clone(),
@@ -309,20 +331,30 @@ pub fn compile(
             &configuration::own(&service.deployment_configuration, ground.left_behind),
             &strategy,
             &alarms,
-            gates.longest_waits(),
+            gates.longest_waits().longer_by(evidence.map_or(0, |needed| u64::from(needed.wait_secs))),
         ),
         gates,
-        measured_at: match strategy.shift {
-            Shift::Rolling => Vec::new(),
-            Shift::Canary { .. } | Shift::Linear { .. } | Shift::BlueGreen => {
-                service.load_balancers.iter().filter_map(|lb| candidate_group(lb, weights)).collect()
-            }
-        },
+        evidence,
+        measured_at,
         container,
         alarms,
         failed_tasks: policy.rollback.failed_tasks,
         made_at: now,
     }
+}
+
+/// A rollback release bakes nowhere, and waits for nothing.
+fn requests_needed(
+    policy: &Policy,
+    intent: &Intent,
+    measured_at: &[(RuleArn, TargetGroupArn)],
+) -> Option<RequestsNeeded> {
+    let needed = RequestsNeeded {
+        min_requests: policy.evidence.min_requests(),
+        wait_secs: policy.evidence.wait_secs(),
+    };
+    let counted = measured_at.iter().any(|(rule, _)| rule.application_load_balancer().is_some());
+    (counted && needed.min_requests > 0 && *intent == Intent::Deploy).then_some(needed)
 }
 
 /// What undoes a release that is started on this ground.
@@ -547,6 +579,23 @@ impl Plan {
         if self.is_held() { configuration::all_at_once(own) } else { own.clone() }
     }
 
+    /// How long a stage may take before the release is rolled back, seconds: longer by what a bake may be held for the requests it has to see.
+    pub fn limit_secs(&self, stage: usize) -> u64 {
+        match (self.stages.get(stage), &self.evidence) {
+            (Some(Stage::Bake { secs, .. }), Some(needed)) => {
+                u64::from(*secs) + u64::from(needed.wait_secs).max(BAKE_GRACE_SECS)
+            }
+            (Some(stage), _) => stage.limit_secs(),
+            (None, _) => 0,
+        }
+    }
+
+    /// Where the candidate's requests are counted.
+    pub fn counted_at(&self) -> Vec<(RuleArn, TargetGroupArn)> {
+        let counts = |(rule, _): &&(RuleArn, TargetGroupArn)| rule.application_load_balancer().is_some();
+        self.measured_at.iter().filter(counts).cloned().collect()
+    }
+
     /// Whether ECS's own stages with our pause hooks move the traffic, rather than a rolling replacement.
     pub fn is_held(&self) -> bool {
         !self.stages.contains(&Stage::RollOut)
@@ -577,6 +626,9 @@ impl Plan {
         lines.push(format!("  moved back by  {alarms}"));
         if self.failed_tasks > 0 {
             lines.push(format!("                 {} failed tasks of the candidate", self.failed_tasks));
+        }
+        if let Some(needed) = &self.evidence {
+            lines.push(format!("  each bake sees {} requests at least", needed.min_requests));
         }
         lines.push("the way back".to_owned());
         for rule in &self.way_back.weights {

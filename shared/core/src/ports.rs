@@ -15,7 +15,8 @@ use crate::ids::{
 };
 use crate::listing::Listing;
 use crate::observation::{
-    AlarmSeen, DeploymentSeen, ImageSeen, RuleSeen, ServiceHead, ServiceSeen, Stored, TaskDefinitionSeen,
+    AlarmSeen, DeploymentSeen, ImageSeen, RequestsAsked, RuleSeen, ServiceHead, ServiceSeen, Stored,
+    TaskDefinitionSeen,
 };
 use crate::policy::PipelineAction;
 use crate::reference::Pick;
@@ -392,6 +393,19 @@ pub trait Alarms: Send + Sync {
         target: &Target,
         names: &[AlarmName],
     ) -> Result<BTreeMap<AlarmName, AlarmSeen>, PortError>;
+}
+
+/// Metrics: observe.
+#[async_trait]
+pub trait Metrics: Send + Sync {
+    /// How many requests these target groups have answered since then, until `until`, all together. Metrics come late: it may turn out to
+    /// have been more, and never to have been less.
+    async fn requests(
+        &self,
+        target: &Target,
+        asked: &RequestsAsked,
+        until: Timestamp,
+    ) -> Result<u64, PortError>;
 }
 
 /// ECR: observe.

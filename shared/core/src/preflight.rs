@@ -100,6 +100,8 @@ struct Question<'a> {
     container: &'a ContainerName,
     shifts: Shifts,
     alarms: &'a [AlarmName],
+    /// Requests that each bake has to see, where that was asked for in so many words.
+    min_requests: Option<u32>,
 }
 
 /// How traffic moves.
@@ -126,6 +128,7 @@ pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Obse
         container: &ecs.container,
         shifts,
         alarms: &policy.rollback.alarms,
+        min_requests: policy.evidence.min_requests,
     };
     look(question, image, intent, seen)
 }
@@ -155,6 +158,7 @@ pub fn check_again(plan: &Plan, intent: &Intent, seen: &Observation) -> Again {
         shifts,
         // They are looked at where the deployment starts, which waits for them rather than being planned anew.
         alarms: &[],
+        min_requests: plan.evidence.map(|needed| needed.min_requests),
     };
     match look(question, &plan.image, intent, seen) {
         Preflight::CannotSee(errors) => Again::CannotSee(errors),
@@ -210,6 +214,7 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
         Intent::Deploy => {
             findings.extend(images::others(container, ground));
             findings.extend(alarm_findings(question.alarms, seen));
+            findings.extend(evidence_finding(question.min_requests, service));
         }
         // Red alarms are the reason for going back, not against it; and so is what is wrong with the version that is left.
         Intent::Return { .. } => {
@@ -236,6 +241,23 @@ const ABOUT_WHAT_IS_LEFT: [&str; 7] = [
     "running_digest_unknown",
     "running_images_differ",
 ];
+
+/// A policy that asks in so many words for requests to be seen, where nobody counts them, asks for what never comes.
+fn evidence_finding(min_requests: Option<u32>, service: &ServiceSeen) -> Option<Finding> {
+    let count = min_requests.filter(|count| *count > 0)?;
+    let counted = service.load_balancers.iter().any(|balancer| {
+        balancer.production_rule.as_ref().is_some_and(|rule| rule.application_load_balancer().is_some())
+    });
+    (!counted).then(|| {
+        Finding::blocking(
+            "requests_not_counted",
+            format!(
+                "the policy asks for {count} requests in each bake, and only an Application Load Balancer counts them by target group"
+            ),
+            "remove evidence.min_requests from the policy, or set it to 0",
+        )
+    })
+}
 
 fn unseen(seen: &Observation) -> Vec<PortError> {
     let mut errors: Vec<&PortError> = Vec::new();

@@ -306,6 +306,11 @@ pub enum Cause {
         /// The last of them.
         last: Box<FailedTask>,
     },
+    /// Too little was seen of the candidate to promote it.
+    Inconclusive {
+        /// What was seen, what should have been, and what to do.
+        detail: String,
+    },
     /// A stage took longer than it may.
     TimedOut {
         /// The stage.
@@ -363,6 +368,7 @@ impl std::fmt::Display for Cause {
                 write!(f, "{tasks} of the candidate failed: {last}")?;
                 last.log.as_ref().map_or(Ok(()), |log| write!(f, "; its log: {}", log.url()))
             }
+            Self::Inconclusive { detail } => write!(f, "too little was seen to go on: {detail}"),
             Self::TimedOut { stage, limit_secs } => {
                 let limit = i64::try_from(*limit_secs)
                     .map_or(jiff::SignedDuration::MAX, jiff::SignedDuration::from_secs);
@@ -414,6 +420,9 @@ pub struct Progress {
     /// Tasks of the candidate that failed, each once, at most [`crate::tasks::FAILED_TASKS_KEPT`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_tasks: Vec<FailedTask>,
+    /// The requests the candidate was seen to answer in the bake it is in, or was in last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<RequestsSeen>,
     /// The candidate's share that was set last.
     #[serde(default)]
     pub set: Option<Percent>,
@@ -423,6 +432,15 @@ pub struct Progress {
     /// What a person still has to restore though the release was promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_pending: Option<String>,
+}
+
+/// Requests the candidate answered in a bake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestsSeen {
+    /// The stage.
+    pub stage: usize,
+    /// So many at least: counts come late, and are not asked for any more once there are enough.
+    pub count: u64,
 }
 
 /// What was asked of a release after it had started.

@@ -54,7 +54,7 @@ impl Answer {
         Self::text(200, &body.to_string())
     }
 
-    /// A successful answer of a CBOR service. Times are not possible.
+    /// A successful answer of a CBOR service. Of times only lists named `Timestamps` are possible, in seconds.
     pub fn cbor(body: &Value) -> Self {
         Self { status: 200, body: to_cbor(body), cbor: true }
     }
@@ -172,10 +172,48 @@ impl HttpConnector for Replay {
 fn to_cbor(body: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     // Writing JSON values to memory cannot fail; an empty body would fail the test that asked for it.
-    if ciborium::into_writer(body, &mut bytes).is_err() {
+    let body = ciborium::Value::serialized(body).map(|body| with_times(body, false));
+    if body.is_ok_and(|body| ciborium::into_writer(&body, &mut bytes).is_err()) {
         bytes.clear();
     }
     bytes
+}
+
+/// Times are tagged on the wire, and SDKs insist on it.
+fn with_times(value: ciborium::Value, time: bool) -> ciborium::Value {
+    use ciborium::Value;
+    if let Value::Map(entries) = value {
+        let named = |key: &Value| key.as_text() == Some("Timestamps");
+        let tagged = entries.into_iter().map(|(key, value)| {
+            let time = named(&key);
+            (key, with_times(value, time))
+        });
+        return Value::Map(tagged.collect());
+    }
+    if let Value::Array(items) = value {
+        return Value::Array(items.into_iter().map(|item| with_times(item, time)).collect());
+    }
+    if time { Value::Tag(1, Box::new(value)) } else { value }
+}
+
+fn from_cbor(bytes: &[u8]) -> Option<Value> {
+    let body: ciborium::Value = ciborium::from_reader(bytes).ok()?;
+    without_tags(body).deserialized().ok()
+}
+
+/// JSON knows no tags: times become the seconds they are.
+fn without_tags(value: ciborium::Value) -> ciborium::Value {
+    use ciborium::Value;
+    if let Value::Tag(_, inner) = value {
+        return without_tags(*inner);
+    }
+    if let Value::Array(items) = value {
+        return Value::Array(items.into_iter().map(without_tags).collect());
+    }
+    if let Value::Map(entries) = value {
+        return Value::Map(entries.into_iter().map(|(key, value)| (key, without_tags(value))).collect());
+    }
+    value
 }
 
 fn read(request: &HttpRequest) -> Call {
@@ -184,7 +222,7 @@ fn read(request: &HttpRequest) -> Call {
         request.headers().iter().map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
     let cbor = headers.contains_key("smithy-protocol");
     let body = if cbor {
-        ciborium::from_reader::<Value, _>(bytes).unwrap_or_default().to_string()
+        from_cbor(bytes).unwrap_or_default().to_string()
     } else {
         String::from_utf8_lossy(bytes).into_owned()
     };

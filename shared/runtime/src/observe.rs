@@ -42,7 +42,7 @@ pub async fn observe(
 ) -> Observation {
     let at = world.home.time.now();
     let target = &release.target;
-    let (service, revision, deployments, alarms, planned_weights, scan, build, stopped_tasks) = tokio::join!(
+    let (service, revision, deployments, alarms, planned_weights, scan, build, stopped_tasks, requests) = tokio::join!(
         async { if needs.service { world.ecs.service(target).await.into() } else { Seen::NotAsked } },
         async {
             match &needs.revision {
@@ -86,6 +86,12 @@ pub async fn observe(
                 None => Seen::NotAsked,
             }
         },
+        async {
+            match &needs.requests {
+                Some(asked) => world.metrics.requests(target, asked, at).await.into(),
+                None => Seen::NotAsked,
+            }
+        },
     );
     let mut seen = Observation {
         at,
@@ -98,6 +104,7 @@ pub async fn observe(
         scan,
         build,
         stopped_tasks,
+        requests,
         entropy: entropy(),
         hints: brought.hints.clone(),
         refused: brought.refused.clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_core::ids::{AccountId, Region, ReleaseId};
-use tidegate_core::ports::{Alarms, Builds, Ecs, Images, Ledger, Messenger, Traffic, Waker};
+use tidegate_core::ports::{Alarms, Builds, Ecs, Images, Ledger, Messenger, Metrics, Traffic, Waker};
 
 use crate::time::Time;
 
@@ -34,6 +34,8 @@ pub struct World {
     pub traffic: Arc<dyn Traffic>,
     /// CloudWatch.
     pub alarms: Arc<dyn Alarms>,
+    /// CloudWatch's metrics.
+    pub metrics: Arc<dyn Metrics>,
     /// ECR.
     pub images: Arc<dyn Images>,
     /// Messages to people.

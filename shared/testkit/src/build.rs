@@ -92,6 +92,7 @@ impl Fixture {
             deployments: Seen::Known(Vec::new()),
             weights: Seen::Known(vec![scene.rule()]),
             alarms: Seen::Known(scene.alarms(&[names::alarm()])),
+            requests: Seen::Known(1000),
             new_image: Seen::Known(Some(ImageSeen::there(names::digest(2)))),
             ..Observation::default()
         };
@@ -292,6 +293,13 @@ impl Fixture {
     #[must_use]
     pub fn told_of_task(mut self, task: StoppedTask) -> Self {
         self.seen.hints.push(Hint::Task(Box::new(task)));
+        self
+    }
+
+    /// So many requests were seen in the bake.
+    #[must_use]
+    pub fn requests(mut self, count: u64) -> Self {
+        self.seen.requests = Seen::Known(count);
         self
     }
 

@@ -1,8 +1,11 @@
 //! What alarms do to a release, and what they do not.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
+use tidegate_core::plan::Stage;
 use tidegate_core::release::{Cause, Phase};
 use tidegate_sandbox::local::shop::Balancer;
 use tidegate_sandbox::local::{ACCOUNT, REGION};
@@ -38,6 +41,10 @@ pub(crate) fn all() -> Vec<Scenario> {
             let story = Story::open(&stage, "contributor").await?;
             contributor(&story).await
         }),
+        scenario("a bake that nobody talks to is held, and goes on when somebody does", async |stage| {
+            let mut story = Story::open(&stage, "no-traffic").await?;
+            without_traffic(&mut story).await
+        }),
     ]
 }
 
@@ -63,6 +70,33 @@ async fn errors(story: &mut Story) -> Result<()> {
     let (new, all) = (traffic.by_version.get("v2").copied().unwrap_or(0), traffic.answered());
     ensure!(new * 5 <= all + 5, "the canary of 20 % had {new} of {all} requests");
     ensure!(traffic.errors() <= new, "{traffic:?}");
+    Ok(())
+}
+
+/// Every alarm is OK for a candidate that nobody asked anything.
+async fn without_traffic(story: &mut Story) -> Result<()> {
+    let strategy = "{ canary: { percent: 50, bake: 2s }, bake: 2s }";
+    story.policy_of(&format!("{}evidence: {{ min_requests: 20 }}\n", story.shop.policy(strategy))).await?;
+    let id = story.release("main-2", good("v2")).await?;
+    let held = story
+        .until(&id, "the bake to be held", |release| {
+            release.wake.as_ref().is_some_and(|wake| wake.why.contains("held: 0 of 20 requests seen"))
+        })
+        .await?;
+    ensure!(matches!(held.stage(), Some(Stage::Bake { .. })), "{:?}", held.phase);
+    let (_, why) = story.stage.tidegate(&["why", id.as_str()]).await?;
+    ensure!(why.contains("0 of 20 requests seen"), "{why}");
+    // One look later it is the same bake still.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let still = story.get(&id).await?;
+    ensure!(still.stage() == held.stage(), "it went on without traffic: {:?}", still.phase);
+    story.let_in()?;
+    story.ends(&id, "promoted").await?;
+    let told = story.told(&id).await;
+    ensure!(
+        told.contains(" requests and every alarm is OK"),
+        "the history does not say what was seen\n{told}"
+    );
     Ok(())
 }
 

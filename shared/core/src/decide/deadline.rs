@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{rollback, settle, start};
+use super::{evidence, rollback, settle, start};
 use crate::history::{Deadline, DeadlineAction};
 use crate::plan::{Plan, Stage};
 use crate::policy::OnExpiry;
@@ -60,8 +60,11 @@ fn running(
         | Stage::Bake { .. }
         | Stage::RollOut
         | Stage::Promote
-        | Stage::PutBack => plan.stages[stage].limit_secs(),
+        | Stage::PutBack => plan.limit_secs(stage),
     };
+    if let Some(at) = evidence::held_until(release) {
+        return Some(Deadline { at, then });
+    }
     let at = since.saturating_add(SignedDuration::from_secs(i64::try_from(secs).ok()?)).ok()?;
     Some(Deadline { at, then })
 }

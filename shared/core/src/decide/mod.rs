@@ -3,6 +3,7 @@
 
 mod crash;
 mod deadline;
+mod evidence;
 mod gates;
 mod rollback;
 mod running;
@@ -109,6 +110,7 @@ pub fn needs(release: &Release, policy: Option<&Policy>) -> Needs {
             scan: release.stage() == Some(&Stage::Scan),
             build: gates::build_of(release),
             stopped_tasks: crash::needed(release),
+            requests: evidence::needed(release),
             ..Needs::default()
         },
         Phase::RollingBack { .. } | Phase::Settling { .. } => Needs {

@@ -353,6 +353,7 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
         | Cause::Requested { .. }
         | Cause::Refused { .. }
         | Cause::FailedTasks { .. }
+        | Cause::Inconclusive { .. }
         | Cause::TimedOut { .. }
         | Cause::Weights { .. }
         | Cause::Preflight { .. }

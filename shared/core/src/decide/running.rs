@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, crash, gates, measured, rollback, settle, start,
+    CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, crash, evidence, gates, measured, rollback, settle, start,
     turn::Turn,
     waiting::{awaiting, note_other_pauses},
     weights::{self, DRIFT_TOLERANCE, Weights},
@@ -32,6 +32,7 @@ pub(super) fn running(
 ) -> Decision {
     turn.next.progress.measured = measured(plan, turn.seen).or(turn.next.progress.measured);
     crash::count(&mut turn, plan);
+    evidence::count(&mut turn);
     if let Some(cause) = judgement(&turn, plan) {
         return rollback::begin(turn, cause, Some(stage));
     }
@@ -49,9 +50,10 @@ pub(super) fn running(
         return rollback::begin(turn, Cause::Weights { detail }, Some(stage));
     }
     let current = &plan.stages[stage];
-    let limit = current.limit_secs();
+    let limit = plan.limit_secs(stage);
     if turn.now.duration_since(since).as_secs() >= i64::try_from(limit).unwrap_or(i64::MAX) {
-        let cause = Cause::TimedOut { stage: current.to_string(), limit_secs: limit };
+        let too_long = || Cause::TimedOut { stage: current.to_string(), limit_secs: limit };
+        let cause = evidence::inconclusive(&turn, plan).unwrap_or_else(too_long);
         return rollback::begin(turn, cause, Some(stage));
     }
     if let Some(unknown) = turn.undescribed_deployment() {
@@ -559,14 +561,25 @@ fn bake(
     if let Some(doubt) = &doubt {
         turn.note(doubt.clone());
     }
+    let missing = evidence::missing(&turn);
+    if let Some(missing) = &missing {
+        turn.note(missing.clone());
+    }
     // The look itself must be from after the end, so that the whole bake was watched.
     if turn.seen.at < end {
         let next_look = turn.now.saturating_add(LOOK_EVERY).unwrap_or(end).min(end);
         return turn.wait_until(next_look, format!("bake at {percent} % until {end:.0}"));
     }
-    match doubt {
-        None => advance(turn, plan, stage, format!("{secs} s at {percent} % and every alarm is OK")),
-        Some(doubt) => turn.wait(LOOK_SOON, format!("the bake is over but {doubt}")),
+    if let Some(cause) = evidence::inconclusive(&turn, plan) {
+        return rollback::begin(turn, cause, Some(stage));
+    }
+    match (doubt, missing) {
+        (None, None) => {
+            let requests = evidence::told(&turn);
+            advance(turn, plan, stage, format!("{secs} s at {percent} %{requests} and every alarm is OK"))
+        }
+        (Some(doubt), _) => turn.wait(LOOK_SOON, format!("the bake is over but {doubt}")),
+        (None, Some(missing)) => turn.wait(LOOK_SOON, format!("the bake is over but held: {missing}")),
     }
 }
 

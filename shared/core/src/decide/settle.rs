@@ -481,6 +481,7 @@ fn speaks_against_image(cause: &Cause) -> bool {
         Cause::CancelRequested { .. }
         | Cause::Newer { .. }
         | Cause::Refused { .. }
+        | Cause::Inconclusive { .. }
         | Cause::TimedOut { .. }
         | Cause::Weights { .. }
         | Cause::Preflight { .. }

@@ -49,6 +49,9 @@ pub struct Policy {
     /// What moves it back.
     #[serde(default)]
     pub rollback: Rollback,
+    /// How much has to be seen of the candidate before a bake counts.
+    #[serde(default, skip_serializing_if = "Evidence::is_default")]
+    pub evidence: Evidence,
     /// What happens when a newer image arrives while a release is under way.
     #[serde(default)]
     pub on_newer: OnNewer,
@@ -94,6 +97,8 @@ struct Unchecked {
     #[serde(default)]
     rollback: Rollback,
     #[serde(default)]
+    evidence: Evidence,
+    #[serde(default)]
     on_newer: OnNewer,
     #[serde(default, deserialize_with = "gates::one_or_many")]
     approval: Vec<Approval>,
@@ -119,6 +124,7 @@ impl TryFrom<Unchecked> for Policy {
             to,
             strategy,
             rollback,
+            evidence,
             on_newer,
             approval,
             people,
@@ -133,6 +139,7 @@ impl TryFrom<Unchecked> for Policy {
             to,
             strategy,
             rollback,
+            evidence,
             on_newer,
             approval,
             people,
@@ -341,6 +348,38 @@ impl Default for Rollback {
     }
 }
 
+/// How much has to be seen of the candidate before a bake counts: no evidence is not good evidence.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// How many requests the candidate must have answered in each bake. Below it the bake is held. 0: none are needed. Default 100 where an
+    /// Application Load Balancer shifts the traffic; elsewhere nobody counts requests, so a number above 0 is refused by preflight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_requests: Option<u32>,
+    /// How long a bake is held for them after its end before the release is rolled back. Default 30m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Span>,
+}
+
+impl Evidence {
+    const MIN_REQUESTS: u32 = 100;
+    const WAIT_SECS: u32 = 30 * 60;
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// How many requests have to be seen, where they can be counted.
+    pub fn min_requests(&self) -> u32 {
+        self.min_requests.unwrap_or(Self::MIN_REQUESTS)
+    }
+
+    /// How long a bake is held for them, seconds.
+    pub fn wait_secs(&self) -> u32 {
+        self.wait.map_or(Self::WAIT_SECS, Span::secs)
+    }
+}
+
 /// What happens when a newer image arrives while a release is under way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -391,6 +430,9 @@ impl Policy {
                 ));
             }
         }
+        if rolling && self.evidence.min_requests.is_some_and(|count| count > 0) {
+            return Err("evidence.min_requests: found a number above 0, allowed 0: with a rolling strategy both versions stand behind one target group, and nobody can count the candidate's requests".into());
+        }
         for before in [Before::Shift, Before::Promote] {
             let waits = self
                 .approval
@@ -406,6 +448,7 @@ impl Policy {
                     total.div_ceil(3600)
                 ));
             }
+            self.check_pause(before, total)?;
         }
         if let Some(index) = self.verify.iter().position(|_| rolling) {
             return Err(format!(
@@ -413,6 +456,27 @@ impl Policy {
             ));
         }
         self.from.check()?;
+        Ok(())
+    }
+
+    /// One pause of Amazon ECS holds the bake before it, what is waited for after the bake, and the gates.
+    fn check_pause(&self, before: Before, gates_secs: u32) -> Result<(), String> {
+        const MOST: u32 = 24 * 3600 - 15 * 60;
+        let bake = match (&self.strategy.shift, before) {
+            (Shift::Rolling, _) | (Shift::BlueGreen, Before::Shift | Before::Deploy) => return Ok(()),
+            (Shift::Canary { bake, .. } | Shift::Linear { bake, .. }, Before::Shift | Before::Deploy) => {
+                *bake
+            }
+            (_, Before::Promote) => self.strategy.bake,
+        };
+        let wait = if self.evidence.min_requests() > 0 { self.evidence.wait_secs() } else { 0 };
+        if bake.secs() + wait + gates_secs > MOST {
+            return Err(format!(
+                "evidence.wait: found {} min of bake, evidence.wait, approvals and verify before {before}, allowed {} min: Amazon ECS ends a stage after 24 h",
+                (bake.secs() + wait + gates_secs).div_ceil(60),
+                MOST / 60
+            ));
+        }
         Ok(())
     }
 

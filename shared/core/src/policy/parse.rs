@@ -97,6 +97,26 @@ on_newer: queue
         assert_eq!(serde_json::from_str::<Policy>(&stored).unwrap(), policy);
     }
 
+    #[test]
+    fn how_much_has_to_be_seen_is_a_hundred_requests_unless_it_is_said() {
+        let with = |evidence: &str| parse("p.yaml", &format!("{GOOD}{evidence}\n"));
+        let seen = |evidence: &str| {
+            let policy = with(evidence).unwrap();
+            (policy.evidence.min_requests(), policy.evidence.wait_secs())
+        };
+        assert_eq!(seen(""), (100, 1800));
+        assert_eq!(seen("evidence: { min_requests: 0 }"), (0, 1800));
+        assert_eq!(seen("evidence: { min_requests: 20, wait: 2h }"), (20, 7200));
+        let error = with("evidence: { max_requests: 1 }").unwrap_err().to_string();
+        assert!(error.contains("max_requests"), "{error}");
+        let error = with("evidence: { wait: 23h 31m }").unwrap_err().to_string();
+        assert!(error.contains("evidence.wait"), "{error}");
+        let rolling = GOOD.replace("canary: { percent: 10, bake: 5m }", "rolling: {}");
+        assert!(parse("p.yaml", &rolling).is_ok());
+        let error = parse("p.yaml", &format!("{rolling}evidence: {{ min_requests: 5 }}\n")).unwrap_err();
+        assert_eq!(error.path, "evidence.min_requests");
+    }
+
     #[track_caller]
     fn refused(from: &str, to: &str, expected: &str) {
         assert!(GOOD.contains(from));
@@ -154,7 +174,7 @@ on_newer: queue
         refused(
             "on_newer: queue",
             "on_never: queue",
-            "p.yaml:7:1: on_never: there is no field on_never here; did you mean on_newer? Allowed: service, from, to, strategy, rollback, on_newer, approval, people, groups, freeze, scan, verify",
+            "p.yaml:7:1: on_never: there is no field on_never here; did you mean on_newer? Allowed: service, from, to, strategy, rollback, evidence, on_newer, approval, people, groups, freeze, scan, verify",
         );
         refused("service: checkout\n", "", "p.yaml:1:1: service is missing; add service: …");
     }

@@ -120,6 +120,10 @@ pub struct EcsHabits {
     pub alarm_recovery: (u64, u64),
     /// How long what a new deployment brings is not described.
     pub described_after: (u64, u64),
+    /// Requests a second.
+    pub requests: u32,
+    /// How late metrics come, milliseconds.
+    pub metrics_late: u64,
     /// Whether the service names the old task definition as soon as the rollback begins, rather than at its end.
     pub names_old_early: bool,
     /// Whether a block of the deployment configuration stays when the strategy it belongs to is changed.
@@ -143,6 +147,8 @@ impl Default for EcsHabits {
             alarm_poll: (45_000, 45_000),
             alarm_recovery: (60_000, 60_000),
             described_after: (0, 0),
+            requests: 100,
+            metrics_late: 60_000,
             names_old_early: false,
             keeps_stale_blocks: true,
             tagged: false,
@@ -275,6 +281,8 @@ pub struct Aws {
     bad_since: Option<Timestamp>,
     good_since: Option<Timestamp>,
     next_crash: Timestamp,
+    /// The weights, each from when on.
+    weighed: Vec<(Timestamp, [u32; 2])>,
     emitted: Vec<Emitted>,
     told: Vec<String>,
     happened: usize,
@@ -347,6 +355,7 @@ impl Aws {
             bad_since: None,
             good_since: None,
             next_crash: long_ago,
+            weighed: vec![(long_ago, [100, 0])],
             emitted: Vec::new(),
             told: Vec::new(),
             happened: 0,
@@ -426,7 +435,25 @@ impl Aws {
         images.into_iter().flatten().filter_map(pulled).collect()
     }
 
+    /// The requests a target group answered in the minutes that began at `since` or later, as far as metrics have come by `now`.
+    pub fn requests(&self, group: &TargetGroupArn, since: Timestamp, now: Timestamp) -> u64 {
+        let which = usize::from(*group != group_arn(0));
+        let minute = |at: Timestamp| at.as_millisecond().div_euclid(60_000) * 60_000;
+        let first = minute(since) + if minute(since) == since.as_millisecond() { 0 } else { 60_000 };
+        let last = now.as_millisecond() - i64::try_from(self.habits.metrics_late).unwrap_or(i64::MAX);
+        let mut share_millis = 0;
+        for (number, (from, weights)) in self.weighed.iter().enumerate() {
+            let until = self.weighed.get(number + 1).map_or(i64::MAX, |(at, _)| at.as_millisecond());
+            let span = until.min(last) - from.as_millisecond().max(first);
+            share_millis += span.max(0) * i64::from(weights[which]);
+        }
+        u64::try_from(share_millis).unwrap_or(0) * u64::from(self.habits.requests) / 100_000
+    }
+
     fn keep(&mut self, now: Timestamp) {
+        if self.weighed.last().is_none_or(|(_, weights)| *weights != self.scene.weights) {
+            self.weighed.push((now, self.scene.weights));
+        }
         let keep_from = now.saturating_sub(SignedDuration::from_secs(60)).unwrap_or(now);
         // The newest one before the window is still what a read from its beginning sees.
         let first = self.past.iter().rposition(|(at, _)| *at <= keep_from).unwrap_or(0);

@@ -14,11 +14,11 @@ use tidegate_core::ids::{
 };
 use tidegate_core::listing::Listing;
 use tidegate_core::observation::{
-    AlarmSeen, DeploymentSeen, RuleSeen, ServiceHead, ServiceSeen, Stored, TaskDefinitionSeen,
+    AlarmSeen, DeploymentSeen, RequestsAsked, RuleSeen, ServiceHead, ServiceSeen, Stored, TaskDefinitionSeen,
 };
 use tidegate_core::ports::{
-    Alarms, Builds, Commit, Ecs, ErrorKind, ImageDescribed, Images, Ledger, Messenger, PortError, Traffic,
-    Waker, Watched,
+    Alarms, Builds, Commit, Ecs, ErrorKind, ImageDescribed, Images, Ledger, Messenger, Metrics, PortError,
+    Traffic, Waker, Watched,
 };
 use tidegate_core::reference::Pick;
 use tidegate_core::release::Release;
@@ -343,6 +343,16 @@ impl Alarms for Port {
         wanted: &[AlarmName],
     ) -> Result<BTreeMap<AlarmName, AlarmSeen>, PortError> {
         self.read("cloudwatch:DescribeAlarms", |state, at| state.aws.as_of(at).alarms(wanted)).await
+    }
+}
+
+#[async_trait]
+impl Metrics for Port {
+    async fn requests(&self, _: &Target, asked: &RequestsAsked, _: Timestamp) -> Result<u64, PortError> {
+        self.read("cloudwatch:GetMetricData", |state, at| {
+            asked.behind.iter().map(|(_, group)| state.aws.requests(group, asked.since, at)).sum()
+        })
+        .await
     }
 }
 

@@ -253,6 +253,7 @@ impl Universe {
             ecs: port.clone(),
             traffic: port.clone(),
             alarms: port.clone(),
+            metrics: port.clone(),
             images: port.clone(),
             messenger: port.clone(),
             builds: port,

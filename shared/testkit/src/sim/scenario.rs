@@ -240,6 +240,8 @@ fn habits(rng: &mut fastrand::Rng, seed: u64) -> EcsHabits {
         alarm_poll: span(15_000, 90_000),
         alarm_recovery: span(20_000, 120_000),
         described_after: (0, 0),
+        requests: 100,
+        metrics_late: 60_000,
         names_old_early: rng.bool(),
         keeps_stale_blocks: more.bool(),
         pause_stage: [PauseStage::Hook, PauseStage::Absent, PauseStage::Before, PauseStage::Unknown]
