@@ -141,6 +141,9 @@ struct PushArgs {
     /// Its health checks fail.
     #[arg(long)]
     unhealthy: bool,
+    /// What it is built for: amd64 when not given. Several make an index.
+    #[arg(long, value_name = "ARCHITECTURE")]
+    arch: Vec<String>,
 }
 
 impl Cli {
@@ -214,7 +217,8 @@ async fn push_image(args: PushArgs, dir: &Path) -> Result<ExitCode> {
         latency_ms: args.latency_ms,
         crashes: args.crash,
         unhealthy: args.unhealthy,
-        architectures: Vec::new(),
+        architectures: args.arch,
+        attested: false,
     };
     let body = serde_json::to_value(&request).context("the image cannot be described")?;
     let answer = State::load(dir)?.call(Method::POST, "/_sandbox/push", &body).await?;

@@ -135,7 +135,7 @@ fn plan_needs_what_the_documents_say() {
         ["Describe", "List", "Get", "BatchGet"].iter().any(|verb| name.starts_with(verb))
     };
     // `plan` looks through the same ports as the conductor, up to where a release would start.
-    let later = ["ecs:ListTaskDefinitions", "ecr:DescribeImageScanFindings"];
+    let later = ["ecs:ListTaskDefinitions", "ecr:DescribeImageScanFindings", "cloudwatch:GetMetricData"];
     let looks: Actions =
         ["ecs", "traffic", "alarms", "images"].into_iter().flat_map(called_by).filter(reads).collect();
     let looks: Actions = looks.into_iter().filter(|action| !later.contains(&action.as_str())).collect();

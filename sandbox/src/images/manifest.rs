@@ -63,16 +63,18 @@ pub(super) struct Manifest {
     pub(super) text: String,
     pub(super) media_type: &'static str,
     pub(super) digest: String,
+    /// The document it names as its configuration, with its digest; an index has none.
+    pub(super) configuration: Option<(String, String)>,
 }
 
 fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
 
-fn manifest(described: &Value, media_type: &'static str) -> Manifest {
+fn manifest(described: &Value, media_type: &'static str, configuration: Option<String>) -> Manifest {
     let text = described.to_string();
-    let digest = digest(text.as_bytes());
-    Manifest { text, media_type, digest }
+    let configuration = configuration.map(|text| (digest(text.as_bytes()), text));
+    Manifest { digest: digest(text.as_bytes()), text, media_type, configuration }
 }
 
 /// The manifest of an image for one architecture.
@@ -85,7 +87,7 @@ pub(super) fn image(behaviour: &Behaviour, architecture: &str) -> Manifest {
         "layers": [],
         "annotations": behaviour.annotations(),
     });
-    manifest(&described, IMAGE_TYPE)
+    manifest(&described, IMAGE_TYPE, Some(config))
 }
 
 /// The architecture of what is no image.
@@ -101,7 +103,7 @@ pub(super) fn attestation(image: &Manifest) -> Manifest {
         "layers": [],
         "annotations": {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": image.digest},
     });
-    manifest(&described, IMAGE_TYPE)
+    manifest(&described, IMAGE_TYPE, Some(config))
 }
 
 /// The index over images for several architectures.
@@ -117,7 +119,8 @@ pub(super) fn index(children: &[(&str, Manifest)]) -> Manifest {
             })
         })
         .collect();
-    manifest(&json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests}), INDEX_TYPE)
+    let described = json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests});
+    manifest(&described, INDEX_TYPE, None)
 }
 
 /// The architecture of this machine in the words of image platforms.
@@ -129,12 +132,32 @@ fn machine() -> &'static str {
     }
 }
 
-/// The digest of the image that this machine runs, when the text is an index.
-pub(super) fn child_for_this_machine(text: &str) -> Option<String> {
-    let described: Value = serde_json::from_str(text).ok()?;
-    let children = described.get("manifests")?.as_array()?;
+/// The digest of the image that this machine runs, when the text is an index; the error is the container runtime's.
+pub(super) fn child_for_this_machine(text: &str) -> Result<Option<String>, String> {
+    let described: Value = serde_json::from_str(text).unwrap_or_default();
+    let Some(children) = described["manifests"].as_array() else { return Ok(None) };
     let own = children.iter().find(|child| child["platform"]["architecture"] == machine());
-    own.or_else(|| children.first())?["digest"].as_str().map(str::to_owned)
+    let digest = own.and_then(|child| child["digest"].as_str());
+    let missing =
+        || format!("image Manifest does not contain descriptor matching platform 'linux/{}'", machine());
+    digest.map(|digest| Some(digest.to_owned())).ok_or_else(missing)
+}
+
+/// The digest of the document that a single image names as its configuration.
+pub(super) fn configuration(text: &str) -> Option<String> {
+    let described: Value = serde_json::from_str(text).ok()?;
+    described["config"]["digest"].as_str().map(str::to_owned)
+}
+
+/// The architecture that a configuration names.
+pub(super) fn architecture(configuration: &[u8]) -> Option<String> {
+    let described: Value = serde_json::from_slice(configuration).ok()?;
+    described["architecture"].as_str().map(str::to_owned)
+}
+
+/// Whether this machine runs what is built for an architecture.
+pub(super) fn runs_here(architecture: &str) -> bool {
+    architecture == machine()
 }
 
 /// What the process of an image does. An image that was not made for the sandbox runs as a healthy process whose version

@@ -3,6 +3,7 @@
 //! The digest is the real sha256 of the manifest, so the same behaviour pushed again is the same image, and everything
 //! that pins, compares or quarantines digests works as on AWS.
 
+pub mod blobs;
 mod manifest;
 mod push;
 pub mod scan;
@@ -10,6 +11,8 @@ pub mod scan;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 pub use manifest::Behaviour;
@@ -19,17 +22,35 @@ use crate::ports::{AwsError, ImageSpec, Images};
 
 const TARGET: &str = "AmazonEC2ContainerRegistry_V20150921";
 
-/// The two calls to ECR that pushing and pulling need.
+/// What pushing and pulling need of ECR: two calls, and the registry's blobs.
 #[async_trait]
 pub trait Ecr: Send + Sync {
     /// Calls an operation of ECR by its name.
     async fn ecr(&self, operation: &str, input: Value) -> Result<Value, AwsError>;
+    /// Puts a blob, which a manifest names by its digest.
+    async fn put_blob(&self, repository: &str, digest: &str, blob: Bytes) -> Result<(), AwsError>;
+    /// A blob; `None` when there is none of this digest.
+    async fn blob(&self, repository: &str, digest: &str) -> Result<Option<Bytes>, AwsError>;
 }
 
 #[async_trait]
 impl Ecr for crate::ministack::Client {
     async fn ecr(&self, operation: &str, input: Value) -> Result<Value, AwsError> {
         self.json("ecr", &format!("{TARGET}.{operation}"), input).await
+    }
+
+    async fn put_blob(&self, repository: &str, digest: &str, blob: Bytes) -> Result<(), AwsError> {
+        let path = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
+        self.rest("ecr", Method::POST, &path, HeaderMap::new(), blob).await.map(|_| ())
+    }
+
+    async fn blob(&self, repository: &str, digest: &str) -> Result<Option<Bytes>, AwsError> {
+        let path = format!("/v2/{repository}/blobs/{digest}");
+        match self.rest("ecr", Method::GET, &path, HeaderMap::new(), Bytes::new()).await {
+            Ok(answer) => Ok(Some(answer.into_body())),
+            Err(error) if error.status == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -70,6 +91,18 @@ impl EcrImages {
     }
 }
 
+impl EcrImages {
+    /// What is not known to be for another one is for this machine.
+    async fn is_for_another_machine(&self, repository: &str, manifest: &str) -> Result<bool, AwsError> {
+        let Some(configuration) = manifest::configuration(manifest) else { return Ok(false) };
+        let found = self.ecr.blob(repository, &configuration).await?;
+        Ok(found
+            .as_deref()
+            .and_then(manifest::architecture)
+            .is_some_and(|found| !manifest::runs_here(&found)))
+    }
+}
+
 fn cannot_pull(image: &str, reason: &str) -> AwsError {
     AwsError::new(
         "CannotPullContainerError",
@@ -106,11 +139,14 @@ impl Images for EcrImages {
         }
         let (text, digest) = self.manifest(repository, id).await?;
         // What is pinned and reported is the digest that was asked for; what runs is this machine's part of it.
-        let text = match manifest::child_for_this_machine(&text) {
+        let text = match manifest::child_for_this_machine(&text).map_err(|why| cannot_pull(image, &why))? {
             Some(child) => self.manifest(repository, json!({"imageDigest": child})).await?.0,
             None => text,
         };
-        manifest::read(&text, digest).map_err(|reason| cannot_pull(image, &reason))
+        let foreign = self.is_for_another_machine(repository, &text).await?;
+        let spec = manifest::read(&text, digest).map_err(|reason| cannot_pull(image, &reason))?;
+        // Nobody compares the platform of a single image when it is pulled: it starts, and its first instruction is of another machine.
+        Ok(ImageSpec { crashes: spec.crashes || foreign, ..spec })
     }
 }
 

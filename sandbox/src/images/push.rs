@@ -16,16 +16,17 @@ pub struct Push {
     pub tag: String,
     /// What its process does.
     pub behaviour: Behaviour,
-    /// `amd64`, `arm64`, …; more than one makes an index with a child for each, and so does one that is not `amd64`: such an image
-    /// is built by buildx, which pushes an index also for a single platform, with an attestation in it.
+    /// `amd64`, `arm64`, …; more than one makes an index with a child for each.
     pub architectures: Vec<String>,
+    /// Whether the builder attests how an image was built, as buildx does: then a single architecture, too, makes an index.
+    pub attested: bool,
 }
 
 impl Push {
     /// A push for one architecture.
     pub fn new(repository: impl Into<String>, tag: impl Into<String>, behaviour: Behaviour) -> Self {
         let architectures = vec!["amd64".to_owned()];
-        Self { repository: repository.into(), tag: tag.into(), behaviour, architectures }
+        Self { repository: repository.into(), tag: tag.into(), behaviour, architectures, attested: false }
     }
 }
 
@@ -55,9 +56,8 @@ pub async fn push(ecr: &dyn Ecr, events: &dyn EventSink, push: &Push) -> Result<
         .iter()
         .map(|architecture| (architecture.as_str(), manifest::image(&push.behaviour, architecture)))
         .collect();
-    let foreign = !push.architectures.iter().any(|architecture| architecture == "amd64");
     let attestation = match children.as_slice() {
-        [(_, only)] if foreign => Some((manifest::UNKNOWN, manifest::attestation(only))),
+        [(_, only)] if push.attested => Some((manifest::UNKNOWN, manifest::attestation(only))),
         _ => None,
     };
     children.extend(attestation);
@@ -79,6 +79,9 @@ pub async fn push(ecr: &dyn Ecr, events: &dyn EventSink, push: &Push) -> Result<
 }
 
 async fn put(ecr: &dyn Ecr, push: &Push, manifest: &Manifest, tag: Option<&str>) -> Result<(), AwsError> {
+    if let Some((digest, configuration)) = &manifest.configuration {
+        ecr.put_blob(&push.repository, digest, configuration.clone().into()).await?;
+    }
     let mut input = json!({
         "repositoryName": push.repository,
         "imageManifest": manifest.text,

@@ -108,6 +108,8 @@ impl Service for Scans {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     /// A registry with one image.
@@ -122,6 +124,14 @@ mod tests {
                 return Ok(json!({ "imageDetails": [{ "imageDigest": "sha256:aa" }] }));
             }
             Err(AwsError::new("ImageNotFoundException", "not there"))
+        }
+
+        async fn put_blob(&self, _: &str, _: &str, _: Bytes) -> Result<(), AwsError> {
+            unreachable!("nothing is pushed")
+        }
+
+        async fn blob(&self, _: &str, _: &str) -> Result<Option<Bytes>, AwsError> {
+            unreachable!("nothing is pulled")
         }
     }
 

@@ -1,19 +1,23 @@
 //! Pushing and pulling against an ECR in memory that answers as ministack's does.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::blobs::{self, Blobs};
 use super::{Behaviour, Ecr, EcrImages, Push, push};
-use crate::ports::{AwsError, EventSink, Images as _, ServiceEvent};
+use crate::ports::{AwsError, Caller, EventSink, Images as _, Service as _, ServiceEvent};
 
 #[derive(Default)]
 struct Registry {
     /// Digest, tags, manifest.
     images: Mutex<Vec<(String, Vec<String>, String)>>,
     events: Mutex<Vec<ServiceEvent>>,
+    blobs: Mutex<HashMap<String, Bytes>>,
 }
 
 #[async_trait]
@@ -54,8 +58,22 @@ impl Ecr for Registry {
                     }),
                 })
             }
+            "GetDownloadUrlForLayer" => Ok(json!({
+                "layerDigest": input["layerDigest"],
+                "downloadUrl": format!("https://{REGISTRY}/v2/shop/checkout/blobs/{}", input["layerDigest"].as_str().unwrap()),
+            })),
             other => panic!("unexpected {other}"),
         }
+    }
+
+    async fn put_blob(&self, _: &str, digest: &str, blob: Bytes) -> Result<(), AwsError> {
+        assert_eq!(digest, format!("sha256:{}", hex::encode(Sha256::digest(&blob))));
+        self.blobs.lock().unwrap().insert(digest.to_owned(), blob);
+        Ok(())
+    }
+
+    async fn blob(&self, _: &str, digest: &str) -> Result<Option<Bytes>, AwsError> {
+        Ok(self.blobs.lock().unwrap().get(digest).cloned())
     }
 }
 
@@ -149,7 +167,11 @@ async fn an_image_not_made_for_the_sandbox_is_a_healthy_process() {
 #[tokio::test]
 async fn an_image_for_another_architecture_alone_is_an_index_with_its_attestation() {
     let registry = Arc::new(Registry::default());
-    let request = Push { architectures: vec!["arm64".into()], ..Push::new("shop/checkout", "v2", bad("v2")) };
+    let request = Push {
+        architectures: vec!["arm64".into()],
+        attested: true,
+        ..Push::new("shop/checkout", "v2", bad("v2"))
+    };
     let digest = push(&*registry, &*registry, &request).await.unwrap();
     let images = registry.images.lock().unwrap().clone();
     let (_, _, text) = images.iter().find(|(found, ..)| *found == digest).unwrap();
@@ -157,4 +179,44 @@ async fn an_image_for_another_architecture_alone_is_an_index_with_its_attestatio
     let platforms: Vec<&Value> =
         index["manifests"].as_array().unwrap().iter().map(|part| &part["platform"]["architecture"]).collect();
     assert_eq!(platforms, ["arm64", "unknown"]);
+}
+
+/// The architecture that this machine is not of.
+fn another_architecture() -> String {
+    if cfg!(target_arch = "x86_64") { "arm64".into() } else { "amd64".into() }
+}
+
+#[tokio::test]
+async fn an_image_for_another_machine_crashes_and_an_index_without_this_one_cannot_be_pulled() {
+    let registry = Arc::new(Registry::default());
+    for (tag, attested) in [("single", false), ("index", true)] {
+        let request = Push {
+            architectures: vec![another_architecture()],
+            attested,
+            ..Push::new("shop/checkout", tag, Behaviour::healthy("v2"))
+        };
+        push(&*registry, &*registry, &request).await.unwrap();
+    }
+    let resolve =
+        async |tag: &str| images(&registry).resolve(&format!("{REGISTRY}/shop/checkout:{tag}")).await;
+    assert!(resolve("single").await.unwrap().crashes);
+    let error = resolve("index").await.unwrap_err();
+    assert_eq!(error.code, "CannotPullContainerError");
+    assert!(error.message.contains("does not contain descriptor matching platform"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn a_link_leads_to_a_blob_that_is_there() {
+    let registry = Arc::new(Registry::default());
+    push(&*registry, &*registry, &Push::new("shop/checkout", "v1", bad("v1"))).await.unwrap();
+    let there = registry.blobs.lock().unwrap().keys().next().unwrap().clone();
+    let blobs = Blobs::new(registry.clone(), "http://127.0.0.1:4566");
+    let ask = async |repository: &str, digest: &str| {
+        let input = json!({ "repositoryName": repository, "layerDigest": digest });
+        blobs.call(blobs::OPERATION, input, &Caller::default()).await
+    };
+    let answer = ask("shop/checkout", &there).await.unwrap();
+    assert_eq!(answer["downloadUrl"], format!("http://127.0.0.1:4566/v2/shop/checkout/blobs/{there}"));
+    assert_eq!(ask("shop/checkout", "sha256:00").await.unwrap_err().code, "LayersNotFoundException");
+    assert_eq!(ask("shop", &there).await.unwrap_err().code, "RepositoryNotFoundException");
 }

@@ -40,6 +40,9 @@ pub struct PushRequest {
     /// An index with one image for each; one is a plain image.
     #[serde(default)]
     pub architectures: Vec<String>,
+    /// An index for one, too, with an attestation in it.
+    #[serde(default)]
+    pub attested: bool,
 }
 
 impl PushRequest {
@@ -53,7 +56,7 @@ impl PushRequest {
             unhealthy: self.unhealthy,
             nonce: None,
         };
-        let mut push = Push::new(self.repository, self.tag, behaviour);
+        let mut push = Push { attested: self.attested, ..Push::new(self.repository, self.tag, behaviour) };
         if !self.architectures.is_empty() {
             push.architectures = self.architectures;
         }

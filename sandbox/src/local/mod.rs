@@ -37,7 +37,7 @@ use crate::elb::{self, Elb};
 use crate::endpoint::{Endpoint, Iam};
 use crate::events::bus::MinistackBus;
 use crate::events::{self, Dispatcher};
-use crate::images::{EcrImages, scan};
+use crate::images::{EcrImages, blobs, scan};
 use crate::ministack::{self, Client, Deployed, Deployment};
 use crate::tasks::ProcessLauncher;
 
@@ -191,6 +191,8 @@ impl Local {
         );
         let scans = scan::Scans::new(Arc::new(client.clone()), ACCOUNT);
         endpoint.register_operation("ecr", scan::OPERATION, Arc::new(scans.clone()));
+        let blobs = blobs::Blobs::new(Arc::new(client.clone()), &endpoint.url());
+        endpoint.register_operation("ecr", blobs::OPERATION, Arc::new(blobs));
         let pipelines = options.pipelines.clone();
         endpoint.register(
             "codepipeline",

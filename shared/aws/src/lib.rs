@@ -5,9 +5,11 @@
 
 mod classify;
 mod config;
+mod download;
 mod trust;
 
 pub use aws_types::SdkConfig;
 pub use classify::{kind_of, port_error};
 pub use config::{ConfigError, Options, Targets, config, for_target, home};
+pub use download::Downloads;
 pub use trust::{EXTRA_ROOTS, TrustError};

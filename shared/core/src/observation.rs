@@ -557,12 +557,12 @@ pub struct ImageSeen {
     pub expiring: bool,
     /// Whether it is archived, which ECS cannot pull.
     pub archived: bool,
-    /// The images of an index, one for each platform; none when it is no index.
+    /// The images it stands for, one for each platform: those of an index, or itself.
     pub parts: Seen<Vec<ImagePart>>,
 }
 
 impl ImageSeen {
-    /// An image that is there, will stay, and is no index.
+    /// An image that is there and will stay, of a platform that nobody knows.
     pub fn there(digest: Digest) -> Self {
         Self { digest, expiring: false, archived: false, parts: Seen::Known(Vec::new()) }
     }
@@ -570,11 +570,11 @@ impl ImageSeen {
     /// Every digest AWS may call a task's image by that runs this one: its own, and those of its parts.
     pub fn digests(&self) -> Vec<Digest> {
         let parts = self.parts.known().into_iter().flatten().map(|part| part.digest.clone());
-        std::iter::once(self.digest.clone()).chain(parts).collect()
+        std::iter::once(self.digest.clone()).chain(parts.filter(|part| *part != self.digest)).collect()
     }
 }
 
-/// An image of an index.
+/// An image that an index names, or one that stands for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImagePart {
     /// Its digest.

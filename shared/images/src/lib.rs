@@ -1,10 +1,11 @@
 //! IO: the ECR adapter: tags resolved to digests, and whether a digest is there and stays there.
 //!
 //! Only private ECR registries can be asked. Registries of other accounts are asked with the home account's credentials; their
-//! repository policy has to allow `ecr:DescribeImages`, `ecr:GetLifecyclePolicy` and, for images of several platforms, `ecr:BatchGetImage`.
+//! repository policy has to allow `ecr:DescribeImages`, `ecr:GetLifecyclePolicy`, and for the platforms of the released image
+//! `ecr:BatchGetImage` and `ecr:GetDownloadUrlForLayer`, which whoever pulls it needs as well.
 
-mod index;
 mod lifecycle;
+mod platforms;
 mod scan;
 
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use aws_sdk_ecr::types::{
     DescribeImagesFilter, ImageDetail, ImageIdentifier, ImageStatus, ImageStatusFilter, TagStatus,
 };
 use jiff::Timestamp;
-use tidegate_aws::{SdkConfig, port_error};
+use tidegate_aws::{Downloads, SdkConfig, port_error};
 use tidegate_core::container_image::MediaTypes;
 use tidegate_core::gate::ScanSeen;
 use tidegate_core::ids::{Digest, Image, RepositoryName, Tag};
@@ -39,12 +40,19 @@ const PAGE: i32 = 1000;
 pub struct EcrAdapter {
     home: SdkConfig,
     clients: Mutex<HashMap<String, Client>>,
+    downloads: Downloads,
 }
 
 impl EcrAdapter {
     /// With the home account's configuration.
     pub fn new(home: SdkConfig) -> Self {
-        Self { home, clients: Mutex::default() }
+        Self { home, clients: Mutex::default(), downloads: Downloads::default() }
+    }
+
+    /// The same, with documents from this connector.
+    #[cfg(test)]
+    fn downloading(self, connector: aws_smithy_runtime_api::client::http::SharedHttpConnector) -> Self {
+        Self { downloads: Downloads::by(connector), ..self }
     }
 
     /// The repository; `None` when the registry is not one of ECR's.
@@ -61,6 +69,15 @@ impl EcrAdapter {
 
 #[async_trait]
 impl Images for EcrAdapter {
+    async fn image(&self, image: &Image) -> Result<Option<ImageSeen>, PortError> {
+        let Stored::There(seen) = self.stored(image).await? else { return Ok(None) };
+        let repository = self.repository(&image.registry, &image.repository);
+        let Some(repository) = repository.filter(|_| !seen.archived) else { return Ok(Some(seen)) };
+        let account = repository.registry.account.as_str();
+        let from = platforms::From { client: &repository.client, downloads: &self.downloads, account };
+        Ok(Some(ImageSeen { parts: platforms::parts(from, image).await.into(), ..seen }))
+    }
+
     async fn stored(&self, image: &Image) -> Result<Stored, PortError> {
         let Some(repository) = self.repository(&image.registry, &image.repository) else {
             return Ok(Stored::Elsewhere);
@@ -74,12 +91,8 @@ impl Images for EcrAdapter {
         let Some(found) = found else { return Ok(Stored::Gone) };
         let archived = is_archived(&found);
         let expiring = !archived && repository.takes_away(&found, Timestamp::now()).await?;
-        let parts = if index::is_index(found.image_manifest_media_type()) && !archived {
-            index::parts(&repository.client, repository.registry.account.as_str(), image).await.into()
-        } else {
-            Seen::Known(Vec::new())
-        };
-        Ok(Stored::There(ImageSeen { digest: image.digest.clone(), expiring, archived, parts }))
+        let digest = image.digest.clone();
+        Ok(Stored::There(ImageSeen { digest, expiring, archived, parts: Seen::NotAsked }))
     }
 
     async fn scan(&self, image: &Image) -> Result<ScanSeen, PortError> {

@@ -115,9 +115,14 @@ impl Replay {
         self.lock().calls.iter().map(|call| call.operation.clone()).collect()
     }
 
+    /// What carries requests without an operation, as downloads are: their operation is their address.
+    pub fn connector(&self) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+
     /// The configuration clients are made from. The SDK does not retry with it.
     pub fn config(&self) -> SdkConfig {
-        let connector = SharedHttpConnector::new(self.clone());
+        let connector = self.connector();
         SdkConfig::builder()
             .behavior_version(aws_smithy_runtime_api::client::behavior_version::BehaviorVersion::latest())
             .region(Region::new("eu-central-1"))
@@ -230,7 +235,7 @@ fn read(request: &HttpRequest) -> Call {
     let path = || request.uri().split_once("/operation/").map(|(_, operation)| operation);
     let action = || body.split('&').find_map(|pair| pair.strip_prefix("Action="));
     Call {
-        operation: target.or_else(path).or_else(action).unwrap_or_default().to_owned(),
+        operation: target.or_else(path).or_else(action).unwrap_or(request.uri()).to_owned(),
         uri: request.uri().to_owned(),
         headers,
         body,

@@ -73,7 +73,7 @@ fn platform(new: &ImageSeen, ground: Ground<'_>) -> Option<Finding> {
             return Some(Finding::note(
                 "platform_unproven",
                 format!("the platforms of {} could not be read: {error}", new.digest.short()),
-                "allow ecr:BatchGetImage on the repository",
+                "allow ecr:BatchGetImage and ecr:GetDownloadUrlForLayer on the repository",
             ));
         }
         Seen::NotAsked => return None,
