@@ -96,7 +96,8 @@ impl Connection {
         };
         let region = aws.region().map(|region| region.as_ref().to_owned()).unwrap_or_default();
         let region = Region::new(region).context("failed to use the configured region")?;
-        let queue = format!("{}-wake", global.stack);
+        // What a person asks for does not queue behind what the clock sends.
+        let queue = format!("{}-commands", global.stack);
         let wakes = Wakes::new(Box::new(QueueByName::new(aws_sdk_sqs::Client::new(&aws), queue.clone())));
         let config = Config {
             table: format!("{}-ledger", global.stack),

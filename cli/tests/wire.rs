@@ -104,7 +104,7 @@ async fn a_release_is_created_in_the_ledger_and_the_conductor_is_woken() {
     table("whole").await;
     let digest = image().await;
     let sqs = aws_sdk_sqs::Client::new(&MINISTACK.get().unwrap().config().await);
-    let queue = sqs.create_queue().queue_name("whole-wake").send().await.unwrap().queue_url.unwrap();
+    let queue = sqs.create_queue().queue_name("whole-commands").send().await.unwrap().queue_url.unwrap();
 
     let applied = tidegate("whole", &["apply", "-", "--json"], POLICY);
     assert_eq!((applied.code, &applied.json()["policies"][0]["change"]), (Some(0), &Value::from("created")));

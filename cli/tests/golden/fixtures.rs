@@ -145,7 +145,7 @@ pub(crate) fn queued() -> Release {
         bypass_freeze: None,
         request: None,
         acted_at: None,
-        wake: Some(Wake { at: at(300), why: format!("it is queued behind release {}", id(41)) }),
+        wake: Some(Wake::new(at(300), format!("it is queued behind release {}", id(41)))),
         report: Report::next(format!("it is queued behind release {}", id(41))),
     }
 }
@@ -155,7 +155,7 @@ pub(crate) fn preparing() -> Release {
     Release {
         version: 2,
         phase: Phase::Preparing { since: at(2) },
-        wake: Some(Wake { at: at(20), why: next.into() }),
+        wake: Some(Wake::new(at(20), next)),
         report: Report::next(next).fact(
             "alarm_without_data: alarm checkout-p99 has no data, so it cannot tell good from bad (send it traffic, or treat missing data as not breaching)",
         ),
@@ -185,7 +185,7 @@ pub(crate) fn baking() -> Release {
             measured: Some(Percent::from_tenths(100)),
             ..Progress::default()
         },
-        wake: Some(Wake { at: at(172), why: next.into() }),
+        wake: Some(Wake::new(at(172), next)),
         report: Report::next(next),
         ..queued()
     }
@@ -241,7 +241,7 @@ pub(crate) fn approving() -> Release {
         plan: Some(plan),
         progress: Progress { started_at: Some(at(2)), ..Progress::default() },
         gates: BTreeMap::from([(1, opened)]),
-        wake: Some(Wake { at: at(306), why: next.into() }),
+        wake: Some(Wake::new(at(306), next)),
         report: Report::next(next),
         ..queued()
     }
@@ -269,7 +269,7 @@ pub(crate) fn rolling_back() -> Release {
             over_at: None,
             differs_since: None,
         },
-        wake: Some(Wake { at: at(187), why: next.into() }),
+        wake: Some(Wake::new(at(187), next)),
         report: Report::next(next)
             .fact("deployment DEPLOYMENT1 is ROLLBACK_IN_PROGRESS PRODUCTION_TRAFFIC_SHIFT"),
         ..baking()
@@ -297,7 +297,7 @@ pub(crate) fn settling() -> Release {
     let next = "a stalled performer of an earlier decision is waited out";
     Release {
         phase: Phase::Settling { outcome: Outcome::Promoted, since: at(1300), restored_at: None },
-        wake: Some(Wake { at: at(1310), why: next.into() }),
+        wake: Some(Wake::new(at(1310), next)),
         report: Report::next(next),
         ..promoted()
     }

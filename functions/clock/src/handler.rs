@@ -1,22 +1,44 @@
-//! One round, then the looks for what was lost; encode.
+//! One round, and the looks for what was lost beside it; encode.
 
-use lambda_runtime::Error;
+use jiff::Timestamp;
+use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use tidegate_core::ports::{Pipelines, PortError};
 use tidegate_runtime::Home;
+use tidegate_runtime::drive::deadline;
+use tidegate_runtime::visits::{Looked, Pace, Rotation};
 use tidegate_runtime::ways_in::Sources;
-use tidegate_runtime::ways_in::builds::Looked;
 
-/// One round. What failed is said as an error after everything else was done, so that the function's error alarm sees it.
+/// Where the looks stopped in the round before.
+#[derive(Debug, Default)]
+pub(crate) struct Rotations {
+    pushes: Rotation,
+    builds: Rotation,
+    pipelines: Rotation,
+}
+
+/// One round. Waking what is due and the looks go on at the same time: none waits for another's calls. What failed is said as an error
+/// after everything else was done, so that the function's error alarm sees it.
 pub(crate) async fn handle(
     home: &Home,
     sources: Sources<'_>,
     pipelines: &dyn Pipelines,
+    rotations: &Rotations,
+    event: LambdaEvent<Value>,
 ) -> Result<Value, Error> {
-    let round = home.round(sources.images).await?;
-    let builds = looked(home.find_lost_builds(sources).await);
-    let answered = looked(home.answer_pipelines(pipelines).await);
-    let failed = [round.failed, builds.failed, answered.failed].concat();
+    let until = deadline(Timestamp::now(), event.context.deadline);
+    let home = home.until(until);
+    let pace = |rotation| Pace { rotation, until };
+    let (round, builds, answered) = tokio::join!(
+        home.round(sources.images, pace(&rotations.pushes)),
+        home.find_lost_builds(sources, pace(&rotations.builds)),
+        home.answer_pipelines(pipelines, pace(&rotations.pipelines)),
+    );
+    let (builds, answered) = (looked(builds), looked(answered));
+    let mut failed = [round.failed, builds.failed, answered.failed].concat();
+    // A row that cannot be read is met by each of them.
+    failed.sort();
+    failed.dedup();
     let found = round.found + builds.done;
     tracing::info!(woken = round.woken, found, answered = answered.done, failed = failed.len(), "round");
     if failed.is_empty() {

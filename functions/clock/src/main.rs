@@ -3,11 +3,9 @@
 
 mod handler;
 
-use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
 use tidegate_assembly::Start;
-use tidegate_runtime::drive::deadline;
 use tidegate_runtime::ways_in::Sources;
 
 #[tokio::main]
@@ -18,9 +16,9 @@ async fn main() -> Result<(), Error> {
     let (images, builds, s3, pipelines) =
         (start.images(), start.builds(), start.objects(), start.pipelines());
     let sources = Sources { images: &images, builds: &builds, objects: &s3, artifacts: &s3 };
-    run(service_fn(async |event: LambdaEvent<Value>| {
-        let home = home.until(deadline(Timestamp::now(), event.context.deadline));
-        handler::handle(&home, sources, &pipelines).await
+    let rotations = handler::Rotations::default();
+    run(service_fn(|event: LambdaEvent<Value>| {
+        handler::handle(&home, sources, &pipelines, &rotations, event)
     }))
     .await
 }

@@ -22,7 +22,7 @@ async fn drive(world: &World, message: &SqsMessage, until: Timestamp) -> Option<
     let id = message.message_id.clone().unwrap_or_default();
     let outcome: Result<(), Error> = async {
         let wake = WakeMessage::parse(message.body.as_deref().unwrap_or_default())?;
-        world.drive(&wake.release, &[], until).await?;
+        world.woken(&wake.release, until).await?;
         Ok(())
     }
     .await;

@@ -59,8 +59,16 @@ pub(super) fn needs(home: &Home<'_>, service: &str, operation: &str, input: &Val
             let repository = input["repositoryName"].as_str().unwrap_or("*");
             vec![need(format!("ecr:{operation}"), home.arn("ecr", &format!("repository/{repository}")))]
         }
+        "sqs" => sqs(home, operation, input),
         _ => vec![need(format!("{service}:{operation}"), "*")],
     }
+}
+
+/// The permission for one message is the one for a batch; batches have none of their own.
+fn sqs(home: &Home<'_>, operation: &str, input: &Value) -> Vec<Need> {
+    let action = operation.strip_suffix("Batch").unwrap_or(operation);
+    let queue = input["QueueUrl"].as_str().and_then(|url| url.rsplit('/').next()).unwrap_or("*");
+    vec![need(format!("sqs:{action}"), home.arn("sqs", queue))]
 }
 
 fn codebuild(home: &Home<'_>, operation: &str, input: &Value) -> Vec<Need> {
@@ -421,6 +429,21 @@ mod tests {
         ] {
             assert!(template.contains(condition), "{condition}");
         }
+    }
+
+    #[test]
+    fn a_batch_needs_what_one_message_needs_of_its_queue_alone() {
+        let home = Home { region: "eu-central-1", account: "111122223333" };
+        let input = json!({ "QueueUrl": "http://sqs.example/111122223333/tide-wake", "Entries": [] });
+        let needed = needs(&home, "sqs", "SendMessageBatch", &input);
+        assert_eq!(needed, [need("sqs:SendMessage", "arn:aws:sqs:eu-central-1:111122223333:tide-wake")]);
+        let policy = |action: &str, queue: &str| {
+            let resource = home.arn("sqs", queue);
+            json!({ "Statement": [{ "Effect": "Allow", "Action": action, "Resource": resource }] })
+        };
+        assert!(allows(&[policy("sqs:SendMessage", "tide-wake")], &needed[0]));
+        assert!(!allows(&[policy("sqs:SendMessage", "tide-commands")], &needed[0]));
+        assert!(!allows(&[policy("sqs:SendMessageBatch", "tide-wake")], &needed[0]));
     }
 
     #[test]

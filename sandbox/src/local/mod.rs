@@ -38,7 +38,7 @@ use crate::endpoint::{Endpoint, Iam};
 use crate::events::bus::MinistackBus;
 use crate::events::{self, Dispatcher};
 use crate::images::{EcrImages, blobs, scan};
-use crate::ministack::{self, Client, Deployed, Deployment};
+use crate::ministack::{self, Client, Deployed, Deployment, batches};
 use crate::tasks::ProcessLauncher;
 
 /// The account everything lives in, as AWS's own examples name it.
@@ -193,6 +193,7 @@ impl Local {
         endpoint.register_operation("ecr", scan::OPERATION, Arc::new(scans.clone()));
         let blobs = blobs::Blobs::new(Arc::new(client.clone()), &endpoint.url());
         endpoint.register_operation("ecr", blobs::OPERATION, Arc::new(blobs));
+        endpoint.register_operation("sqs", batches::OPERATION, Arc::new(batches::Batches(client.clone())));
         let pipelines = options.pipelines.clone();
         endpoint.register(
             "codepipeline",

@@ -66,6 +66,7 @@ pub async fn deploy(client: &Client, deployment: &Deployment) -> Result<Deployed
     create_stack(client, deployment, &key).await?;
     let outputs = wait_until_created(client, &deployment.stack).await?;
     enable_time_to_live(client, &deployment.stack).await?;
+    number_concurrency(client).await?;
     Ok(Deployed { outputs })
 }
 
@@ -232,6 +233,29 @@ async fn enable_time_to_live(client: &Client, stack: &str) -> Result<()> {
     Ok(())
 }
 
+/// A parameter of the type `Number` is a number where a property is one; ministack's CloudFormation leaves it text, and Lambda's poller there
+/// then cannot compare it and reads no queue at all.
+async fn number_concurrency(client: &Client) -> Result<()> {
+    const MAPPINGS: &str = "/2015-03-31/event-source-mappings/";
+    let listed = client.rest("lambda", Method::GET, MAPPINGS, HeaderMap::new(), Bytes::new()).await;
+    let listed = listed.map_err(|e| aws("list the event source mappings", &e))?;
+    let listed: Value =
+        serde_json::from_slice(listed.body()).context("the event source mappings are not JSON")?;
+    for mapping in listed["EventSourceMappings"].as_array().into_iter().flatten() {
+        let (Some(id), Some(text)) =
+            (mapping["UUID"].as_str(), mapping["ScalingConfig"]["MaximumConcurrency"].as_str())
+        else {
+            continue;
+        };
+        let most: u32 = text.parse().with_context(|| format!("MaximumConcurrency is {text:?}"))?;
+        let body = json!({ "ScalingConfig": { "MaximumConcurrency": most } }).to_string();
+        let path = format!("{MAPPINGS}{id}");
+        let put = client.rest("lambda", Method::PUT, &path, HeaderMap::new(), Bytes::from(body)).await;
+        put.map_err(|e| aws("set how many conductors may run at once", &e))?;
+    }
+    Ok(())
+}
+
 async fn physical_id(client: &Client, stack: &str, logical_id: &str) -> Result<String> {
     let action = ("Action", "DescribeStackResource");
     let params = [action, API_VERSION, ("StackName", stack), ("LogicalResourceId", logical_id)];
@@ -334,11 +358,18 @@ mod tests {
         );
     }
 
+    /// What the clock sends and what people ask for come by two queues; what people's functions wake with is the second.
     async fn messages_wake_the_conductor(stack: &testing::Stack) {
-        let body =
-            json!({ "QueueUrl": stack.deployed.output("WakeQueueUrl").unwrap(), "MessageBody": "wake me" });
-        stack.client.json("sqs", "AmazonSQS.SendMessage", body).await.unwrap();
-        stack.wait_for_log("conductor", "wake me").await;
+        for (queue, message) in [("WakeQueueUrl", "wake me"), ("CommandQueueUrl", "do as asked")] {
+            let body = json!({ "QueueUrl": stack.deployed.output(queue).unwrap(), "MessageBody": message });
+            stack.client.json("sqs", "AmazonSQS.SendMessage", body).await.unwrap();
+            stack.wait_for_log("conductor", message).await;
+        }
+        let commands = stack.deployed.output("CommandQueueUrl").unwrap();
+        for function in ["gate", "gate-api", "pipeline"] {
+            let env = stack.invoke(function, json!({})).await;
+            assert_eq!(env["TIDEGATE_WAKE_QUEUE_URL"], commands, "{function}");
+        }
     }
 
     async fn failed_events_are_kept(stack: &testing::Stack) {

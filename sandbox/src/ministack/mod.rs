@@ -21,6 +21,7 @@
 //! function in about 0.1 s, delayed ones on time; queue URLs say `localhost`, which the SDK ignores; conditions of a template may use
 //! `Fn::Select`, not `Fn::Join`; alarms with metric math are refused.
 
+pub mod batches;
 mod client;
 mod deploy;
 mod process;

@@ -256,7 +256,7 @@ pub(crate) fn new_release(id: ReleaseId, arrival: &Arrival, intent: Intent, now:
         bypass_freeze: arrival.bypass_freeze.clone(),
         request: None,
         acted_at: None,
-        wake: Some(Wake { at: now, why: "it has just been created".into() }),
+        wake: Some(Wake::soon(now, "it has just been created")),
         report: Report::next("its turn"),
     }
 }
@@ -307,7 +307,7 @@ fn asked(release: &Release, request: Request, by: Actor, why: String, now: Times
     let next = Release {
         version: release.version + 1,
         request: Some(request),
-        wake: Some(Wake { at: now, why: what.into() }),
+        wake: Some(Wake::soon(now, what)),
         ..release.clone()
     };
     write(release, next, by, what, why, now)

@@ -310,7 +310,7 @@ fn counted(release: &Release, stage: usize, given: Given, now: Timestamp) -> Com
     let word = if given.approve { "approved" } else { "rejected" };
     let mut next = Release {
         version: release.version + 1,
-        wake: Some(Wake { at: now, why: format!("{} {word}", given.approver) }),
+        wake: Some(Wake::soon(now, format!("{} {word}", given.approver))),
         ..release.clone()
     };
     let entry = Entry {

@@ -189,7 +189,7 @@ pub trait Ledger: Send + Sync {
     /// All releases that have not ended.
     async fn open(&self) -> Result<Listing<Release>, PortError>;
     /// Releases to be woken at `until` or before, with the time. One whose wake-up time cannot be read is due at once, and told.
-    async fn due(&self, until: Timestamp) -> Result<Listing<(ReleaseId, Timestamp)>, PortError>;
+    async fn due(&self, until: Timestamp) -> Result<Listing<Due>, PortError>;
     /// The services that watch this. A row that is damaged but still names its service counts, and is told: to look is harmless.
     async fn watchers(&self, watched: &Watched) -> Result<Listing<ServiceName>, PortError>;
     /// A release's history, oldest first.
@@ -201,6 +201,9 @@ pub trait Ledger: Send + Sync {
     /// A service's own history (policies applied, …), newest first: at most `limit` entries, and among them what its triggers were refused,
     /// which takes no entry's place.
     async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Listing<Entry>, PortError>;
+    /// Says that one is about to write this version of a release; `false` when somebody has said so before. A courtesy: it is refused for less
+    /// than a transaction is, and nothing rests on it.
+    async fn claim(&self, release: &ReleaseId, version: u64) -> Result<bool, PortError>;
     /// Writes a change; [`ErrorKind::Conflict`] when any condition does not hold.
     async fn commit(&self, commit: Commit) -> Result<(), PortError>;
 }
@@ -521,4 +524,36 @@ pub trait TaskDefinitions: Send + Sync {
 pub trait Waker: Send + Sync {
     /// Has the release looked at after `delay_secs` (at most 900).
     async fn wake(&self, release: &ReleaseId, delay_secs: u32, why: &str) -> Result<(), PortError>;
+    /// Has many releases looked at. Every one is tried; those that were not sent are returned, each with its error.
+    async fn wake_all(&self, wakes: &[WakeUp]) -> Vec<(ReleaseId, PortError)> {
+        let mut unsent = Vec::new();
+        for wake in wakes {
+            if let Err(error) = self.wake(&wake.release, wake.delay_secs, &wake.why).await {
+                unsent.push((wake.release.clone(), error));
+            }
+        }
+        unsent
+    }
+}
+
+/// One of many wake-ups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WakeUp {
+    /// The release to look at.
+    pub release: ReleaseId,
+    /// After how long, seconds.
+    pub delay_secs: u32,
+    /// Why.
+    pub why: String,
+}
+
+/// A release that is to be woken.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Due {
+    /// Which.
+    pub release: ReleaseId,
+    /// When.
+    pub at: Timestamp,
+    /// And again shortly after, until something has happened.
+    pub soon: bool,
 }

@@ -475,6 +475,29 @@ pub struct Wake {
     pub at: Timestamp,
     /// Why.
     pub why: String,
+    /// Something is expected any moment: until then it is looked every few seconds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub soon: bool,
+    /// Until when somebody stays with the release and looks by themselves; nobody else needs to come for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Timestamp>,
+}
+
+impl Wake {
+    /// At a time.
+    pub fn new(at: Timestamp, why: impl Into<String>) -> Self {
+        Self { at, why: why.into(), soon: false, held_until: None }
+    }
+
+    /// At a time, and again shortly after it until something has happened.
+    pub fn soon(at: Timestamp, why: impl Into<String>) -> Self {
+        Self { soon: true, ..Self::new(at, why) }
+    }
+
+    /// From when on somebody has to come.
+    pub fn due_at(&self) -> Timestamp {
+        self.held_until.map_or(self.at, |held| held.max(self.at))
+    }
 }
 
 impl Release {

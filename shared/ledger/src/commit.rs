@@ -1,10 +1,11 @@
 //! Writing a change: one transaction, and what its refusal means.
 
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Delete, Put, TransactWriteItem};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tidegate_aws::{kind_of, port_error};
-use tidegate_core::ids::ServiceName;
+use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::ports::{
     Commit, ErrorKind, HeadWrite, Ledger as _, PortError, RefusalWrite, ReleaseWrite, TagsWrite,
 };
@@ -16,6 +17,8 @@ use crate::{DynamoLedger, watches};
 const WRITE: &str = "dynamodb:TransactWriteItems";
 /// DynamoDB's limit for the actions of one transaction.
 const MOST_ACTIONS: usize = 100;
+/// How long a claim is kept: longer than anybody takes from it to their write, and gone some time after the release has ended.
+const CLAIMS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 
 /// The code of the conflict that means: this delivery was handled before.
@@ -66,6 +69,35 @@ impl DynamoLedger {
                 None => told,
             }
         })
+    }
+
+    /// Whether nobody has claimed this version of a release, or a later one, before.
+    pub(crate) async fn put_claim(
+        &self,
+        id: &ReleaseId,
+        version: u64,
+        now: Timestamp,
+    ) -> Result<bool, PortError> {
+        let until = now.saturating_add(CLAIMS_KEPT).unwrap_or(now);
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(row::claim(&keys::claim(id), version, until)))
+            .condition_expression("attribute_not_exists(pk) OR #version < :version")
+            .expression_attribute_names("#version", row::VERSION)
+            .expression_attribute_values(":version", AttributeValue::N(version.to_string()));
+        match put.send().await {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(port_error("dynamodb:PutItem", error)),
+        }
     }
 
     async fn actions(&self, commit: &Commit, now: Timestamp) -> Result<Vec<Action>, PortError> {

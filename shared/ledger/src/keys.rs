@@ -24,6 +24,7 @@ pub(crate) const STATE: &str = "STATE";
 pub(crate) const REFUSALS: &str = "REFUSALS";
 pub(crate) const TAGS: &str = "TAGS";
 const ONCE: &str = "ONCE";
+const CLAIM: &str = "CLAIM";
 pub(crate) const SERVICE_PREFIX: &str = "SERVICE#";
 pub(crate) const RELEASE_PREFIX: &str = "RELEASE#";
 const WATCH_PREFIX: &str = "WATCH#";
@@ -93,6 +94,11 @@ pub(crate) fn release(id: &ReleaseId) -> Key {
     Key { pk: format!("{RELEASE_PREFIX}{id}"), sk: STATE.into() }
 }
 
+/// Who writes which version of a release next.
+pub(crate) fn claim(id: &ReleaseId) -> Key {
+    Key { sk: CLAIM.into(), ..release(id) }
+}
+
 /// The history entry of `of` (a head or a release) at `version`.
 pub(crate) fn entry(of: &Key, version: u64) -> Key {
     Key { pk: of.pk.clone(), sk: history_sort(version) }
@@ -132,9 +138,13 @@ pub(crate) fn once(key: &str) -> Key {
     Key { pk: format!("SEEN#{key}"), sk: ONCE.into() }
 }
 
-/// The sort key in `by-wake`.
+/// What the sort key of a release ends with that is to be looked at again and again.
+pub(crate) const SOON: &str = "#soon";
+
+/// The sort key in `by-wake`: from when on somebody has to come, and which release.
 pub(crate) fn wake(wake: &Wake, id: &ReleaseId) -> String {
-    format!("{:.9}#{id}", wake.at)
+    let soon = if wake.soon { SOON } else { "" };
+    format!("{:.9}#{id}{soon}", wake.due_at())
 }
 
 /// Not less than any sort key of a wake-up at `until` or before, less than any later one.
@@ -152,7 +162,7 @@ mod tests {
     #[test]
     fn wake_keys_sort_as_time_does() {
         let id = ReleaseId::new("01k9zq3v8wd4x5n6p7r8s9t0ab").unwrap();
-        let key = |at: &str| wake(&Wake { at: at.parse().unwrap(), why: String::new() }, &id);
+        let key = |at: &str| wake(&Wake::new(at.parse().unwrap(), String::new()), &id);
         let times = ["2026-01-01T00:00:51Z", "2026-01-01T00:00:51.5Z", "2026-01-01T00:00:52Z"];
         for pair in times.windows(2) {
             assert!(key(pair[0]) < key(pair[1]));

@@ -12,8 +12,9 @@
 //! | a service's own history | `SERVICE#<name>` | `HISTORY#<version>` | |
 //! | the tags seen in a service's repository | `SERVICE#<name>` | `TAGS` | |
 //! | what a service's triggers were refused, counted | `SERVICE#<name>` | `REFUSALS` | |
-//! | a release | `RELEASE#<id>` | `STATE` | `by-service`: `SERVICE#<name>`, `<id>`; while it has a wake-up, `by-wake`: `OPEN`, `<time>#<id>` |
+//! | a release | `RELEASE#<id>` | `STATE` | `by-service`: `SERVICE#<name>`, `<id>`; while it has a wake-up, `by-wake`: `OPEN`, `<time>#<id>`, with `#soon` when something is expected any moment |
 //! | a release's history | `RELEASE#<id>` | `HISTORY#<version>` | |
+//! | which version of a release is about to be written | `RELEASE#<id>` | `CLAIM` | expires by `expires_at` |
 //! | who watches something | `WATCH#<kind>#<account>#<region>#<name>` | `SERVICE#<name>` | |
 //! | who alone releases to an ECS service | `OWNER#ecs#<account>#<region>#<cluster>#<service>` | `OWNER` | |
 //! | a handled delivery | `SEEN#<key>` | `ONCE` | expires by the TTL attribute `expires_at` |
@@ -54,7 +55,7 @@ use tidegate_core::history::Entry;
 use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
 use tidegate_core::listing::{Damaged, Listing};
 use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{Commit, ErrorKind, Ledger, PortError, Watched};
+use tidegate_core::ports::{Commit, Due, ErrorKind, Ledger, PortError, Watched};
 use tidegate_core::release::Release;
 use tidegate_core::sweep::TagsSeen;
 use tidegate_core::trigger::RefusalLog;
@@ -238,7 +239,7 @@ impl Ledger for DynamoLedger {
         Ok(each(&items, row::read_release))
     }
 
-    async fn due(&self, until: Timestamp) -> Result<Listing<(ReleaseId, Timestamp)>, PortError> {
+    async fn due(&self, until: Timestamp) -> Result<Listing<Due>, PortError> {
         let farthest = until.saturating_add(FARTHEST_WAKE).unwrap_or(until);
         let due = all(self.wakes("<=", keys::wake_until(until))).await?;
         // A damaged key may sort behind every time: such a release would sleep for ever.
@@ -289,6 +290,10 @@ impl Ledger for DynamoLedger {
     /// A condition that does not hold is a `Conflict` whose code is AWS's reason (`ConditionalCheckFailed`,
     /// `TransactionConflict`), or [`ALREADY_HANDLED`] when `once` was there already, whatever else did not hold. What must not or
     /// cannot be written is `Invalid`, with code `Invariant` or `TooLarge`.
+    async fn claim(&self, release: &ReleaseId, version: u64) -> Result<bool, PortError> {
+        self.put_claim(release, version, Timestamp::now()).await
+    }
+
     async fn commit(&self, commit: Commit) -> Result<(), PortError> {
         self.write(commit, Timestamp::now()).await
     }

@@ -11,7 +11,7 @@ use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::invariants;
 use tidegate_core::listing::Damaged;
 use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::ports::{Due, ErrorKind, PortError};
 use tidegate_core::release::Release;
 use tidegate_core::sweep::TagsSeen;
 use tidegate_core::trigger::RefusalLog;
@@ -155,6 +155,13 @@ pub(crate) fn once(key: &Key, until: Timestamp) -> Item {
     item
 }
 
+/// That a version of a release is about to be written.
+pub(crate) fn claim(key: &Key, version: u64, until: Timestamp) -> Item {
+    let mut item = once(key, until);
+    item.insert(VERSION.into(), AttributeValue::N(version.to_string()));
+    item
+}
+
 pub(crate) fn read_release(item: &Item) -> Result<Release, RowError> {
     let key = key_of(item)?;
     let release: Release = read(&key, item)?;
@@ -207,16 +214,19 @@ pub(crate) fn read_id(item: &Item) -> Result<ReleaseId, RowError> {
 
 /// Release and time of a wake-up, from keys alone, and what is wrong with them. A release whose time cannot be read is due since ever:
 /// looking at it early changes nothing, and writes the time anew.
-pub(crate) fn read_wake(item: &Item) -> (Option<(ReleaseId, Timestamp)>, Option<RowError>) {
+pub(crate) fn read_wake(item: &Item) -> (Option<Due>, Option<RowError>) {
     match key_of(item).map(|key| (wake_in(&key, item), key)) {
         Ok((Ok(wake), _)) => (Some(wake), None),
-        Ok((Err(wrong), key)) => (key.release().map(|id| (id, Timestamp::UNIX_EPOCH)), Some(wrong)),
+        Ok((Err(wrong), key)) => (
+            key.release().map(|release| Due { release, at: Timestamp::UNIX_EPOCH, soon: false }),
+            Some(wrong),
+        ),
         Err(wrong) => (None, Some(wrong)),
     }
 }
 
 /// A wake-up later than any release sleeps: damaged, whatever its time says.
-pub(crate) fn read_wake_too_late(item: &Item) -> (Option<(ReleaseId, Timestamp)>, Option<RowError>) {
+pub(crate) fn read_wake_too_late(item: &Item) -> (Option<Due>, Option<RowError>) {
     let (wake, wrong) = read_wake(item);
     let wrong = wrong.or_else(|| {
         let sort = text(item, keys::GSI2SK).unwrap_or_default();
@@ -224,20 +234,21 @@ pub(crate) fn read_wake_too_late(item: &Item) -> (Option<(ReleaseId, Timestamp)>
             .ok()
             .map(|key| corrupt(&key, format!("{} is {sort:?}, later than any release sleeps", keys::GSI2SK)))
     });
-    (wake.map(|(id, _)| (id, Timestamp::UNIX_EPOCH)), wrong)
+    (wake.map(|due| Due { at: Timestamp::UNIX_EPOCH, ..due }), wrong)
 }
 
-fn wake_in(key: &Key, item: &Item) -> Result<(ReleaseId, Timestamp), RowError> {
+fn wake_in(key: &Key, item: &Item) -> Result<Due, RowError> {
     let sort = text(item, keys::GSI2SK).unwrap_or_default();
     let (at, id) = sort
         .split_once('#')
         .ok_or_else(|| corrupt(key, format!("{} is {sort:?}, not a time and a release", keys::GSI2SK)))?;
     let at = at.parse().map_err(|error| corrupt(key, format!("{}: {error}", keys::GSI2SK)))?;
-    let id = ReleaseId::new(id).map_err(|error| corrupt(key, error.to_string()))?;
-    if key.release().as_ref() != Some(&id) {
-        return Err(corrupt(key, format!("{} is of release {id}", keys::GSI2SK)));
+    let (id, soon) = id.strip_suffix(keys::SOON).map_or((id, false), |id| (id, true));
+    let release = ReleaseId::new(id).map_err(|error| corrupt(key, error.to_string()))?;
+    if key.release().as_ref() != Some(&release) {
+        return Err(corrupt(key, format!("{} is of release {release}", keys::GSI2SK)));
     }
-    Ok((id, at))
+    Ok(Due { release, at, soon })
 }
 
 fn document<T: Serialize>(key: &Key, version: u64, value: &T) -> Result<Item, RowError> {

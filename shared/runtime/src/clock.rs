@@ -1,29 +1,34 @@
 //! The guarantee: everything due within the next minute is woken at its second, and triggers that were lost are found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::admission::Admission;
 use tidegate_core::history::Actor;
-use tidegate_core::ids::{Image, RepositoryName, ServiceName, ecr_registry};
+use tidegate_core::ids::{Image, ReleaseId, RepositoryName, ServiceName, ecr_registry};
 use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{Commit, ErrorKind, ImageDescribed, Images, PortError, TagsWrite};
+use tidegate_core::ports::{Commit, Due, ErrorKind, ImageDescribed, Images, PortError, TagsWrite, WakeUp};
 use tidegate_core::release::Provenance;
 use tidegate_core::sweep::{Tagged, TagsSeen};
 use tidegate_core::trigger::Trigger;
+use tokio::sync::OnceCell;
 
 use crate::arrivals::{Asked, settled_until};
+use crate::visits::{Looked, Pace};
 use crate::world::Home;
 
 /// The clock comes every minute; what is due until the next round is sent now.
 const ROUND: SignedDuration = SignedDuration::from_secs(60);
 /// How many releases back it is looked whether a digest has been released before.
 const LOOK_BACK: u32 = 50;
+/// How often a release is looked at of which something is expected any moment.
+const SOON: SignedDuration = SignedDuration::from_secs(15);
 
 /// What one round did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Round {
-    /// Wake-ups sent.
+    /// Releases woken.
     pub woken: u32,
     /// Releases started for pushes whose event was lost.
     pub found: u32,
@@ -32,45 +37,64 @@ pub struct Round {
 }
 
 impl Home {
-    /// One round. A service that fails does not keep the others from their turn.
-    pub async fn round(&self, images: &dyn Images) -> Result<Round, PortError> {
+    /// One round: what is due is woken while lost pushes are looked for, so that neither takes the other's time. Nothing that fails keeps
+    /// the rest from its turn.
+    pub async fn round(&self, images: &dyn Images, pace: Pace<'_>) -> Round {
         let now = self.time.now();
-        let mut round = Round::default();
+        let (woken, lost) = tokio::join!(self.wake_due(now), self.find_lost_pushes(images, pace, now));
+        Round { woken: woken.done, found: lost.done, failed: [woken.failed, lost.failed].concat() }
+    }
+
+    /// Sends what is due until the next round, each to its second.
+    async fn wake_due(&self, now: Timestamp) -> Looked {
+        let mut looked = Looked::default();
+        let Some(waker) = &self.waker else { return looked };
         let until = now.saturating_add(ROUND).unwrap_or(now);
-        for (release, at) in self.ledger.due(until).await?.tell(&mut round.failed) {
-            let delay = at.duration_since(now).max(SignedDuration::ZERO);
-            let secs = u32::try_from(delay.as_secs()).unwrap_or(0) + u32::from(delay.subsec_nanos() > 0);
-            let Some(waker) = &self.waker else { break };
-            match waker.wake(&release, secs, "it is due").await {
-                Ok(()) => round.woken += 1,
-                Err(error) => round.failed.push(format!("wake {release}: {error}")),
+        let due = match self.ledger.due(until).await {
+            Ok(due) => due.tell(&mut looked.failed),
+            Err(error) => {
+                looked.failed.push(format!("ask what is due: {error}"));
+                return looked;
             }
-        }
-        let mut repositories = Repositories { images, read: BTreeMap::new() };
-        for (service, head) in self.ledger.services().await?.tell(&mut round.failed) {
-            match self.find_lost(&mut repositories, &service, &head, now).await {
-                Ok(found) => round.found += u32::from(found),
-                Err(error) => round.failed.push(format!("look for lost pushes of {service}: {error}")),
-            }
-        }
-        Ok(round)
+        };
+        let wakes: Vec<WakeUp> = due.iter().flat_map(|due| wakes(due, now)).collect();
+        let unsent = waker.wake_all(&wakes).await;
+        let asleep: BTreeSet<&ReleaseId> = unsent.iter().map(|(release, _)| release).collect();
+        looked.done = u32::try_from(due.len() - asleep.len()).unwrap_or(u32::MAX);
+        looked.failed.extend(unsent.iter().map(|(release, error)| format!("wake {release}: {error}")));
+        looked
+    }
+
+    async fn find_lost_pushes(&self, images: &dyn Images, pace: Pace<'_>, now: Timestamp) -> Looked {
+        let mut failed = Vec::new();
+        let services = match self.ledger.services().await {
+            Ok(services) => services.tell(&mut failed),
+            Err(error) => return Looked { done: 0, failed: vec![format!("list the services: {error}")] },
+        };
+        // Where pushes start nothing, none can be lost, and the repository need not be read.
+        let pushed = services.into_iter().filter(|(_, head)| !head.policy.from.ecr.tags.is_empty()).collect();
+        let what = "look for lost pushes";
+        let repositories = &Repositories { images, read: Mutex::default() };
+        let looked = pace
+            .visit(&*self.time, what, pushed, |service, head| async move {
+                let found = self.find_lost(repositories, &service, &head, now).await;
+                found.map_err(|error| format!("{what} of {service}: {error}"))
+            })
+            .await;
+        Looked { done: looked.done, failed: [failed, looked.failed].concat() }
     }
 
     /// ECR's events may be lost: a tag that names another image than when it was seen last, and whose event has had its time, is handled
     /// as if its event had come.
     async fn find_lost(
         &self,
-        repositories: &mut Repositories<'_>,
+        repositories: &Repositories<'_>,
         service: &ServiceName,
         head: &ServiceHead,
         now: Timestamp,
     ) -> Result<bool, PortError> {
-        // Where pushes start nothing, none can be lost, and the repository need not be read.
-        if head.policy.from.ecr.tags.is_empty() {
-            return Ok(false);
-        }
         let registry = ecr_registry(&self.account, &self.region);
-        let tags = selected(repositories.tagged(&registry, &head.policy.from.ecr.repository).await?, head);
+        let tags = selected(&repositories.tagged(&registry, &head.policy.from.ecr.repository).await?, head);
         let current = self.ledger.tags_seen(service).await?;
         let mut next = TagsSeen::after(current.as_ref(), head, tags, now);
         let found = self.release_lost(service, head, &mut next, now).await?;
@@ -128,23 +152,36 @@ impl Home {
     }
 }
 
-/// The repositories of a round, each read once.
+/// The messages that wake a release until the next round: one at its time and, where something is expected any moment, more after it. Whichever
+/// comes when the release has gone on is answered at once.
+fn wakes(due: &Due, now: Timestamp) -> Vec<WakeUp> {
+    let first = due.at.max(now).duration_since(now);
+    let wake = |after: SignedDuration| WakeUp {
+        release: due.release.clone(),
+        delay_secs: u32::try_from(after.as_secs()).unwrap_or(0) + u32::from(after.subsec_nanos() > 0),
+        why: "it is due".into(),
+    };
+    let mut wakes = vec![wake(first)];
+    if due.soon {
+        let later = std::iter::successors(Some(first + SOON), |after| Some(*after + SOON));
+        wakes.extend(later.take_while(|after| *after < ROUND).map(wake));
+    }
+    wakes
+}
+
+/// The repositories of a round, each read once, whichever services ask at the same time.
 struct Repositories<'a> {
     images: &'a dyn Images,
-    read: BTreeMap<RepositoryName, Vec<ImageDescribed>>,
+    read: Mutex<BTreeMap<RepositoryName, Arc<OnceCell<Vec<ImageDescribed>>>>>,
 }
 
 impl Repositories<'_> {
-    async fn tagged(
-        &mut self,
-        registry: &str,
-        name: &RepositoryName,
-    ) -> Result<&[ImageDescribed], PortError> {
-        let list = match self.read.remove(name) {
-            Some(list) => list,
-            None => self.images.tagged(registry, name).await?,
+    async fn tagged(&self, registry: &str, name: &RepositoryName) -> Result<Vec<ImageDescribed>, PortError> {
+        let cell = {
+            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            read.entry(name.clone()).or_default().clone()
         };
-        Ok(self.read.entry(name.clone()).or_insert(list).as_slice())
+        cell.get_or_try_init(|| self.images.tagged(registry, name)).await.cloned()
     }
 }
 

@@ -7,7 +7,7 @@ use tidegate_core::ids::{AccountId, Region};
 pub struct Config {
     /// `TIDEGATE_TABLE`: the ledger's table.
     pub table: String,
-    /// `TIDEGATE_WAKE_QUEUE_URL`: the wake-up queue.
+    /// `TIDEGATE_WAKE_QUEUE_URL`: the wake-up queue; for functions that do what people ask, the queue that goes ahead of it.
     pub wake_queue_url: String,
     /// `TIDEGATE_ACCOUNT_ID`: the account Tidegate is installed in.
     pub account: AccountId,

@@ -7,17 +7,23 @@ use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::invariants;
 use tidegate_core::observation::{Accomplished, Hint, Refusal, ServiceHead};
 use tidegate_core::ports::{ErrorKind, PortError};
-use tidegate_core::release::Release;
+use tidegate_core::release::{Outcome, Phase, Release};
 
 use crate::observe::{Brought, observe};
 use crate::world::World;
 
-/// A wake-up this soon is waited for where we are: cheaper and more exact than a message.
+/// On the way back a wake-up this soon is waited for where we are: no message is as exact.
 const IN_PLACE: SignedDuration = SignedDuration::from_secs(17);
+/// On the way forward only this long: a release that waits holds nobody's place. The clock's messages bring it back, and events do.
+const MOMENT: SignedDuration = SignedDuration::from_secs(3);
+/// Who comes this much before the time is not early: clocks differ, and messages may be delivered a little sooner.
+const EARLY: SignedDuration = SignedDuration::from_secs(1);
 /// A wake-up this soon may come before the clock's next round, so it is sent at once.
 const BEFORE_NEXT_ROUND: SignedDuration = SignedDuration::from_secs(75);
 /// How often a lost race for the ledger is run again before the event is given back for another try.
 const CONFLICTS_MAX: u32 = 12;
+/// How long whoever has claimed a version gets to write it, milliseconds: from, to. A transaction takes a fraction of that.
+const CLAIMED: (i64, i64) = (100, 300);
 /// How many turns one call may take; far more than any stage needs, so that a mistake cannot spin for ever.
 const TURNS_MAX: u32 = 200;
 
@@ -35,7 +41,7 @@ pub fn deadline(now: Timestamp, ends_at_ms: u64) -> Timestamp {
 pub struct Driven {
     /// Turns that changed something.
     pub turns: u32,
-    /// When the release is to be looked at again; `None` when it has ended or does not exist.
+    /// When the release is to be looked at again; `None` when it has ended, does not exist, or somebody else drives it.
     pub wake_at: Option<Timestamp>,
 }
 
@@ -95,6 +101,10 @@ enum Turned {
     /// There is no such release, or it has ended before.
     Nothing,
     /// Someone else changed it first.
+    Overtaken,
+    /// Someone else is about to change it.
+    Claimed(Box<Release>),
+    /// Someone else changed the service's row first.
     Lost,
     /// It was decided, committed and performed.
     Done(Box<Done>),
@@ -108,9 +118,84 @@ struct Done {
     brought: Brought,
     /// The service's row could not be read.
     damaged: Option<PortError>,
+    /// How soon a wake-up is waited for in place.
+    stays: SignedDuration,
+}
+
+/// A driver's place among those who may drive the same release.
+struct Place {
+    /// When the driver has to leave.
+    deadline: Timestamp,
+    /// Until when it stays with the release, as it has written into the row.
+    held: Option<Timestamp>,
+    /// The version it has tried to claim, by itself or behind somebody else, and that is not written yet.
+    claimed: Option<u64>,
+}
+
+/// Who is to write the next version.
+enum Claim {
+    /// We are.
+    Ours,
+    /// Somebody else has said so before.
+    Anothers,
+    /// It has been written.
+    Gone,
+}
+
+impl Place {
+    /// Whether the row says that somebody else stays with the release.
+    fn is_anothers(&self, release: &Release, now: Timestamp) -> bool {
+        let held = release.wake.as_ref().and_then(|wake| wake.held_until);
+        held.is_some_and(|until| until > now) && held != self.held
+    }
+
+    /// Writes into the decision that we stay, where that is worth it; another's word is kept. Says how soon a wake-up is waited for.
+    fn stay(&mut self, before: &Release, next: &mut Release, now: Timestamp) -> SignedDuration {
+        let anothers = self.is_anothers(before, now);
+        let way_back = is_way_back(next);
+        if let Some(wake) = &mut next.wake {
+            if anothers {
+                wake.held_until = before.wake.as_ref().and_then(|wake| wake.held_until);
+            } else if way_back && wake.at < self.deadline {
+                wake.held_until = Some(self.deadline);
+                self.held = Some(self.deadline);
+            }
+        }
+        match (anothers, way_back) {
+            (true, _) => SignedDuration::ZERO,
+            (false, true) => IN_PLACE,
+            (false, false) => MOMENT,
+        }
+    }
+}
+
+/// Traffic goes back, or the service is put as it was: seconds count.
+fn is_way_back(release: &Release) -> bool {
+    match &release.phase {
+        Phase::RollingBack { .. } => true,
+        Phase::Settling { outcome, .. } => *outcome != Outcome::Promoted,
+        Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } | Phase::Ended { .. } => false,
+    }
 }
 
 impl World {
+    /// Drives a release that a message says is due. One that is not due any more, or that somebody stays with, is left alone: whoever changed
+    /// it has seen to when it is looked at next.
+    pub async fn woken(&self, id: &ReleaseId, deadline: Timestamp) -> Result<Driven, DriveError> {
+        let read = self.home.until(deadline).ledger.release(id).await;
+        let release = read.map_err(|source| DriveError::Ledger { release: id.clone(), source })?;
+        // One that has ended has no wake-up any more.
+        let Some(due_at) = release.and_then(|release| release.wake).map(|wake| wake.due_at()) else {
+            return Ok(Driven { turns: 0, wake_at: None });
+        };
+        let soon = self.home.time.now().saturating_add(EARLY).unwrap_or(deadline);
+        if due_at > soon {
+            tracing::debug!(release.id = %id, %due_at, "it is not due");
+            return Ok(Driven { turns: 0, wake_at: Some(due_at) });
+        }
+        self.drive(id, &[], deadline).await
+    }
+
     /// Drives a release until nothing is to be done at once any more, at most until `deadline`. What can be done without the service's row
     /// is done when that cannot be read, above all the way back; then it is told.
     pub async fn drive(
@@ -133,22 +218,29 @@ impl World {
     ) -> Result<Driven, DriveError> {
         let mut id = id.clone();
         let mut brought = Brought { hints: hints.to_vec(), ..Brought::default() };
+        let mut place = Place { deadline, held: None, claimed: None };
         let (mut turns, mut lost) = (0, 0);
         for _ in 0..TURNS_MAX {
-            let done = match self.turn(&id, &brought).await? {
+            // Who brings nothing of their own leaves the release to whoever was faster.
+            let leaves = hints.is_empty() && turns == 0;
+            let done = match self.turn(&id, &brought, &mut place).await? {
                 Turned::Nothing => return Ok(Driven { turns, wake_at: None }),
-                Turned::Lost => {
+                Turned::Overtaken if leaves => return Ok(Driven { turns, wake_at: None }),
+                Turned::Done(done) => *done,
+                behind @ (Turned::Overtaken | Turned::Lost | Turned::Claimed(_)) => {
                     lost += 1;
                     if lost > CONFLICTS_MAX {
                         return Err(DriveError::Contended { release: id, attempts: lost });
                     }
-                    self.home
-                        .time
-                        .sleep(SignedDuration::from_millis(fastrand::i64(5..60 * i64::from(lost))))
-                        .await;
+                    self.stand_back(&behind, lost).await;
+                    if let Turned::Claimed(release) = behind
+                        && leaves
+                        && self.has_changed(&release).await
+                    {
+                        return Ok(Driven { turns, wake_at: None });
+                    }
                     continue;
                 }
-                Turned::Done(done) => *done,
             };
             lost = 0;
             turns += u32::from(done.changed);
@@ -161,6 +253,7 @@ impl World {
                 match done.head.and_then(|head| head.waiting) {
                     Some(waiting) => {
                         id = waiting;
+                        place.claimed = None;
                         continue;
                     }
                     None => return Ok(Driven { turns, wake_at: None }),
@@ -170,12 +263,13 @@ impl World {
             if done.performed || !brought.refused.is_empty() {
                 continue;
             }
-            if wake.at <= now.saturating_add(IN_PLACE).unwrap_or(now) && wake.at < deadline {
+            if wake.at <= now.saturating_add(done.stays).unwrap_or(now) && wake.at < deadline {
                 self.home.time.sleep(wake.at.duration_since(now).max(SignedDuration::ZERO)).await;
                 continue;
             }
-            self.send_wake(&id, wake.at, now, &wake.why).await;
-            return Ok(Driven { turns, wake_at: Some(wake.at) });
+            let due_at = wake.due_at();
+            self.send_wake(&id, due_at, now, &wake.why).await;
+            return Ok(Driven { turns, wake_at: Some(due_at) });
         }
         Err(DriveError::Restless { release: id, turns })
     }
@@ -190,7 +284,7 @@ impl World {
         }
     }
 
-    async fn turn(&self, id: &ReleaseId, brought: &Brought) -> Result<Turned, DriveError> {
+    async fn turn(&self, id: &ReleaseId, brought: &Brought, place: &mut Place) -> Result<Turned, DriveError> {
         let failed = |source| DriveError::Ledger { release: id.clone(), source };
         let Some(release) = self.home.ledger.release(id).await.map_err(failed)? else {
             tracing::warn!(release.id = %id, "there is no such release");
@@ -207,18 +301,30 @@ impl World {
         let needs = decide::needs(&release, head.as_ref().map(|head| &head.policy));
         let seen = observe(self, &release, head, &needs, brought).await;
         let now = self.home.time.now();
-        let decision = decide::decide(&release, &seen, now);
+        let mut decision = decide::decide(&release, &seen, now);
+        let stays = place.stay(&release, &mut decision.release, now);
         if decision.release.version != release.version {
             invariants::check_step(&release, &decision.release)
                 .map_err(|broken| DriveError::Invariant { release: id.clone(), broken })?;
         }
         let changed = match decision.commit(&release, seen.head.as_ref()) {
             None => false,
-            Some(commit) => match self.home.ledger.commit(commit).await {
-                Ok(()) => true,
-                Err(error) if error.kind == ErrorKind::Conflict => return Ok(Turned::Lost),
-                Err(error) => return Err(failed(error)),
-            },
+            Some(commit) => {
+                match self.claim(&release, place).await {
+                    Claim::Ours => {}
+                    Claim::Gone => return Ok(Turned::Overtaken),
+                    Claim::Anothers => return Ok(Turned::Claimed(Box::new(release))),
+                }
+                match self.home.ledger.commit(commit).await {
+                    Ok(()) => place.claimed = None,
+                    Err(error) if error.kind == ErrorKind::Conflict => {
+                        let overtaken = self.has_changed(&release).await;
+                        return Ok(if overtaken { Turned::Overtaken } else { Turned::Lost });
+                    }
+                    Err(error) => return Err(failed(error)),
+                }
+                true
+            }
         };
         log(&decision, changed);
         let lease = Lease::after(decision.release.version, now);
@@ -232,7 +338,41 @@ impl World {
             performed,
             brought,
             damaged,
+            stays,
         })))
+    }
+
+    /// Of several who would write the same version, one claims it. A transaction that loses its race is paid in full, for every row in it; a
+    /// claim for one small row. Nothing rests on a claim, and whoever made it may have died: it is honoured once, and whoever meets it again
+    /// goes ahead when the release is still the same.
+    async fn claim(&self, release: &Release, place: &mut Place) -> Claim {
+        let version = release.version + 1;
+        if place.claimed.replace(version) == Some(version) {
+            return if self.has_changed(release).await { Claim::Gone } else { Claim::Ours };
+        }
+        match self.home.ledger.claim(&release.id, version).await {
+            Ok(true) => Claim::Ours,
+            Ok(false) => Claim::Anothers,
+            Err(error) => {
+                tracing::warn!(release.id = %release.id, error = %error, "the version was not claimed; it is written all the same");
+                Claim::Ours
+            }
+        }
+    }
+
+    /// Lets whoever was faster finish, so that the next turn sees what they did.
+    async fn stand_back(&self, behind: &Turned, lost: u32) {
+        let (from, to) = match behind {
+            Turned::Claimed(_) => CLAIMED,
+            Turned::Overtaken | Turned::Lost | Turned::Nothing | Turned::Done(_) => (5, 60 * i64::from(lost)),
+        };
+        self.home.time.sleep(SignedDuration::from_millis(fastrand::i64(from..to))).await;
+    }
+
+    /// Whether somebody has changed the release since it was read. What cannot be seen is left to the commit.
+    async fn has_changed(&self, release: &Release) -> bool {
+        let now = self.home.ledger.release(&release.id).await;
+        now.is_ok_and(|now| now.is_none_or(|now| now.version != release.version))
     }
 
     /// Performs the effects, each only while the lease holds. Failures that may pass are left to the next look, which derives the effect

@@ -12,7 +12,7 @@ use tidegate_core::history::Entry;
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::listing::Listing;
 use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{ALREADY_HANDLED, Commit, ErrorKind, Ledger, PortError, Watched};
+use tidegate_core::ports::{ALREADY_HANDLED, Commit, Due, ErrorKind, Ledger, PortError, Watched};
 use tidegate_core::release::Release;
 use tidegate_core::sweep::TagsSeen;
 use tidegate_core::trigger::RefusalLog;
@@ -174,7 +174,7 @@ impl Ledger for Retrying {
         self.read(|| self.ledger.open()).await
     }
 
-    async fn due(&self, until: Timestamp) -> Result<Listing<(ReleaseId, Timestamp)>, PortError> {
+    async fn due(&self, until: Timestamp) -> Result<Listing<Due>, PortError> {
         self.read(|| self.ledger.due(until)).await
     }
 
@@ -196,6 +196,11 @@ impl Ledger for Retrying {
 
     async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Listing<Entry>, PortError> {
         self.read(|| self.ledger.service_history(name, limit)).await
+    }
+
+    /// Not repeated: the commit comes next, and can do without.
+    async fn claim(&self, release: &ReleaseId, version: u64) -> Result<bool, PortError> {
+        self.ledger.claim(release, version).await
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), PortError> {

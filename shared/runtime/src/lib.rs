@@ -14,6 +14,7 @@ pub mod sentinel;
 pub mod telemetry;
 pub mod time;
 pub mod unfinished;
+pub mod visits;
 pub mod ways_in;
 pub mod world;
 

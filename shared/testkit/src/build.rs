@@ -50,7 +50,7 @@ pub fn release() -> Release {
         progress: Progress::default(),
         request: None,
         acted_at: None,
-        wake: Some(Wake { at: names::start(), why: "it has just been created".into() }),
+        wake: Some(Wake::new(names::start(), "it has just been created")),
         report: Report::default(),
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchOutput;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use futures::StreamExt as _;
 use tidegate_aws::{kind_of, port_error};
 use tidegate_core::ids::ReleaseId;
 use tidegate_core::ports::{ErrorKind, PortError};
@@ -13,6 +14,8 @@ use crate::{SqsWaker, WakeUp, body, delay};
 const SEND: &str = "sqs:SendMessageBatch";
 /// SQS's limit for the entries of a batch.
 const BATCH: usize = 10;
+/// How many requests are under way at a time.
+const AT_ONCE: usize = 10;
 /// How often an entry is sent in all. Requests that fail as a whole are repeated by the SDK, and not here.
 const ATTEMPTS: u32 = 3;
 /// The longest pause before entries are sent again; the pause is random, so that throttled senders spread.
@@ -33,10 +36,10 @@ fn first(unsent: &[(ReleaseId, PortError)]) -> String {
 }
 
 pub(crate) async fn send(waker: &SqsWaker, wakes: &[WakeUp]) -> Result<(), NotSent> {
-    let mut unsent = Vec::new();
-    for batch in wakes.chunks(BATCH) {
-        unsent.extend(send_batch(waker, batch).await);
-    }
+    let batches: Vec<_> = wakes.chunks(BATCH).map(|batch| send_batch(waker, batch)).collect();
+    let batches = futures::stream::iter(batches);
+    // In the order they were given, so that what is said of the first failure does not depend on chance.
+    let unsent: Vec<_> = batches.buffered(AT_ONCE).flat_map(futures::stream::iter).collect().await;
     if unsent.is_empty() { Ok(()) } else { Err(NotSent { asked: wakes.len(), unsent }) }
 }
 

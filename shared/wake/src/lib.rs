@@ -13,6 +13,7 @@ use tidegate_core::ports::{PortError, Waker};
 use tidegate_wire::wake::WakeMessage;
 
 pub use batch::NotSent;
+pub use tidegate_core::ports::WakeUp;
 
 /// SQS delays a message by 15 minutes at most.
 pub const LONGEST_DELAY_SECS: u32 = 900;
@@ -27,24 +28,13 @@ pub struct SqsWaker {
     queue_url: String,
 }
 
-/// One wake-up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WakeUp {
-    /// The release to look at.
-    pub release: ReleaseId,
-    /// After how long, seconds; more than [`LONGEST_DELAY_SECS`] is that much.
-    pub delay_secs: u32,
-    /// Why.
-    pub why: String,
-}
-
 impl SqsWaker {
     /// A waker for an existing queue. It must be a standard queue: FIFO queues do not delay single messages.
     pub fn new(client: Client, queue_url: impl Into<String>) -> Self {
         Self { client, queue_url: queue_url.into() }
     }
 
-    /// Sends many wake-ups, ten a request. Every one is tried, also when others fail.
+    /// Sends many wake-ups, ten a request and some requests at a time. Every one is tried, also when others fail.
     ///
     /// # Errors
     ///
@@ -67,6 +57,10 @@ impl Waker for SqsWaker {
             .await
             .map_err(|error| port_error("sqs:SendMessage", error))?;
         Ok(())
+    }
+
+    async fn wake_all(&self, wakes: &[WakeUp]) -> Vec<(ReleaseId, PortError)> {
+        self.wake_many(wakes).await.map_or_else(|error| error.unsent, |()| Vec::new())
     }
 }
 

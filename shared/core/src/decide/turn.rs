@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{CLOCK_SKEW, Decision, deadline};
+use super::{CLOCK_SKEW, Decision, LOOK_EVERY, deadline};
 use crate::effect::Effect;
 use crate::history::{Actor, Entry, Report};
 use crate::ids::DeploymentArn;
@@ -118,7 +118,8 @@ impl<'a> Turn<'a> {
     pub(super) fn wait_until(mut self, at: Timestamp, why: impl Into<String>) -> Decision {
         let why = why.into();
         self.next.report.next.clone_from(&why);
-        self.next.wake = Some(Wake { at, why });
+        let soon = at.duration_since(self.now) < LOOK_EVERY;
+        self.next.wake = Some(Wake { soon, ..Wake::new(at, why) });
         self.finish()
     }
 

@@ -1,8 +1,8 @@
 //! Every access pattern finds what was written, and nothing else.
 
 use tidegate_core::ids::{AccountId, AlarmName, EcsServiceName, Region, RepositoryName};
-use tidegate_core::ports::{Commit, Ledger, Watched};
-use tidegate_core::release::Release;
+use tidegate_core::ports::{Commit, Due, Ledger, Watched};
+use tidegate_core::release::{Release, Wake};
 use tidegate_ledger::watched_by;
 
 use crate::fixture::*;
@@ -15,7 +15,7 @@ async fn an_empty_ledger_has_nothing() {
     assert_eq!(ledger.release(&id(1)).await.unwrap(), None);
     assert_eq!(ledger.releases(&name("shop"), 10).await.unwrap().whole().unwrap(), []);
     assert_eq!(ledger.open().await.unwrap().whole().unwrap(), []);
-    assert_eq!(ledger.due(at(1000)).await.unwrap().whole().unwrap(), []);
+    assert_eq!(pairs(ledger.due(at(1000)).await.unwrap().whole().unwrap()), []);
     assert_eq!(ledger.watchers(&alarm("eu-central-1", "5xx")).await.unwrap().whole().unwrap(), []);
     assert_eq!(ledger.history(&id(1)).await.unwrap().whole().unwrap(), []);
     assert_eq!(ledger.service_history(&name("shop"), 10).await.unwrap().whole().unwrap(), []);
@@ -105,9 +105,12 @@ async fn only_releases_that_have_not_ended_are_open_and_due() {
 
     let open: Vec<Release> = fixture.ledger.open().await.unwrap().whole().unwrap();
     assert_eq!(open, releases[1..]);
-    assert_eq!(fixture.ledger.due(at(1)).await.unwrap().whole().unwrap(), []);
-    assert_eq!(fixture.ledger.due(at(2)).await.unwrap().whole().unwrap(), [(id(2), at(2))]);
-    assert_eq!(fixture.ledger.due(at(60)).await.unwrap().whole().unwrap(), [(id(2), at(2)), (id(3), at(3))]);
+    assert_eq!(pairs(fixture.ledger.due(at(1)).await.unwrap().whole().unwrap()), []);
+    assert_eq!(pairs(fixture.ledger.due(at(2)).await.unwrap().whole().unwrap()), [(id(2), at(2))]);
+    assert_eq!(
+        pairs(fixture.ledger.due(at(60)).await.unwrap().whole().unwrap()),
+        [(id(2), at(2)), (id(3), at(3))]
+    );
     // It has ended, and is still there.
     assert_eq!(
         fixture.ledger.releases(&name("a"), 1).await.unwrap().whole().unwrap(),
@@ -124,8 +127,8 @@ async fn a_moved_wake_up_is_due_at_its_new_time_only() {
     let moved = at(30) + jiff::SignedDuration::from_millis(500);
     later.wake.as_mut().unwrap().at = moved;
     fixture.ledger.commit(writes([update(&later)])).await.unwrap();
-    assert_eq!(fixture.ledger.due(at(30)).await.unwrap().whole().unwrap(), []);
-    assert_eq!(fixture.ledger.due(at(31)).await.unwrap().whole().unwrap(), [(id(1), moved)]);
+    assert_eq!(pairs(fixture.ledger.due(at(30)).await.unwrap().whole().unwrap()), []);
+    assert_eq!(pairs(fixture.ledger.due(at(31)).await.unwrap().whole().unwrap()), [(id(1), moved)]);
 }
 
 #[tokio::test]
@@ -255,4 +258,18 @@ async fn a_policy_for_another_account_watches_its_alarms_there_and_its_repositor
     let repository = RepositoryName::new("shop/shop").unwrap();
     assert!(watched.contains(&Watched::Repository(home().account, home().region, repository)));
     assert!(watched.contains(&Watched::Alarm(account, home().region, AlarmName::new("5xx").unwrap())));
+}
+
+#[tokio::test]
+async fn a_wake_up_says_whether_more_is_expected_and_a_held_release_is_due_when_its_holder_leaves() {
+    let fixture = Fixture::new("held").await;
+    fixture.put_head(apply(&policy("shop", &[]), 0)).await;
+    let soon = Release { wake: Some(Wake::soon(at(2), "something is expected")), ..release(1, "shop") };
+    let held = Wake { held_until: Some(at(50)), ..Wake::new(at(3), "traffic goes back") };
+    let held = Release { wake: Some(held), ..release(2, "shop") };
+    fixture.create(&[soon.clone(), held.clone()]).await;
+    let due = async |secs| fixture.ledger.due(at(secs)).await.unwrap().whole().unwrap();
+    assert_eq!(due(49).await, [Due { release: id(1), at: at(2), soon: true }]);
+    assert_eq!(due(50).await[1], Due { release: id(2), at: at(50), soon: false });
+    assert_eq!(fixture.ledger.release(&id(2)).await.unwrap(), Some(held));
 }

@@ -153,6 +153,23 @@ async fn of_twenty_writers_exactly_one_wins() {
     assert_eq!(fixture.ledger.history(&id(1)).await.unwrap().whole().unwrap().len(), entries);
 }
 
+#[tokio::test]
+async fn of_twenty_who_claim_a_version_one_gets_it_and_none_an_older_one() {
+    let fixture = Fixture::new("claims").await;
+    let attempts = (0..20).map(|_| {
+        let ledger = fixture.ledger.clone();
+        tokio::spawn(async move { ledger.claim(&id(1), 4).await.unwrap() })
+    });
+    let claimed: Vec<bool> = join_all(attempts).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(claimed.iter().filter(|ours| **ours).count(), 1, "{claimed:?}");
+    assert!(!fixture.ledger.claim(&id(1), 3).await.unwrap());
+    assert!(fixture.ledger.claim(&id(1), 5).await.unwrap());
+    assert!(fixture.ledger.claim(&id(2), 4).await.unwrap());
+    // It is no release and no history.
+    assert_eq!(fixture.ledger.release(&id(1)).await.unwrap(), None);
+    assert_eq!(fixture.ledger.history(&id(1)).await.unwrap().whole().unwrap(), []);
+}
+
 fn once(n: usize, key: &str, until: Timestamp) -> Commit {
     Commit { once: Some((key.into(), until)), ..writes([create(&release(n, "shop"))]) }
 }

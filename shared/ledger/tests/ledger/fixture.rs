@@ -12,7 +12,7 @@ use tidegate_core::history::{Actor, Entry, Report};
 use tidegate_core::ids::{AccountId, Digest, Image, Region, ReleaseId, RepositoryName, ServiceName};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::{self, Policy};
-use tidegate_core::ports::{Commit, ErrorKind, HeadWrite, Ledger, PortError, ReleaseWrite};
+use tidegate_core::ports::{Commit, Due, ErrorKind, HeadWrite, Ledger, PortError, ReleaseWrite};
 use tidegate_core::release::{Cause, Intent, Outcome, Phase, Progress, Release, Wake};
 use tidegate_ledger::{DynamoLedger, Home};
 use tidegate_testkit::ministack::{ACCOUNT, Ministack, REGION};
@@ -159,7 +159,7 @@ pub(crate) fn release(n: usize, service: &str) -> Release {
         bypass_freeze: None,
         request: None,
         acted_at: None,
-        wake: Some(Wake { at: at(i64::try_from(n).unwrap()), why: "its turn may have come".into() }),
+        wake: Some(Wake::new(at(i64::try_from(n).unwrap()), "its turn may have come")),
         report: Report::next("waits for its turn"),
     }
 }
@@ -217,6 +217,10 @@ pub(crate) fn apply(policy: &Policy, version: u64) -> HeadWrite {
         head: ServiceHead { version, ..ServiceHead::new(policy.clone(), at(0)) },
         entry: Some(entry(version, "policy applied")),
     }
+}
+
+pub(crate) fn pairs(due: Vec<Due>) -> Vec<(ReleaseId, Timestamp)> {
+    due.into_iter().map(|due| (due.release, due.at)).collect()
 }
 
 #[track_caller]

@@ -7,12 +7,13 @@
 use tidegate_core::gate;
 use tidegate_core::history::Actor;
 use tidegate_core::ids::ServiceName;
+use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::PipelineAction;
 use tidegate_core::ports::{Pipelines, PortError};
 use tidegate_core::release::{Outcome, Release};
 
-use super::builds::Looked;
 use super::jobs::Started;
+use crate::visits::{Looked, Pace};
 use crate::world::Home;
 
 /// How many releases back the one of the waiting execution is looked for.
@@ -20,17 +21,38 @@ const RELEASES_SEEN: u32 = 50;
 
 impl Home {
     /// Answers every manual approval that waits for a gate that has been decided.
-    pub async fn answer_pipelines(&self, pipelines: &dyn Pipelines) -> Result<Looked, PortError> {
-        let mut looked = Looked::default();
-        for (service, head) in self.ledger.services().await?.tell(&mut looked.failed) {
-            for action in head.policy.approval.iter().filter_map(|approval| approval.pipeline.as_ref()) {
-                match self.answer_pipeline(pipelines, &service, action).await {
-                    Ok(answered) => looked.done += u32::from(answered),
-                    Err(error) => looked.failed.push(format!("answer {action} for {service}: {error}")),
-                }
+    pub async fn answer_pipelines(
+        &self,
+        pipelines: &dyn Pipelines,
+        pace: Pace<'_>,
+    ) -> Result<Looked, PortError> {
+        let mut failed = Vec::new();
+        let services = self.ledger.services().await?.tell(&mut failed).into_iter();
+        let asked =
+            |head: &ServiceHead| head.policy.approval.iter().any(|approval| approval.pipeline.is_some());
+        let asked = services.filter(|(_, head)| asked(head)).collect();
+        let looked = pace
+            .visit(&*self.time, "answer pipelines", asked, |service, head| async move {
+                self.answer_pipelines_of(pipelines, &service, &head).await
+            })
+            .await;
+        Ok(Looked { done: looked.done, failed: [failed, looked.failed].concat() })
+    }
+
+    async fn answer_pipelines_of(
+        &self,
+        pipelines: &dyn Pipelines,
+        service: &ServiceName,
+        head: &ServiceHead,
+    ) -> Result<bool, String> {
+        let (mut answered, mut failed) = (false, Vec::new());
+        for action in head.policy.approval.iter().filter_map(|approval| approval.pipeline.as_ref()) {
+            match self.answer_pipeline(pipelines, service, action).await {
+                Ok(now) => answered |= now,
+                Err(error) => failed.push(format!("answer {action} for {service}: {error}")),
             }
         }
-        Ok(looked)
+        if failed.is_empty() { Ok(answered) } else { Err(failed.join("; ")) }
     }
 
     async fn answer_pipeline(

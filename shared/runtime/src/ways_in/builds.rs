@@ -14,6 +14,7 @@ use tidegate_wire::artifact;
 use super::{Attempt, Sources, Taken, Wanted, WayInError};
 use crate::arrivals::settled_until;
 use crate::unfinished::Unfinished;
+use crate::visits::{Looked, Pace};
 use crate::world::Home;
 
 const SUCCEEDED: &str = "SUCCEEDED";
@@ -45,15 +46,6 @@ pub struct BuildChanged {
     pub at: Timestamp,
     /// Who says so.
     pub by: Actor,
-}
-
-/// What a look for what was lost found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Looked {
-    /// Things done.
-    pub done: u32,
-    /// What failed; the next look tries again.
-    pub failed: Vec<String>,
 }
 
 impl Home {
@@ -180,15 +172,18 @@ impl Home {
 
     /// CodeBuild's events may be lost: the newest build of each project that succeeded within a day, and whose event has had its time, is
     /// handled as if its event had come. One that was handled before is known by its delivery.
-    pub async fn find_lost_builds(&self, sources: Sources<'_>) -> Result<Looked, PortError> {
-        let mut looked = Looked::default();
-        for (service, head) in self.ledger.services().await?.tell(&mut looked.failed) {
-            match self.find_lost_build(sources, &service, &head).await {
-                Ok(found) => looked.done += u32::from(found),
-                Err(error) => looked.failed.push(format!("look for lost builds of {service}: {error}")),
-            }
-        }
-        Ok(looked)
+    pub async fn find_lost_builds(&self, sources: Sources<'_>, pace: Pace<'_>) -> Result<Looked, PortError> {
+        let mut failed = Vec::new();
+        let services = self.ledger.services().await?.tell(&mut failed).into_iter();
+        let built = services.filter(|(_, head)| head.policy.from.codebuild.is_some()).collect();
+        let what = "look for lost builds";
+        let looked = pace
+            .visit(&*self.time, what, built, |service, head| async move {
+                let found = self.find_lost_build(sources, &service, &head).await;
+                found.map_err(|error| format!("{what} of {service}: {error}"))
+            })
+            .await;
+        Ok(Looked { done: looked.done, failed: [failed, looked.failed].concat() })
     }
 
     async fn find_lost_build(

@@ -46,7 +46,7 @@ fn waits(bench: &Bench, execution: &str) {
 }
 
 async fn answered(bench: &Bench) -> Vec<(String, bool, String)> {
-    bench.home().answer_pipelines(&bench.pipelines).await.unwrap();
+    bench.home().answer_pipelines(&bench.pipelines, bench.pace()).await.unwrap();
     bench.pipelines.approved.lock().unwrap().clone()
 }
 
@@ -133,7 +133,7 @@ async fn a_pipeline_that_cannot_be_asked_is_told_and_asked_again() {
     let bench = Bench::with(&format!("{POLICY}{APPROVAL}")).await;
     let denied = PortError::new(ErrorKind::Denied, "codepipeline:GetPipelineState", "AccessDenied", "no");
     *bench.pipelines.fails.lock().unwrap() = Some(denied);
-    let looked = bench.home().answer_pipelines(&bench.pipelines).await.unwrap();
+    let looked = bench.home().answer_pipelines(&bench.pipelines, bench.pace()).await.unwrap();
     assert_eq!(looked.done, 0);
     assert!(looked.failed[0].contains("checkout/Deploy/Approve for checkout"), "{looked:?}");
 }

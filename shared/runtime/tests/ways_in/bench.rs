@@ -15,6 +15,7 @@ use tidegate_core::ports::{
 };
 use tidegate_core::ports::{Commit, HeadWrite, ReleaseWrite};
 use tidegate_core::release::{Outcome, Phase, Release};
+use tidegate_runtime::visits::{Pace, Rotation};
 use tidegate_runtime::ways_in::Sources;
 use tidegate_runtime::{Home, World};
 use tidegate_testkit::fakes::{Caller, Quality, Universe};
@@ -28,6 +29,7 @@ pub(crate) struct Bench {
     pub(crate) bucket: FakeBucket,
     pub(crate) pipelines: FakePipelines,
     pub(crate) definition: Value,
+    rotation: Rotation,
 }
 
 pub(crate) const POLICY: &str = r#"
@@ -55,6 +57,7 @@ impl Bench {
             bucket: FakeBucket::default(),
             pipelines: FakePipelines::default(),
             definition: Value::Null,
+            rotation: Rotation::default(),
         };
         for build in 2..6 {
             // Before the policy, one after the other.
@@ -79,6 +82,12 @@ impl Bench {
             objects: &self.bucket,
             artifacts: &self.bucket,
         }
+    }
+
+    /// Time enough for everything.
+    pub(crate) fn pace(&self) -> Pace<'_> {
+        let until = self.now().saturating_add(SignedDuration::from_secs(47)).unwrap();
+        Pace { rotation: &self.rotation, until }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -177,7 +177,7 @@ async fn a_build_whose_event_was_lost_is_found_once_its_event_has_had_its_time()
     let bench = Bench::new().await;
     bench.later(60);
     bench.builds.add(made(2, names::at(60)));
-    let find = async || bench.home().find_lost_builds(bench.sources()).await.unwrap();
+    let find = async || bench.home().find_lost_builds(bench.sources(), bench.pace()).await.unwrap();
     assert_eq!(find().await.done, 0, "its event may still come");
     bench.later(200);
     assert_eq!(find().await.done, 1);
@@ -193,10 +193,10 @@ async fn builds_from_before_the_policy_and_from_days_ago_are_not_found() {
     let bench = Bench::new().await;
     bench.builds.add(made(2, names::at(-500)));
     bench.later(400);
-    assert_eq!(bench.home().find_lost_builds(bench.sources()).await.unwrap().done, 0);
+    assert_eq!(bench.home().find_lost_builds(bench.sources(), bench.pace()).await.unwrap().done, 0);
     bench.builds.add(made(3, names::at(300)));
     bench.later(2 * 24 * 3600);
-    assert_eq!(bench.home().find_lost_builds(bench.sources()).await.unwrap().done, 0);
+    assert_eq!(bench.home().find_lost_builds(bench.sources(), bench.pace()).await.unwrap().done, 0);
     assert!(bench.releases().is_empty());
 }
 
@@ -227,7 +227,7 @@ async fn what_a_build_was_made_for_decides() {
         assert!(told.contains(why), "{told}");
         // The clock's look for lost builds asks the same.
         bench.later(300);
-        bench.home().find_lost_builds(bench.sources()).await.unwrap();
+        bench.home().find_lost_builds(bench.sources(), bench.pace()).await.unwrap();
         assert_eq!(bench.releases().len(), usize::from(word == "created"), "{build:?}");
     }
 }

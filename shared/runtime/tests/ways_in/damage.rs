@@ -230,7 +230,7 @@ async fn the_clock_serves_everybody_else_and_names_what_is_damaged() {
         let now = bench.now();
         bench.universe.state().aws.push(7, tidegate_testkit::fakes::Quality::Good, now);
         bench.later(200);
-        let round = bench.home().round(bench.world.images.as_ref()).await.unwrap();
+        let round = bench.home().round(bench.world.images.as_ref(), bench.pace()).await;
         assert_eq!((round.woken, round.found), (1, 1), "{round:?}");
         assert_eq!(round.failed.len(), 2, "{round:?}");
         assert!(
@@ -243,9 +243,9 @@ async fn the_clock_serves_everybody_else_and_names_what_is_damaged() {
         );
         bench.builds.add(made(5, bench.now()));
         bench.later(200);
-        let looked = bench.home().find_lost_builds(bench.sources()).await.unwrap();
+        let looked = bench.home().find_lost_builds(bench.sources(), bench.pace()).await.unwrap();
         assert_eq!((looked.done, looked.failed.len()), (1, 1), "{looked:?}");
-        let answered = bench.home().answer_pipelines(&bench.pipelines).await.unwrap();
+        let answered = bench.home().answer_pipelines(&bench.pipelines, bench.pace()).await.unwrap();
         assert_eq!(answered.failed.len(), 1, "{answered:?}");
     }
 }
@@ -264,7 +264,7 @@ async fn a_lost_push_is_not_released_while_a_release_made_since_cannot_be_read()
     damage(&bench, Row::Release(since.clone()), "CorruptRow");
     bench.later(200);
     let releases = bench.releases().len();
-    let round = bench.home().round(bench.world.images.as_ref()).await.unwrap();
+    let round = bench.home().round(bench.world.images.as_ref(), bench.pace()).await;
     assert_eq!(
         (bench.releases().len(), round.found),
         (releases, 0),

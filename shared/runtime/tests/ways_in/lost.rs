@@ -19,7 +19,7 @@ async fn promoting() -> Bench {
 }
 
 async fn round(bench: &Bench) -> u32 {
-    let round = bench.home().round(bench.world.images.as_ref()).await.unwrap();
+    let round = bench.home().round(bench.world.images.as_ref(), bench.pace()).await;
     assert_eq!(round.failed, [""; 0]);
     round.found
 }

@@ -400,6 +400,11 @@ impl Aws {
         }
     }
 
+    /// Whether the deployment under way never gets anywhere: without a circuit breaker ECS tries for ever.
+    pub fn is_stuck(&self) -> bool {
+        self.active().is_some_and(|at| self.never_starts(&self.scene.deployments[at].task_definition))
+    }
+
     /// How often something has happened; equal when nothing has in between.
     pub fn happened(&self) -> usize {
         self.happened

@@ -1,7 +1,7 @@
 //! The ledger in memory. Every version of every row is kept, so that index reads can lag behind as DynamoDB's do, and so that a test
 //! can ask what was true when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -12,8 +12,10 @@ use tidegate_core::invariants::{check_head, check_release, check_step};
 use tidegate_core::listing::{Damaged, Listing};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::{EcsDestination, Policy};
-use tidegate_core::ports::{ALREADY_HANDLED, Commit, ErrorKind, HeadWrite, PortError, ReleaseWrite, Watched};
-use tidegate_core::release::Release;
+use tidegate_core::ports::{
+    ALREADY_HANDLED, Commit, Due, ErrorKind, HeadWrite, PortError, ReleaseWrite, Watched,
+};
+use tidegate_core::release::{Release, Wake};
 use tidegate_core::sweep::TagsSeen;
 use tidegate_core::trigger::RefusalLog;
 
@@ -41,6 +43,7 @@ pub struct Rows {
     refusals: BTreeMap<ServiceName, RefusalLog>,
     tags: BTreeMap<ServiceName, TagsSeen>,
     once: BTreeMap<String, Timestamp>,
+    claims: BTreeMap<ReleaseId, u64>,
     broken: Vec<String>,
     damage: BTreeMap<Row, &'static str>,
 }
@@ -109,17 +112,19 @@ impl Rows {
     /// The keys of wake-ups as the ledger reads them: a release whose key is damaged is due since ever, and told.
     pub(super) fn wakes(
         &self,
-        wakes: impl Iterator<Item = (ReleaseId, Timestamp)>,
+        wakes: impl Iterator<Item = (ReleaseId, Wake)>,
         until: Timestamp,
-    ) -> Listing<(ReleaseId, Timestamp)> {
+    ) -> Listing<Due> {
         let (mut due, mut damaged) = (Vec::new(), Vec::new());
-        for (id, at) in wakes {
-            match self.damage_of(&Row::Wake(id.clone())) {
+        for (release, wake) in wakes {
+            match self.damage_of(&Row::Wake(release.clone())) {
                 Some(damage) => {
                     damaged.push(damage);
-                    due.push((id, Timestamp::UNIX_EPOCH));
+                    due.push(Due { release, at: Timestamp::UNIX_EPOCH, soon: false });
                 }
-                None if at <= until => due.push((id, at)),
+                None if wake.due_at() <= until => {
+                    due.push(Due { release, at: wake.due_at(), soon: wake.soon });
+                }
                 None => {}
             }
         }
@@ -213,6 +218,14 @@ impl Rows {
         // The key still names the service.
         let damaged = names.iter().filter_map(|name| self.damage_of(&Row::Watch(name.clone()))).collect();
         Listing::new(names, damaged)
+    }
+
+    /// Whether nobody has claimed this version, or a later one, before.
+    pub(super) fn claim(&mut self, release: &ReleaseId, version: u64) -> bool {
+        let claimed = self.claims.entry(release.clone()).or_default();
+        let ours = *claimed < version;
+        *claimed = version.max(*claimed);
+        ours
     }
 
     /// Writes all of it or nothing.
@@ -318,7 +331,9 @@ impl Rows {
         if let Some((key, until)) = &commit.once {
             self.once.insert(key.clone(), *until);
         }
-        self.check_active();
+        let named = commit.releases.iter().map(|write| &write.release.service);
+        let named = named.chain(commit.head.iter().map(|write| &write.service)).collect();
+        self.check_active(&named);
     }
 
     fn faults_of(&self, write: &ReleaseWrite, current: Option<&Release>) -> Vec<String> {
@@ -344,8 +359,8 @@ impl Rows {
     }
 
     /// Invariant: at most one active release per service, and the service's row names it.
-    fn check_active(&mut self) {
-        for (name, versions) in &self.heads {
+    fn check_active(&mut self, named: &BTreeSet<&ServiceName>) {
+        for (name, versions) in self.heads.iter().filter(|(name, _)| named.contains(name)) {
             let Some(head) = versions.last() else { continue };
             let active: Vec<&ReleaseId> = self
                 .releases()

@@ -17,8 +17,8 @@ use tidegate_core::observation::{
     AlarmSeen, DeploymentSeen, RequestsAsked, RuleSeen, ServiceHead, ServiceSeen, Stored, TaskDefinitionSeen,
 };
 use tidegate_core::ports::{
-    Alarms, Builds, Commit, Ecs, ErrorKind, ImageDescribed, Images, Ledger, Messenger, Metrics, PortError,
-    Traffic, Waker, Watched,
+    Alarms, Builds, Commit, Due, Ecs, ErrorKind, ImageDescribed, Images, Ledger, Messenger, Metrics,
+    PortError, Traffic, WakeUp, Waker, Watched,
 };
 use tidegate_core::reference::Pick;
 use tidegate_core::release::Release;
@@ -33,6 +33,10 @@ use super::ledger::Row;
 use super::universe::{Caller, Delivery, Performed, State, Universe};
 use crate::names;
 
+/// What a transaction is refused with whose row has changed meanwhile; DynamoDB charges for it all the same.
+const LOST_RACE: &str = "ConditionalCheckFailed";
+/// SQS's limit for the entries of a batch.
+const BATCH: usize = 10;
 /// Every build succeeds after this long.
 const BUILD_TAKES: SignedDuration = SignedDuration::from_secs(25);
 
@@ -105,6 +109,22 @@ impl Port {
             | None => {}
         }
         result
+    }
+
+    /// One request; what was not sent is returned.
+    async fn send(&self, batch: &[WakeUp]) -> Vec<(ReleaseId, PortError)> {
+        let sent = self.call("sqs:SendMessageBatch", false, |state, _| {
+            for wake in batch {
+                let delay = SignedDuration::from_secs(i64::from(wake.delay_secs.min(900)));
+                let at = state.now.saturating_add(delay).unwrap_or(state.now);
+                state.queue.push((at, Delivery::Wake(wake.release.clone())));
+            }
+            Ok(())
+        });
+        match sent.await {
+            Ok(()) => Vec::new(),
+            Err(error) => batch.iter().map(|wake| (wake.release.clone(), error.clone())).collect(),
+        }
     }
 
     /// The invocation ends here: nothing of it runs any more.
@@ -197,10 +217,10 @@ impl Ledger for Port {
         .await
     }
 
-    async fn due(&self, until: Timestamp) -> Result<Listing<(ReleaseId, Timestamp)>, PortError> {
+    async fn due(&self, until: Timestamp) -> Result<Listing<Due>, PortError> {
         self.read("dynamodb:Query due", |state, seen_at| {
             let releases = state.rows.releases_until(seen_at).into_iter();
-            let wakes = releases.filter_map(|release| Some((release.id, release.wake?.at)));
+            let wakes = releases.filter_map(|release| Some((release.id, release.wake?)));
             state.rows.wakes(wakes, until)
         })
         .await
@@ -244,12 +264,28 @@ impl Ledger for Port {
         .await
     }
 
+    async fn claim(&self, release: &ReleaseId, version: u64) -> Result<bool, PortError> {
+        self.call("dynamodb:PutItem claim", false, |state, _| {
+            let claimed = state.rows.claim(release, version);
+            state.claims += 1;
+            state.refused_claims += u64::from(!claimed);
+            if !claimed {
+                let what = format!("finds v{version} of {} claimed", &release.as_str()[20..]);
+                state.trace(&self.caller.name, &what);
+            }
+            Ok(claimed)
+        })
+        .await
+    }
+
     async fn commit(&self, commit: Commit) -> Result<(), PortError> {
         let entry = commit.releases.first().and_then(|write| write.entry.as_ref());
         let name = entry.map_or("dynamodb:TransactWriteItems", |entry| entry.what.as_str()).to_owned();
         self.call(&name, false, |state, _| {
             let now = state.now;
             let result = state.rows.commit(&commit, now);
+            state.commits += 1;
+            state.lost_commits += u64::from(result.as_ref().is_err_and(|error| error.code == LOST_RACE));
             let told = self.told(&commit, &result);
             state.trace(&self.caller.name, &told);
             result
@@ -441,6 +477,11 @@ impl Waker for Port {
             Ok(())
         })
         .await
+    }
+
+    async fn wake_all(&self, wakes: &[WakeUp]) -> Vec<(ReleaseId, PortError)> {
+        let batches: Vec<_> = wakes.chunks(BATCH).map(|batch| self.send(batch)).collect();
+        futures::future::join_all(batches).await.concat()
     }
 }
 

@@ -83,6 +83,14 @@ pub struct State {
     pub trace: Vec<String>,
     /// How many calls were made.
     pub calls: u64,
+    /// How many transactions were asked for.
+    pub commits: u64,
+    /// How many of them lost the race for their rows: they are paid for as if they had written.
+    pub lost_commits: u64,
+    /// How often a version was claimed.
+    pub claims: u64,
+    /// How often somebody else had claimed it before.
+    pub refused_claims: u64,
     rng: fastrand::Rng,
     timers: BTreeMap<(Timestamp, u64), Waker>,
     timer: u64,
@@ -218,6 +226,10 @@ impl Universe {
             builds: BTreeMap::new(),
             trace: Vec::new(),
             calls: 0,
+            commits: 0,
+            lost_commits: 0,
+            claims: 0,
+            refused_claims: 0,
             rng: fastrand::Rng::with_seed(seed),
             timers: BTreeMap::new(),
             timer: 0,
@@ -257,6 +269,27 @@ impl Universe {
             images: port.clone(),
             messenger: port.clone(),
             builds: port,
+        }
+    }
+
+    /// Runs one caller to its end in a universe moved by hand: the time goes on only when nothing else can.
+    ///
+    /// # Panics
+    ///
+    /// When the caller waits for nothing that ever comes.
+    pub fn run<T>(&self, caller: impl Future<Output = T>) -> T {
+        let mut caller = std::pin::pin!(caller);
+        loop {
+            if let Poll::Ready(done) = caller.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return done;
+            }
+            let due = {
+                let mut state = self.state();
+                let next = state.next_timer().expect("the caller waits for a time");
+                state.advance(next);
+                state.take_due()
+            };
+            due.into_iter().for_each(Waker::wake);
         }
     }
 

@@ -14,6 +14,7 @@ use tidegate_core::rollback::Wanted;
 use tidegate_runtime::World;
 use tidegate_runtime::arrivals::{Asked, Pushed};
 use tidegate_runtime::requests::{Asking, RequestError};
+use tidegate_runtime::visits::{Pace, Rotation};
 
 use super::checks;
 use super::scenario::{Action, Scenario};
@@ -51,6 +52,14 @@ pub struct Report {
     pub outcomes: Vec<String>,
     /// How long it took, in the simulation.
     pub took: SignedDuration,
+    /// How long functions of each kind ran, and how often: what is billed, and what places are held.
+    pub ran: BTreeMap<String, (u32, SignedDuration)>,
+    /// How many transactions were asked for.
+    pub commits: u64,
+    /// How many of them lost the race for their rows.
+    pub lost_commits: u64,
+    /// How often a version was claimed, and how often somebody else had claimed it before.
+    pub claims: (u64, u64),
 }
 
 impl Report {
@@ -81,6 +90,8 @@ enum Event {
 type Outcome = Result<(), String>;
 
 struct Task {
+    kind: String,
+    began: Timestamp,
     future: Pin<Box<dyn Future<Output = Outcome>>>,
     name: String,
     delivery: Option<(Delivery, u32, u64)>,
@@ -112,6 +123,7 @@ pub struct Simulation {
     polls: u64,
     last_act: Timestamp,
     watch: checks::Watch,
+    ran: BTreeMap<String, (u32, SignedDuration)>,
 }
 
 impl Simulation {
@@ -132,6 +144,7 @@ impl Simulation {
             polls: 0,
             last_act: names::start(),
             watch: checks::Watch::default(),
+            ran: BTreeMap::new(),
             scenario,
         };
         simulation.set_up();
@@ -219,6 +232,10 @@ impl Simulation {
             performed: state.performed.clone(),
             outcomes,
             took: state.now.duration_since(names::start()),
+            ran: self.ran.clone(),
+            commits: state.commits,
+            lost_commits: state.lost_commits,
+            claims: (state.claims, state.refused_claims),
         }
     }
 
@@ -228,7 +245,7 @@ impl Simulation {
         let quiet = SignedDuration::from_secs(400);
         let over = state.rows.releases().all(|release| release.is_over());
         over && self.tasks.is_empty()
-            && state.aws.state().under_way.is_none()
+            && is_quiet(&state)
             && state.now.duration_since(self.last_act) > quiet
             && self.watch.quiet_since(state.now) > SignedDuration::from_secs(70)
     }
@@ -277,6 +294,9 @@ impl Simulation {
 
     fn ended(&mut self, id: u64, outcome: Outcome) {
         let Some(task) = self.tasks.remove(&id) else { return };
+        let took = self.now().duration_since(task.began);
+        let ran = self.ran.entry(task.kind).or_default();
+        *ran = (ran.0 + 1, ran.1 + took);
         let Err(error) = outcome else { return };
         self.state().trace(&task.name, &format!("failed: {error}"));
         let Some((delivery, attempt, id)) = task.delivery else { return };
@@ -305,7 +325,8 @@ impl Simulation {
         let ends = self.now().saturating_add(TIME_LIMIT).expect("within range");
         let until = ends.saturating_sub(RESERVE).expect("within range");
         let future = make(self.universe.clone(), Caller { id, name: name.clone() }, until);
-        self.tasks.insert(id, Task { future, name, delivery });
+        let began = self.now();
+        self.tasks.insert(id, Task { kind: kind.to_owned(), began, future, name, delivery });
         self.later(ends, Event::TimeLimit(id));
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).push(id);
     }
@@ -316,7 +337,7 @@ impl Simulation {
             Delivery::Wake(release) => self.spawn("conductor", told, move |universe, caller, until| {
                 let world = universe.world(caller, false);
                 Box::pin(async move {
-                    world.drive(&release, &[], until).await.map(|_| ()).map_err(|error| chain(&error))
+                    world.woken(&release, until).await.map(|_| ()).map_err(|error| chain(&error))
                 })
             }),
             Delivery::Alarm(name, seen) => {
@@ -356,7 +377,8 @@ impl Simulation {
             Delivery::Round => self.spawn("clock", told, |universe, caller, until| {
                 let world = universe.world(caller, true).until(until);
                 Box::pin(async move {
-                    let round = world.home.round(&*world.images).await.map_err(|error| chain(&error))?;
+                    let pace = Pace { rotation: &Rotation::default(), until };
+                    let round = world.home.round(&*world.images, pace).await;
                     if round.failed.is_empty() { Ok(()) } else { Err(round.failed.join("; ")) }
                 })
             }),
@@ -515,7 +537,13 @@ impl Simulation {
     }
 }
 
-/// What is not possible is an answer, not a failure.
+/// Whether nothing is deployed any more, or what is never gets healthy and is no candidate's: then nobody has to roll it back.
+fn is_quiet(state: &State) -> bool {
+    let Some(arn) = state.aws.state().under_way else { return true };
+    let candidates = state.rows.releases().any(|release| release.progress.deployment.as_ref() == Some(&arn));
+    !candidates && state.aws.is_stuck()
+}
+
 /// A person who rolls back whatever the command line offers.
 async fn roll_back(world: &World) -> Result<(), RequestError> {
     let by = Actor::Person { name: "ana".into() };
@@ -525,6 +553,7 @@ async fn roll_back(world: &World) -> Result<(), RequestError> {
     world.roll_back(&service, Wanted::Before, &choice, asking).await.map(|_| ())
 }
 
+/// What is not possible is an answer, not a failure.
 fn asked(result: Result<(), RequestError>) -> Outcome {
     match result {
         Ok(()) | Err(RequestError::NotPossible(_) | RequestError::Changed) => Ok(()),

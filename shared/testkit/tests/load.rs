@@ -1,0 +1,364 @@
+//! Many releases and many services at once: nobody's place is held by a release that waits, few transactions are lost to each other, and the
+//! clock reaches everybody. Time is the simulation's.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use tidegate_core::history::Actor;
+use tidegate_core::ids::ServiceName;
+use tidegate_core::policy::parse;
+use tidegate_core::release::{Phase, Provenance};
+use tidegate_runtime::Home;
+use tidegate_runtime::arrivals::Asked;
+use tidegate_runtime::visits::{Pace, Rotation};
+use tidegate_testkit::fakes::{
+    Aws, Balancing, Caller, Conditions, Delivery, EcsHabits, Fault, Faults, Quality, Universe,
+};
+use tidegate_testkit::names;
+use tidegate_testkit::sim::{Delivering, Report, Scenario, Simulation};
+
+const BAD: Quality = Quality::Bad { from_percent: 10, alarm_after_secs: 20 };
+
+fn ran(report: &Report, kind: &str) -> (u32, f64) {
+    let (times, took) = report.ran.get(kind).copied().unwrap_or_default();
+    (times, took.as_secs_f64())
+}
+
+fn told(report: &Report) -> String {
+    format!(
+        "{:?}, {} of {} transactions lost, {} of {} claims refused, took {:#}",
+        report.ran, report.lost_commits, report.commits, report.claims.1, report.claims.0, report.took
+    )
+}
+
+/// A world in which every event comes twice and calls take their time, so that functions get into each other's way.
+fn busy(quality: Quality) -> Scenario {
+    let mut scenario = Scenario::canary(quality);
+    scenario.delivering = Delivering { doubled: 1000, ..Delivering::default() };
+    scenario.conditions.latency = (5, 400);
+    scenario
+}
+
+#[test]
+fn a_release_that_waits_holds_nobodys_place() {
+    let report = Simulation::new(Scenario::canary(Quality::Good)).run().expect_sound();
+    assert_eq!(report.outcomes, ["promoted"]);
+    let (times, held) = ran(&report, "conductor");
+    println!("calm canary: {}", told(&report));
+    // It was one second for each second of the release.
+    assert!(held < 20.0, "{times} conductors ran for {held} s: {}", told(&report));
+}
+
+#[test]
+fn few_transactions_lose_their_race() {
+    for (name, scenario) in [
+        ("calm canary", Scenario::canary(Quality::Good)),
+        ("calm rollback", Scenario::canary(BAD)),
+        ("busy canary", busy(Quality::Good)),
+        ("busy rollback", busy(BAD)),
+    ] {
+        let (mut commits, mut lost, mut claims, mut refused) = (0, 0, 0, 0);
+        for seed in 0..8 {
+            let report = Simulation::new(Scenario { seed, ..scenario.clone() }).run().expect_sound();
+            commits += report.commits;
+            lost += report.lost_commits;
+            claims += report.claims.0;
+            refused += report.claims.1;
+        }
+        let told =
+            format!("{name}: {lost} of {commits} transactions lost, {refused} of {claims} claims refused");
+        println!("{told}");
+        assert!(lost * 100 < commits * 10, "{told}");
+        // A refused claim means that somebody looked in vain: where nothing comes twice it is rare, too.
+        assert!(!name.starts_with("calm") || refused * 100 <= claims * 10, "{told}");
+    }
+}
+
+/// A universe moved by hand, in which calls take this long and go on beside each other.
+fn universe(millis: u64) -> (Universe, Home, Arc<dyn tidegate_core::ports::Images>) {
+    let own =
+        serde_json::json!({ "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100 });
+    let aws = Aws::new(Balancing::LoadBalancer, own, EcsHabits::default(), 1);
+    let conditions = Conditions { latency: (millis, millis), ..Conditions::default() };
+    let universe = Universe::new(aws, conditions, 1, true);
+    let world = universe.world(Caller { id: 1, name: "clock".into() }, true);
+    (universe, world.home, world.images)
+}
+
+fn name(number: usize) -> ServiceName {
+    ServiceName::new(format!("service-{number:03}")).expect("a name")
+}
+
+/// The policies of so many services, and two builds they can release.
+fn services(universe: &Universe, home: &Home, count: usize) {
+    for build in 2..4 {
+        let now = universe.state().now;
+        universe.state().aws.push(build, Quality::Good, now);
+    }
+    for number in 0..count {
+        let service = name(number);
+        let text = format!(
+            "service: {service}\nfrom: {{ ecr: {{ repository: shop/checkout, tags: [\"main-*\"] }} }}\n\
+             to: {{ ecs: {{ cluster: prod, service: {service}, container: app }} }}\n\
+             strategy: {{ canary: {{ percent: 10, bake: 1m }}, bake: 1m }}\n"
+        );
+        let policy = parse("policy.yaml", &text).expect("a policy");
+        let by = Actor::Person { name: "tester".into() };
+        universe.run(home.apply(&policy, &by)).expect("it is stored");
+    }
+}
+
+fn asked(service: ServiceName, build: u32) -> Asked {
+    Asked {
+        service,
+        image: names::image(build),
+        by: Actor::Person { name: "tester".into() },
+        why: None,
+        trigger: None,
+        pushed_at: None,
+        insist: false,
+        provenance: Provenance::default(),
+        bypass_freeze: None,
+        delivery: None,
+    }
+}
+
+fn woken(universe: &Universe) -> Vec<(i64, String)> {
+    let mut state = universe.state();
+    let now = state.now;
+    let queue = std::mem::take(&mut state.queue);
+    let woken = queue.into_iter().map(|(at, delivery)| match delivery {
+        Delivery::Wake(release) => (at.duration_since(now).as_secs(), release.to_string()),
+        other @ (Delivery::Alarm(..)
+        | Delivery::Service(_)
+        | Delivery::Task(_)
+        | Delivery::Push(..)
+        | Delivery::Round) => {
+            panic!("{other:?} is no wake-up")
+        }
+    });
+    woken.collect()
+}
+
+fn round(
+    universe: &Universe,
+    home: &Home,
+    images: &dyn tidegate_core::ports::Images,
+    rotation: &Rotation,
+    secs: i64,
+) -> (tidegate_runtime::clock::Round, f64) {
+    let began = universe.state().now;
+    let until = began.saturating_add(SignedDuration::from_secs(secs)).expect("within range");
+    let round = universe.run(home.round(images, Pace { rotation, until }));
+    let took = universe.state().now.duration_since(began);
+    (round, took.as_secs_f64())
+}
+
+#[test]
+fn the_clock_wakes_500_releases_and_looks_at_500_services_within_seconds() {
+    let (universe, home, images) = universe(20);
+    services(&universe, &home, 500);
+    for number in 0..500 {
+        universe.run(home.release_image(asked(name(number), 2), |_| true)).expect("it is let in");
+    }
+    woken(&universe);
+    let rotation = Rotation::default();
+    let (round, took) = round(&universe, &home, &*images, &rotation, 47);
+    let releases: BTreeSet<String> = woken(&universe).into_iter().map(|(_, release)| release).collect();
+    assert_eq!((round.woken, releases.len(), round.failed), (500, 500, Vec::new()));
+    println!("500 releases and 500 services took {took} s, at 20 ms a call");
+    // One after the other it would be 20 s for the messages and as much for the looks.
+    assert!(took < 6.0, "{took} s");
+}
+
+#[test]
+fn when_the_time_is_up_the_next_round_begins_where_the_last_one_stopped() {
+    let (universe, home, images) = universe(10);
+    services(&universe, &home, 60);
+    // A push whose event was lost, for all of them: who is looked at gets a release.
+    universe.run(home.time.sleep(SignedDuration::from_secs(1)));
+    let now = universe.state().now;
+    universe.state().aws.push(5, Quality::Good, now);
+    universe.run(home.time.sleep(SignedDuration::from_secs(200)));
+    universe.state().conditions.latency = (2_000, 2_000);
+    let rotation = Rotation::default();
+    let reached = |universe: &Universe| -> BTreeSet<String> {
+        universe.state().rows.releases().map(|release| release.service.to_string()).collect()
+    };
+    let mut before = reached(&universe);
+    for turn in 1..=10 {
+        let (round, took) = round(&universe, &home, &*images, &rotation, 30);
+        assert!(took < 45.0, "the function's time is 50 s, and it took {took} s");
+        let now = reached(&universe);
+        assert!(
+            now.is_superset(&before) && now.len() > before.len(),
+            "round {turn} got no further: {round:?}"
+        );
+        if now.len() == 60 {
+            assert!(turn > 1, "everybody was reached at once: this tries nothing");
+            return;
+        }
+        assert!(round.failed.iter().any(|told| told.contains("were not reached in time")), "{round:?}");
+        before = now;
+    }
+    panic!("after ten rounds only {} of 60 services were reached", before.len());
+}
+
+#[test]
+fn wake_ups_are_sent_while_the_looks_take_all_the_time() {
+    let (universe, home, images) = universe(10);
+    services(&universe, &home, 40);
+    universe.run(home.release_image(asked(name(39), 2), |_| true)).expect("it is let in");
+    woken(&universe);
+    universe.state().conditions.latency = (3_000, 3_000);
+    let (round, _) = round(&universe, &home, &*images, &Rotation::default(), 20);
+    assert_eq!(round.woken, 1);
+    assert!(round.failed.iter().any(|told| told.contains("were not reached in time")), "{round:?}");
+}
+
+#[test]
+fn a_release_of_which_something_is_expected_is_woken_again_and_again_and_another_once() {
+    let (universe, home, images) = universe(10);
+    services(&universe, &home, 1);
+    universe.run(home.release_image(asked(name(0), 2), |_| true)).expect("it is let in");
+    let first = universe.state().rows.releases().next().map(|release| release.id.clone()).expect("one");
+    let world = universe.world(Caller { id: 2, name: "conductor".into() }, false);
+    let deadline = |universe: &Universe| {
+        universe.state().now.saturating_add(SignedDuration::from_secs(57)).expect("a time")
+    };
+    universe.run(world.woken(&first, deadline(&universe))).expect("driven");
+    universe.run(home.release_image(asked(name(0), 3), |_| true)).expect("it is let in");
+    let ids: Vec<String> = universe.state().rows.releases().map(|release| release.id.to_string()).collect();
+    // The second one waits for the first, and is looked at every five minutes.
+    let second = universe.state().rows.releases().last().map(|release| release.id.clone()).expect("two");
+    universe.run(world.woken(&second, deadline(&universe))).expect("driven");
+    woken(&universe);
+    universe.run(home.time.sleep(SignedDuration::from_secs(20)));
+    round(&universe, &home, &*images, &Rotation::default(), 47);
+    let sent = woken(&universe);
+    let of = |id: &str| {
+        sent.iter().filter(|(_, release)| release == id).map(|(secs, _)| *secs).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&ids[0]).len(), 4, "{sent:?}");
+    assert!(of(&ids[0]).windows(2).all(|pair| (14..=16).contains(&(pair[1] - pair[0]))), "{sent:?}");
+    assert!(of(&ids[1]).is_empty(), "{sent:?}");
+}
+
+#[test]
+fn who_comes_too_early_or_to_a_release_that_is_driven_leaves_after_one_read() {
+    let (universe, home, _) = universe(10);
+    services(&universe, &home, 1);
+    universe.run(home.release_image(asked(name(0), 2), |_| true)).expect("it is let in");
+    let id = universe.state().rows.releases().next().map(|release| release.id.clone()).expect("one");
+    let world = universe.world(Caller { id: 2, name: "conductor".into() }, false);
+    let until = || universe.state().now.saturating_add(SignedDuration::from_secs(57)).expect("a time");
+    // As soon as it is created it is due.
+    let driven = universe.run(world.woken(&id, until())).expect("driven");
+    assert!(driven.turns > 0);
+    let calls = universe.state().calls;
+    let early = universe.run(world.woken(&id, until())).expect("left alone");
+    assert_eq!((early.turns, universe.state().calls - calls), (0, 1));
+    assert_eq!(early.wake_at, driven.wake_at);
+    // What an event says is looked at all the same.
+    let calls = universe.state().calls;
+    let hint = tidegate_core::observation::Hint::Look("something happened".into());
+    universe.run(world.drive(&id, &[hint], until())).expect("driven");
+    assert!(universe.state().calls - calls > 3);
+}
+
+/// Whoever claims a version and dies holds nobody up for longer than a moment, on the way forward or back.
+#[test]
+fn a_claim_of_somebody_who_died_is_passed_by() {
+    for (quality, outcome) in [(Quality::Good, "promoted"), (BAD, "rolled back")] {
+        for fault in [Fault::CrashAfter, Fault::AnswerLost, Fault::Unavailable, Fault::Denied] {
+            let mut scenario = Scenario::canary(quality);
+            scenario.conditions.faults = Faults::Named { name: "dynamodb:PutItem claim".into(), fault };
+            let report = Simulation::new(scenario).run().expect_sound();
+            assert_eq!(report.outcomes, [outcome], "{fault:?}");
+        }
+    }
+    // Every version is claimed already, by nobody who is there.
+    let (universe, home, _) = universe(10);
+    services(&universe, &home, 1);
+    universe.run(home.release_image(asked(name(0), 2), |_| true)).expect("it is let in");
+    let id = universe.state().rows.releases().next().map(|release| release.id.clone()).expect("one");
+    assert!(universe.run(home.ledger.claim(&id, 1_000)).expect("claimed"));
+    let world = universe.world(Caller { id: 2, name: "conductor".into() }, false);
+    let began = universe.state().now;
+    let until = began.saturating_add(SignedDuration::from_secs(57)).expect("a time");
+    let driven = universe.run(world.woken(&id, until)).expect("driven");
+    assert!(driven.turns > 1, "{driven:?}");
+    let took = universe.state().now.duration_since(began).as_secs_f64();
+    assert!(took < 1.0 * f64::from(driven.turns), "{} turns took {took} s", driven.turns);
+}
+
+#[test]
+fn the_clock_adds_no_messages_for_a_release_that_somebody_stays_with_and_takes_it_over_when_they_die() {
+    // Whoever turns the release back dies right after it was written.
+    let mut scenario = Scenario::canary(BAD);
+    scenario.conditions.faults = Faults::Named { name: "rolling back".into(), fault: Fault::CrashAfter };
+    let report = Simulation::new(scenario).run().expect_sound();
+    assert_eq!(report.outcomes, ["rolled back"]);
+
+    let (universe, home, images) = universe(10);
+    services(&universe, &home, 1);
+    universe.run(home.release_image(asked(name(0), 2), |_| true)).expect("it is let in");
+    let id = universe.state().rows.releases().next().map(|release| release.id.clone()).expect("one");
+    let world = universe.world(Caller { id: 2, name: "sentinel".into() }, true);
+    let until = |secs| universe.state().now.saturating_add(SignedDuration::from_secs(secs)).expect("a time");
+    for _ in 0..20 {
+        if universe.state().aws.state().under_way.is_some() {
+            break;
+        }
+        universe.run(world.drive(&id, &[], until(57))).expect("driven");
+        universe.run(home.time.sleep(SignedDuration::from_secs(15)));
+    }
+    let summary = universe.state().rows.release(&id).map(|release| release.summary()).unwrap_or_default();
+    assert!(universe.state().aws.state().under_way.is_some(), "{summary}");
+    let by = Actor::Person { name: "tester".into() };
+    universe
+        .run(home.ask(&id, tidegate_core::admission::Ask::Rollback, &by, "it looks wrong"))
+        .expect("asked");
+    woken(&universe);
+    // The driver stays; it is stopped in the middle of its wait.
+    let stays = until(30);
+    let mut driving = std::pin::pin!(world.drive(&id, &[], stays));
+    let mut polls = 0;
+    let held = loop {
+        polls += 1;
+        assert!(polls < 10_000, "nobody stays with it");
+        let polled = std::future::Future::poll(
+            driving.as_mut(),
+            &mut std::task::Context::from_waker(std::task::Waker::noop()),
+        );
+        assert!(polled.is_pending(), "it was over before anybody stayed with it");
+        let wake = universe.state().rows.release(&id).and_then(|release| release.wake.clone()).expect("open");
+        if let Some(held) = wake.held_until {
+            break held;
+        }
+        let mut state = universe.state();
+        let next = state.next_timer().expect("it waits");
+        state.advance(next);
+        state.take_due();
+    };
+    assert_eq!(held, stays);
+    let back = |universe: &Universe| {
+        matches!(
+            universe.state().rows.release(&id).map(|release| release.phase.clone()),
+            Some(Phase::RollingBack { .. })
+        )
+    };
+    assert!(back(&universe));
+    let (_, _) = round(&universe, &home, &*images, &Rotation::default(), 47);
+    let sent = woken(&universe);
+    // Not before the one who stays has to leave.
+    let leaves = stays.duration_since(universe.state().now).as_secs();
+    assert!(!sent.is_empty() && sent.iter().all(|(secs, _)| *secs >= leaves), "{leaves}: {sent:?}");
+    // A message that comes all the same is answered at once; when the time is up, the next one goes on.
+    let conductor = universe.world(Caller { id: 3, name: "conductor".into() }, false);
+    assert_eq!(universe.run(conductor.woken(&id, until(57))).expect("left alone").turns, 0);
+    let rest = stays.duration_since(universe.state().now);
+    universe.run(home.time.sleep(rest + SignedDuration::from_secs(1)));
+    assert!(universe.run(conductor.woken(&id, until(57))).expect("driven").turns > 0);
+}
