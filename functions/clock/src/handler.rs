@@ -14,6 +14,7 @@ use tidegate_runtime::ways_in::Sources;
 pub(crate) struct Rotations {
     pushes: Rotation,
     builds: Rotation,
+    awaited: Rotation,
     pipelines: Rotation,
 }
 
@@ -29,20 +30,30 @@ pub(crate) async fn handle(
     let until = deadline(Timestamp::now(), event.context.deadline);
     let home = home.until(until);
     let pace = |rotation| Pace { rotation, until };
-    let (round, builds, answered) = tokio::join!(
+    let (round, builds, arrived, answered) = tokio::join!(
         home.round(sources.images, pace(&rotations.pushes)),
         home.find_lost_builds(sources, pace(&rotations.builds)),
+        home.find_awaited(sources.images, pace(&rotations.awaited)),
         home.answer_pipelines(pipelines, pace(&rotations.pipelines)),
     );
-    let (builds, answered) = (looked(builds), looked(answered));
-    let mut failed = [round.failed, builds.failed, answered.failed].concat();
+    let (builds, arrived, answered) = (looked(builds), looked(arrived), looked(answered));
+    let mut failed = [round.failed, builds.failed, arrived.failed, answered.failed].concat();
     // A row that cannot be read is met by each of them.
     failed.sort();
     failed.dedup();
     let found = round.found + builds.done;
-    tracing::info!(woken = round.woken, found, answered = answered.done, failed = failed.len(), "round");
+    tracing::info!(
+        woken = round.woken,
+        found,
+        arrived = arrived.done,
+        answered = answered.done,
+        failed = failed.len(),
+        "round"
+    );
     if failed.is_empty() {
-        Ok(json!({ "woken": round.woken, "found": found, "answered": answered.done }))
+        Ok(
+            json!({ "woken": round.woken, "found": found, "arrived": arrived.done, "answered": answered.done }),
+        )
     } else {
         Err(failed.join("; ").into())
     }

@@ -1,5 +1,5 @@
-//! `clock`: the guarantee. Woken every minute, it wakes what is due at its second, finds pushes and builds whose event was lost, and answers
-//! the manual approvals of pipelines.
+//! `clock`: the guarantee. Woken every minute, it wakes what is due at its second, finds pushes and builds whose event was lost, and
+//! images that were announced before they were there, and answers the manual approvals of pipelines.
 
 mod handler;
 

@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tidegate_core::history::Entry;
 use tidegate_core::policy;
+use tidegate_core::ports::PortError;
+use tidegate_runtime::visits::{Looked, Pace, Rotation};
+use tidegate_testkit::fakes::{Fault, Faults};
 use tidegate_testkit::names;
 
 fn hmac(key: &str, text: &[u8]) -> String {
@@ -283,9 +286,6 @@ async fn the_policy_decides_whose_webhooks_are_taken() {
     let mut other = deployment(&json!({}));
     other["repository"]["full_name"] = "mallory/checkout".into();
     assert_eq!(github(&fixture, "deployment", &other, GITHUB, "d").await.status, 403);
-    let mut missing = deployment(&json!({ "tag": "never-built" }));
-    missing["deployment"]["id"] = 2.into();
-    assert_eq!(github(&fixture, "deployment", &missing, GITHUB, "d").await.status, 422);
     for broken in [json!({}), json!([]), json!({ "deployment": 7 }), deployment(&json!({ "tag": "a b" }))] {
         assert_eq!(github(&fixture, "deployment", &broken, GITHUB, "d").await.status, 400);
     }
@@ -383,4 +383,254 @@ async fn docker_hub_is_known_by_its_path_and_the_digest_is_looked_up() {
     assert_eq!(fixture.releases()[0].image, names::image(7));
     assert!(["known", "handled before"].contains(&outcome(&send(DOCKER_HUB, &body).await).as_str()));
     assert_eq!(fixture.releases().len(), 1);
+}
+
+fn docker_hub_push(tag: &str, pushed_at: i64) -> Value {
+    json!({
+        "push_data": { "pushed_at": pushed_at, "pusher": "dora", "tag": tag },
+        "repository": { "repo_name": "shop/checkout" },
+    })
+}
+
+async fn docker_hub(fixture: &Fixture, body: &Value) -> Got {
+    let path = format!("/hooks/dockerhub/checkout/{DOCKER_HUB}");
+    fixture.send(event("POST", &path, "", &[], body.to_string().as_bytes())).await
+}
+
+async fn awaited(fixture: &Fixture) -> Result<Looked, PortError> {
+    let until = fixture.universe.state().now.saturating_add(SignedDuration::from_secs(50)).unwrap();
+    let pace = Pace { rotation: &Rotation::default(), until };
+    fixture.world.home.find_awaited(&*fixture.gate.images, pace).await
+}
+
+/// As the clock does it every minute.
+async fn look(fixture: &Fixture) -> u32 {
+    let looked = awaited(fixture).await.unwrap();
+    assert_eq!(looked.failed, [""; 0]);
+    looked.done
+}
+
+/// Minutes pass; the number of images that came.
+async fn minutes(fixture: &Fixture, count: u32) -> u32 {
+    let mut came = 0;
+    for _ in 0..count {
+        fixture.pass(SignedDuration::from_secs(60));
+        came += look(fixture).await;
+    }
+    came
+}
+
+fn noted(got: &Got) -> String {
+    assert_eq!(got.status, 202, "{}", got.body);
+    let body: Value = serde_json::from_str(&got.body).unwrap();
+    assert_eq!(body["outcome"], "noted");
+    body["why"].as_str().unwrap().to_owned()
+}
+
+fn now(fixture: &Fixture) -> i64 {
+    fixture.universe.state().now.as_second()
+}
+
+#[tokio::test]
+async fn an_image_that_a_mirror_brings_later_is_released_once() {
+    let fixture = shop().await;
+    let body = docker_hub_push("main-8", now(&fixture));
+    let why = noted(&docker_hub(&fixture, &body).await);
+    assert!(why.starts_with("there is no image tagged main-8 in shop/checkout yet"), "{why}");
+    assert!(why.contains("until 2026-03-02T09:15:00Z"), "{why}");
+    assert_eq!(outcome(&docker_hub(&fixture, &body).await), "handled before");
+    let waits = told(&fixture).remove(0);
+    assert_eq!(waits.what, "waits for image main-8");
+    assert_eq!(minutes(&fixture, 3).await, 0);
+    assert!(fixture.releases().is_empty());
+    fixture.push(8);
+    assert_eq!(minutes(&fixture, 1).await, 1);
+    let release = fixture.releases().remove(0);
+    assert_eq!((&release.image, release.provenance.author.as_deref()), (&names::image(8), Some("dora")));
+    assert!(told(&fixture).is_empty(), "{:?}", told(&fixture));
+    assert_eq!(minutes(&fixture, 20).await, 0);
+    assert_eq!(outcome(&docker_hub(&fixture, &body).await), "handled before");
+    assert_eq!(fixture.releases().len(), 1);
+}
+
+#[tokio::test]
+async fn what_does_not_come_is_told_as_given_up() {
+    let fixture = shop().await;
+    let mut body = deployment(&json!({ "tag": "never-built" }));
+    body["deployment"]["id"] = 2.into();
+    noted(&github(&fixture, "deployment", &body, GITHUB, "d").await);
+    assert_eq!(minutes(&fixture, 14).await, 0);
+    assert_eq!(told(&fixture)[0].what, "waits for image never-built");
+    assert_eq!(minutes(&fixture, 3).await, 0);
+    let told = told(&fixture);
+    assert_eq!((told.len(), told[0].what.as_str()), (1, "did not release never-built"));
+    assert!(told[0].why.contains("it was looked for for 15m"), "{told:?}");
+    // What comes after that is no matter of this webhook's.
+    fixture.push(9);
+    assert_eq!(minutes(&fixture, 3).await, 0);
+    assert!(fixture.releases().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_late_never_takes_the_place_of_something_newer() {
+    // A newer announcement takes the place of the older one, which is told; and an older one that comes late does not.
+    let fixture = shop().await;
+    let at = now(&fixture);
+    noted(&docker_hub(&fixture, &docker_hub_push("main-8", at - 10)).await);
+    noted(&docker_hub(&fixture, &docker_hub_push("main-9", at)).await);
+    assert_eq!(outcome(&docker_hub(&fixture, &docker_hub_push("main-5", at - 20)).await), "refused");
+    assert!(
+        told(&fixture)
+            .iter()
+            .any(|entry| entry.what == "did not release main-8 (2 of this kind since 2026-03-02T09:00:00Z)"
+                || entry.why.contains("was announced later")),
+        "{:?}",
+        told(&fixture)
+    );
+    fixture.push(5);
+    fixture.push(8);
+    assert_eq!(minutes(&fixture, 2).await, 0);
+    assert!(fixture.releases().is_empty());
+    fixture.push(9);
+    assert_eq!(minutes(&fixture, 1).await, 1);
+    assert_eq!(fixture.releases()[0].image, names::image(9));
+
+    // Something newer is let in by another trigger while an image is waited for; then the mirror brings the older one.
+    let fixture = shop().await;
+    noted(&docker_hub(&fixture, &docker_hub_push("main-8", now(&fixture))).await);
+    fixture.pass(SignedDuration::from_secs(30));
+    fixture.push(9);
+    let newer = workflow_run(&json!({
+        "id": 2, "head_sha": "main-9", "created_at": "2026-03-02T09:00:20Z", "updated_at": "2026-03-02T09:00:20Z",
+    }));
+    assert_eq!(outcome(&github(&fixture, "workflow_run", &newer, GITHUB, "d").await), "created");
+    fixture.pass(SignedDuration::from_secs(30));
+    fixture.push(8);
+    assert_eq!(minutes(&fixture, 20).await, 0);
+    assert_eq!(fixture.releases().len(), 1);
+    assert!(told(&fixture)[0].why.contains("something newer was let in"), "{:?}", told(&fixture));
+    // And one that was announced before that is not even waited for.
+    let older = docker_hub_push("main-10", names::start().as_second());
+    assert_eq!(outcome(&docker_hub(&fixture, &older).await), "refused");
+}
+
+/// A tag that moves names an older image until the mirror has brought the new one.
+#[tokio::test]
+async fn a_tag_that_the_mirror_has_not_moved_yet_is_waited_for() {
+    let fixture = shop().await;
+    fixture.pass(SignedDuration::from_secs(3600));
+    let why = noted(&docker_hub(&fixture, &docker_hub_push("main-7", now(&fixture))).await);
+    assert!(why.contains("main-7 names an image that was pushed at 2026-03-02T09:00:00Z, before"), "{why}");
+    assert_eq!(minutes(&fixture, 2).await, 0);
+    let (tag, digest, at) = (names::tag(7), names::digest(8), fixture.universe.state().now);
+    fixture.universe.state().aws.tag_silently(tag, digest, None, at);
+    assert_eq!(minutes(&fixture, 1).await, 1);
+    assert_eq!(fixture.releases()[0].image.digest, names::digest(8));
+
+    let fixture = shop().await;
+    fixture.pass(SignedDuration::from_secs(3600));
+    noted(&docker_hub(&fixture, &docker_hub_push("main-7", now(&fixture))).await);
+    assert_eq!(minutes(&fixture, 20).await, 0);
+    assert!(fixture.releases().is_empty());
+    assert!(told(&fixture)[0].why.contains("it still names image"), "{:?}", told(&fixture));
+}
+
+#[tokio::test]
+async fn only_the_policy_that_let_it_pass_releases_what_is_late() {
+    let apply = async |fixture: &Fixture, from: &str, to: &str| {
+        let text = common::POLICY.replace("COUNT", "1");
+        assert!(text.contains(from), "{from}");
+        let policy = policy::parse("checkout.yaml", &text.replace(from, to)).unwrap();
+        let ops = tidegate_core::history::Actor::Person { name: "ops".into() };
+        fixture.world.home.apply(&policy, &ops).await.unwrap();
+    };
+    for (from, to, why) in [
+        ("docker_hub: shop/checkout", "docker_hub: shop/other", "was changed while"),
+        ("tags: [\"main-*\"]", "tags: [\"v*\"]", "was changed while"),
+    ] {
+        let fixture = shop().await;
+        noted(&docker_hub(&fixture, &docker_hub_push("main-8", now(&fixture))).await);
+        fixture.pass(SignedDuration::from_secs(10));
+        apply(&fixture, from, to).await;
+        fixture.push(8);
+        assert_eq!(minutes(&fixture, 3).await, 0);
+        assert!(fixture.releases().is_empty());
+        assert!(told(&fixture)[0].why.contains(why), "{:?}", told(&fixture));
+    }
+    // Its tags are looked at when it is there, and what is no image is none.
+    let fixture = shop().await;
+    noted(&docker_hub(&fixture, &docker_hub_push("release-8", now(&fixture))).await);
+    let (tag, at) = (tidegate_core::ids::Tag::new("release-8").unwrap(), fixture.universe.state().now);
+    fixture.universe.state().aws.tag_silently(tag, names::digest(8), None, at);
+    assert_eq!(minutes(&fixture, 3).await, 0);
+    assert!(fixture.releases().is_empty());
+    assert!(told(&fixture)[0].why.contains("the policy allows main-*"), "{:?}", told(&fixture));
+}
+
+#[tokio::test]
+async fn what_is_not_proven_or_not_allowed_is_never_noted() {
+    let fixture = shop().await;
+    let body = docker_hub_push("main-8", now(&fixture));
+    let path = "/hooks/dockerhub/checkout/wrong-but-long-enough";
+    assert_eq!(fixture.send(event("POST", path, "", &[], body.to_string().as_bytes())).await.status, 401);
+    let mut other = body.clone();
+    other["repository"]["repo_name"] = "mallory/checkout".into();
+    assert_eq!(docker_hub(&fixture, &other).await.status, 403);
+    let mut staging = deployment(&json!({ "tag": "main-8" }));
+    staging["deployment"]["environment"] = "staging".into();
+    assert_eq!(outcome(&github(&fixture, "deployment", &staging, GITHUB, "d").await), "refused");
+    let elsewhere = deployment(&json!({ "image": "ghcr.io/shop/checkout:main-8" }));
+    assert_eq!(github(&fixture, "deployment", &elsewhere, GITHUB, "d").await.status, 422);
+    assert_eq!(fixture.universe.state().rows.awaited(&names::service()), None);
+}
+
+/// However many are announced, one waits, and the service's own row is not touched.
+#[tokio::test]
+async fn a_flood_of_announcements_is_bounded() {
+    let fixture = shop().await;
+    let version = fixture.universe.state().rows.head(&names::service()).unwrap().version;
+    for n in 0..200 {
+        noted(&docker_hub(&fixture, &docker_hub_push(&format!("main-1{n}"), now(&fixture))).await);
+    }
+    let told = told(&fixture);
+    assert!(told.len() <= 3, "{told:?}");
+    assert!(told.iter().any(|entry| entry.what.contains("199 of this kind")), "{told:?}");
+    assert_eq!(fixture.universe.state().rows.head(&names::service()).unwrap().version, version);
+    fixture.push(1199);
+    assert_eq!(minutes(&fixture, 1).await, 1);
+    assert_eq!(fixture.releases().len(), 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_dies_at_any_call_loses_nothing_and_releases_once() {
+    for fault in [Fault::CrashBefore, Fault::CrashAfter, Fault::AnswerLost, Fault::Unavailable] {
+        let mut call = 0;
+        loop {
+            let fixture = shop().await;
+            noted(&docker_hub(&fixture, &docker_hub_push("main-8", now(&fixture))).await);
+            fixture.push(8);
+            let first = fixture.universe.state().calls;
+            fixture.universe.state().conditions.faults = Faults::At { call: first + call, fault };
+            let died = async {
+                while fixture.universe.state().crashed.is_empty() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = awaited(&fixture) => {}
+                () = died => {}
+            }
+            let reached = fixture.universe.state().calls > first + call;
+            fixture.universe.state().conditions.faults = Faults::None;
+            minutes(&fixture, 2).await;
+            assert_eq!(fixture.releases().len(), 1, "{fault:?} at call {call}");
+            assert!(told(&fixture).is_empty(), "{fault:?} at call {call}: {:?}", told(&fixture));
+            if !reached {
+                break;
+            }
+            call += 1;
+        }
+        assert!(call >= 5, "{call} calls are too few to look for an image and release it");
+    }
 }

@@ -37,14 +37,16 @@ pub struct Arrival {
     pub once: Option<(String, Timestamp)>,
 }
 
-/// When an image was pushed. A tag that is put on an image later does not change when the image was pushed, so these are two things that
-/// are never compared with each other's.
+/// When an image was pushed. A tag that is put on an image later does not change when the image was pushed, and a mirror brings what was
+/// announced before when it can, so these are three things that are never compared with each other's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PushTimes {
     /// When the image was pushed, as ECR describes it.
     pub image: Option<Timestamp>,
     /// When the tag was put on it, as the event of a push says.
     pub tag: Option<Timestamp>,
+    /// When it was announced, as the sender of a webhook says.
+    pub said: Option<Timestamp>,
 }
 
 /// How long after the push of an image its tag may come, by ECR's clocks, and still be part of that push.
@@ -53,7 +55,8 @@ pub(crate) const ONE_PUSH: SignedDuration = SignedDuration::from_secs(10);
 impl PushTimes {
     /// Not after now: a clock that goes before ours must not shut out what comes after.
     fn until(self, now: Timestamp) -> Self {
-        Self { image: self.image.map(|at| at.min(now)), tag: self.tag.map(|at| at.min(now)) }
+        let past = |at: Option<Timestamp>| at.map(|at| at.min(now));
+        Self { image: past(self.image), tag: past(self.tag), said: past(self.said) }
     }
 
     /// Why it is older than what was let in, if it is. Tags are compared with tags, images with images; an image that somebody tagged long
@@ -174,6 +177,7 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
     }
     next.newest_push = next.newest_push.max(pushed.tag);
     next.newest_image = next.newest_image.max(pushed.image);
+    next.newest_said = next.newest_said.max(pushed.said);
     let why = arrival.why.clone().unwrap_or_else(|| match &arrival.image.tag {
         Some(tag) => format!("tag {tag} was pushed"),
         None => "it was asked for by digest".to_owned(),

@@ -5,6 +5,7 @@
 //! project exists to feed that function and to carry out its answer.
 
 pub mod admission;
+pub mod announced;
 pub mod configuration;
 pub mod container_image;
 pub mod decide;

@@ -164,6 +164,9 @@ pub struct ServiceHead {
     /// When the newest image that was let in without a person was pushed: an older one is not released again by a machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_image: Option<Timestamp>,
+    /// When the newest image that was let in by a webhook was announced, as its sender says: what a mirror brings later need not be newer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_said: Option<Timestamp>,
     /// What the release under way is judged by though the policy no longer says so: its events must still find the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<OpenWatch>,
@@ -219,6 +222,7 @@ impl ServiceHead {
             open: None,
             left_behind: None,
             newest_image: None,
+            newest_said: None,
         }
     }
 }

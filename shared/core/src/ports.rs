@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::announced::Awaited;
 use crate::container_image::MediaTypes;
 use crate::effect::{Effect, Invite};
 use crate::gate::{BuildSeen, ScanSeen};
@@ -99,33 +100,24 @@ pub struct Commit {
     /// The service row to write.
     pub head: Option<HeadWrite>,
     /// What a service's triggers were refused.
-    pub refusals: Option<RefusalWrite>,
+    pub refusals: Option<RowWrite<RefusalLog>>,
     /// What was seen in a service's repository.
-    pub tags: Option<TagsWrite>,
+    pub tags: Option<RowWrite<TagsSeen>>,
+    /// What waits for its image.
+    pub awaited: Option<RowWrite<Awaited>>,
     /// A delivery that must not have been handled before, with the time until which it is remembered.
     pub once: Option<(String, Timestamp)>,
 }
 
-/// A service's refusals to write.
+/// A row of its own beside a service's to write.
 #[derive(Debug, Clone)]
-pub struct RefusalWrite {
+pub struct RowWrite<T> {
     /// The service.
     pub service: ServiceName,
     /// The version the row must have now; `None`: there must be no row.
     pub expected: Option<u64>,
     /// The new row.
-    pub log: RefusalLog,
-}
-
-/// What was seen in a service's repository, to write.
-#[derive(Debug, Clone)]
-pub struct TagsWrite {
-    /// The service.
-    pub service: ServiceName,
-    /// The version the row must have now; `None`: there must be no row.
-    pub expected: Option<u64>,
-    /// The new row.
-    pub tags: TagsSeen,
+    pub row: T,
 }
 
 /// A release to write.
@@ -198,8 +190,10 @@ pub trait Ledger: Send + Sync {
     async fn refusals(&self, name: &ServiceName) -> Result<Option<RefusalLog>, PortError>;
     /// What was seen in a service's repository last, consistently read.
     async fn tags_seen(&self, name: &ServiceName) -> Result<Option<TagsSeen>, PortError>;
-    /// A service's own history (policies applied, …), newest first: at most `limit` entries, and among them what its triggers were refused,
-    /// which takes no entry's place.
+    /// What waits for its image, consistently read.
+    async fn awaited(&self, name: &ServiceName) -> Result<Option<Awaited>, PortError>;
+    /// A service's own history (policies applied, …), newest first: at most `limit` entries, and among them what its triggers were refused
+    /// and what waits for its image, which take no entry's place.
     async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Listing<Entry>, PortError>;
     /// Says that one is about to write this version of a release; `false` when somebody has said so before. A courtesy: it is refused for less
     /// than a transaction is, and nothing rests on it.

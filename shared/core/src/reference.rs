@@ -1,6 +1,8 @@
 //! Image references as people, builds, webhooks and task definitions write them, and which of them a service takes. The one reader of
 //! them: whoever is handed a reference asks it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{AccountId, Digest, Region, RepositoryName, Tag};
 use crate::registry::Registry;
 
@@ -16,7 +18,8 @@ pub struct Reference {
 }
 
 /// A tag, or a digest with the tag it was written with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pick {
     /// Whatever the tag points at now.
     Tag(Tag),
@@ -179,7 +182,13 @@ impl std::fmt::Display for Reference {
         if let Some(registry) = &self.registry {
             write!(f, "{registry}/")?;
         }
-        f.write_str(self.repository.as_deref().unwrap_or_default())?;
+        let Some(repository) = &self.repository else {
+            return match &self.pick {
+                Pick::Tag(tag) | Pick::Digest(_, Some(tag)) => write!(f, "{tag}"),
+                Pick::Digest(digest, None) => write!(f, "{digest}"),
+            };
+        };
+        f.write_str(repository)?;
         match &self.pick {
             Pick::Tag(tag) => write!(f, ":{tag}"),
             Pick::Digest(digest, None) => write!(f, "@{digest}"),
@@ -229,8 +238,8 @@ mod tests {
     #[test]
     fn a_tag_a_digest_and_a_whole_reference_are_told_apart() {
         let named = |text: &str| Reference::named(text).map(|reference| reference.to_string());
-        assert_eq!(named("v1.2").as_deref(), Ok(":v1.2"));
-        assert_eq!(named(&hash()), Ok(format!("@{}", hash())));
+        assert_eq!(named("v1.2").as_deref(), Ok("v1.2"));
+        assert_eq!(named(&hash()), Ok(hash()));
         assert_eq!(named("shop/checkout:v1").as_deref(), Ok("shop/checkout:v1"));
         for text in [
             "",

@@ -162,7 +162,7 @@ impl Fresh {
     /// As a push would say it.
     pub fn times(&self) -> PushTimes {
         let tag = (!self.is_push()).then_some(self.since);
-        PushTimes { image: Some(self.pushed_at), tag }
+        PushTimes { image: Some(self.pushed_at), tag, said: None }
     }
 }
 

@@ -6,9 +6,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Delete, Put, T
 use jiff::{SignedDuration, Timestamp};
 use tidegate_aws::{kind_of, port_error};
 use tidegate_core::ids::{ReleaseId, ServiceName};
-use tidegate_core::ports::{
-    Commit, ErrorKind, HeadWrite, Ledger as _, PortError, RefusalWrite, ReleaseWrite, TagsWrite,
-};
+use tidegate_core::ports::{Commit, ErrorKind, HeadWrite, Ledger as _, PortError, ReleaseWrite, RowWrite};
 
 use crate::keys::{self, Key};
 use crate::row::{self, Item, RowError};
@@ -109,12 +107,9 @@ impl DynamoLedger {
             self.head_actions(write, &mut actions).map_err(|error| error.at(WRITE))?;
             self.watch_actions(write, &mut actions).await?;
         }
-        if let Some(write) = &commit.refusals {
-            self.refusal_actions(write, &mut actions).map_err(|error| error.at(WRITE))?;
-        }
-        if let Some(write) = &commit.tags {
-            self.tag_actions(write, &mut actions).map_err(|error| error.at(WRITE))?;
-        }
+        self.beside_action(commit.refusals.as_ref(), &mut actions).map_err(|error| error.at(WRITE))?;
+        self.beside_action(commit.tags.as_ref(), &mut actions).map_err(|error| error.at(WRITE))?;
+        self.beside_action(commit.awaited.as_ref(), &mut actions).map_err(|error| error.at(WRITE))?;
         if let Some((key, until)) = &commit.once {
             let row = row::once(&keys::once(key), *until);
             let expects = format!("delivery {key} has not been handled yet");
@@ -147,19 +142,15 @@ impl DynamoLedger {
         Ok(())
     }
 
-    fn tag_actions(&self, write: &TagsWrite, actions: &mut Vec<Action>) -> Result<(), RowError> {
-        let key = keys::tags(&write.service);
-        let condition = version_condition(&key, write.expected, write.tags.version)?;
-        let expects = expectation(&format!("the tags seen for service {}", write.service), write.expected);
-        actions.push(self.put(row::tags(&write.service, &write.tags)?, condition, expects));
-        Ok(())
-    }
-
-    fn refusal_actions(&self, write: &RefusalWrite, actions: &mut Vec<Action>) -> Result<(), RowError> {
-        let key = keys::refusals(&write.service);
-        let condition = version_condition(&key, write.expected, write.log.version)?;
-        let expects = expectation(&format!("the refusals of service {}", write.service), write.expected);
-        actions.push(self.put(row::refusals(&write.service, &write.log)?, condition, expects));
+    fn beside_action<T: row::Beside>(
+        &self,
+        write: Option<&RowWrite<T>>,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), RowError> {
+        let Some(RowWrite { service, expected, row }) = write else { return Ok(()) };
+        let condition = version_condition(&keys::beside(service, T::NAME), *expected, row.version())?;
+        let expects = expectation(&format!("{} service {service}", T::WHAT), *expected);
+        actions.push(self.put(row::beside(service, row)?, condition, expects));
         Ok(())
     }
 

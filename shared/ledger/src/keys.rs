@@ -23,6 +23,7 @@ pub(crate) const HEAD: &str = "HEAD";
 pub(crate) const STATE: &str = "STATE";
 pub(crate) const REFUSALS: &str = "REFUSALS";
 pub(crate) const TAGS: &str = "TAGS";
+pub(crate) const AWAITED: &str = "AWAITED";
 const ONCE: &str = "ONCE";
 const CLAIM: &str = "CLAIM";
 pub(crate) const SERVICE_PREFIX: &str = "SERVICE#";
@@ -82,12 +83,9 @@ pub(crate) fn head(service: &ServiceName) -> Key {
     Key { pk: format!("{SERVICE_PREFIX}{service}"), sk: HEAD.into() }
 }
 
-pub(crate) fn tags(service: &ServiceName) -> Key {
-    Key { pk: format!("{SERVICE_PREFIX}{service}"), sk: TAGS.into() }
-}
-
-pub(crate) fn refusals(service: &ServiceName) -> Key {
-    Key { pk: format!("{SERVICE_PREFIX}{service}"), sk: REFUSALS.into() }
+/// A row of its own beside a service's.
+pub(crate) fn beside(service: &ServiceName, name: &str) -> Key {
+    Key { pk: format!("{SERVICE_PREFIX}{service}"), sk: name.into() }
 }
 
 pub(crate) fn release(id: &ReleaseId) -> Key {

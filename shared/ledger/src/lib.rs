@@ -12,6 +12,7 @@
 //! | a service's own history | `SERVICE#<name>` | `HISTORY#<version>` | |
 //! | the tags seen in a service's repository | `SERVICE#<name>` | `TAGS` | |
 //! | what a service's triggers were refused, counted | `SERVICE#<name>` | `REFUSALS` | |
+//! | the image a service waits for | `SERVICE#<name>` | `AWAITED` | |
 //! | a release | `RELEASE#<id>` | `STATE` | `by-service`: `SERVICE#<name>`, `<id>`; while it has a wake-up, `by-wake`: `OPEN`, `<time>#<id>`, with `#soon` when something is expected any moment |
 //! | a release's history | `RELEASE#<id>` | `HISTORY#<version>` | |
 //! | which version of a release is about to be written | `RELEASE#<id>` | `CLAIM` | expires by `expires_at` |
@@ -51,6 +52,7 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use tidegate_aws::port_error;
+use tidegate_core::announced::Awaited;
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
 use tidegate_core::listing::{Damaged, Listing};
@@ -109,6 +111,12 @@ impl DynamoLedger {
             .await
             .map_err(|error| port_error(GET, error))?;
         Ok(answer.item)
+    }
+
+    /// A row of its own beside a service's.
+    async fn beside<T: row::Beside>(&self, service: &ServiceName) -> Result<Option<T>, PortError> {
+        let item = self.get(&keys::beside(service, T::NAME)).await?;
+        item.map(|item| row::read_beside(&item)).transpose().map_err(|error| error.at(GET))
     }
 
     /// A query for one partition of the table or of an index.
@@ -258,29 +266,43 @@ impl Ledger for DynamoLedger {
     }
 
     async fn refusals(&self, name: &ServiceName) -> Result<Option<RefusalLog>, PortError> {
-        let item = self.get(&keys::refusals(name)).await?;
-        item.map(|item| row::read_refusals(&item)).transpose().map_err(|e| e.at(GET))
+        self.beside(name).await
     }
 
     async fn tags_seen(&self, name: &ServiceName) -> Result<Option<TagsSeen>, PortError> {
-        let item = self.get(&keys::tags(name)).await?;
-        item.map(|item| row::read_tags(&item)).transpose().map_err(|e| e.at(GET))
+        self.beside(name).await
+    }
+
+    async fn awaited(&self, name: &ServiceName) -> Result<Option<Awaited>, PortError> {
+        self.beside(name).await
     }
 
     async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Listing<Entry>, PortError> {
         let items = first(self.history_of(keys::head(name).pk, true), limit).await?;
         let (mut entries, mut damaged) = each(&items, row::read_entry).split();
+        let damage = |what: &str, problem| Damaged {
+            name: format!("{what} service {name}"),
+            service: Some(name.clone()),
+            release: None,
+            problem,
+        };
+        // Before what has the same time: a refusal comes after the change that made it one.
         match self.refusals(name).await {
-            // Before what has the same time: a refusal comes after the change that made it one.
             Ok(log) => {
                 entries.splice(..0, log.iter().flat_map(RefusalLog::entries));
             }
-            Err(problem) if problem.kind == ErrorKind::Invalid => damaged.push(Damaged {
-                name: format!("what the triggers of service {name} were refused"),
-                service: Some(name.clone()),
-                release: None,
-                problem,
-            }),
+            Err(problem) if problem.kind == ErrorKind::Invalid => {
+                damaged.push(damage("what was refused to the triggers of", problem));
+            }
+            Err(error) => return Err(error),
+        }
+        match self.awaited(name).await {
+            Ok(row) => {
+                entries.splice(..0, row.and_then(|row| row.entry(name)));
+            }
+            Err(problem) if problem.kind == ErrorKind::Invalid => {
+                damaged.push(damage("the image awaited for", problem));
+            }
             Err(error) => return Err(error),
         }
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.at));

@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tidegate_core::announced::Awaited;
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::invariants;
@@ -111,30 +112,50 @@ pub(crate) fn entry(of: &Key, version: u64, entry: &Entry) -> Result<Item, RowEr
     fits(key, item)
 }
 
-pub(crate) fn tags(service: &ServiceName, tags: &TagsSeen) -> Result<Item, RowError> {
-    let key = keys::tags(service);
-    let item = document(&key, tags.version, tags)?;
+/// What has a row of its own beside a service's, so that it does not get in the way of whoever changes that.
+pub(crate) trait Beside: Serialize + DeserializeOwned {
+    /// Its sort key.
+    const NAME: &'static str;
+    /// For people, before the service's name.
+    const WHAT: &'static str;
+    fn version(&self) -> u64;
+}
+
+impl Beside for TagsSeen {
+    const NAME: &'static str = keys::TAGS;
+    const WHAT: &'static str = "the tags seen for";
+    fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+impl Beside for RefusalLog {
+    const NAME: &'static str = keys::REFUSALS;
+    const WHAT: &'static str = "the refusals of";
+    fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+impl Beside for Awaited {
+    const NAME: &'static str = keys::AWAITED;
+    const WHAT: &'static str = "the image awaited for";
+    fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+pub(crate) fn beside<T: Beside>(service: &ServiceName, row: &T) -> Result<Item, RowError> {
+    let key = keys::beside(service, T::NAME);
+    let item = document(&key, row.version(), row)?;
     fits(key, item)
 }
 
-pub(crate) fn read_tags(item: &Item) -> Result<TagsSeen, RowError> {
+pub(crate) fn read_beside<T: Beside>(item: &Item) -> Result<T, RowError> {
     let key = key_of(item)?;
-    let tags: TagsSeen = read(&key, item)?;
-    check_version(&key, item, tags.version)?;
-    Ok(tags)
-}
-
-pub(crate) fn refusals(service: &ServiceName, log: &RefusalLog) -> Result<Item, RowError> {
-    let key = keys::refusals(service);
-    let item = document(&key, log.version, log)?;
-    fits(key, item)
-}
-
-pub(crate) fn read_refusals(item: &Item) -> Result<RefusalLog, RowError> {
-    let key = key_of(item)?;
-    let log: RefusalLog = read(&key, item)?;
-    check_version(&key, item, log.version)?;
-    Ok(log)
+    let row: T = read(&key, item)?;
+    check_version(&key, item, row.version())?;
+    Ok(row)
 }
 
 pub(crate) fn watch(key: &Key) -> Item {

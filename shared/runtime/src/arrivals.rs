@@ -122,14 +122,14 @@ impl Home {
     ) -> Result<(PushTimes, Option<String>), PortError> {
         let tag = Some(pushed.tagged_at);
         if let Some(why) = pushed.media.is_no_image(std::slice::from_ref(&pushed.tag)) {
-            return Ok((PushTimes { image: None, tag }, Some(why)));
+            return Ok((PushTimes { image: None, tag, said: None }, Some(why)));
         }
         let registry = ecr_registry(&pushed.account, &pushed.region);
         let pick = Pick::Digest(pushed.digest.clone(), None);
         let Some(described) = images.described(&registry, &pushed.repository, &pick).await? else {
-            return Ok((PushTimes { image: tag, tag }, None));
+            return Ok((PushTimes { image: tag, tag, said: None }, None));
         };
-        Ok((PushTimes { image: described.pushed_at, tag }, described.is_no_image()))
+        Ok((PushTimes { image: described.pushed_at, tag, said: None }, described.is_no_image()))
     }
 
     /// Admits an image to a service and has the new release woken. `None`: the service does not exist, or `selects` says no, or this

@@ -8,7 +8,7 @@ use tidegate_core::admission::Admission;
 use tidegate_core::history::Actor;
 use tidegate_core::ids::{Image, ReleaseId, RepositoryName, ServiceName, ecr_registry};
 use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{Commit, Due, ErrorKind, ImageDescribed, Images, PortError, TagsWrite, WakeUp};
+use tidegate_core::ports::{Commit, Due, ErrorKind, ImageDescribed, Images, PortError, RowWrite, WakeUp};
 use tidegate_core::release::Provenance;
 use tidegate_core::sweep::{Tagged, TagsSeen};
 use tidegate_core::trigger::Trigger;
@@ -101,7 +101,7 @@ impl Home {
         if next.is_news(current.as_ref()) {
             let expected = current.map(|seen| seen.version);
             next.version = expected.map_or(0, |version| version + 1);
-            let write = TagsWrite { service: service.clone(), expected, tags: next };
+            let write = RowWrite { service: service.clone(), expected, row: next };
             match self.ledger.commit(Commit { tags: Some(write), ..Commit::default() }).await {
                 // Another clock was faster, and has seen the same.
                 Err(error) if error.kind == ErrorKind::Conflict => {}

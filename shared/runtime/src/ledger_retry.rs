@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
+use tidegate_core::announced::Awaited;
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::listing::Listing;
@@ -134,7 +135,12 @@ impl Retrying {
             return Ok(self.service_history(&write.service, SEARCHED).await?.split().0.contains(entry));
         }
         if let Some(write) = &commit.refusals
-            && self.refusals(&write.service).await?.as_ref() == Some(&write.log)
+            && self.refusals(&write.service).await?.as_ref() == Some(&write.row)
+        {
+            return Ok(true);
+        }
+        if let Some(write) = &commit.awaited
+            && self.awaited(&write.service).await?.as_ref() == Some(&write.row)
         {
             return Ok(true);
         }
@@ -192,6 +198,10 @@ impl Ledger for Retrying {
 
     async fn tags_seen(&self, name: &ServiceName) -> Result<Option<TagsSeen>, PortError> {
         self.read(|| self.ledger.tags_seen(name)).await
+    }
+
+    async fn awaited(&self, name: &ServiceName) -> Result<Option<Awaited>, PortError> {
+        self.read(|| self.ledger.awaited(name)).await
     }
 
     async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Listing<Entry>, PortError> {

@@ -219,7 +219,7 @@ mod tests {
             r#"{"service":"checkout","tag":"main-7","commit":"4f1c2d3","by":"jenkins","url":"https://ci.example.com/7"}"#,
         )
         .unwrap();
-        assert_eq!(request.to_string(), ":main-7 of checkout");
+        assert_eq!(request.to_string(), "main-7 of checkout");
         assert_eq!(request.provenance.commit.as_deref(), Some("4f1c2d3"));
         assert_eq!(request.provenance.author.as_deref(), Some("jenkins"));
     }

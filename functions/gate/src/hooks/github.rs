@@ -18,6 +18,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tidegate_core::reference::Reference;
 use tidegate_core::release::Provenance;
+use tidegate_runtime::ways_in::Announcing;
 
 use super::{About, Refused, Run, Said, Wish, short};
 use crate::call::Call;
@@ -118,9 +119,10 @@ fn parsed<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     })
 }
 
-/// Refuses what happened longer ago than GitHub would still tell: somebody has kept the body and sends it again.
-fn recent(times: [Option<Timestamp>; 2], now: Timestamp) -> Result<(), Refused> {
-    let Some(at) = times.into_iter().flatten().max() else {
+/// When it began. Refuses what happened longer ago than GitHub would still tell: somebody has kept the body and sends it again.
+fn recent(times: [Option<Timestamp>; 2], now: Timestamp) -> Result<Announcing, Refused> {
+    let times = times.into_iter().flatten();
+    let (Some(began), Some(at)) = (times.clone().min(), times.max()) else {
         return Err(Refused::malformed(
             "the event names neither created_at nor updated_at, so its age is not known",
         ));
@@ -131,7 +133,7 @@ fn recent(times: [Option<Timestamp>; 2], now: Timestamp) -> Result<(), Refused> 
              release that image, deploy or run the workflow again, or use `tidegate release`"
         )));
     }
-    Ok(())
+    Ok(Announcing { at: began, is_push: false })
 }
 
 fn deployment(event: DeploymentEvent, delivery: String, now: Timestamp) -> Result<Said, Refused> {
@@ -144,7 +146,7 @@ fn deployment(event: DeploymentEvent, delivery: String, now: Timestamp) -> Resul
             "a deployment's task {task:?} starts nothing; only \"deploy\" does"
         )));
     }
-    recent([deployment.created_at, deployment.updated_at], now)?;
+    let announcing = recent([deployment.created_at, deployment.updated_at], now)?;
     let payload = match deployment.payload {
         Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::Null),
         other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
@@ -160,6 +162,7 @@ fn deployment(event: DeploymentEvent, delivery: String, now: Timestamp) -> Resul
             url: short(deployment.url),
         },
         delivery,
+        announcing,
         sender: repository.full_name,
         about: About::Deployment { environment: deployment.environment, reference: deployment.reference },
     })))
@@ -171,7 +174,7 @@ fn workflow_run(event: WorkflowRunEvent, delivery: String, now: Timestamp) -> Re
     if action != "completed" || run.conclusion.as_deref() != Some("success") {
         return Ok(Said::Nothing(format!("workflow {name:?} has not succeeded")));
     }
-    recent([run.created_at, run.updated_at], now)?;
+    let announcing = recent([run.created_at, run.updated_at], now)?;
     let own =
         run.head_repository.is_some_and(|head| head.full_name.eq_ignore_ascii_case(&repository.full_name));
     Ok(Said::Release(Box::new(Wish {
@@ -182,6 +185,7 @@ fn workflow_run(event: WorkflowRunEvent, delivery: String, now: Timestamp) -> Re
             url: short(run.html_url),
         },
         delivery,
+        announcing,
         sender: repository.full_name,
         about: About::Run(Box::new(Run {
             path: run.path,

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use tidegate_core::reference::Reference;
 use tidegate_core::release::Provenance;
+use tidegate_runtime::ways_in::Announcing;
 
 use super::{About, Refused, Said, Wish, short};
 use crate::call::Call;
@@ -43,11 +44,11 @@ pub(super) fn read(call: &Call, secrets: &Accepted, now: Timestamp) -> Result<Sa
         return Err(Refused::malformed(why));
     }
     let sent_at = timestamp.parse().ok().and_then(|secs| Timestamp::from_second(secs).ok());
-    if sent_at.is_none_or(|sent_at| now.duration_since(sent_at).abs() > WINDOW) {
+    let Some(at) = sent_at.filter(|sent_at| now.duration_since(*sent_at).abs() <= WINDOW) else {
         return Err(Refused::malformed(
             "X-Tidegate-Timestamp (Unix seconds) is more than five minutes from now",
         ));
-    }
+    };
     let body: Body = serde_json::from_slice(&call.body).map_err(|error| {
         Refused::malformed(format!("the body has to be {{image | tag | digest, commit, by, url}}: {error}"))
     })?;
@@ -59,6 +60,7 @@ pub(super) fn read(call: &Call, secrets: &Accepted, now: Timestamp) -> Result<Sa
         image: Reference::named(named),
         provenance: Provenance { commit: short(body.commit), author: short(body.by), url: short(body.url) },
         delivery: format!("jenkins/{delivery}"),
+        announcing: Announcing { at, is_push: false },
         sender: "jenkins".to_owned(),
         about: About::Image,
     })))

@@ -19,7 +19,7 @@ use tidegate_core::ports::PortError;
 use tidegate_core::reference::{Reference, ReferenceError};
 use tidegate_core::release::Provenance;
 use tidegate_core::trigger::{Reason, Refusal, Trigger};
-use tidegate_runtime::ways_in::{Attempt, Taken, Wanted, WayInError};
+use tidegate_runtime::ways_in::{Announcing, Attempt, Taken, Wanted, WayInError};
 
 use crate::call::{Call, Reply};
 use crate::handler::Gate;
@@ -84,6 +84,8 @@ struct Wish {
     image: Result<Reference, ReferenceError>,
     provenance: Provenance,
     delivery: String,
+    /// When what it tells of came to be, as the sender says.
+    announcing: Announcing,
     /// The sender's repository, as the policy has to name it.
     sender: String,
     about: About,
@@ -160,13 +162,13 @@ pub(crate) async fn take(
     }
     let outcome = match said {
         Ok(Said::Release(wish)) => ask(gate, hook, *wish).await?,
-        Ok(Said::Nothing(why)) => Ok(nothing(&why)),
+        Ok(Said::Nothing(why)) => Ok(done(nothing(&why))),
         Err(refused) => Err(refused),
     };
     Ok(match outcome {
-        Ok(body) => {
+        Ok((status, body)) => {
             tracing::info!(hook = hook.name(), service = hook.service(), outcome = %body["outcome"], "a webhook was taken");
-            Reply::json(StatusCode::OK, &body)
+            Reply::json(status, &body)
         }
         Err(Refused { status, why }) => {
             tracing::warn!(hook = hook.name(), http.status = status.as_u16(), why, "a webhook was refused");
@@ -180,15 +182,22 @@ fn read(call: &Call, hook: Hook<'_>, secrets: &Secrets, now: Timestamp) -> Resul
     match hook {
         Hook::GitHub(_) => github::read(call, &secrets.github, now),
         Hook::Jenkins(_) => jenkins::read(call, &secrets.jenkins, now),
-        Hook::DockerHub(_, secret) => docker_hub::read(call, &secrets.docker_hub, secret),
+        Hook::DockerHub(_, secret) => docker_hub::read(call, &secrets.docker_hub, secret, now),
     }
+}
+
+/// What the sender is answered.
+type Answer = Result<(StatusCode, Value), Refused>;
+
+fn done(body: Value) -> (StatusCode, Value) {
+    (StatusCode::OK, body)
 }
 
 fn nothing(why: &str) -> Value {
     json!({ "outcome": "nothing", "why": why })
 }
 
-async fn ask(gate: &Gate, hook: Hook<'_>, wish: Wish) -> Result<Result<Value, Refused>, PortError> {
+async fn ask(gate: &Gate, hook: Hook<'_>, wish: Wish) -> Result<Answer, PortError> {
     let Ok(service) = ServiceName::new(hook.service()) else { return Ok(Err(Refused::unproven())) };
     let Some(head) = gate.home.ledger.service(&service).await? else {
         let why = format!("service {service} has no policy; store it with `tidegate apply`");
@@ -208,7 +217,7 @@ async fn ask(gate: &Gate, hook: Hook<'_>, wish: Wish) -> Result<Result<Value, Re
                 what: format!("did not follow a webhook of {}", wish.sender),
                 delivery: Some(&wish.delivery),
             };
-            let Some(refusal) = refusal else { return Ok(Ok(nothing("nothing was asked for"))) };
+            let Some(refusal) = refusal else { return Ok(Ok(done(nothing("nothing was asked for")))) };
             return Ok(told(gate.home.refuse(&attempt, refusal).await?));
         }
     };
@@ -219,6 +228,7 @@ async fn ask(gate: &Gate, hook: Hook<'_>, wish: Wish) -> Result<Result<Value, Re
         why: format!("a webhook of {} asked for it", wish.sender),
         provenance: wish.provenance.clone(),
         delivery: Some(wish.delivery.clone()),
+        announcing: Some(wish.announcing),
     };
     match gate.home.want(&*gate.images, &wanted, hook.trigger(), against).await {
         Ok(taken) => Ok(told(taken)),
@@ -230,15 +240,21 @@ async fn ask(gate: &Gate, hook: Hook<'_>, wish: Wish) -> Result<Result<Value, Re
 }
 
 /// What the sender is answered. That a policy passes something over is no error of the sender's.
-fn told(taken: Taken) -> Result<Value, Refused> {
+fn told(taken: Taken) -> Answer {
     match taken {
-        Taken::Admitted(admission, _) => Ok(match *admission {
+        Taken::Admitted(admission, _) => Ok(done(match *admission {
             Admission::Created { release, .. } => json!({ "outcome": "created", "release": release }),
             Admission::Known { release } => json!({ "outcome": "known", "release": release }),
             Admission::Runs { release } => json!({ "outcome": "runs", "release": release }),
             Admission::Refused { why, .. } => json!({ "outcome": "refused", "why": why }),
-        }),
-        Taken::Before(_) => Ok(json!({ "outcome": "handled before" })),
+        })),
+        Taken::Before(_) => Ok(done(json!({ "outcome": "handled before" }))),
+        Taken::Noted { why, until } => {
+            let why = format!(
+                "{why} yet; it is looked for every minute until {until:.0}, and released when it is there, unless something newer is"
+            );
+            Ok((StatusCode::ACCEPTED, json!({ "outcome": "noted", "why": why })))
+        }
         Taken::Refused(Refusal { reason, why }) => match reason {
             Reason::Closed => Err(Refused { status: StatusCode::FORBIDDEN, why }),
             Reason::Unreadable => Err(Refused { status: StatusCode::BAD_REQUEST, why }),
@@ -255,7 +271,7 @@ fn told(taken: Taken) -> Result<Value, Refused> {
             | Reason::NotAnImage
             | Reason::Older
             | Reason::Quarantined
-            | Reason::Failed => Ok(json!({ "outcome": "refused", "why": why })),
+            | Reason::Failed => Ok(done(json!({ "outcome": "refused", "why": why }))),
         },
     }
 }

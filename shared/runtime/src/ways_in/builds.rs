@@ -165,6 +165,7 @@ impl Home {
                 url: made.log_url.clone(),
             },
             delivery: Some(delivery.clone()),
+            announcing: None,
         };
         let refused = |policy: &Policy| refused(policy, made);
         self.want(sources.images, &wanted, Trigger::Build, refused).await.map(Some)

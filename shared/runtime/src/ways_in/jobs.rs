@@ -166,6 +166,7 @@ impl Home {
             why: "a pipeline asked for it".into(),
             provenance: parameters.provenance.clone(),
             delivery: Some(format!("codepipeline/{}", token.job)),
+            announcing: None,
         };
         let refused = |_: &Policy| sender.clone();
         let taken = self.want(ports.images, &wanted, Trigger::Pipeline, refused).await;
@@ -177,7 +178,11 @@ impl Home {
         })?;
         let release = match taken {
             Taken::Refused(refusal) => return Err(configuration(refusal.why)),
-            Taken::Before(image) => self.started_before(&parameters.service, &wanted.by, &image).await?,
+            Taken::Before(image) => {
+                self.started_before(&parameters.service, &wanted.by, image.as_ref()).await?
+            }
+            // Only a webhook waits for what is not there yet.
+            Taken::Noted { why, .. } => return Err(configuration(why)),
             Taken::Admitted(admission, image) => match *admission {
                 Admission::Created { release, .. } | Admission::Known { release } => release,
                 Admission::Runs { release } => return Ok(runs_already(release, &image)),
@@ -237,12 +242,14 @@ impl Home {
         &self,
         service: &ServiceName,
         by: &Actor,
-        image: &Image,
+        image: Option<&Image>,
     ) -> Result<ReleaseId, Trouble> {
         let (releases, damaged) = self.ledger.releases(service, RELEASES_SEEN).await?.split();
         let ours = releases.iter().find(|release| release.requested_by == *by);
         // It was known already then, so it is the newest one of that image.
-        let ours = ours.or_else(|| releases.iter().find(|release| release.image.digest == image.digest));
+        let ours = ours.or_else(|| {
+            releases.iter().find(|release| image.is_some_and(|image| image.digest == release.image.digest))
+        });
         if let (None, Some(row)) = (ours, damaged.into_iter().next()) {
             return Err(row.problem.into());
         }

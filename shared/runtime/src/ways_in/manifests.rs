@@ -73,6 +73,7 @@ impl Home {
             why: format!("manifest {} asks for it", written.at),
             provenance: request.provenance,
             delivery: Some(format!("{}/{version}/{}", written.at, written.sequencer)),
+            announcing: None,
         };
         if let Some((_, error)) = unknown.into_iter().find(|(unknown, _)| *unknown == service) {
             return Err(error.into());
@@ -144,6 +145,7 @@ impl Home {
             why: format!("{source} asked for it"),
             provenance: request.provenance.clone(),
             delivery: Some(delivery),
+            announcing: None,
         };
         let by = request.provenance.author.as_deref();
         let refused = |policy: &Policy| policy.from.requests.as_ref()?.refuses(source, by);

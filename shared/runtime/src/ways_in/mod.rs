@@ -3,6 +3,7 @@
 //! in the service's history.
 
 pub mod approvals;
+mod awaited;
 pub mod builds;
 pub mod jobs;
 pub mod manifests;
@@ -15,7 +16,7 @@ use tidegate_core::ids::{Image, ServiceName, ecr_registry};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::{
-    ALREADY_HANDLED, Artifacts, BuildOutputs, Commit, ErrorKind, Images, Objects, PortError, RefusalWrite,
+    ALREADY_HANDLED, Artifacts, BuildOutputs, Commit, ErrorKind, Images, Objects, PortError, RowWrite,
 };
 use tidegate_core::reference::{Pick, Reference};
 use tidegate_core::release::Provenance;
@@ -53,6 +54,17 @@ pub struct Wanted {
     pub provenance: Provenance,
     /// The delivery's id.
     pub delivery: Option<String>,
+    /// When the sender of a webhook says it came to be: what is not there yet may then be waited for.
+    pub announcing: Option<Announcing>,
+}
+
+/// What a webhook announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announcing {
+    /// When it came to be, as the sender says.
+    pub at: Timestamp,
+    /// Whether that was a push to another registry: an image that this one has had for longer is not the one that is meant.
+    pub is_push: bool,
 }
 
 impl Wanted {
@@ -88,8 +100,15 @@ pub struct Attempt<'a> {
 pub enum Taken {
     /// It was let in, or is known, or refused by what the service has been through.
     Admitted(Box<Admission>, Image),
-    /// The same delivery has been there before.
-    Before(Image),
+    /// The same delivery has been there before; the image it names now, if there is one.
+    Before(Option<Image>),
+    /// The image is not there yet, and is looked for.
+    Noted {
+        /// What is missing.
+        why: String,
+        /// Until when it is looked for.
+        until: Timestamp,
+    },
     /// It is not followed; the reason is in the service's history when the service opens the trigger.
     Refused(Refusal),
 }
@@ -100,6 +119,7 @@ impl Taken {
         match self {
             Self::Admitted(admission, _) => admission.word(),
             Self::Before(_) => "handled before",
+            Self::Noted { .. } => "noted",
             Self::Refused(_) => "refused",
         }
     }
@@ -127,6 +147,9 @@ pub enum WayInError {
     },
 }
 
+/// The pinned image a reference names and when it was pushed, or why it may not be released.
+type Resolved = Result<(Image, Option<Timestamp>), Refusal>;
+
 /// Refuses what the policy does not open at all.
 fn closed(policy: &Policy, trigger: Trigger) -> Option<Refusal> {
     (!policy.from.opens(trigger)).then(|| {
@@ -153,7 +176,11 @@ impl Home {
         if let Some(refusal) = closed(policy, trigger).or_else(|| allows(policy)) {
             return Ok(self.refuse(&wanted.attempt(trigger), refusal).await?);
         }
-        let (image, pushed_at) = match self.resolved(images, policy, &wanted.image, trigger).await? {
+        let found = self.resolved(images, policy, &wanted.image, trigger).await?;
+        if let (Some(announcing), Some(late)) = (wanted.announcing, awaited::late(&found, wanted)) {
+            return Ok(self.note_late(wanted, trigger, announcing, late).await?);
+        }
+        let (image, pushed_at) = match found {
             Ok(found) => found,
             Err(refusal) => return Ok(self.refuse(&wanted.attempt(trigger), refusal).await?),
         };
@@ -163,7 +190,11 @@ impl Home {
             by: wanted.by.clone(),
             why: Some(wanted.why.clone()),
             trigger: Some(trigger),
-            pushed_at: Some(PushTimes { image: pushed_at, tag: None }),
+            pushed_at: Some(PushTimes {
+                image: pushed_at,
+                tag: None,
+                said: wanted.announcing.map(|announcing| announcing.at),
+            }),
             insist: false,
             provenance: wanted.provenance.clone(),
             bypass_freeze: None,
@@ -172,8 +203,9 @@ impl Home {
         let still =
             |head: &ServiceHead| closed(&head.policy, trigger).or_else(|| allows(&head.policy)).is_none();
         let admission = self.release_image(asked, still).await?;
-        let taken = admission
-            .map_or(Taken::Before(image.clone()), |admission| Taken::Admitted(Box::new(admission), image));
+        let taken = admission.map_or(Taken::Before(Some(image.clone())), |admission| {
+            Taken::Admitted(Box::new(admission), image)
+        });
         tracing::info!(service = %wanted.service, image = %wanted.image, outcome = taken.word(), "a release was asked for");
         Ok(taken)
     }
@@ -185,7 +217,7 @@ impl Home {
         policy: &Policy,
         reference: &Reference,
         trigger: Trigger,
-    ) -> Result<Result<(Image, Option<Timestamp>), Refusal>, PortError> {
+    ) -> Result<Resolved, PortError> {
         let registry = ecr_registry(&self.account, &self.region);
         let repository = policy.from.ecr.repository.clone();
         if let Err(error) = reference.check(&self.account, &self.region, &repository) {
@@ -244,7 +276,7 @@ impl Home {
             let log = RefusalLog::with(current.as_ref(), *trigger, refusal, what, by, now);
             let expected = current.map(|log| log.version);
             let commit = Commit {
-                refusals: Some(RefusalWrite { service: (*service).clone(), expected, log }),
+                refusals: Some(RowWrite { service: (*service).clone(), expected, row: log }),
                 once: delivery.map(|delivery| (format!("{service}#{delivery}"), until)),
                 ..Commit::default()
             };

@@ -28,6 +28,7 @@ async fn at_the_gate(bench: &Bench, execution: &str) -> ReleaseId {
         why: "a pipeline asked for it".into(),
         provenance: Default::default(),
         delivery: None,
+        announcing: None,
     };
     let images = bench.world.images.as_ref();
     bench.home().want(images, &wanted, Trigger::Pipeline, |_| None).await.unwrap();
@@ -118,6 +119,7 @@ async fn a_release_that_ended_before_its_gate_is_a_rejection() {
         why: "a pipeline asked for it".into(),
         provenance: Default::default(),
         delivery: None,
+        announcing: None,
     };
     let images = bench.world.images.as_ref();
     bench.home().want(images, &wanted, Trigger::Pipeline, |_| None).await.unwrap();

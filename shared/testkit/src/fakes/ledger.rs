@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tidegate_core::announced::Awaited;
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
 use tidegate_core::invariants::{check_head, check_release, check_step};
@@ -13,7 +14,7 @@ use tidegate_core::listing::{Damaged, Listing};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::{EcsDestination, Policy};
 use tidegate_core::ports::{
-    ALREADY_HANDLED, Commit, Due, ErrorKind, HeadWrite, PortError, ReleaseWrite, Watched,
+    ALREADY_HANDLED, Commit, Due, ErrorKind, HeadWrite, PortError, ReleaseWrite, RowWrite, Watched,
 };
 use tidegate_core::release::{Release, Wake};
 use tidegate_core::sweep::TagsSeen;
@@ -42,6 +43,7 @@ pub struct Rows {
     service_history: BTreeMap<ServiceName, Vec<Entry>>,
     refusals: BTreeMap<ServiceName, RefusalLog>,
     tags: BTreeMap<ServiceName, TagsSeen>,
+    awaited: BTreeMap<ServiceName, Awaited>,
     once: BTreeMap<String, Timestamp>,
     claims: BTreeMap<ReleaseId, u64>,
     broken: Vec<String>,
@@ -166,6 +168,11 @@ impl Rows {
         self.tags.get(name)
     }
 
+    /// What waits for its image.
+    pub fn awaited(&self, name: &ServiceName) -> Option<&Awaited> {
+        self.awaited.get(name)
+    }
+
     /// What a service's triggers were refused.
     pub fn refusals(&self, name: &ServiceName) -> Option<&RefusalLog> {
         self.refusals.get(name)
@@ -174,8 +181,16 @@ impl Rows {
     /// A service's own history with what its triggers were refused, oldest first.
     pub fn told(&self, name: &ServiceName) -> Vec<Entry> {
         let mut entries = self.service_history(name).to_vec();
-        entries.extend(self.refusals.get(name).into_iter().flat_map(RefusalLog::entries));
+        entries.extend(self.beside(name));
         entries.sort_by_key(|entry| entry.at);
+        entries
+    }
+
+    /// What the rows beside a service's tell in its history.
+    pub(super) fn beside(&self, name: &ServiceName) -> Vec<Entry> {
+        let mut entries: Vec<Entry> =
+            self.refusals.get(name).into_iter().flat_map(RefusalLog::entries).collect();
+        entries.extend(self.awaited.get(name).and_then(|row| row.entry(name)));
         entries
     }
 
@@ -263,26 +278,20 @@ impl Rows {
             }
             broken.extend(faults_of_head(write));
         }
-        if let Some(write) = &commit.tags {
-            if self.tags(&write.service).map(|tags| tags.version) != write.expected {
-                let what = format!("the tags seen for {} are at another version", write.service);
-                return Err(conflict("ConditionalCheckFailed", what));
-            }
-            if !survives(&write.tags) || write.tags.version != write.expected.map_or(0, |version| version + 1)
-            {
-                broken.push("the tags seen must survive being stored, one version after the other".into());
-            }
-        }
-        if let Some(write) = &commit.refusals {
-            let current = self.refusals(&write.service);
-            if current.map(|log| log.version) != write.expected {
+        let tags = commit.tags.as_ref().map(|write| Beside::of(write, &self.tags, |row| row.version));
+        let refusals =
+            commit.refusals.as_ref().map(|write| Beside::of(write, &self.refusals, |row| row.version));
+        let awaited =
+            commit.awaited.as_ref().map(|write| Beside::of(write, &self.awaited, |row| row.version));
+        for beside in [tags, refusals, awaited].into_iter().flatten() {
+            if !beside.is_expected {
                 return Err(conflict(
                     "ConditionalCheckFailed",
-                    format!("the refusals of {} are at another version", write.service),
+                    "a row beside a service's is at another version".into(),
                 ));
             }
-            if !survives(&write.log) || write.log.version != write.expected.map_or(0, |version| version + 1) {
-                broken.push("refusals must survive being stored, one version after the other".into());
+            if !beside.is_next {
+                broken.push("a row must survive being stored, one version after the other".into());
             }
         }
         if !broken.is_empty() {
@@ -323,10 +332,13 @@ impl Rows {
             }
         }
         if let Some(write) = &commit.tags {
-            self.tags.insert(write.service.clone(), write.tags.clone());
+            self.tags.insert(write.service.clone(), write.row.clone());
         }
         if let Some(write) = &commit.refusals {
-            self.refusals.insert(write.service.clone(), write.log.clone());
+            self.refusals.insert(write.service.clone(), write.row.clone());
+        }
+        if let Some(write) = &commit.awaited {
+            self.awaited.insert(write.service.clone(), write.row.clone());
         }
         if let Some((key, until)) = &commit.once {
             self.once.insert(key.clone(), *until);
@@ -392,6 +404,26 @@ fn faults_of_head(write: &HeadWrite) -> Vec<String> {
 fn step_of(release: &Release) -> String {
     let name = std::mem::discriminant(&release.phase);
     format!("{name:?} {:?}", release.stage())
+}
+
+/// How the write of a row beside a service's stands to what is there.
+struct Beside {
+    is_expected: bool,
+    is_next: bool,
+}
+
+impl Beside {
+    fn of<T: Serialize + DeserializeOwned + PartialEq>(
+        write: &RowWrite<T>,
+        rows: &BTreeMap<ServiceName, T>,
+        version: fn(&T) -> u64,
+    ) -> Self {
+        let next = write.expected.map_or(0, |version| version + 1);
+        Self {
+            is_expected: rows.get(&write.service).map(version) == write.expected,
+            is_next: survives(&write.row) && version(&write.row) == next,
+        }
+    }
 }
 
 fn survives<T: Serialize + DeserializeOwned + PartialEq>(value: &T) -> bool {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
+use tidegate_core::announced::Awaited;
 use tidegate_core::effect::{Effect, Invite};
 use tidegate_core::gate::{BuildSeen, BuildStatus, ScanSeen, ScanStatus};
 use tidegate_core::history::Entry;
@@ -249,6 +250,10 @@ impl Ledger for Port {
         self.read("dynamodb:GetItem", |state, _| state.rows.refusals(name).cloned()).await
     }
 
+    async fn awaited(&self, name: &ServiceName) -> Result<Option<Awaited>, PortError> {
+        self.read("dynamodb:GetItem", |state, _| state.rows.awaited(name).cloned()).await
+    }
+
     async fn service_history(&self, name: &ServiceName, limit: u32) -> Result<Listing<Entry>, PortError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self.read("dynamodb:Query history", |state, _| {
@@ -257,7 +262,7 @@ impl Ledger for Port {
                 .map(|entry| state.rows.read(Row::ServiceEntry(name.clone(), entry.version), entry))
                 .collect();
             let (mut entries, damaged) = listing.split();
-            entries.splice(..0, state.rows.refusals(name).into_iter().flat_map(RefusalLog::entries));
+            entries.splice(..0, state.rows.beside(name));
             entries.sort_by_key(|entry| std::cmp::Reverse(entry.at));
             Listing::new(entries, damaged)
         })
