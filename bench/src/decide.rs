@@ -155,6 +155,7 @@ fn observation(now: Timestamp, head: ServiceHead) -> Result<Observation> {
             images: BTreeMap::from([("app".parse()?, old.pinned())]),
             floating: Default::default(),
             platform: None,
+            tags: 1,
         }),
         running: Seen::Known(RunningSeen {
             digests: BTreeMap::from([("app".parse()?, vec![old.digest.clone()])]),

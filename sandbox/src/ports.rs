@@ -151,6 +151,12 @@ impl ImageSpec {
     }
 }
 
+/// Whether an image is in a private registry of ECR, by whichever of its hosts it is named.
+pub fn is_in_ecr(image: &str) -> bool {
+    let host = image.split('/').next().unwrap_or_default();
+    [".dkr.ecr.", ".dkr.ecr-fips.", ".dkr-ecr.", ".dkr-ecr-fips."].iter().any(|part| host.contains(part))
+}
+
 /// What ECS asks of ECR.
 #[async_trait]
 pub trait Images: Send + Sync {

@@ -108,6 +108,7 @@ pub(crate) fn plan() -> Plan {
         images: BTreeMap::from([("app".parse().unwrap(), old.pinned())]),
         floating: Default::default(),
         platform: None,
+        tags: 1,
     };
     let weights =
         [RuleSeen { arn: rule, weights: vec![(group("checkout-blue"), 1), (group("checkout-green"), 0)] }];

@@ -52,6 +52,20 @@ pub(super) fn answer(
             })?;
             Ok(render::execution(pipeline, found))
         }
+        "ListPipelineExecutions" => {
+            let pipeline = pipeline(state, required(input, "pipelineName")?)?;
+            let most = usize::try_from(input["maxResults"].as_u64().unwrap_or(100)).unwrap_or(100);
+            if !(1..=100).contains(&most) {
+                return Err(validation("maxResults has to be between 1 and 100".to_owned()));
+            }
+            let from = match input["nextToken"].as_str() {
+                Some(token) => token.parse().map_err(|_| {
+                    AwsError::new("InvalidNextTokenException", "the next token is not one that was given")
+                })?,
+                None => 0_usize,
+            };
+            Ok(render::executions(pipeline, from, most))
+        }
         "PutJobSuccessResult" => job_succeeded(state, options, input, caller, now),
         "PutJobFailureResult" => job_failed(state, input, caller, now),
         "GetJobDetails" => {

@@ -311,6 +311,33 @@ pub(super) fn execution(pipeline: &Pipeline, execution: &Execution) -> Value {
     json!({"pipelineExecution": out})
 }
 
+/// What `ListPipelineExecutions` tells: the newest first.
+pub(super) fn executions(pipeline: &Pipeline, from: usize, most: usize) -> Value {
+    let summaries: Vec<Value> = (pipeline.executions.iter().rev().skip(from).take(most))
+        .map(|execution| {
+            let sources = execution.artifacts.values().filter_map(|artifact| {
+                let revision = artifact.revision.as_ref()?;
+                Some(json!({"actionName": artifact.name, "revisionId": revision}))
+            });
+            json!({
+                "pipelineExecutionId": execution.id,
+                "status": status(execution.status),
+                "startTime": seconds(execution.started),
+                "sourceRevisions": sources.collect::<Vec<_>>(),
+                "trigger": {"triggerType": "StartPipelineExecution", "triggerDetail": execution.trigger},
+                "executionMode": "SUPERSEDED",
+                "executionType": "STANDARD",
+            })
+        })
+        .collect();
+    let next = from + summaries.len();
+    let mut out = json!({"pipelineExecutionSummaries": summaries});
+    if next < pipeline.executions.len() {
+        out["nextToken"] = next.to_string().into();
+    }
+    out
+}
+
 /// The member `data` of a job, without its credentials.
 pub(super) fn job_data(state: &State, job: &Job) -> Option<Value> {
     let (pipeline, execution) = state.execution(&job.site)?;

@@ -229,6 +229,21 @@ fn executions_are_superseded_stopped_and_abandoned() {
         (bench.execution_status(&first), bench.execution_status(&third)),
         (Status::InProgress, Status::InProgress)
     );
+    let list = |more: Value| {
+        let mut input = json!({"pipelineName": "shop"});
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        input
+    };
+    let ids = |answer: &Value| -> Vec<String> {
+        let summaries = answer["pipelineExecutionSummaries"].as_array().unwrap();
+        summaries.iter().map(|summary| summary["pipelineExecutionId"].as_str().unwrap().to_owned()).collect()
+    };
+    let page = bench.call("ListPipelineExecutions", list(json!({"maxResults": 2}))).unwrap();
+    assert_eq!(ids(&page), [third.as_str(), second.as_str()]);
+    assert_eq!(page["pipelineExecutionSummaries"][1]["status"], "Superseded");
+    let rest = bench.call("ListPipelineExecutions", list(json!({"nextToken": page["nextToken"]}))).unwrap();
+    assert_eq!((ids(&rest), rest.get("nextToken")), (vec![first.clone()], None));
+    assert_eq!(bench.code("ListPipelineExecutions", list(json!({"maxResults": 101}))), "ValidationException");
     let stop = |id: &str, abandon: bool| json!({"pipelineName": "shop", "pipelineExecutionId": id, "abandon": abandon});
     bench.call("StopPipelineExecution", stop(&first, false)).unwrap();
     assert_eq!(bench.execution_status(&first), Status::Stopping, "the action is still in progress");

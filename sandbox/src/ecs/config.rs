@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::errors::{invalid, unsupported};
+use super::errors::invalid;
 use super::input::Members;
 use super::model::Stage;
 use super::settings::{Settings, StaleBlocks};
@@ -15,7 +15,7 @@ use crate::ports::AwsError;
 pub(super) struct Config {
     pub(super) strategy: Strategy,
     pub(super) bake_minutes: Option<u32>,
-    pub(super) hooks: Vec<PauseHook>,
+    pub(super) hooks: Vec<Hook>,
     pub(super) alarms: Option<AlarmConfig>,
     pub(super) breaker: Option<BreakerConfig>,
     pub(super) early_success: Option<EarlySuccess>,
@@ -41,7 +41,9 @@ pub(super) enum Strategy {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct PauseHook {
+pub(super) struct Hook {
+    /// The function; none for a pause.
+    pub(super) function: Option<String>,
     pub(super) stages: Vec<Stage>,
     pub(super) timeout_minutes: u32,
     pub(super) timeout_action: HookAction,
@@ -101,7 +103,7 @@ impl BreakerConfig {
     }
 }
 
-impl PauseHook {
+impl Hook {
     pub(super) fn timeout(&self, settings: &Settings) -> Duration {
         settings.minutes(self.timeout_minutes)
     }
@@ -271,25 +273,30 @@ fn bounded(members: Members<'_>, name: &str, least: u32, most: u32) -> Result<Op
         .ok_or_else(|| invalid(format!("{name} must be between {least} and {most}, got {value}.")))
 }
 
-fn hooks(members: Members<'_>) -> Result<Vec<PauseHook>, AwsError> {
-    let hooks: Vec<_> =
+fn hooks(members: Members<'_>) -> Result<Vec<Hook>, AwsError> {
+    let hooks: Vec<Hook> =
         members.structures("lifecycleHooks")?.into_iter().map(hook).collect::<Result<_, _>>()?;
-    if hooks.len() > 10 {
-        return Err(invalid("A service can have at most 10 pause hooks."));
+    let functions = hooks.iter().filter(|hook| hook.function.is_some()).count();
+    if functions > 10 || hooks.len() - functions > 10 {
+        return Err(invalid("A service can have at most 10 pause hooks and 10 Lambda hooks."));
     }
     Ok(hooks)
 }
 
-fn hook(members: Members<'_>) -> Result<PauseHook, AwsError> {
-    match members.text("targetType")?.unwrap_or("AWS_LAMBDA") {
-        "PAUSE" => {}
-        // An honest gap: silently passing a hook that AWS would call is the one thing worse than refusing it.
-        "AWS_LAMBDA" => return Err(unsupported("the sandbox does not run AWS_LAMBDA lifecycle hooks")),
+fn hook(members: Members<'_>) -> Result<Hook, AwsError> {
+    let function = match members.text("targetType")?.unwrap_or("AWS_LAMBDA") {
+        "PAUSE" => {
+            if members.get("hookTargetArn").is_some() || members.get("roleArn").is_some() {
+                return Err(invalid("hookTargetArn and roleArn are not allowed for PAUSE lifecycle hooks."));
+            }
+            None
+        }
+        "AWS_LAMBDA" => {
+            members.required_text("roleArn")?;
+            Some(members.required_text("hookTargetArn")?.to_owned())
+        }
         other => return Err(invalid(format!("Invalid lifecycle hook targetType: {other}."))),
-    }
-    if members.get("hookTargetArn").is_some() || members.get("roleArn").is_some() {
-        return Err(invalid("hookTargetArn and roleArn are not allowed for PAUSE lifecycle hooks."));
-    }
+    };
     members.map("hookDetails")?;
     let stages = members.texts("lifecycleStages")?;
     if stages.is_empty() {
@@ -298,21 +305,26 @@ fn hook(members: Members<'_>) -> Result<PauseHook, AwsError> {
     let stages = stages
         .into_iter()
         .map(|name| {
-            Stage::parse(name)
-                .filter(|stage| stage.may_pause())
-                .ok_or_else(|| invalid(format!("A PAUSE lifecycle hook is not allowed at stage {name}.")))
+            let allowed =
+                |stage: &Stage| if function.is_some() { stage.may_call() } else { stage.may_pause() };
+            Stage::parse(name).filter(allowed).ok_or_else(|| {
+                invalid(format!("A lifecycle hook of this type is not allowed at stage {name}."))
+            })
         })
         .collect::<Result<_, _>>()?;
     let timeout = members.structure("timeoutConfiguration")?;
     let timeout_minutes = match timeout {
-        Some(timeout) => bounded(timeout, "timeoutInMinutes", 1, 20_160)?,
+        Some(timeout) => {
+            let longest = if function.is_some() { 1440 } else { 20_160 };
+            bounded(timeout, "timeoutInMinutes", 1, longest)?
+        }
         None => None,
     };
     let timeout_action = match timeout.map(|timeout| timeout.text("action")).transpose()?.flatten() {
         Some(action) => HookAction::parse(action)?,
         None => HookAction::Rollback,
     };
-    Ok(PauseHook { stages, timeout_minutes: timeout_minutes.unwrap_or(1440), timeout_action })
+    Ok(Hook { function, stages, timeout_minutes: timeout_minutes.unwrap_or(1440), timeout_action })
 }
 
 fn alarms(members: Members<'_>) -> Result<Option<AlarmConfig>, AwsError> {

@@ -6,7 +6,7 @@ use super::model::{Phase, RevisionId, Service, Task};
 use super::notify;
 use super::settings::{later, since};
 use super::world::World;
-use crate::ports::{ImageSpec, TargetHealth};
+use crate::ports::{ImageSpec, TargetHealth, is_in_ecr};
 use crate::tasks::TaskStatus;
 
 /// Stopped tasks stay visible, as on AWS for about an hour; here so many of them.
@@ -91,7 +91,7 @@ fn pull(service: &mut Service, task: &mut Task, world: &World<'_>) -> Option<Res
     let main = revision.main_container;
     for (position, container) in revision.containers.iter_mut().enumerate().skip(task.pulled.len()) {
         // Only the main container runs; others from registries the sandbox does not have are as good as pulled.
-        let image = if position == main || container.image.contains(".dkr.ecr.") {
+        let image = if position == main || is_in_ecr(&container.image) {
             match world.pulls.pull(&task.arn, &container.to_pull())? {
                 Ok(image) => image,
                 Err(error) => return Some(Err(format!("{}: {}", error.code, error.message))),

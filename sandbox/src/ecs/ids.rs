@@ -74,8 +74,8 @@ pub(super) fn task_id() -> String {
 }
 
 /// A hook id as `ContinueServiceDeployment` takes it.
-pub(super) fn pause_hook_id() -> String {
-    format!("ecs-pause-{}", random(ALPHANUMERIC, 43))
+pub(super) fn hook_id(kind: &str) -> String {
+    format!("ecs-{kind}-{}", random(ALPHANUMERIC, 43))
 }
 
 /// A version 4 UUID, which service events carry.

@@ -13,7 +13,7 @@ use super::model::{
 use super::plan::{self, Situation};
 use super::task_definitions;
 use super::world::World;
-use crate::ports::AwsError;
+use crate::ports::{AwsError, is_in_ecr};
 
 /// Members of a service that make a revision: a change of one of them is a deployment.
 pub(super) const REVISIONED: [&str; 10] = [
@@ -88,7 +88,10 @@ fn main_container(containers: &[Container], members: Members<'_>) -> Result<usiz
         Some(balancer) => balancer.text("containerName")?,
         None => None,
     };
-    Ok(containers.iter().position(|container| Some(container.name.as_str()) == named).unwrap_or(0))
+    let named = containers.iter().position(|container| Some(container.name.as_str()) == named);
+    // Without a load balancer: the first the sandbox can pull, whatever stands before it.
+    let pulled = || containers.iter().position(|container| is_in_ecr(&container.image));
+    Ok(named.or_else(pulled).unwrap_or(0))
 }
 
 fn balancers(

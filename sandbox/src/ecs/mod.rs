@@ -3,7 +3,7 @@
 //! Exists because no emulator runs deployments with their stages, hooks, bakes and traffic. Requests change the state
 //! under one lock; a background task ticks a state machine that never reads a clock and never waits (`machine`).
 //!
-//! Left out on purpose, and refused rather than pretended: task sets, AWS_LAMBDA lifecycle hooks, DAEMON services,
+//! Left out on purpose, and refused rather than pretended: task sets, DAEMON services,
 //! CODE_DEPLOY, Express Mode. Choices where AWS documents nothing are written down in the module that makes them.
 
 mod clusters;

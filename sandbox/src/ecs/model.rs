@@ -318,6 +318,8 @@ impl Deployment {
 #[derive(Debug, Clone)]
 pub(super) struct HookRun {
     pub(super) id: String,
+    /// The function; none for a pause.
+    pub(super) function: Option<String>,
     pub(super) stage: Stage,
     pub(super) status: HookStatus,
     pub(super) expires_at: Timestamp,
@@ -327,15 +329,25 @@ pub(super) struct HookRun {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HookStatus {
     AwaitingAction,
+    InProgress,
     Succeeded,
     Failed,
     TimedOut,
 }
 
 impl HookStatus {
+    /// Whether its stage waits for it.
+    pub(super) fn is_open(self) -> bool {
+        match self {
+            Self::AwaitingAction | Self::InProgress => true,
+            Self::Succeeded | Self::Failed | Self::TimedOut => false,
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::AwaitingAction => "AWAITING_ACTION",
+            Self::InProgress => "IN_PROGRESS",
             Self::Succeeded => "SUCCEEDED",
             Self::Failed => "FAILED",
             Self::TimedOut => "TIMED_OUT",

@@ -55,6 +55,7 @@ pub(super) fn deployment(
 pub(super) fn hook(world: &World<'_>, service: &Service, deployment: &Deployment, hook: &HookRun) {
     let (event_type, event_name) = match hook.status {
         HookStatus::AwaitingAction => ("INFO", "HOOK_AWAITING_ACTION"),
+        HookStatus::InProgress => ("INFO", "HOOK_IN_PROGRESS"),
         HookStatus::Succeeded => ("INFO", "HOOK_SUCCEEDED"),
         HookStatus::Failed => ("ERROR", "HOOK_FAILED"),
         HookStatus::TimedOut => ("ERROR", "HOOK_TIMED_OUT"),
@@ -63,7 +64,7 @@ pub(super) fn hook(world: &World<'_>, service: &Service, deployment: &Deployment
         "eventType": event_type,
         "eventName": event_name,
         "hookId": hook.id,
-        "hookType": "PAUSE",
+        "hookType": if hook.function.is_some() { "AWS_LAMBDA" } else { "PAUSE" },
         "expiresAt": hook.expires_at.to_string(),
         "lifecycleStage": hook.stage.name(),
         "clusterArn": service.cluster_arn,

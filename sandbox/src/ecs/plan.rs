@@ -42,18 +42,23 @@ pub(super) fn forward(config: &Config, situation: Situation) -> Vec<Step> {
     let shifts = if situation.has_source { shifts } else { vec![(100.0, 0)] };
     steps.extend([Step::ScaleUp, Step::Hooks(Stage::PostScaleUp)]);
     if situation.has_test_rule {
-        steps.extend([Step::TestShift, Step::Hooks(Stage::PostTestTrafficShift)]);
+        steps.push(Step::TestShift);
+        steps.extend(called_at(config, Stage::TestTrafficShift));
+        steps.push(Step::Hooks(Stage::PostTestTrafficShift));
     }
     for (percent, minutes) in shifts {
-        steps.extend([
-            Step::Hooks(Stage::PreProductionTrafficShift),
-            Step::ProductionShift { percent },
-            Step::PartialBake { minutes },
-        ]);
+        steps.extend([Step::Hooks(Stage::PreProductionTrafficShift), Step::ProductionShift { percent }]);
+        steps.extend(called_at(config, Stage::ProductionTrafficShift));
+        steps.push(Step::PartialBake { minutes });
     }
     let minutes = config.bake_minutes.unwrap_or(0);
     steps.extend([Step::Hooks(Stage::PostProductionTrafficShift), Step::Bake { minutes }, Step::CleanUp]);
     steps
+}
+
+/// The functions called during a shift, when there are any.
+fn called_at(config: &Config, stage: Stage) -> Option<Step> {
+    config.hooks.iter().any(|hook| hook.stages.contains(&stage)).then_some(Step::Hooks(stage))
 }
 
 fn linear(step_percent: f64, bake_minutes: u32) -> Vec<(f64, u32)> {

@@ -282,13 +282,17 @@ fn weighted(service: &Service, id: RevisionId, production: f64, test: f64) -> Va
 }
 
 fn hook(hook: &HookRun) -> Value {
-    json!({
+    let mut described = json!({
         "hookId": hook.id,
-        "targetType": "PAUSE",
+        "targetType": if hook.function.is_some() { "AWS_LAMBDA" } else { "PAUSE" },
         "status": hook.status.name(),
         "expiresAt": epoch(hook.expires_at),
         "timeoutAction": hook.timeout_action.name(),
-    })
+    });
+    if let Some(function) = &hook.function {
+        described["targetArn"] = json!(function);
+    }
+    described
 }
 
 /// An item of `DescribeServiceRevisions`.

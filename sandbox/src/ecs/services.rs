@@ -12,6 +12,7 @@ use super::input::{Members, page};
 use super::launch_deployment::{self, REVISIONED};
 use super::model::{Controller, DeploymentStatus, Service, ServiceStatus, State};
 use super::render::{self, with_token};
+use super::tags_and_tasks::check_tags;
 use super::world::World;
 use crate::ports::AwsError;
 
@@ -94,6 +95,8 @@ pub(super) fn create(
         return Err(unsupported("the sandbox runs only REPLICA services"));
     }
     let requested = members.map("deploymentConfiguration")?.cloned().unwrap_or_default();
+    let tags = members.list("tags")?.cloned().unwrap_or_default();
+    check_tags(&tags)?;
     let mut service = Service {
         arn: world.identity.service(&cluster_name, name),
         name: name.to_owned(),
@@ -104,7 +107,7 @@ pub(super) fn create(
         created_with: Value::Object(input.clone()),
         created_at: world.now,
         created_by: caller.map(str::to_owned),
-        tags: members.list("tags")?.cloned().unwrap_or_default(),
+        tags,
         attributes: attributes(input),
         configuration: config::merge(&Map::new(), &requested, world.settings.undocumented.stale_blocks)?,
         desired: desired_count(members)?.unwrap_or(0),

@@ -51,6 +51,11 @@ impl Stage {
         Self::ALL.into_iter().find(|stage| stage.name() == name)
     }
 
+    /// Whether an AWS_LAMBDA hook may be configured for it.
+    pub(super) fn may_call(self) -> bool {
+        self.may_pause() || matches!(self, Self::TestTrafficShift | Self::ProductionTrafficShift)
+    }
+
     /// Whether a PAUSE hook may be configured for it.
     pub(super) fn may_pause(self) -> bool {
         match self {

@@ -32,13 +32,27 @@ fn tag_key(tag: &Value) -> Option<&str> {
     tag.get("key").and_then(Value::as_str)
 }
 
+/// How many tags a resource may have.
+const MOST_TAGS: usize = 50;
+
+/// Refuses more tags than a resource may have.
+pub(super) fn check_tags(tags: &[Value]) -> Result<(), AwsError> {
+    if tags.len() > MOST_TAGS {
+        return Err(invalid(format!("Tags can have at most {MOST_TAGS} items.")));
+    }
+    Ok(())
+}
+
 pub(super) fn tag(state: &mut State, input: Members<'_>) -> Result<Value, AwsError> {
-    let tags = tags(state, input.required_text("resourceArn")?).ok_or_else(missing)?;
+    let present = tags(state, input.required_text("resourceArn")?).ok_or_else(missing)?;
+    let mut tags = present.clone();
     for tag in input.list("tags")?.into_iter().flatten() {
         let key = tag_key(tag).ok_or_else(|| invalid("Tag key can not be blank."))?;
         tags.retain(|present| tag_key(present) != Some(key));
         tags.push(tag.clone());
     }
+    check_tags(&tags)?;
+    *present = tags;
     Ok(json!({}))
 }
 

@@ -7,8 +7,9 @@ use super::ids::resource;
 use super::input::{Members, epoch, page};
 use super::model::{Container, Families, State, TaskDefinition};
 use super::render::with_token;
+use super::tags_and_tasks::check_tags;
 use super::world::World;
-use crate::ports::AwsError;
+use crate::ports::{AwsError, is_in_ecr};
 
 /// Members of a description that a registration cannot set.
 const ASSIGNED: [&str; 11] = [
@@ -34,7 +35,9 @@ pub(super) fn register(
     let members = Members::of(input);
     let family = family_name(members)?;
     check_containers(members)?;
+    check_execution_role(members)?;
     let tags = members.list("tags")?.cloned().unwrap_or_default();
+    check_tags(&tags)?;
 
     let mut raw = input.clone();
     raw.retain(|name, value| !ASSIGNED.contains(&name.as_str()) && !value.is_null());
@@ -100,6 +103,31 @@ fn check_containers(members: Members<'_>) -> Result<(), AwsError> {
     Ok(())
 }
 
+/// On Fargate nobody but the execution role can pull from ECR and write to CloudWatch Logs.
+fn check_execution_role(members: Members<'_>) -> Result<(), AwsError> {
+    let on_fargate = members.texts("requiresCompatibilities")?.contains(&"FARGATE");
+    if !on_fargate || members.text("executionRoleArn")?.is_some() {
+        return Ok(());
+    }
+    for container in members.structures("containerDefinitions")? {
+        let logs = match container.structure("logConfiguration")? {
+            Some(logs) => logs.text("logDriver")? == Some("awslogs"),
+            None => false,
+        };
+        let needs = if is_in_ecr(container.text("image")?.unwrap_or_default()) {
+            "ECR images"
+        } else if logs {
+            "log driver awslogs"
+        } else {
+            continue;
+        };
+        return Err(client(format!(
+            "Fargate requires task definition to have execution role ARN to support {needs}."
+        )));
+    }
+    Ok(())
+}
+
 /// What ECS adds to a container definition when it is registered. `startupProfile` stands for the members that AWS adds
 /// between two releases of an SDK: no SDK knows it, and it must not be lost when the definition is registered again.
 fn container_defaults(container: &mut Value) {
@@ -115,6 +143,18 @@ fn container_defaults(container: &mut Value) {
         ("startupProfile", json!({"mode": "standard"})),
     ] {
         container.entry(name).or_insert(value);
+    }
+    let mapped = container.get_mut("portMappings").and_then(Value::as_array_mut);
+    for mapping in mapped.into_iter().flatten().filter_map(Value::as_object_mut) {
+        // In `awsvpc` mode both ports are the same.
+        let port = mapping.get("containerPort").cloned().unwrap_or_default();
+        mapping.entry("hostPort").or_insert(port);
+        mapping.entry("protocol").or_insert(json!("tcp"));
+    }
+    if let Some(check) = container.get_mut("healthCheck").and_then(Value::as_object_mut) {
+        for (name, value) in [("interval", 30), ("timeout", 5), ("retries", 3)] {
+            check.entry(name).or_insert(json!(value));
+        }
     }
 }
 

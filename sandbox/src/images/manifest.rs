@@ -160,11 +160,18 @@ pub(super) fn runs_here(architecture: &str) -> bool {
     architecture == machine()
 }
 
+/// What the configuration of a container image is. Signatures, charts and other artifacts have another; so does what has no layers to run.
+const CONFIG_TYPES: [&str; 2] = [CONFIG_TYPE, "application/vnd.docker.container.image.v1+json"];
+
 /// What the process of an image does. An image that was not made for the sandbox runs as a healthy process whose version
 /// is the beginning of its digest.
 pub(super) fn read(text: &str, digest: String) -> Result<ImageSpec, String> {
     let described: Value =
         serde_json::from_str(text).map_err(|error| format!("manifest is not JSON: {error}"))?;
+    let config = described["config"]["mediaType"].as_str().unwrap_or_default();
+    if !CONFIG_TYPES.contains(&config) {
+        return Err(format!("unsupported config media type {config:?}: it is not a container image"));
+    }
     let annotation = |name: &str| described["annotations"][format!("{PREFIX}{name}")].as_str();
     let Some(version) = annotation("version") else {
         let version = digest.chars().skip("sha256:".len()).take(12).collect();

@@ -57,13 +57,22 @@ impl Ecr for crate::ministack::Client {
 /// Resolves the images of tasks from ECR.
 pub struct EcrImages {
     ecr: Arc<dyn Ecr>,
-    registry: String,
+    registries: [String; 4],
 }
 
 impl EcrImages {
-    /// Images of the one registry this account has in this region.
+    /// Images of the one registry this account has in this region, which has four hosts: IPv4 only or dual-stack, FIPS or not.
     pub fn new(ecr: Arc<dyn Ecr>, account: &str, region: &str) -> Self {
-        Self { ecr, registry: format!("{account}.dkr.ecr.{region}.amazonaws.com") }
+        let hosts = [
+            ("dkr.ecr", "amazonaws.com"),
+            ("dkr.ecr-fips", "amazonaws.com"),
+            ("dkr-ecr", "on.aws"),
+            ("dkr-ecr-fips", "on.aws"),
+        ];
+        Self {
+            ecr,
+            registries: hosts.map(|(service, domain)| format!("{account}.{service}.{region}.{domain}")),
+        }
     }
 
     /// The manifest's text and its digest.
@@ -134,8 +143,9 @@ impl Images for EcrImages {
         let Some((registry, repository, id)) = parse(image) else {
             return Err(cannot_pull(image, "not an image in a registry"));
         };
-        if registry != self.registry {
-            return Err(cannot_pull(image, &format!("the sandbox has only the registry {}", self.registry)));
+        if !self.registries.iter().any(|own| own == registry) {
+            let [own, ..] = &self.registries;
+            return Err(cannot_pull(image, &format!("the sandbox has only the registry {own}")));
         }
         let (text, digest) = self.manifest(repository, id).await?;
         // What is pinned and reported is the digest that was asked for; what runs is this machine's part of it.

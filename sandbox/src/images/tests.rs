@@ -158,7 +158,8 @@ async fn what_cannot_be_pulled_says_so_as_a_task_would() {
 #[tokio::test]
 async fn an_image_not_made_for_the_sandbox_is_a_healthy_process() {
     let registry = Arc::new(Registry::default());
-    let text = json!({"schemaVersion": 2, "layers": []}).to_string();
+    let config = json!({"mediaType": "application/vnd.docker.container.image.v1+json", "digest": "sha256:44", "size": 2});
+    let text = json!({"schemaVersion": 2, "config": config, "layers": []}).to_string();
     registry.images.lock().unwrap().push(("sha256:0123456789abcdef".into(), vec!["latest".into()], text));
     let spec = images(&registry).resolve(&format!("{REGISTRY}/shop/checkout")).await.unwrap();
     assert_eq!((spec.version.as_str(), spec.error_percent), ("0123456789ab", 0.0));
@@ -219,4 +220,40 @@ async fn a_link_leads_to_a_blob_that_is_there() {
     assert_eq!(answer["downloadUrl"], format!("http://127.0.0.1:4566/v2/shop/checkout/blobs/{there}"));
     assert_eq!(ask("shop/checkout", "sha256:00").await.unwrap_err().code, "LayersNotFoundException");
     assert_eq!(ask("shop", &there).await.unwrap_err().code, "RepositoryNotFoundException");
+}
+
+#[tokio::test]
+async fn every_host_of_the_registry_is_the_registry_and_no_other_is() {
+    let registry = Arc::new(Registry::default());
+    let digest =
+        push(&*registry, &*registry, &Push::new("shop/checkout", "main-1", bad("v1"))).await.unwrap();
+    for host in [
+        "dkr.ecr.eu-west-1.amazonaws.com",
+        "dkr.ecr-fips.eu-west-1.amazonaws.com",
+        "dkr-ecr.eu-west-1.on.aws",
+        "dkr-ecr-fips.eu-west-1.on.aws",
+    ] {
+        let image = format!("111122223333.{host}/shop/checkout:main-1");
+        assert!(crate::ports::is_in_ecr(&image), "{image}");
+        assert_eq!(images(&registry).resolve(&image).await.unwrap().digest, digest, "{image}");
+    }
+    for host in ["111122223333.dkr.ecr.us-east-1.amazonaws.com", "444455556666.dkr-ecr.eu-west-1.on.aws"] {
+        let refused = images(&registry).resolve(&format!("{host}/shop/checkout:main-1")).await.unwrap_err();
+        assert_eq!(refused.code, "CannotPullContainerError");
+    }
+    assert!(!crate::ports::is_in_ecr("public.ecr.aws/shop/checkout:1"));
+    assert!(!crate::ports::is_in_ecr("ghcr.io/mirror.dkr.ecr.example/shop:1"));
+}
+
+#[tokio::test]
+async fn what_is_no_container_image_cannot_run() {
+    let registry = Arc::new(Registry::default());
+    let signature = json!({"schemaVersion": 2, "mediaType": super::manifest::IMAGE_TYPE,
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": "sha256:44", "size": 2}, "layers": []});
+    let tags = vec!["sha256-44.sig".into()];
+    registry.images.lock().unwrap().push(("sha256:5165".into(), tags, signature.to_string()));
+    let refused =
+        images(&registry).resolve(&format!("{REGISTRY}/shop/checkout:sha256-44.sig")).await.unwrap_err();
+    assert_eq!(refused.code, "CannotPullContainerError");
+    assert!(refused.message.contains("not a container image"), "{}", refused.message);
 }

@@ -332,6 +332,8 @@ pub struct TaskDefinitionSeen {
     pub floating: BTreeSet<ContainerName>,
     /// What its tasks run on; `None` when it does not say and nothing follows from how it is launched.
     pub platform: Option<Platform>,
+    /// How many tags a revision derived from it takes over.
+    pub tags: usize,
 }
 
 /// A service deployment.

@@ -213,6 +213,7 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
     match intent {
         Intent::Deploy => {
             findings.extend(images::others(container, ground));
+            findings.extend(too_many_tags(task_definition));
             findings.extend(alarm_findings(question.alarms, seen));
             findings.extend(evidence_finding(question.min_requests, service));
         }
@@ -333,6 +334,24 @@ fn task_definition_findings(task_definition: &TaskDefinitionSeen, container: &Co
         ));
     }
     findings
+}
+
+/// How many tags a resource of AWS may have, and how many the candidate's task definition gets from Tidegate.
+const TAGS: usize = 50;
+const OUR_TAGS: usize = 2;
+
+fn too_many_tags(task_definition: &TaskDefinitionSeen) -> Option<Finding> {
+    (task_definition.tags + OUR_TAGS > TAGS).then(|| {
+        Finding::blocking(
+            "too_many_tags",
+            format!(
+                "{} has {} tags; the candidate gets {OUR_TAGS} more, and AWS takes {TAGS}",
+                task_definition.arn.short(),
+                task_definition.tags
+            ),
+            "remove tags from the task definition that runs",
+        )
+    })
 }
 
 /// How many `PAUSE` hooks a service may have.

@@ -214,8 +214,14 @@ mod tests {
             (container("log"), "fluent:1".to_owned()),
         ]);
         let arn = TaskDefinitionArn::new("arn:aws:ecs:r:1:task-definition/web:1").unwrap();
-        let seen =
-            TaskDefinitionSeen { arn, active: true, images, floating: BTreeSet::new(), platform: None };
+        let seen = TaskDefinitionSeen {
+            arn,
+            active: true,
+            images,
+            floating: BTreeSet::new(),
+            platform: None,
+            tags: 0,
+        };
         let stable = stable_images(&seen, &RunningSeen::default());
         assert_eq!(stable[&container("app")].digests, [digest('a')]);
         assert_eq!(stable[&container("log")].pinned(), None);

@@ -21,7 +21,7 @@ use tidegate_core::running::{DerivedRevision, RunningSeen};
 use tidegate_core::tasks::StoppedTask;
 
 use crate::raw::{KeepBody, read};
-use crate::registration::{Candidate, source_of};
+use crate::registration::{Candidate, kept_tags, source_of};
 use crate::running;
 use crate::seen::{
     Brief, Deployment, DeploymentPage, Deployments, Failure, Revisions, Service, Services, TaskDefinition,
@@ -293,7 +293,9 @@ pub(crate) async fn describe_task_definition(client: &Client, arn: &str) -> Resu
 }
 
 fn task_definition(mut described: Value) -> Result<TaskDefinitionSeen, PortError> {
-    read::<TaskDefinition>("ecs:DescribeTaskDefinition", described["taskDefinition"].take())?.seen()
+    let tags = kept_tags(&described["tags"]).len();
+    let read = read::<TaskDefinition>("ecs:DescribeTaskDefinition", described["taskDefinition"].take())?;
+    Ok(TaskDefinitionSeen { tags, ..read.seen()? })
 }
 
 async fn newest_revisions(client: &Client, family: &str) -> Result<Vec<TaskDefinitionArn>, PortError> {
@@ -538,6 +540,14 @@ pub(crate) mod tests {
             .json("ListTaskDefinitions", json!({ "taskDefinitionArns": [task_definition(8)] }))
             .json("DescribeTaskDefinition", theirs);
         assert_eq!(find(&replay, &image('a')).await, None);
+    }
+
+    #[tokio::test]
+    async fn the_tags_a_candidate_takes_over_are_counted() {
+        let mut seven = described(7);
+        seven["tags"] = json!([{ "key": "team", "value": "a" }, { "key": "cost", "value": "b" },
+            { "key": "aws:cloudformation:stack-name", "value": "c" }, { "key": "tidegate:source", "value": "d" }]);
+        assert_eq!(super::task_definition(seven).unwrap().tags, 2);
     }
 
     #[tokio::test]

@@ -86,7 +86,7 @@ fn replace_image(
 }
 
 /// The tags that go on. Those AWS sets itself (`aws:cloudformation:…`) cannot be set by anyone else; ours are set anew.
-fn kept_tags(tags: &Value) -> Vec<(String, String)> {
+pub(crate) fn kept_tags(tags: &Value) -> Vec<(String, String)> {
     let mut kept: Vec<(String, String)> = tags_of(tags)
         .filter(|(key, _)| !key.to_ascii_lowercase().starts_with("aws:") && !key.starts_with(OUR_TAGS))
         .collect();

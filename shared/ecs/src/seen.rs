@@ -266,6 +266,7 @@ impl TaskDefinition {
             images: self.container_definitions.into_iter().filter_map(named).collect::<BTreeMap<_, _>>(),
             floating,
             platform,
+            tags: 0,
         })
     }
 }

@@ -174,6 +174,20 @@ fn pauses_of_the_services_own_where_ours_stand_keep_a_release_from_starting() {
     }
 }
 
+#[test]
+fn a_candidate_with_more_tags_than_aws_takes_is_found_before_anything_starts() {
+    let with_tags = |tags: usize| {
+        let mut fixture = Fixture::preparing();
+        let Seen::Known(task_definition) = &mut fixture.seen.task_definition else { unreachable!() };
+        task_definition.tags = tags;
+        fixture
+    };
+    check(with_tags(48), "register task definition |  | +0s");
+    check(with_tags(49), "failed |  | never");
+    let entry = with_tags(49).decide().entry.expect("the end is told");
+    assert!(entry.saw.iter().any(|saw| saw.contains("too_many_tags")), "{entry:?}");
+}
+
 /// A release that ended without its configuration having been restored, and the service as it left it.
 fn left_over() -> (Release, Fixture) {
     let stuck = Fixture::settling().later(31 * 60);

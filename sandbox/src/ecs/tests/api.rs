@@ -123,7 +123,7 @@ fn configurations_are_checked() {
         (hook(json!({"lifecycleStages": []})), "InvalidParameterException"),
         (hook(json!({"timeoutConfiguration": {"timeoutInMinutes": 20161}})), "InvalidParameterException"),
         (hook(json!({"timeoutConfiguration": {"action": "SHRUG"}})), "InvalidParameterException"),
-        (hook(json!({"targetType": "AWS_LAMBDA"})), "UnsupportedFeatureException"),
+        (hook(json!({"targetType": "AWS_LAMBDA"})), "InvalidParameterException"),
     ] {
         let before = lab.describe()["deploymentConfiguration"].clone();
         let update = json!({"cluster": "prod", "service": "shop", "deploymentConfiguration": configuration});

@@ -129,6 +129,79 @@ fn the_stage_named_at_a_pause_is_what_is_played() {
 }
 
 #[test]
+fn functions_of_the_services_own_are_called_and_their_hooks_kept() {
+    let lab = Lab::new();
+    let stages = ["PRE_SCALE_UP", "PRODUCTION_TRAFFIC_SHIFT", "POST_PRODUCTION_TRAFFIC_SHIFT"];
+    let function = "arn:aws:lambda:eu-west-1:111122223333:function:smoke";
+    let hooks = json!([{"hookTargetArn": function, "roleArn": "arn:aws:iam::111122223333:role/hooks",
+        "lifecycleStages": stages, "hookDetails": {"depth": 2}}]);
+    lab.service(json!({"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0, "lifecycleHooks": hooks}));
+    assert_eq!(configured(&lab)["lifecycleHooks"][0]["hookDetails"]["depth"], 2);
+    lab.release("v2");
+    lab.until("the end", |lab| lab.statuses()[0] == "SUCCESSFUL");
+    let names = lab.fakes.event_names("ECS Hook State Change");
+    assert_eq!(names, ["HOOK_IN_PROGRESS", "HOOK_SUCCEEDED"].repeat(stages.len()));
+    let without_role = json!([{"hookTargetArn": function, "lifecycleStages": stages}]);
+    let code = lab.refused("UpdateService", update(json!({"lifecycleHooks": without_role})));
+    assert_eq!(code, "InvalidParameterException");
+}
+
+#[test]
+fn a_function_that_fails_rolls_back_and_one_that_hangs_is_waited_for_until_its_time_is_over() {
+    for (name, event) in [("smoke-fails", "HOOK_FAILED"), ("smoke-hangs", "HOOK_TIMED_OUT")] {
+        let lab = Lab::new();
+        let hooks = json!([{"hookTargetArn": format!("arn:aws:lambda:eu-west-1:111122223333:function:{name}"),
+            "roleArn": "arn:aws:iam::111122223333:role/hooks", "lifecycleStages": ["POST_SCALE_UP"],
+            "timeoutConfiguration": {"timeoutInMinutes": 1}}]);
+        lab.service(json!({"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0}));
+        lab.call("UpdateService", update(json!({"lifecycleHooks": hooks})));
+        lab.release("v2");
+        lab.until("the rollback", |lab| lab.statuses()[0] == "ROLLBACK_SUCCESSFUL");
+        let names = lab.fakes.event_names("ECS Hook State Change");
+        assert_eq!(names.last().map(String::as_str), Some(event), "{names:?}");
+    }
+}
+
+#[test]
+fn on_fargate_an_image_of_ecr_needs_an_execution_role() {
+    let lab = Lab::new();
+    let mut request = super::definition("v1");
+    request["requiresCompatibilities"] = json!(["FARGATE"]);
+    assert_eq!(lab.refused("RegisterTaskDefinition", request.clone()), "ClientException");
+    let mut role = request.clone();
+    role["executionRoleArn"] = "arn:aws:iam::111122223333:role/pulls".into();
+    lab.call("RegisterTaskDefinition", role);
+    request["containerDefinitions"][0]["image"] = "public.ecr.aws/shop:1".into();
+    lab.call("RegisterTaskDefinition", request.clone());
+    request["containerDefinitions"][0]["logConfiguration"] = json!({"logDriver": "awslogs"});
+    assert_eq!(lab.refused("RegisterTaskDefinition", request), "ClientException");
+}
+
+#[test]
+fn a_resource_has_at_most_50_tags_and_containers_get_their_defaults() {
+    let lab = Lab::new();
+    let mut request = super::definition("v1");
+    request["containerDefinitions"][0]["healthCheck"] = json!({"command": ["CMD", "true"], "retries": 5});
+    let registered = lab.call("RegisterTaskDefinition", request.clone());
+    let container = &registered["taskDefinition"]["containerDefinitions"][0];
+    let check = json!({"command": ["CMD", "true"], "interval": 30, "timeout": 5, "retries": 5});
+    assert_eq!(container["healthCheck"], check);
+    assert_eq!(
+        container["portMappings"][0],
+        json!({"containerPort": 8080, "hostPort": 8080, "protocol": "tcp"})
+    );
+    let tags = |count: usize| -> Value {
+        (0..count).map(|number| json!({"key": format!("k{number}"), "value": "v"})).collect()
+    };
+    request["tags"] = tags(51);
+    assert_eq!(lab.refused("RegisterTaskDefinition", request.clone()), "InvalidParameterException");
+    request["tags"] = tags(50);
+    let arn = lab.call("RegisterTaskDefinition", request)["taskDefinition"]["taskDefinitionArn"].clone();
+    let one_more = json!({"resourceArn": arn, "tags": [{"key": "one more", "value": "v"}]});
+    assert_eq!(lab.refused("TagResource", one_more), "InvalidParameterException");
+}
+
+#[test]
 fn early_success_is_for_rolling_and_not_below_the_healthy_minimum() {
     let lab = Lab::new();
     lab.register("v1");

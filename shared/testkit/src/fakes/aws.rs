@@ -1276,6 +1276,7 @@ impl Scene {
             images,
             floating,
             platform: None,
+            tags: 1,
         })
     }
 
