@@ -100,10 +100,20 @@ pub fn for_release(own: &Value, strategy: &Strategy, alarms: &[AlarmName], waits
     Value::Object(configuration)
 }
 
+/// The alarms Amazon ECS watches during a deployment with this configuration.
+pub fn watched_alarms(configuration: &Value) -> Vec<AlarmName> {
+    watched(configuration.get("alarms")).filter_map(|name| AlarmName::new(name).ok()).collect()
+}
+
+fn watched(alarms: Option<&Value>) -> impl Iterator<Item = &str> {
+    let enabled = alarms.filter(|alarms| alarms["enable"] == json!(true));
+    let names = enabled.and_then(|alarms| alarms["alarmNames"].as_array());
+    names.into_iter().flatten().filter_map(Value::as_str)
+}
+
 /// The policy's alarms beside those Amazon ECS already watches for the service.
 fn with_alarms(own: Option<&Value>, alarms: &[AlarmName]) -> Value {
-    let watched = own.filter(|own| own["enable"] == json!(true)).and_then(|own| own["alarmNames"].as_array());
-    let own = watched.into_iter().flatten().filter_map(Value::as_str);
+    let own = watched(own);
     let mut names: Vec<&str> = Vec::new();
     for name in own.chain(alarms.iter().map(AlarmName::as_str)) {
         if !names.contains(&name) {

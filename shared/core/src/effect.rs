@@ -105,10 +105,10 @@ impl Effect {
     /// Whether the effect can give the candidate more traffic; after a breach none of these is ever decided.
     pub fn is_forward(&self) -> bool {
         match self {
+            Self::StartDeployment { .. } | Self::ContinueHook { .. } => true,
+            // A revision that is registered gets no traffic, and the one to roll back to may have to be.
             Self::RegisterTaskDefinition { .. }
-            | Self::StartDeployment { .. }
-            | Self::ContinueHook { .. } => true,
-            Self::StopDeployment { .. }
+            | Self::StopDeployment { .. }
             | Self::ReturnTo { .. }
             | Self::RestoreConfiguration { .. }
             | Self::Invite { .. }

@@ -79,6 +79,8 @@ pub struct Observation {
     pub weights: Seen<Vec<RuleSeen>>,
     /// The alarms asked for; one that is missing here does not exist.
     pub alarms: Seen<BTreeMap<AlarmName, AlarmSeen>>,
+    /// The alarms that the service's own deployment configuration names, before the release.
+    pub own_alarms: Seen<BTreeMap<AlarmName, AlarmSeen>>,
     /// The images that run, and those that would, in their registries: by reference, with the digest.
     pub stored: BTreeMap<String, Seen<Stored>>,
     /// The release's own image in its registry; `Known(None)` when it is gone.

@@ -222,12 +222,18 @@ impl WayBack {
     /// The task definition that ran with every image by its digest, when that is another one than the one that ran.
     pub fn pinned(&self) -> Option<DerivedRevision> {
         let floats = self.images.values().any(|image| !image.is_pinned());
+        floats.then(|| self.copy())
+    }
+
+    /// The task definition that ran, registered once more with every image by its digest: what is deployed when the revision to roll back to
+    /// was deregistered.
+    pub fn copy(&self) -> DerivedRevision {
         let pinned =
             |(container, image): (&ContainerName, &StableImage)| Some((container.clone(), image.pinned()?));
-        floats.then(|| DerivedRevision {
+        DerivedRevision {
             from: self.task_definition.clone(),
             images: self.images.iter().filter_map(pinned).collect(),
-        })
+        }
     }
 
     /// The image that ran in a container: by digest, or as the task definition writes it when no digest is known.

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::configuration;
 use crate::ids::{AlarmName, ClusterName, ContainerName, Digest, EcsServiceName, Image};
 use crate::observation::{
-    AlarmState, ImageSeen, LeftBehind, LoadBalancerSeen, Observation, RuleSeen, Seen, ServiceSeen, Stored,
-    TaskDefinitionSeen,
+    AlarmSeen, AlarmState, ImageSeen, LeftBehind, LoadBalancerSeen, Observation, RuleSeen, Seen, ServiceSeen,
+    Stored, TaskDefinitionSeen,
 };
 use crate::pauses::{self, Pause};
 use crate::plan::{self, Plan, Stage};
@@ -215,6 +215,7 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
             findings.extend(images::others(container, ground));
             findings.extend(too_many_tags(task_definition));
             findings.extend(alarm_findings(question.alarms, seen));
+            findings.extend(own_alarm_findings(question.alarms, seen));
             findings.extend(evidence_finding(question.min_requests, service));
         }
         // Red alarms are the reason for going back, not against it; and so is what is wrong with the version that is left.
@@ -496,6 +497,25 @@ fn balancer_findings(lb: &LoadBalancerSeen, weights: &[RuleSeen]) -> Vec<Finding
         ));
     }
     findings
+}
+
+/// Amazon ECS watches the service's own alarms beside those of the policy, and none of them when one is in ALARM as the deployment starts.
+fn own_alarm_findings(of_policy: &[AlarmName], seen: &Observation) -> Vec<Finding> {
+    let red = |(name, alarm): &(&AlarmName, &AlarmSeen)| {
+        alarm.state == AlarmState::Alarm && !of_policy.contains(name)
+    };
+    let own = seen.own_alarms.known().into_iter().flatten();
+    let told = |(name, alarm): (&AlarmName, &AlarmSeen)| {
+        Finding::note(
+            "own_alarm_red",
+            format!(
+                "alarm {name} of the service's own is in ALARM ({}), so Amazon ECS ignores all alarms of the deployment; Tidegate itself watches those of the policy",
+                alarm.reason
+            ),
+            "fix what it reports first, for ECS to be the second line",
+        )
+    };
+    own.filter(red).map(told).collect()
 }
 
 fn alarm_findings(names: &[AlarmName], seen: &Observation) -> Vec<Finding> {

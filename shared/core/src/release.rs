@@ -402,6 +402,9 @@ pub struct Progress {
     /// When the deployment was first asked for. Before that nothing of the service has been changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<Timestamp>,
+    /// Whether AWS refused to deploy the revision to roll back to: it is looked for, and registered again when it is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rollback_refused: bool,
     /// How often the plan was made anew, because something was not as planned directly before the start.
     #[serde(default)]
     pub replanned: u32,

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
-use tidegate_core::ids::RuleArn;
+use tidegate_core::configuration;
+use tidegate_core::ids::{AlarmName, RuleArn};
 use tidegate_core::observation::{
-    Accomplished, Entropy, Hint, Needs, Observation, Refusal, Seen, ServiceHead, ServiceSeen, Stored,
-    TaskDefinitionSeen,
+    Accomplished, AlarmSeen, Entropy, Hint, Needs, Observation, Refusal, Seen, ServiceHead, ServiceSeen,
+    Stored, TaskDefinitionSeen,
 };
 use tidegate_core::ports::{ErrorKind, PortError};
 use tidegate_core::release::{Intent, Release};
@@ -142,12 +143,15 @@ async fn weights(
 async fn observe_for_preflight(world: &World, release: &Release, seen: &mut Observation) {
     let Some(Some(service)) = seen.service.known().cloned() else { return };
     let rules = production_rules(&service);
-    let (weights, task_definition, destination, new_image) = tokio::join!(
+    let own = configuration::watched_alarms(&service.deployment_configuration);
+    let (own_alarms, weights, task_definition, destination, new_image) = tokio::join!(
+        own_alarms(world, release, &own),
         weights(world, release, &rules),
         world.ecs.task_definition(&release.target, &service.task_definition),
         destination(world, release),
         world.images.image(&release.image),
     );
+    seen.own_alarms = own_alarms;
     seen.weights = weights;
     seen.new_image = new_image.into();
     seen.destination = destination;
@@ -159,6 +163,18 @@ async fn observe_for_preflight(world: &World, release: &Release, seen: &mut Obse
     let destination = seen.destination.known().and_then(Option::as_ref);
     let references = to_look_up(&release.intent, task_definition, running, destination);
     seen.stored = look_up(world, references).await;
+}
+
+async fn own_alarms(
+    world: &World,
+    release: &Release,
+    names: &[AlarmName],
+) -> Seen<BTreeMap<AlarmName, AlarmSeen>> {
+    if names.is_empty() {
+        Seen::Known(BTreeMap::new())
+    } else {
+        world.alarms.states(&release.target, names).await.into()
+    }
 }
 
 /// The task definition that runs is always there, or it could not be seen.

@@ -3,7 +3,7 @@
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tidegate_core::decide::Decision;
+use tidegate_core::decide::{Decision, needs};
 use tidegate_core::effect::Effect;
 use tidegate_core::observation::{
     AlarmState, DeploymentStatus, ImagePart, ImageSeen, RuleSeen, Seen, ServiceHead, Stored,
@@ -733,6 +733,77 @@ fn the_way_back_of_what_was_shifted_lets_ecs_set_the_weights() {
     };
     assert_eq!(configuration["strategy"], "BLUE_GREEN");
     assert!(configuration["lifecycleHooks"].as_array().is_none_or(Vec::is_empty), "nothing holds it");
+}
+
+#[test]
+fn an_alarm_of_the_services_own_that_is_red_is_told_and_holds_nothing() {
+    let own: tidegate_core::ids::AlarmName = "queue-depth".parse().unwrap();
+    let with = |state: AlarmState, enable: bool| {
+        let alarms = json!({ "alarmNames": [own.as_str()], "enable": enable, "rollback": true });
+        let mut fixture = Fixture::preparing().configured("alarms", alarms);
+        let Seen::Known(alarms) = fixture.clone().alarm(state).seen.alarms else { unreachable!() };
+        let seen = alarms.into_values().next().unwrap();
+        fixture.seen.own_alarms = Seen::Known([(own.clone(), seen)].into());
+        fixture
+    };
+    let told = |fixture: &Fixture| fixture.decide().entry.unwrap().saw.join("; ");
+    let red = with(AlarmState::Alarm, true);
+    check(red.clone(), "register task definition |  | +0s");
+    assert!(told(&red).contains("own_alarm_red") && told(&red).contains("queue-depth"), "{}", told(&red));
+    assert!(!told(&with(AlarmState::Ok, true)).contains("own_alarm_red"));
+}
+
+/// A rollback that AWS refuses with this, the deployment being over.
+fn refused_rollback(kind: ErrorKind) -> Fixture {
+    let over = Fixture::rolling_back().status(DeploymentStatus::Successful).later(30).decided();
+    let mut refused = over.refused("return_to").later(1);
+    refused.seen.refused[0].error =
+        PortError::new(kind, "ecs:UpdateService", "ClientException", "TaskDefinition is inactive");
+    refused
+}
+
+#[test]
+fn a_revision_that_was_deregistered_is_registered_again_before_it_is_rolled_back_to() {
+    let refused = refused_rollback(ErrorKind::Invalid);
+    let back = refused.release.summary();
+    decides(&refused, &back, &[]);
+    assert_eq!(refused.decide().release.wake.unwrap().at, refused.now, "it is looked at once more at once");
+    let mut looks = refused.decided();
+    looks.seen.refused.clear();
+    let sought = needs(&looks.release, None).revision.expect("the revision is looked for");
+    assert_eq!(sought, looks.release.plan.as_ref().unwrap().way_back.copy());
+    // It is gone: the same document is registered again, and that is deployed.
+    looks.seen.revision = Seen::Known(None);
+    let looks = looks.later(7);
+    decides(&looks, &back, &["register_task_definition"]);
+    let again = looks.decided().found(9).later(1);
+    decides(&again, &back, &["return_to"]);
+    let [Effect::ReturnTo { task_definition, .. }] = &again.decide().effects[..] else { unreachable!() };
+    assert_eq!(*task_definition, names::task_definition(9));
+    assert_eq!(again.decide().release.rollback_revision(), Some(&names::task_definition(9)));
+    // Once only: what AWS goes on refusing is tried again as it is, and in the end is for a person.
+    let mut still = again.decided().refused("return_to").later(30);
+    still.seen.refused[0].error = PortError::new(
+        ErrorKind::Invalid,
+        "ecs:UpdateService",
+        "ClientException",
+        "TaskDefinition is inactive",
+    );
+    decides(&still, &back, &["return_to"]);
+    assert_eq!(still.later(20 * 60).decide().release.summary(), "settling: will be failed");
+}
+
+#[test]
+fn a_rollback_that_is_not_allowed_registers_nothing_and_one_that_cannot_look_goes_on() {
+    let denied = refused_rollback(ErrorKind::Denied);
+    assert!(needs(&denied.decided().release, None).revision.is_none());
+    // Where the revision cannot be looked for, the rollback is simply tried again.
+    let mut blind = refused_rollback(ErrorKind::Invalid).decided();
+    blind.seen.refused.clear();
+    let error = PortError::new(ErrorKind::Throttled, "ecs:ListTaskDefinitions", "Throttled", "slow");
+    blind.seen.revision = Seen::Unknown(error);
+    let blind = blind.later(30);
+    decides(&blind, &blind.release.summary(), &["return_to"]);
 }
 
 #[test]

@@ -31,6 +31,13 @@ pub(crate) fn all() -> Vec<Scenario> {
             let mut story = Story::open_behind(&stage, "asking-tag", Balancer::None).await?;
             moved_tag(&mut story, "disabled").await
         }),
+        scenario(
+            "a revision that was deregistered meanwhile is registered again to roll back to it",
+            async |stage| {
+                let mut story = Story::open_behind(&stage, "gone-revision", Balancer::None).await?;
+                gone_revision(&mut story).await
+            },
+        ),
         scenario("nothing is released while the image that runs is gone", async |stage| {
             let mut story = Story::open_behind(&stage, "gone-image", Balancer::None).await?;
             gone_image(&mut story).await
@@ -170,6 +177,26 @@ async fn moved_tag(story: &mut Story, consistency: &str) -> Result<()> {
     let image = found["taskDefinition"]["containerDefinitions"][0]["image"].to_string();
     ensure!(image.contains(&before), "{stable} names {image}");
     ensure!(story.service().await?["taskDefinition"] == stable.as_str(), "another task definition is set");
+    Ok(())
+}
+
+/// A clean-up job takes away the revision that only a rollback would have needed.
+async fn gone_revision(story: &mut Story) -> Result<()> {
+    let before = story.by_tag("enabled").await?;
+    story.policy(ROLLING).await?;
+    let id = story.release("main-2", bad("v2")).await?;
+    let bakes = story.until(&id, "the final bake", bakes).await?;
+    let pinned = bakes.progress.stable.context("the task definition of before was registered by digest")?;
+    story.ecs("DeregisterTaskDefinition", json!({ "taskDefinition": pinned.as_str() })).await?;
+    story.turn(true).await?;
+    let release = story.ends(&id, "rolled back").await?;
+    story.tasks_run(&before).await?;
+    story.configuration_is_its_own().await?;
+    ensure!(
+        release.progress.stable.is_some_and(|stable| stable != pinned),
+        "a deregistered revision is deployed"
+    );
+    ensure!(story.told(&id).await.contains("is registered again as"), "the history does not say so");
     Ok(())
 }
 

@@ -115,6 +115,7 @@ pub fn needs(release: &Release, policy: Option<&Policy>) -> Needs {
         },
         Phase::RollingBack { .. } | Phase::Settling { .. } => Needs {
             service: true,
+            revision: rollback::sought(release),
             // What was never changed runs as it did.
             running: release.progress.asked_at.is_some(),
             deployments_since: since,

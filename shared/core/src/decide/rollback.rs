@@ -12,8 +12,9 @@ use crate::history::Actor;
 use crate::observation::{DeploymentSeen, DeploymentStatus};
 use crate::plan::Plan;
 use crate::policy::Percent;
-use crate::release::{Cause, Outcome, Phase};
-use crate::running::Comparison;
+use crate::ports::ErrorKind;
+use crate::release::{Cause, Outcome, Phase, Release};
+use crate::running::{Comparison, DerivedRevision};
 
 /// How long the way back may take before a person is called. A Network Load Balancer alone adds ten minutes to a shift.
 pub(super) const LIMIT: SignedDuration = SignedDuration::from_hours(2);
@@ -58,7 +59,8 @@ pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
         turn.next.report.facts.push(format!("AWS refused to {}: {}", refusal.effect, refusal.error));
     }
     let spent = turn.now.duration_since(since);
-    let refused_for_long = !turn.seen.refused.is_empty() && spent >= REFUSED_LIMIT;
+    let refused_for_long =
+        !turn.seen.refused.is_empty() && spent >= REFUSED_LIMIT && !note_refused(&mut turn);
     if spent >= LIMIT || refused_for_long {
         return give_up(turn, plan, &cause);
     }
@@ -91,6 +93,23 @@ pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
             (None, None) => turn.wait(RETRY_AFTER, "whether a deployment was started could not be seen"),
         },
     }
+}
+
+/// The revision to roll back to, when AWS has refused to deploy it: clean-up jobs deregister what seems to be of no use.
+pub(super) fn sought(release: &Release) -> Option<DerivedRevision> {
+    let plan = release.plan.as_ref()?;
+    (release.progress.rollback_refused && matches!(release.phase, Phase::RollingBack { .. }))
+        .then(|| plan.way_back.copy())
+}
+
+/// Whether AWS has just refused to deploy the revision to roll back to, for the first time and as something that is not there or not active.
+fn note_refused(turn: &mut Turn<'_>) -> bool {
+    let gone = |kind: ErrorKind| matches!(kind, ErrorKind::Invalid | ErrorKind::NotFound);
+    let refused =
+        turn.seen.refused.iter().any(|refusal| refusal.effect == "return_to" && gone(refusal.error.kind));
+    let first = refused && !turn.next.progress.rollback_refused;
+    turn.next.progress.rollback_refused |= refused;
+    first
 }
 
 fn note_restored(turn: &mut Turn<'_>, plan: &Plan, restored_at: Option<Timestamp>) {
@@ -245,6 +264,35 @@ fn return_to(mut turn: Turn<'_>, plan: &Plan, why: String) -> Decision {
     let now = turn.now;
     let revision = turn.next.rollback_revision().unwrap_or(&plan.way_back.task_definition).clone();
     let first = returning_at(&turn).is_none();
+    if note_refused(&mut turn) {
+        return turn.wait(SignedDuration::ZERO, "whether the revision to roll back to is still there");
+    }
+    if turn.next.progress.rollback_refused {
+        match turn.seen.revision.known() {
+            Some(Some(arn)) if *arn != revision => {
+                turn.tell(
+                    format!("{} is registered again as {}", revision.short(), arn.short()),
+                    "it was deregistered meanwhile",
+                );
+                turn.next.progress.stable = Some(arn.clone());
+                turn.act(Effect::ReturnTo {
+                    target: plan.target.clone(),
+                    task_definition: arn.clone(),
+                    configuration: plan.returning(),
+                });
+                return turn.wait(RETRY_AFTER, "what ran before is being deployed again");
+            }
+            Some(None) => {
+                if due(&turn, RETRY_AFTER) {
+                    let release = turn.old.id.clone();
+                    turn.act(Effect::RegisterTaskDefinition { release, revision: plan.way_back.copy() });
+                }
+                return turn.wait(RETRY_AFTER, "the revision to roll back to is being registered again");
+            }
+            // It is there, so it was refused for another reason; or that could not be seen, which holds no rollback.
+            Some(Some(_)) | None => {}
+        }
+    }
     if first || due(&turn, RETRY_AFTER * 3) {
         turn.act(Effect::ReturnTo {
             target: plan.target.clone(),

@@ -129,9 +129,9 @@ impl Watch {
 
     /// Whether something that the way forward or back needs was taken away while the release was there.
     fn took_away(&self, release: &Release) -> bool {
-        self.acts.iter().any(|(at, action)| {
-            *at >= release.created_at && matches!(action, Action::DeleteImage(_) | Action::Deregister(_))
-        })
+        self.acts
+            .iter()
+            .any(|(at, action)| *at >= release.created_at && matches!(action, Action::DeleteImage(_)))
     }
 
     /// Whether someone else has just moved traffic.
@@ -145,10 +145,7 @@ impl Watch {
 
 /// Whether what runs at the end may be somebody else's, or the way back was taken away.
 fn is_disturbing(action: &Action) -> bool {
-    matches!(
-        action,
-        Action::Deploy { .. } | Action::Weights(_) | Action::DeleteImage(_) | Action::Deregister(_)
-    )
+    matches!(action, Action::Deploy { .. } | Action::Weights(_) | Action::DeleteImage(_))
 }
 
 fn goes_back(phase: &Phase) -> bool {
