@@ -845,6 +845,8 @@ fn what_a_plan_was_made_from_is_looked_at_again_before_the_start() {
         service.deployment_configuration["maximumPercent"] = 150.into();
     }
     again(configured);
+    // What is more than before would be lost by restoring.
+    again(Fixture::starting().configured("introducedNextYear", json!({ "on": true })));
     let mut gone = Fixture::starting();
     gone.seen.stored.insert(names::image(1).pinned(), Seen::Known(Stored::Gone));
     again(gone);
@@ -874,7 +876,7 @@ fn a_plan_is_made_anew_a_few_times_and_then_a_person_is_called() {
 #[test]
 fn what_others_deploy_before_the_start_is_planned_with_and_never_undone() {
     // While a release only waits, somebody deploys: it is not given way to, the plan is.
-    let waiting = Fixture::registering().with_someone_elses();
+    let waiting = Fixture::registering().later(60).with_someone_elses();
     check(waiting.clone(), "register task definition | register checkout with app = 000000000000 | +6s");
     // Cancelled before anything was started: their configuration is not put back to what it was before.
     let mut theirs = waiting.asked(cancel_asked());

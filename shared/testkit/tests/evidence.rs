@@ -110,6 +110,22 @@ fn a_world_without_traffic_promotes_nothing() {
 }
 
 #[test]
+fn requests_that_nobody_counts_cannot_be_asked_for() {
+    let found = |rule: &str, min_requests: Option<u32>| {
+        let mut fixture = Fixture::preparing();
+        fixture.seen.head.as_mut().unwrap().policy.evidence.min_requests = min_requests;
+        let Seen::Known(Some(service)) = &mut fixture.seen.service else { unreachable!() };
+        let arn = format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:{rule}");
+        service.load_balancers[0].production_rule = Some(arn.parse().unwrap());
+        fixture.decide().entry.unwrap().saw.join("; ").contains("requests_not_counted")
+    };
+    assert!(found("listener/net/shop/50dc6c495c0c9188/1234567890abcdef", Some(10)));
+    assert!(!found("listener/net/shop/50dc6c495c0c9188/1234567890abcdef", None));
+    assert!(!found("listener/net/shop/50dc6c495c0c9188/1234567890abcdef", Some(0)));
+    assert!(!found("listener-rule/app/shop/50dc6c495c0c9188/1234567890abcdef/9683b2d02a6cabee", Some(10)));
+}
+
+#[test]
 fn where_nobody_counts_requests_none_are_needed() {
     let mut scenario = Scenario::canary(Quality::Good);
     scenario.balancing = Balancing::ServiceConnect;
