@@ -1,5 +1,6 @@
 //! Pushes whose event was lost: the clock finds them by what their tags name.
 
+use jiff::Timestamp;
 use tidegate_core::container_image::MediaTypes;
 use tidegate_core::history::Actor;
 use tidegate_core::ids::Tag;
@@ -31,13 +32,18 @@ fn tag(bench: &Bench, tag: &str, build: u32, media: Option<MediaTypes>) {
 }
 
 async fn event(bench: &Bench, tag: &str, build: u32) {
+    event_of(bench, tag, build, bench.now()).await;
+}
+
+/// An event that says when the tag was put on the image.
+async fn event_of(bench: &Bench, tag: &str, build: u32, tagged_at: Timestamp) {
     let pushed = Pushed {
         account: names::account(),
         region: names::region(),
         repository: names::repository(),
         tag: Tag::new(tag).unwrap(),
         digest: names::digest(build),
-        tagged_at: bench.now(),
+        tagged_at,
         media: MediaTypes::default(),
         by: Actor::Event { source: "aws.ecr".into(), id: tag.into() },
         delivery: Some(tag.into()),
@@ -109,4 +115,36 @@ async fn a_signature_or_an_unselected_tag_is_never_found() {
     tag(&bench, "build-9", 3, None);
     assert_eq!(rounds(&bench, 6).await, 0);
     assert!(bench.releases().is_empty());
+}
+
+/// A clock that goes before ours would else have shut the service for good.
+#[tokio::test]
+async fn an_event_of_the_future_shuts_nothing_out() {
+    let bench = promoting().await;
+    bench.later(3600);
+    tag(&bench, "prod-2", 2, None);
+    event_of(&bench, "prod-2", 2, "2099-01-01T00:00:00Z".parse().unwrap()).await;
+    let first = bench.releases()[0].id.clone();
+    bench.end(&first, Outcome::Promoted).await;
+    bench.later(60);
+    tag(&bench, "prod-3", 3, None);
+    event(&bench, "prod-3", 3).await;
+    assert_eq!(bench.releases().len(), 2);
+}
+
+#[tokio::test]
+async fn the_late_event_of_an_older_tag_takes_nothing_back() {
+    let bench = promoting().await;
+    bench.later(3600);
+    let early = bench.now();
+    tag(&bench, "prod-4", 4, None);
+    bench.later(60);
+    tag(&bench, "prod-2", 2, None);
+    event(&bench, "prod-2", 2).await;
+    let first = bench.releases()[0].id.clone();
+    bench.end(&first, Outcome::Promoted).await;
+    // Of two promotions the older one's event comes last; its image is the newer one.
+    event_of(&bench, "prod-4", 4, early).await;
+    assert_eq!(bench.releases().len(), 1);
+    assert!(bench.told().last().unwrap().why.contains("a newer image, tagged at"), "{:?}", bench.told());
 }
