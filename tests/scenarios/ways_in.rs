@@ -20,6 +20,8 @@ mod house;
 mod messages;
 #[path = "ways_in/pipelines.rs"]
 mod pipelines;
+#[path = "ways_in/webhooks.rs"]
+mod webhooks;
 
 use stage::Stage;
 
@@ -27,6 +29,6 @@ use stage::Stage;
 async fn every_way_in_leads_to_a_release() {
     let stage = Stage::start(|_| {}).await.expect("the local AWS starts");
     house::prepare(&stage).await.expect("buckets and roles");
-    let scenarios = [pipelines::all(), builds::all(), messages::all()];
+    let scenarios = [pipelines::all(), builds::all(), messages::all(), webhooks::all()];
     runner::play(&stage, scenarios.into_iter().flatten().collect()).await;
 }

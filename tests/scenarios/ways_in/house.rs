@@ -98,7 +98,7 @@ pub(crate) async fn open_with(
     let story = Story::open_behind(stage, name, Balancer::None).await?;
     let text = format!(
         "service: {name}\n\
-         from: {{ ecr: {{ repository: shop/{name} }}, codebuild: {{ project: {name} }}, s3: {{ bucket: releases, prefix: {name}/ }}, pipeline: {{ names: [{name}] }}, requests: {{ sources: [shop.ci] }} }}\n\
+         from: {{ ecr: {{ repository: shop/{name} }}, codebuild: {{ project: {name} }}, s3: {{ bucket: releases, prefix: {name}/ }}, pipeline: {{ names: [{name}] }}, requests: {{ sources: [shop.ci] }}, webhooks: {{ docker_hub: {{ repository: shop/{name}, tags: [\"main-*\"] }} }} }}\n\
          to: {{ ecs: {{ cluster: {CLUSTER}, service: {name}, container: app }} }}\n\
          strategy: {strategy}\nrollback: {{ alarms: [{}] }}\n{more}",
         story.switch()
