@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod package;
 mod run;
+mod sim;
 mod template;
 mod venv;
 mod workspace;
@@ -48,6 +49,12 @@ enum Command {
     /// Measures the build that is shipped: each figure a ratio against a named baseline of the same run. `--quick` only shows that it
     /// works.
     Bench(Forwarded),
+    /// The simulator's adverse worlds.
+    Sim {
+        /// Removes rules one at a time, in a copy, and says which worlds notice.
+        #[arg(long)]
+        mutants: bool,
+    },
     /// Checks template.yaml with cfn-lint and the SAM translator.
     CheckTemplate,
 }
@@ -98,6 +105,7 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Test(forwarded) => run::test(&workspace, &forwarded.args),
         Command::Package { arch } => package::package(&workspace, arch),
         Command::Bench(forwarded) => bench::bench(&workspace, scope, &forwarded.args),
+        Command::Sim { mutants } => sim::sim(&workspace, mutants),
         Command::CheckTemplate => template::check(&workspace),
     }
 }

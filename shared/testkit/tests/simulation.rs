@@ -2,7 +2,7 @@
 
 use tidegate_core::policy::{Shift, Span, Strategy};
 use tidegate_testkit::fakes::Quality;
-use tidegate_testkit::sim::{Scenario, Simulation, run_seeds};
+use tidegate_testkit::sim::{KINDS, Scenario, Simulation, adverse, run_adverse, run_seeds};
 
 #[test]
 fn a_good_build_is_promoted() {
@@ -35,6 +35,34 @@ fn a_rollback_brings_the_image_of_before_though_its_tag_has_moved() {
 #[test]
 fn random_scenarios_hold_every_invariant() {
     run_seeds(0..200);
+}
+
+/// How many adverse worlds are tried: ten of each kind. `cargo xtask sim --mutants` shows that each rule it removes is missed within these.
+const ADVERSE: u64 = KINDS * 10;
+
+#[test]
+fn adverse_worlds_hold_every_invariant() {
+    run_adverse(0..ADVERSE);
+}
+
+/// What notices that a rule was removed on purpose: the number of worlds up to the first that breaks something, and how many do.
+#[test]
+#[ignore = "for cargo xtask sim --mutants"]
+fn what_breaks() {
+    let breaks = |seed: &u64| {
+        let run = std::panic::catch_unwind(|| Simulation::new(adverse(*seed)).run().broken);
+        run.map_or(true, |broken| !broken.is_empty())
+    };
+    let broken: Vec<u64> = (0..ADVERSE).filter(breaks).collect();
+    // A line of its own: the test's name stands before what is printed first.
+    println!();
+    match broken.first() {
+        Some(first) => {
+            let kinds: std::collections::BTreeSet<u64> = broken.iter().map(|seed| seed % KINDS).collect();
+            println!("broken after {} worlds, {} of {ADVERSE} (kinds {kinds:?})", first + 1, broken.len());
+        }
+        None => println!("nothing broke in {ADVERSE} worlds"),
+    }
 }
 
 /// Seeds that once broke something, each with what it was.

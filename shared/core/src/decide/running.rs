@@ -19,6 +19,8 @@ use crate::preflight::{self, Again};
 use crate::release::{Cause, Outcome, Phase, Release, Request, Step};
 use crate::running::DerivedRevision;
 
+/// What was seen longer ago is no ground for going on: a look of several calls may hang in one of them.
+const LOOK_HOLDS: SignedDuration = SignedDuration::from_secs(15);
 /// A deployment that was asked for shows up within this time; asking again earlier could start a second one.
 const START_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(20);
 
@@ -435,6 +437,9 @@ enum Held {
 /// What must be seen before a deployment of ours is continued, whatever the stage: every alarm OK, and the weights as they were set.
 /// `since` is when they were set at the latest.
 fn held(turn: &Turn<'_>, plan: &Plan, stage: usize, since: Timestamp) -> Option<Held> {
+    if turn.now.duration_since(turn.seen.at) > LOOK_HOLDS {
+        return Some(Held::Wait(SignedDuration::ZERO, "the look took so long that it is made again".into()));
+    }
     if let Some(doubt) = doubt(turn.seen, &plan.alarms) {
         return Some(Held::Wait(LOOK_SOON, doubt));
     }

@@ -289,6 +289,7 @@ pub struct Aws {
     broken: Vec<String>,
     /// Someone else set the weights, so they prove nothing any more.
     tampered: bool,
+    muted: bool,
 }
 
 fn group_arn(group: usize) -> TargetGroupArn {
@@ -361,6 +362,7 @@ impl Aws {
             happened: 0,
             broken: Vec::new(),
             tampered: false,
+            muted: false,
         }
     }
 
@@ -576,10 +578,31 @@ impl Aws {
         self.keep(now);
     }
 
+    /// Whether somebody muted the alarm: red then acts on nothing, and proves nothing.
+    pub fn mute_alarm(&mut self, muted: bool, now: Timestamp) {
+        self.advance(now);
+        if let Some(alarm) = self.scene.alarms.get_mut(&names::alarm()) {
+            alarm.silenced = muted.then(|| "muted by night".to_owned());
+        }
+        self.muted = muted;
+        self.tell(format!("the alarm is {}", if muted { "muted" } else { "not muted any more" }));
+        self.keep(now);
+    }
+
+    /// Whether the alarm is in ALARM, muted or not.
+    pub fn is_red(&self) -> bool {
+        self.scene.alarms.get(&names::alarm()).is_some_and(|seen| seen.state == AlarmState::Alarm)
+    }
+
+    /// Whether the alarm is muted.
+    pub fn is_muted(&self) -> bool {
+        self.muted
+    }
+
     fn turn_alarm(&mut self, red: bool, now: Timestamp, reason: &str) {
         let state = if red { AlarmState::Alarm } else { AlarmState::Ok };
-        let seen =
-            AlarmSeen { state, since: Some(now), reason: reason.to_owned(), silenced: None, unproven: None };
+        let silenced = self.muted.then(|| "muted by night".to_owned());
+        let seen = AlarmSeen { state, since: Some(now), reason: reason.to_owned(), silenced, unproven: None };
         self.tell(format!("alarm {} is {}: {reason}", names::alarm(), seen.state.as_str()));
         self.scene.alarms.insert(names::alarm(), seen.clone());
         self.emitted.push(Emitted::Alarm(names::alarm(), seen));
@@ -1015,8 +1038,7 @@ impl Aws {
         }
         let time = self.between(self.habits.alarm_poll);
         self.scene.deployments[at].next_poll = later(now, time);
-        let red = self.scene.alarms.get(&names::alarm()).is_some_and(|seen| seen.state == AlarmState::Alarm);
-        if red {
+        if self.is_red() && !self.muted {
             self.scene.deployments[at].triggered = vec![names::alarm().to_string()];
             self.roll_back(at, "alarm detected", now);
             self.keep(now);

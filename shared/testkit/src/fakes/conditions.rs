@@ -34,6 +34,13 @@ pub enum Faults {
         /// Of a thousand calls so many meet one.
         per_mille: u32,
     },
+    /// Each call, by chance, this fault.
+    Only {
+        /// Of a thousand calls so many meet it.
+        per_mille: u32,
+        /// What.
+        fault: Fault,
+    },
     /// This one call, counted from 0 over all callers.
     At {
         /// Which.
@@ -50,6 +57,24 @@ pub enum Faults {
     },
 }
 
+impl Faults {
+    /// Whether whoever meets it, if anybody does, gets over it without coming again. What is denied, and who dies, costs until the next event.
+    pub(crate) fn passes_within_the_invocation(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Named { fault, .. } => match fault {
+                Fault::CrashBefore | Fault::CrashAfter | Fault::Denied => false,
+                Fault::AnswerLost
+                | Fault::Throttled
+                | Fault::Unavailable
+                | Fault::StallBefore(_)
+                | Fault::StallAfter(_) => true,
+            },
+            Self::Random { .. } | Self::Only { .. } | Self::At { .. } => false,
+        }
+    }
+}
+
 /// How the world treats its callers.
 #[derive(Debug, Clone, Default)]
 pub struct Conditions {
@@ -61,4 +86,6 @@ pub struct Conditions {
     pub denied: Vec<(String, Timestamp, Timestamp)>,
     /// What goes wrong.
     pub faults: Faults,
+    /// How far a caller's clock may be off, milliseconds, either way.
+    pub skew: i64,
 }

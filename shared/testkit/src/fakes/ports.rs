@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -46,11 +47,13 @@ const BUILD_TAKES: SignedDuration = SignedDuration::from_secs(25);
 pub(super) struct Port {
     universe: Universe,
     caller: Caller,
+    /// The release this caller wrote last.
+    release: Mutex<Option<ReleaseId>>,
 }
 
 impl Port {
     pub(super) fn new(universe: Universe, caller: Caller) -> Self {
-        Self { universe, caller }
+        Self { universe, caller, release: Mutex::default() }
     }
 
     async fn read<T>(
@@ -291,6 +294,10 @@ impl Ledger for Port {
             let result = state.rows.commit(&commit, now);
             state.commits += 1;
             state.lost_commits += u64::from(result.as_ref().is_err_and(|error| error.code == LOST_RACE));
+            if let (Ok(()), Some(write)) = (&result, commit.releases.first()) {
+                let id = write.release.id.clone();
+                *self.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+            }
             let told = self.told(&commit, &result);
             state.trace(&self.caller.name, &told);
             result
@@ -358,7 +365,8 @@ impl Ecs for Port {
             state.trace(&self.caller.name, &format!("performs: {effect}"));
             let now = state.now;
             let by = self.caller.clone();
-            state.performed.push(Performed { by, begun, applied: now, effect: effect.clone() });
+            let release = self.release.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            state.performed.push(Performed { by, begun, applied: now, effect: effect.clone(), release });
             state.aws.perform(effect, now, seen_at)
         })
         .await
@@ -493,7 +501,11 @@ impl Waker for Port {
 #[async_trait]
 impl Time for Port {
     fn now(&self) -> Timestamp {
-        self.universe.state().now
+        let state = self.universe.state();
+        let skew = state.conditions.skew;
+        // Each caller has a clock of its own, off by as much as its number says.
+        let steps = i64::try_from(self.caller.id % 9).unwrap_or(0) - 4;
+        state.now.saturating_add(SignedDuration::from_millis(skew * steps / 4)).unwrap_or(state.now)
     }
 
     async fn sleep(&self, duration: SignedDuration) {

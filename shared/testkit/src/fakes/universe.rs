@@ -56,7 +56,12 @@ pub struct Performed {
     pub applied: Timestamp,
     /// What.
     pub effect: Effect,
+    /// For which release: the one the performer wrote last.
+    pub release: Option<ReleaseId>,
 }
+
+/// How often the SDK sends a request in all.
+const SDK_TRIES: u32 = 4;
 
 /// Everything there is.
 #[derive(Debug)]
@@ -139,6 +144,11 @@ impl State {
             Faults::None => None,
             Faults::At { call: at, fault } => (at == call).then_some(fault),
             Faults::Named { ref name, fault } => (operation == name).then_some(fault),
+            Faults::Only { per_mille, fault } => {
+                // What changes nothing, or is known by its token, the SDK asks again before its caller hears of it; an effect is sent once.
+                let tries = if effect { 1 } else { SDK_TRIES };
+                (0..tries).all(|_| self.rng.u32(0..1000) < per_mille).then_some(fault)
+            }
             Faults::Random { per_mille } => (self.rng.u32(0..1000) < per_mille).then(|| self.draw()),
         };
         if matches!(self.conditions.faults, Faults::Named { .. }) && fault.is_some() {

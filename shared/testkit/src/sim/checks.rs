@@ -7,12 +7,15 @@ use jiff::{SignedDuration, Timestamp};
 use tidegate_core::configuration;
 use tidegate_core::effect::{CALL_LIMIT, Effect, LEASE};
 use tidegate_core::ids::{ReleaseId, TaskDefinitionArn};
-use tidegate_core::plan::Plan;
+use tidegate_core::plan::{Plan, Stage};
 use tidegate_core::release::{Intent, Outcome, Phase, Release, Successor};
 
 use super::scenario::{Action, Scenario};
 use crate::fakes::{Performed, Rows, ServiceState, State};
 use crate::names;
+
+/// How old a look may be on which something is continued: the core's own limit.
+const LOOK_HOLDS: SignedDuration = SignedDuration::from_secs(15);
 
 /// Looks on.
 #[derive(Debug, Default)]
@@ -26,6 +29,10 @@ pub(super) struct Watch {
     performed: usize,
     looked: (usize, usize),
     changed_at: Option<Timestamp>,
+    /// Since when the alarm is in ALARM.
+    red_since: Option<Timestamp>,
+    /// Since when the alarm is in ALARM, not muted, and a release bakes with traffic on its candidate.
+    breached_since: Option<(ReleaseId, Timestamp)>,
 }
 
 impl Watch {
@@ -60,8 +67,12 @@ impl Watch {
             return;
         }
         self.looked = looked;
+        self.watch_alarm(state);
         for performed in &state.performed[self.performed..] {
             self.broken.extend(no_stale_performer_acts(performed, &state.rows));
+            let forward = self.goes_forward_on_evidence(performed, state, scenario);
+            let over_others = self.leaves_what_others_deployed(performed, state);
+            self.broken.extend(forward.into_iter().chain(over_others));
             self.changed_at = Some(state.now);
         }
         self.performed = state.performed.len();
@@ -71,6 +82,8 @@ impl Watch {
                 self.broken.extend(the_share_never_rises_after_a_breach(arn, state, scenario));
             }
         }
+        let late = self.is_turned_back_in_time(state, &live, scenario);
+        self.broken.extend(late);
         self.shares.clone_from(&live.shares);
         let ended: Vec<&Release> = state
             .rows
@@ -83,6 +96,11 @@ impl Watch {
             let disturbed = self.disturbed(release);
             let excused = disturbed || !scenario.conditions.denied.is_empty() || self.took_away(release);
             self.broken.extend(the_outcome_is_what_is_live(release, &live, disturbed, excused));
+            if !self.acted_within(SignedDuration::from_secs(40), state.now, is_disturbing) {
+                self.broken.extend(promoted_carries_all_traffic(release, &live));
+            }
+            let unexpected = self.what_is_expected(release, scenario);
+            self.broken.extend(unexpected);
             self.broken.extend(what_was_rolled_back_is_quarantined(release, &state.rows));
             self.broken.extend(the_history_tells_the_end(release, &state.rows));
             if let (Some(Outcome::RolledBack { .. }), Intent::Deploy) = (release.outcome(), &release.intent)
@@ -121,6 +139,8 @@ impl Watch {
             | Action::RollBack
             | Action::Cancel
             | Action::Alarm(_)
+            | Action::Mute(_)
+            | Action::Answer(_)
             | Action::DeleteImage(_)
             | Action::Deregister(_)
             | Action::GoOn => false,
@@ -132,6 +152,92 @@ impl Watch {
         self.acts
             .iter()
             .any(|(at, action)| *at >= release.created_at && matches!(action, Action::DeleteImage(_)))
+    }
+
+    fn acted_within(&self, span: SignedDuration, now: Timestamp, what: fn(&Action) -> bool) -> bool {
+        self.acts.iter().any(|(at, action)| what(action) && now.duration_since(*at) < span)
+    }
+
+    fn watch_alarm(&mut self, state: &State) {
+        self.red_since = state.aws.is_red().then(|| self.red_since.unwrap_or(state.now));
+    }
+
+    /// No deployment is continued while its alarm has been in ALARM for longer than a look, a lease and a call can take.
+    fn goes_forward_on_evidence(
+        &self,
+        performed: &Performed,
+        state: &State,
+        scenario: &Scenario,
+    ) -> Option<String> {
+        let release = state.rows.release(performed.release.as_ref()?)?;
+        let judged = release.plan.as_ref().is_some_and(|plan| !plan.alarms.is_empty());
+        let continues = matches!(performed.effect, Effect::ContinueHook { .. });
+        let lag = i64::try_from(scenario.conditions.read_lag).expect("within range");
+        let grace =
+            LOOK_HOLDS + LEASE + SignedDuration::from_millis(lag + scenario.conditions.skew * 2 + 1_000);
+        let red = self.red_since.filter(|since| performed.begun.duration_since(*since) > grace)?;
+        (judged && continues)
+            .then(|| format!("\"{}\" though the alarm was in ALARM since {red}", performed.effect))
+    }
+
+    /// What others deploy during a release is not deployed over by it.
+    fn leaves_what_others_deployed(&self, performed: &Performed, state: &State) -> Option<String> {
+        let deploys = matches!(performed.effect, Effect::StartDeployment { .. } | Effect::ReturnTo { .. });
+        let release = state.rows.release(performed.release.as_ref()?)?;
+        let planned = release.plan.as_ref()?.made_at;
+        let theirs = self.acts.iter().find(|(at, action)| {
+            matches!(action, Action::Deploy { .. })
+                && *at > planned
+                && performed.begun.duration_since(*at) > SignedDuration::from_secs(90)
+        });
+        let (at, _) = theirs.filter(|_| deploys)?;
+        // What was given up before they came is theirs to keep, what was on its way back then may go on.
+        let before = turned_at(release, &state.rows).is_some_and(|turned| turned < *at);
+        (!before).then(|| format!("\"{}\" over what somebody deployed at {at}", performed.effect))
+    }
+
+    /// From the breach to all traffic on the old version there is a limit.
+    fn is_turned_back_in_time(
+        &mut self,
+        state: &State,
+        live: &ServiceState,
+        scenario: &Scenario,
+    ) -> Option<String> {
+        let tampered = self.acts.iter().any(|(_, action)| is_disturbing(action));
+        let active = state.rows.head(&names::service()).and_then(|head| head.active.clone());
+        let release = active.and_then(|id| state.rows.release(&id));
+        let carries = release.is_some_and(|release| {
+            let share = release.progress.task_definition.as_ref().and_then(|arn| live.shares.get(arn));
+            release.plan.as_ref().is_some_and(|plan| !plan.alarms.is_empty()) && share.is_some()
+        });
+        let Some(release) = release.filter(|_| carries && !tampered && scenario.conditions.denied.is_empty())
+        else {
+            self.breached_since = None;
+            return None;
+        };
+        let bakes = matches!(release.stage(), Some(Stage::Bake { .. }));
+        match &self.breached_since {
+            Some((id, since)) if *id == release.id => {
+                let limit = scenario.turns_back_within();
+                (state.now.duration_since(*since) > limit).then(|| {
+                    format!("{} still has traffic {limit:#} after the alarm went off at {since}", release.id)
+                })
+            }
+            Some(_) | None => {
+                let breached = bakes && self.red_since.is_some() && !state.aws.is_muted();
+                self.breached_since = breached.then(|| (release.id.clone(), state.now));
+                None
+            }
+        }
+    }
+
+    /// A good build in a world that is kind to it is promoted; a bad one never is.
+    fn what_is_expected(&self, release: &Release, scenario: &Scenario) -> Option<String> {
+        let promotes = scenario.promotes?;
+        let ended = *release.outcome()? == Outcome::Promoted;
+        (release.image.digest == names::digest(2) && ended != promotes).then(|| {
+            format!("release {} ended {}, and that was certain not to be", release.id, release.summary())
+        })
     }
 
     /// Whether someone else has just moved traffic.
@@ -168,27 +274,17 @@ fn ended_at(release: &Release, rows: &Rows) -> Option<Timestamp> {
     rows.versions(&release.id).iter().find(|written| written.value.is_over()).map(|written| written.at)
 }
 
-/// The release an effect belongs to.
-fn release_of<'a>(effect: &Effect, rows: &'a Rows) -> Option<&'a Release> {
-    rows.releases().rev().find(|release| match effect {
-        Effect::RegisterTaskDefinition { release: id, .. } => release.id == *id,
-        Effect::StartDeployment { task_definition, .. } => {
-            release.progress.task_definition.as_ref() == Some(task_definition)
-        }
-        Effect::ContinueHook { deployment, .. } | Effect::StopDeployment { deployment } => {
-            release.progress.deployment.as_ref() == Some(deployment)
-        }
-        Effect::ReturnTo { .. }
-        | Effect::RestoreConfiguration { .. }
-        | Effect::Invite { .. }
-        | Effect::StartBuild { .. } => false,
-    })
-}
-
 /// A performer that stalled must not begin a forward effect once the lease of the decision before the turn has run out, and nothing at
 /// all may happen in the name of a release that has ended.
 fn no_stale_performer_acts(performed: &Performed, rows: &Rows) -> Vec<String> {
-    let Some(release) = release_of(&performed.effect, rows) else { return Vec::new() };
+    let release = performed.release.as_ref().and_then(|id| rows.release(id));
+    let Some(release) = release else { return Vec::new() };
+    // To let somebody else's deployment pass a pause that it inherited from us is no way forward of ours.
+    let theirs = matches!(&performed.effect, Effect::ContinueHook { deployment, .. }
+        if release.progress.deployment.as_ref() != Some(deployment));
+    if theirs {
+        return Vec::new();
+    }
     let what = format!("{} performs \"{}\"", performed.by.name, performed.effect);
     let mut broken = Vec::new();
     if let Some(turned) = turned_at(release, rows)
@@ -199,7 +295,6 @@ fn no_stale_performer_acts(performed: &Performed, rows: &Rows) -> Vec<String> {
     }
     if let Some(ended) = ended_at(release, rows)
         && performed.applied > ended
-        && performed.effect.is_forward()
     {
         broken.push(format!("{what} though the release ended at {ended}"));
     }
@@ -267,6 +362,15 @@ fn the_outcome_is_what_is_live(
     );
     must(live.under_way.is_none(), format!("deployment {:?} is still under way", live.under_way));
     broken
+}
+
+/// Whatever anybody did before: what ends as promoted has all the traffic that is measured.
+fn promoted_carries_all_traffic(release: &Release, live: &ServiceState) -> Option<String> {
+    let plan = release.plan.as_ref()?;
+    let own = release.progress.task_definition.as_ref()?;
+    let share = live.shares.get(own).copied().unwrap_or(0);
+    (release.outcome() == Some(&Outcome::Promoted) && !plan.measured_at.is_empty() && share != 100)
+        .then(|| format!("release {} ended promoted with {share} % of the traffic", release.id))
 }
 
 /// A digest that was rolled back is quarantined.

@@ -411,7 +411,22 @@ impl Simulation {
             Action::Alarm(red) => self.state().aws.set_alarm(red, now),
             Action::DeleteImage(build) => self.state().aws.delete_image(build, now),
             Action::Deregister(revision) => self.state().aws.deregister(revision, now),
+            Action::Mute(muted) => self.state().aws.mute_alarm(muted, now),
             Action::GoOn => self.state().aws.go_on_by_someone(now),
+            Action::Answer(approve) => {
+                let active = self.state().rows.head(&names::service()).and_then(|head| head.active.clone());
+                let Some(active) = active else { return };
+                self.spawn("person", None, move |universe, caller, _| {
+                    let home = universe.world(caller, true).home;
+                    let by = tidegate_core::gate::By::Identity(super::scenario::ANA.into());
+                    let answer =
+                        tidegate_runtime::answers::Answer { by, approve, plan_hash: None, comment: None };
+                    // What does not count is an answer, too.
+                    Box::pin(async move {
+                        home.answer(&active, &answer).await.map_or_else(|_| Ok(()), |_| Ok(()))
+                    })
+                });
+            }
             Action::Insist(build) => self.spawn("person", None, move |universe, caller, _| {
                 let home = universe.world(caller, true).home;
                 let asked = Asked {

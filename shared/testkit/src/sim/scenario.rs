@@ -1,5 +1,6 @@
 //! What happens in a simulation: drawn from a seed, or written down by a test.
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tidegate_core::policy::{self, Policy};
 
@@ -30,6 +31,10 @@ pub enum Action {
     Weights([u32; 2]),
     /// Sets the alarm.
     Alarm(bool),
+    /// Mutes the alarm, or ends that.
+    Mute(bool),
+    /// An approver answers the gate that is open.
+    Answer(bool),
     /// Lets the deployment that waits go on, in the console.
     GoOn,
     /// Deletes the nth build's image from the registry.
@@ -72,6 +77,8 @@ pub struct Scenario {
     pub script: Vec<(u32, Action)>,
     /// Whether digests that were rolled back are pushed again at the end.
     pub push_again: bool,
+    /// What has to come of the build that is pushed, where that is certain: it must be promoted, or must not be.
+    pub promotes: Option<bool>,
 }
 
 impl Scenario {
@@ -87,6 +94,22 @@ impl Scenario {
             delivering: Delivering::default(),
             script: vec![(5, Action::Push(2, quality))],
             push_again: false,
+            promotes: None,
+        }
+    }
+
+    /// How long after a breach the candidate may still have traffic.
+    pub(super) fn turns_back_within(&self) -> SignedDuration {
+        let calm = self.conditions.faults.passes_within_the_invocation()
+            && self.delivering.late == 0
+            && self.conditions.latency.1 < 1_000;
+        let back =
+            SignedDuration::from_millis(i64::try_from(self.habits.traffic_back.1).expect("within range"));
+        match (calm, self.delivering.lost) {
+            (true, 0) => back + SignedDuration::from_secs(20),
+            // The next look finds it, and the clock sees to looks.
+            (true, _) => back + SignedDuration::from_secs(150),
+            (false, _) => back + SignedDuration::from_mins(8),
         }
     }
 
@@ -124,6 +147,7 @@ impl Scenario {
             read_lag: [0, 500, 2_000, 4_000][rng.usize(0..4)],
             denied: denials(&mut rng),
             faults,
+            skew: 0,
         };
         let delivering = match rng.u32(0..3) {
             0 => Delivering::default(),
@@ -148,6 +172,7 @@ impl Scenario {
             delivering,
             script,
             push_again,
+            promotes: None,
         }
     }
 }
@@ -283,7 +308,20 @@ fn script(rng: &mut fastrand::Rng) -> Vec<(u32, Action)> {
     script
 }
 
-fn policy(strategy: &str, on_newer: &str) -> Policy {
+/// Ana's identity.
+pub(super) const ANA: &str = "arn:aws:sts::111122223333:assumed-role/engineer/ana";
+
+/// A canary for which Ana has to approve before this.
+pub(super) fn gated(before: &str) -> Policy {
+    let policy = policy("canary: { percent: 10, bake: 40s }, bake: 40s", "queue");
+    let text = serde_json::to_value(&policy).expect("a policy is JSON");
+    let mut text = text;
+    text["people"] = json!({ "ana": { "aws": [ANA] } });
+    text["approval"] = json!([{ "before": before, "by": ["ana"], "expires": "2h" }]);
+    policy::parse("gated.json", &text.to_string()).expect("a policy")
+}
+
+pub(super) fn policy(strategy: &str, on_newer: &str) -> Policy {
     let text = format!(
         "service: checkout\n\
          from: {{ ecr: {{ repository: shop/checkout, tags: [\"main-*\"] }} }}\n\

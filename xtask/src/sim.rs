@@ -1,0 +1,217 @@
+//! `sim`: the simulator's adverse worlds, and what they are worth. With `--mutants`, rules of the core are removed one at a time in a copy of
+//! the workspace, and each must break a world within the number that is stated for it. The product itself knows nothing of this.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::workspace::{Workspace, cargo};
+
+/// A rule, and how it is removed.
+struct Mutation {
+    name: &'static str,
+    file: &'static str,
+    /// What is found there exactly once.
+    rule: &'static str,
+    /// What takes its place.
+    without: &'static str,
+    /// Within how many worlds it must be noticed.
+    within: u32,
+}
+
+const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "a performer's lease runs out",
+        file: "shared/core/src/effect.rs",
+        rule: "        now < self.until\n",
+        without: "        now < self.until || self.until <= now\n",
+        within: 60,
+    },
+    Mutation {
+        name: "stalled performers are waited out",
+        file: "shared/core/src/decide/settle.rs",
+        rule: "        Some(safe) if turn.seen.at < safe => {",
+        without: "        Some(safe) if turn.seen.at < safe && safe < turn.seen.at => {",
+        within: 120,
+    },
+    Mutation {
+        name: "weights are compared with what was set",
+        file: "shared/core/src/decide/weights.rs",
+        rule: "    if plan.measured_at.is_empty() {\n        return Weights::AsSet;",
+        without: "    if share <= Percent::ALL {\n        return Weights::AsSet;",
+        within: 60,
+    },
+    Mutation {
+        name: "nothing is continued without evidence of the alarms",
+        file: "shared/core/src/decide/running.rs",
+        rule: "    if alarms.is_empty() {\n        return None;\n    }\n    if let Some(error)",
+        without: "    if alarms.len() < usize::MAX {\n        return None;\n    }\n    if let Some(error)",
+        within: 60,
+    },
+    Mutation {
+        name: "alarms are looked at, not only told of",
+        file: "shared/core/src/decide/running.rs",
+        rule: "let observed = seen.alarms.known().into_iter().flatten();",
+        without: "let observed = seen.alarms.known().into_iter().flatten().take(0);",
+        within: 60,
+    },
+    Mutation {
+        name: "an alarm of the stable version cancels nothing before the start",
+        file: "shared/core/src/decide/running.rs",
+        rule: "breach(turn, plan).filter(|_| is_begun(turn))",
+        without: "breach(turn, plan).filter(|_| is_begun(turn) || !is_begun(turn))",
+        within: 60,
+    },
+    Mutation {
+        name: "a deployment that started after all is rolled back",
+        file: "shared/core/src/decide/settle.rs",
+        rule: "        && (turn.next.progress.deployment.is_none() || !is_failed(&outcome))",
+        without: "        && gives_way",
+        within: 60,
+    },
+    Mutation {
+        name: "an external deployment is given way to",
+        file: "shared/core/src/decide/running.rs",
+        rule: "        && let Some(foreign) = turn.foreign_deployment()\n",
+        without: "        && let Some(foreign) = turn.foreign_deployment().filter(|foreign| foreign.created_at > turn.now)\n",
+        within: 120,
+    },
+    Mutation {
+        name: "the look that ends a bake is made after its end",
+        file: "shared/core/src/decide/running.rs",
+        rule: "    if turn.seen.at < end {",
+        without: "    if turn.now < end {",
+        within: 120,
+    },
+    Mutation {
+        name: "what was not answered was not refused",
+        file: "shared/core/src/ports.rs",
+        rule: "            Self::Throttled | Self::Unavailable | Self::Conflict => true,\n            Self::NotFound",
+        without: "            Self::Throttled | Self::Conflict => true,\n            Self::Unavailable | Self::NotFound",
+        within: 60,
+    },
+    Mutation {
+        name: "a deployment that is not described yet is nobody's",
+        file: "shared/core/src/decide/turn.rs",
+        rule: "        deployment.task_definition.is_none()\n            && self.now",
+        without: "        deployment.task_definition.is_none()\n            && deployment.created_at > self.now\n            && self.now",
+        within: 60,
+    },
+];
+
+/// Runs the worlds, or, with `mutants`, the worlds against every rule that is removed.
+pub(crate) fn sim(workspace: &Workspace, mutants: bool) -> Result<ExitCode> {
+    if !mutants {
+        let mut tests = cargo();
+        tests.args(["test", "--workspace", "--test", "simulation"]);
+        let done = tests.current_dir(&workspace.root).status().context("failed to run cargo test")?;
+        return Ok(if done.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let copy = copied(workspace)?;
+    let whole = broken(&copy).context("the copy with every rule in place")?;
+    ensure!(whole.is_none(), "worlds break though every rule is in place: run the test simulation");
+    let mut missed = 0;
+    for mutation in MUTATIONS {
+        let (file, original) = mutated(&copy, mutation)?;
+        let noticed = broken(&copy).with_context(|| format!("without: {}", mutation.name));
+        std::fs::write(&file, original).with_context(|| format!("failed to write {}", file.display()))?;
+        match noticed? {
+            Some(Broken { first, of_all }) if first <= mutation.within => {
+                eprintln!("noticed after {first:>3} worlds, {of_all}: {}", mutation.name);
+            }
+            Some(Broken { first, of_all }) => {
+                missed += 1;
+                eprintln!("LATE: after {first} worlds, not {}, {of_all}: {}", mutation.within, mutation.name);
+            }
+            None => {
+                missed += 1;
+                eprintln!("NOT NOTICED: {}", mutation.name);
+            }
+        }
+    }
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A copy of the checkout's files as they are now, so that nothing is ever removed from the checkout itself.
+fn copied(workspace: &Workspace) -> Result<PathBuf> {
+    let copy = workspace.target.join("mutants");
+    let listed = std::process::Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .current_dir(&workspace.root)
+        .output()
+        .context("failed to list the files of the checkout")?;
+    ensure!(listed.status.success(), "git could not list the files of the checkout");
+    let names = String::from_utf8(listed.stdout).context("a file name is not UTF-8")?;
+    for name in names.split('\0').filter(|name| !name.is_empty()) {
+        let (from, to) = (workspace.root.join(name), copy.join(name));
+        let Ok(wanted) = std::fs::read(&from) else { continue };
+        // What is equal keeps its time, so that cargo builds only what differs.
+        if std::fs::read(&to).is_ok_and(|there| there == wanted) {
+            continue;
+        }
+        let parent = to.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(parent).with_context(|| format!("failed to make {}", parent.display()))?;
+        std::fs::write(&to, wanted).with_context(|| format!("failed to write {}", to.display()))?;
+    }
+    Ok(copy)
+}
+
+/// Removes a rule; answers the file and what it was.
+fn mutated(root: &Path, mutation: &Mutation) -> Result<(PathBuf, String)> {
+    let file = root.join(mutation.file);
+    let text =
+        std::fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
+    let found = text.matches(mutation.rule).count();
+    ensure!(found == 1, "the rule \"{}\" is found {found} times in {}", mutation.name, mutation.file);
+    std::fs::write(&file, text.replacen(mutation.rule, mutation.without, 1))
+        .with_context(|| format!("failed to write {}", file.display()))?;
+    Ok((file, text))
+}
+
+/// What the worlds notice.
+struct Broken {
+    /// After how many the first one breaks.
+    first: u32,
+    /// How many break of all, in words.
+    of_all: String,
+}
+
+/// Which worlds break; `None` when all hold.
+fn broken(copy: &Path) -> Result<Option<Broken>> {
+    let output = cargo()
+        .args(["test", "--package", "tidegate-testkit", "--test", "simulation", "what_breaks"])
+        // A target directory of its own: cargo would take what was built of a copy without a rule for the checkout's.
+        .args(["--target-dir".as_ref(), copy.join("target").as_os_str()])
+        .args(["--", "--ignored", "--nocapture"])
+        .current_dir(copy)
+        .output()
+        .context("failed to run cargo test")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if said.contains("nothing broke") {
+        return Ok(None);
+    }
+    let parsed = said.lines().find_map(|line| {
+        let (first, of_all) = line.strip_prefix("broken after ")?.split_once(" worlds, ")?;
+        Some(Broken { first: first.parse().ok()?, of_all: of_all.to_owned() })
+    });
+    match parsed {
+        Some(broken) => Ok(Some(broken)),
+        None => bail!("the worlds could not be run:\n{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_that_is_removed_is_there_once() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        for mutation in MUTATIONS {
+            let text = std::fs::read_to_string(root.join(mutation.file)).expect(mutation.file);
+            assert_eq!(text.matches(mutation.rule).count(), 1, "{}", mutation.name);
+            assert_ne!(mutation.rule, mutation.without);
+        }
+    }
+}
