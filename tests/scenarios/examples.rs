@@ -31,7 +31,7 @@ fn yaml_of(name: &str) -> Value {
 #[test]
 fn the_manifest_is_one() {
     let request = ReleaseRequest::from_manifest(read("manifest/release.json").as_bytes()).unwrap();
-    assert_eq!(request.to_string(), ":main-42 of checkout");
+    assert_eq!(request.to_string(), "main-42 of checkout");
     assert!(request.provenance.commit.is_some() && request.provenance.url.is_some());
 }
 

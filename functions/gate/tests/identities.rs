@@ -23,7 +23,7 @@ fn policy(approval: &str) -> String {
     format!(
         r#"
 service: checkout
-from: {{ ecr: {{ repository: shop/checkout, tags: ["main-*"] }}, requests: true }}
+from: {{ ecr: {{ repository: shop/checkout, tags: ["main-*"] }}, requests: {{ sources: [acme.deploy] }} }}
 to: {{ ecs: {{ cluster: prod, service: checkout, container: app }} }}
 strategy: {{ canary: {{ percent: 10, bake: 5m }}, bake: 15m }}
 approval: {{ before: deploy, by: [anna, ben, carla], {approval} }}
