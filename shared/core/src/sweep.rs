@@ -66,7 +66,8 @@ impl TagsSeen {
     /// How many tags are remembered: those of the images pushed last.
     pub const KEPT: usize = 10_000;
 
-    /// After one look more. What is seen for the first time starts nothing, unless it was pushed after the policy was applied.
+    /// After one look more. What is seen for the first time starts nothing, unless it was pushed after the policy was applied. ECR tells the
+    /// second of a push, so of two in one second the push counts as the earlier: nothing starts that may have been there before.
     #[must_use]
     pub fn after(current: Option<&Self>, head: &ServiceHead, mut tags: Vec<Tagged>, now: Timestamp) -> Self {
         let current = current.filter(|seen| seen.watching_since == head.watching_since);

@@ -49,6 +49,13 @@ pub(crate) fn all() -> Vec<Scenario> {
                 stop_refused(&mut story).await
             },
         ),
+        scenario(
+            "half of all answers of ECS and a fifth of the ledger's lost: promoted all the same",
+            async |stage| {
+                let mut story = Story::open(&stage, "half-lost").await?;
+                half_of_the_answers_lost(&mut story).await
+            },
+        ),
         scenario("calls that take seconds only cost time", async |stage| {
             let mut story = Story::open(&stage, "slow").await?;
             slow(&mut story).await
@@ -157,13 +164,33 @@ async fn answers_lost_on(story: &mut Story, operation: &str) -> Result<()> {
     story.ends(&id, "promoted").await?;
     let lost = story.happened(operation);
     ensure!(lost >= 1, "no answer was lost");
-    story.runs(&digest).await?;
+    story.clear_faults();
+    done_once(story, &digest).await
+}
+
+/// Lost at random for as long as the release takes: no call's answer can be relied on, and none is a refusal.
+async fn half_of_the_answers_lost(story: &mut Story) -> Result<()> {
+    story.policy(CANARY).await?;
+    story.let_in()?;
+    for (service, probability) in [("ecs", 0.5), ("dynamodb", 0.2)] {
+        let fault = story.fault(service, "*", Action::DropAfter);
+        story.stage.local.endpoint.add_fault(Fault { probability, ..fault });
+    }
+    let digest = story.push("main-2", good("v2")).await?;
+    let id = story.release_of(&digest).await?;
+    story.ends(&id, "promoted").await?;
+    ensure!(story.happened("*") >= 20, "few answers were lost: {}", story.happened("*"));
+    story.clear_faults();
+    done_once(story, &digest).await
+}
+
+async fn done_once(story: &mut Story, digest: &str) -> Result<()> {
+    story.runs(digest).await?;
     let revisions = story.ecs("ListTaskDefinitions", json!({ "familyPrefix": story.name.as_str() })).await?;
     let count = revisions["taskDefinitionArns"].as_array().map_or(0, Vec::len);
     ensure!(count == 2, "the digest was registered {} times: {revisions}", count - 1);
     ensure!(story.deployments().await?.len() <= 2, "{:#?}", story.deployments().await?);
     story.nobody_was_turned_away().await?;
-    story.clear_faults();
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_core::plan::Stage;
 use tidegate_sandbox::images::scan::Scan;
@@ -57,6 +58,12 @@ impl EventSink for Lost {
 
 async fn found_by_the_clock(story: &Story) -> Result<()> {
     story.policy(BLUE_GREEN).await?;
+    // ECR tells the second of a push; what was pushed in the second in which the policy was applied counts as older than it.
+    let applied = Timestamp::now().as_second();
+    until("the next second", FOUND_WITHIN, async || {
+        Ok((Timestamp::now().as_second() > applied).then_some(()))
+    })
+    .await?;
     let wanted = Push::new(&story.shop.plan.repository, "main-2", good("v2"));
     let pushed = push(&story.stage.local.client, &Lost, &wanted).await;
     let digest = pushed.map_err(|error| anyhow::anyhow!("{}", error.message))?;

@@ -53,6 +53,13 @@ pub(crate) fn all() -> Vec<Scenario> {
             let image = Behaviour { unhealthy: true, ..good("v2") };
             circuit_breaker(&mut story, image).await
         }),
+        scenario(
+            "a candidate that crashes is turned back where Amazon ECS has no circuit breaker",
+            async |stage| {
+                let mut story = Story::open(&stage, "crash-canary").await?;
+                failed_tasks(&mut story).await
+            },
+        ),
         scenario("a candidate that never comes up can be cancelled, and nobody notices", async |stage| {
             let mut story = Story::open(&stage, "never-up").await?;
             cancelled(&mut story).await
@@ -186,14 +193,31 @@ async fn stopped_by_hand(story: &mut Story) -> Result<()> {
     Ok(())
 }
 
+/// Tidegate does not count here, so what notices is Amazon ECS's own circuit breaker.
 async fn circuit_breaker(story: &mut Story, image: Behaviour) -> Result<()> {
-    story.policy("{ rolling: {}, bake: 3s }").await?;
+    let own = format!("[{}]", story.shop.alarm);
+    let uncounted = format!("{own}, failed_tasks: 0");
+    story.policy_of(&story.shop.policy("{ rolling: {}, bake: 3s }").replace(&own, &uncounted)).await?;
     story.let_in()?;
     let id = story.release("main-2", image).await?;
     let release = story.ends(&id, "rolled back").await?;
-    // Whichever counts to its limit first: Amazon ECS's circuit breaker, or Tidegate's own count of failed tasks.
-    let noticed = matches!(release.cause(), Some(Cause::Deployment { .. } | Cause::FailedTasks { .. }));
-    ensure!(noticed, "{:?}", release.cause());
+    ensure!(matches!(release.cause(), Some(Cause::Deployment { .. })), "{:?}", release.cause());
+    as_if_nothing_had_come(story).await
+}
+
+/// Only a rolling update has a circuit breaker: before a canary's first step nothing but Tidegate counts the tasks that failed.
+async fn failed_tasks(story: &mut Story) -> Result<()> {
+    story.policy(CANARY).await?;
+    story.let_in()?;
+    let id = story.release("main-2", Behaviour { crashes: true, ..good("v2") }).await?;
+    let release = story.ends(&id, "rolled back").await?;
+    ensure!(matches!(release.cause(), Some(Cause::FailedTasks { .. })), "{:?}", release.cause());
+    let told = story.told(&id).await;
+    ensure!(told.contains("app exited with code"), "{told}");
+    as_if_nothing_had_come(story).await
+}
+
+async fn as_if_nothing_had_come(story: &mut Story) -> Result<()> {
     story.is_as_before().await?;
     let traffic = story.nobody_was_turned_away().await?;
     ensure!(!traffic.total.by_version.contains_key("v2"), "{:?}", traffic.total);
