@@ -2,7 +2,7 @@
 //!
 //! AWS lets nothing be written into a `PAUSE` hook (`hookDetails` "is not used for PAUSE hooks"), and a deployment that waits does not say
 //! which hook of its configuration it waits at: `DescribeServiceDeployments` gives an id that is new at every step, the time it expires
-//! and what happens then. So ours are marked by their timeouts: minutes that nobody chooses by hand ([`MODULUS`]), far enough from those
+//! and what happens then. So ours are marked by their timeouts: minutes that nobody chooses by hand (`MODULUS`), far enough from those
 //! of the service's own hooks that the time of expiry tells one from the other.
 
 use jiff::{SignedDuration, Timestamp};
