@@ -941,3 +941,20 @@ fn what_somebody_else_deploys_after_a_rollback_is_not_judged_by_the_last_look() 
     again.release.progress.corrected = true;
     check(again, "failed |  | never");
 }
+
+#[test]
+fn a_bake_ends_only_with_a_look_made_after_its_end() {
+    let over = Fixture::baking(10).later(300);
+    let mut looked_before = over.clone();
+    looked_before.seen.at = over.now.saturating_sub(SignedDuration::from_secs(1)).unwrap();
+    decides(&looked_before, &Fixture::baking(10).release.summary(), &[]);
+    decides(&over, "shift to 100 %", &[]);
+}
+
+#[test]
+fn a_deployment_that_starts_after_all_is_rolled_back() {
+    let cancelled = Fixture::starting().decided().asked(cancel_asked()).later(3).decided();
+    decides(&cancelled.clone().later(5), "settling: will be cancelled", &[]);
+    let started = cancelled.later(5).deployed().decide();
+    assert_eq!(started.release.summary(), "rolling back: ben cancelled it: not today");
+}
