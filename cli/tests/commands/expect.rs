@@ -1,6 +1,10 @@
 //! `watch --image`: the release that is to come, not the one before.
 
+use tidegate_core::history::Actor;
+use tidegate_core::trigger::{Reason, Refusal, Trigger};
+use tidegate_runtime::ways_in::Attempt;
 use tidegate_testkit::fakes::Quality;
+use tidegate_testkit::names;
 
 use crate::bench::{BAD, Bench};
 
@@ -33,6 +37,26 @@ async fn it_ends_as_the_release_of_that_image_ends() {
 
 #[tokio::test]
 async fn an_image_that_is_refused_ends_the_waiting_with_its_reason() {
+    let bench = Bench::new().await;
+    bench.promote(2).await;
+    bench.push(3, Quality::Good);
+    let by = Actor::Event { source: "aws.ecr".into(), id: "late".into() };
+    let attempt = Attempt {
+        service: &names::service(),
+        trigger: Trigger::Push,
+        by: &by,
+        what: format!("refused {}", names::image(3)),
+        delivery: None,
+    };
+    let older = Refusal::new(Reason::Older, "a newer image was let in");
+    bench.connection().world.home.refuse(&attempt, older).await.unwrap();
+    let (said, _, code) = bench.refused(&["watch", "checkout", "--image", "main-3", "--timeout", "1m"]).await;
+    assert!(said.starts_with("Tidegate refused ") && said.contains("a newer image was let in"), "{said}");
+    assert_eq!(code, 7);
+}
+
+#[tokio::test]
+async fn an_image_that_was_rolled_back_before_ends_as_its_release_did() {
     let bench = Bench::new().await;
     bench.promote(2).await;
     assert_eq!(bench.release(3, BAD).await, 3);
