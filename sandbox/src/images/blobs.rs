@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::Ecr;
+use super::{Ecr, not_answered};
 use crate::ports::{AwsError, Caller, Service};
 
 /// The operation.
@@ -47,11 +47,7 @@ impl Service for Blobs {
     async fn call(&self, operation: &str, input: Value, _caller: &Caller) -> Result<Value, AwsError> {
         match operation {
             OPERATION => self.link(&input).await,
-            other => Err(AwsError {
-                code: "UnknownOperationException".into(),
-                message: format!("the sandbox does not answer ecr {other} itself"),
-                status: 404,
-            }),
+            other => Err(not_answered(other)),
         }
     }
 }

@@ -54,6 +54,15 @@ impl Ecr for crate::ministack::Client {
     }
 }
 
+/// What a service that answers one operation of ECR says to any other.
+fn not_answered(operation: &str) -> AwsError {
+    AwsError {
+        code: "UnknownOperationException".into(),
+        message: format!("the sandbox does not answer ecr {operation} itself"),
+        status: 404,
+    }
+}
+
 /// Resolves the images of tasks from ECR.
 pub struct EcrImages {
     ecr: Arc<dyn Ecr>,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Ecr;
+use super::{Ecr, not_answered};
 use crate::ports::{AwsError, Caller, Service};
 
 /// The operation; every other one of ECR's is ministack's.
@@ -97,11 +97,7 @@ impl Service for Scans {
     async fn call(&self, operation: &str, input: Value, _caller: &Caller) -> Result<Value, AwsError> {
         match operation {
             OPERATION => self.describe(&input).await,
-            other => Err(AwsError {
-                code: "UnknownOperationException".into(),
-                message: format!("the sandbox does not answer ecr {other} itself"),
-                status: 404,
-            }),
+            other => Err(not_answered(other)),
         }
     }
 }

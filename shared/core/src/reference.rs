@@ -199,12 +199,7 @@ impl std::fmt::Display for Reference {
 
 /// What others write is quoted by its beginning.
 fn cut(text: &str) -> String {
-    const LONGEST: usize = 200;
-    if text.chars().count() <= LONGEST {
-        text.to_owned()
-    } else {
-        text.chars().take(LONGEST).chain(['…']).collect()
-    }
+    crate::text::beginning(text, 200)
 }
 
 #[cfg(test)]

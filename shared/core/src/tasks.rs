@@ -280,11 +280,7 @@ fn culprit<'a>(task: &'a StoppedTask, released: &ContainerName) -> Option<&'a St
 }
 
 fn shortened(text: &str) -> String {
-    let mut kept: String = text.chars().take(REASON_KEPT).collect();
-    if kept.len() < text.len() {
-        kept.push('…');
-    }
-    kept
+    crate::text::beginning(text, REASON_KEPT)
 }
 
 #[cfg(test)]

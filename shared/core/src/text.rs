@@ -19,6 +19,15 @@ pub struct TooLong {
     pub length: usize,
 }
 
+/// Text that others wrote, by its beginning where it has more characters than `longest`.
+pub fn beginning(text: &str, longest: usize) -> String {
+    if text.chars().count() <= longest {
+        text.to_owned()
+    } else {
+        text.chars().take(longest).chain(['…']).collect()
+    }
+}
+
 /// Text of several lines, with every character that cannot be seen, or that changes how its neighbours are read, spelled out: `‹U+202E›`.
 pub fn visible(text: &str) -> Cow<'_, str> {
     spelled(text, |c| matches!(c, '\n' | '\r' | '\t').then_some(c))

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Actor, Entry};
+use crate::text;
 
 /// What can start a release, beside a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -225,12 +226,7 @@ impl RefusalLog {
 
 /// What a sender writes is kept by its beginning.
 fn cut(text: &str) -> String {
-    const LONGEST: usize = 600;
-    if text.chars().count() <= LONGEST {
-        text.to_owned()
-    } else {
-        text.chars().take(LONGEST).chain(['…']).collect()
-    }
+    text::beginning(text, 600)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use tidegate_core::running::RunningSeen;
 use crate::adapter::{ARNS_A_CALL, describe_revisions};
 use crate::raw::KeepBody;
 use crate::seen::{Task, Tasks};
+use crate::tasks::{list, page};
 
 /// `DescribeTasks` takes this many.
 const TASKS_A_CALL: i32 = 100;
@@ -70,22 +71,15 @@ fn most_first(counts: BTreeMap<Digest, usize>) -> Vec<Digest> {
 
 /// The tasks the service wants, of the task definition it is set to.
 async fn tasks(client: &Client, target: &Target, service: &ServiceSeen) -> Result<Vec<Task>, PortError> {
-    const LIST: &str = "ecs:ListTasks";
     let mut found = Vec::new();
     let mut next = None;
     loop {
-        let call = client
-            .list_tasks()
-            .cluster(target.cluster.as_str())
-            .service_name(target.service.as_str())
-            .desired_status(DesiredStatus::Running)
-            .max_results(TASKS_A_CALL)
-            .set_next_token(next);
-        let page = call.send().await.map_err(|error| port_error(LIST, error))?;
-        if !page.task_arns().is_empty() {
-            found.extend(describe_tasks(client, target, page.task_arns()).await?.tasks);
+        let call = list(client, target, DesiredStatus::Running).max_results(TASKS_A_CALL);
+        let arns;
+        (arns, next) = page(call, next).await?;
+        if !arns.is_empty() {
+            found.extend(describe_tasks(client, target, &arns).await?.tasks);
         }
-        next = page.next_token.filter(|token| !token.is_empty());
         if next.is_none() {
             break;
         }

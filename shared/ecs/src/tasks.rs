@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_ecs::Client;
+use aws_sdk_ecs::operation::list_tasks::builders::ListTasksFluentBuilder;
 use aws_sdk_ecs::primitives::DateTime;
 use aws_sdk_ecs::types::{Container, DesiredStatus, Task};
 use jiff::Timestamp;
@@ -119,19 +120,33 @@ async fn list_stopped(client: &Client, target: &Target) -> Result<Vec<String>, P
     let mut listed = Vec::new();
     let mut next = None;
     loop {
-        let call = client
-            .list_tasks()
-            .cluster(target.cluster.as_str())
-            .service_name(target.service.as_str())
-            .desired_status(DesiredStatus::Stopped)
-            .set_next_token(next);
-        let page = call.send().await.map_err(|error| port_error("ecs:ListTasks", error))?;
-        listed.extend(page.task_arns.unwrap_or_default());
-        next = page.next_token.filter(|token| !token.is_empty());
+        let call = list(client, target, DesiredStatus::Stopped);
+        let arns;
+        (arns, next) = page(call, next).await?;
+        listed.extend(arns);
         if next.is_none() {
             return Ok(listed);
         }
     }
+}
+
+/// The call that lists the service's tasks that should be in this status.
+pub(crate) fn list(client: &Client, target: &Target, status: DesiredStatus) -> ListTasksFluentBuilder {
+    client
+        .list_tasks()
+        .cluster(target.cluster.as_str())
+        .service_name(target.service.as_str())
+        .desired_status(status)
+}
+
+/// One page of it, and the token of the next.
+pub(crate) async fn page(
+    call: ListTasksFluentBuilder,
+    token: Option<String>,
+) -> Result<(Vec<String>, Option<String>), PortError> {
+    let sent = call.set_next_token(token).send().await;
+    let page = sent.map_err(|error| port_error("ecs:ListTasks", error))?;
+    Ok((page.task_arns.unwrap_or_default(), page.next_token.filter(|token| !token.is_empty())))
 }
 
 /// The tasks, each with whether it will change no more. One that is gone meanwhile is left out.
