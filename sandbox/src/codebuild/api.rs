@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::Options;
+use super::batch::Batch;
 use super::build::{Build, Start};
 use super::render;
 use super::script::Script;
@@ -21,33 +22,34 @@ const TOKEN_LIFE: SignedDuration = SignedDuration::from_mins(5);
 /// Every project and build.
 #[derive(Default)]
 pub(super) struct State {
-    projects: BTreeMap<String, Project>,
+    pub(super) projects: BTreeMap<String, Project>,
     /// In the order they were started.
-    builds: Vec<Build>,
-    tokens: HashMap<String, Token>,
-    started: Option<String>,
+    pub(super) builds: Vec<Build>,
+    pub(super) batches: Vec<Batch>,
+    /// By operation and token.
+    pub(super) tokens: HashMap<(&'static str, String), Token>,
+    /// The builds that were started and stopped since they were last taken, and the batch.
+    pub(super) started: Vec<String>,
+    pub(super) stopped: Vec<String>,
+    pub(super) started_batch: Option<String>,
 }
 
-struct Project {
+pub(super) struct Project {
     /// As `CreateProject` was told, with what CodeBuild adds.
-    described: Value,
-    builds: u64,
+    pub(super) described: Value,
+    pub(super) builds: u64,
+    pub(super) batches: u64,
 }
 
-struct Token {
-    at: Timestamp,
-    request: Value,
-    build: String,
+pub(super) struct Token {
+    pub(super) at: Timestamp,
+    pub(super) request: Value,
+    pub(super) build: String,
 }
 
 impl State {
     pub(super) fn build_mut(&mut self, id: &str) -> Option<&mut Build> {
         self.builds.iter_mut().rev().find(|build| build.id() == id)
-    }
-
-    /// The build the last operation started, if it started one.
-    pub(super) fn take_started(&mut self) -> Option<String> {
-        self.started.take()
     }
 
     pub(super) fn answer(
@@ -80,8 +82,15 @@ impl State {
                     AwsError::new("ResourceNotFoundException", format!("Build {id} could not be found"))
                 })?;
                 build.stop(now);
-                Ok(json!({"build": render::build(options, build)}))
+                let answer = json!({"build": render::build(options, build)});
+                self.stopped.push(id.to_owned());
+                Ok(answer)
             }
+            "StartBuildBatch" => self.start_batch(options, input, caller, now),
+            "BatchGetBuildBatches" => self.get_batches(options, input),
+            "ListBuildBatches" => self.list_batches(input, None),
+            "ListBuildBatchesForProject" => self.list_batches(input, Some(required(input, "projectName")?)),
+            "StopBuildBatch" => self.stop_batch(options, input, now),
             other => Err(AwsError::new(
                 "UnknownOperationException",
                 format!("the sandbox's CodeBuild does not know {other}"),
@@ -89,7 +98,7 @@ impl State {
         }
     }
 
-    fn project(&self, name: &str) -> Result<&Project, AwsError> {
+    pub(super) fn project(&self, name: &str) -> Result<&Project, AwsError> {
         self.projects.get(name).ok_or_else(|| {
             AwsError::new("ResourceNotFoundException", format!("Project cannot be found: {name}"))
         })
@@ -114,6 +123,9 @@ impl State {
             }
         }
         required(input, "serviceRole")?;
+        if input["buildBatchConfig"].is_object() {
+            required(&input["buildBatchConfig"], "serviceRole")?;
+        }
         if self.projects.contains_key(name) {
             let message = format!("Project already exists: {}", render::project_arn(options, name));
             return Err(AwsError::new("ResourceAlreadyExistsException", message));
@@ -125,7 +137,8 @@ impl State {
         if described["timeoutInMinutes"].is_null() {
             described["timeoutInMinutes"] = 60.into();
         }
-        self.projects.insert(name.to_owned(), Project { described: described.clone(), builds: 0 });
+        self.projects
+            .insert(name.to_owned(), Project { described: described.clone(), builds: 0, batches: 0 });
         Ok(json!({"project": described}))
     }
 
@@ -160,7 +173,7 @@ impl State {
     ) -> Result<Value, AwsError> {
         let name = required(input, "projectName")?;
         self.project(name)?;
-        if let Some(id) = self.repeated(input, now)? {
+        if let Some(id) = self.repeated("StartBuild", input, now)? {
             let build = self.builds.iter().find(|build| build.id() == id);
             return Ok(json!({"build": build.map(|build| render::build(options, build))}));
         }
@@ -174,26 +187,31 @@ impl State {
             })
         };
         let described = self.project(name)?.described.clone();
-        let build = Build::new(start(options, &described, input, caller, number, now)?, now);
+        let build = Build::new(plain_build(options, &described, input, caller, number, now)?, now);
         let id = build.id();
         if let Some(token) = input["idempotencyToken"].as_str() {
             let token_is = Token { at: now, request: input.clone(), build: id.clone() };
-            self.tokens.insert(token.to_owned(), token_is);
+            self.tokens.insert(("StartBuild", token.to_owned()), token_is);
         }
         let answer = json!({"build": render::build(options, &build)});
         self.builds.push(build);
-        self.started = Some(id);
+        self.started.push(id);
         Ok(answer)
     }
 
     /// The build a repeated idempotency token already started.
-    fn repeated(&mut self, input: &Value, now: Timestamp) -> Result<Option<String>, AwsError> {
+    pub(super) fn repeated(
+        &mut self,
+        operation: &'static str,
+        input: &Value,
+        now: Timestamp,
+    ) -> Result<Option<String>, AwsError> {
         self.tokens.retain(|_, token| now.duration_since(token.at) < TOKEN_LIFE);
         let Some(token) = input["idempotencyToken"].as_str() else { return Ok(None) };
         if !(1..=64).contains(&token.len()) {
             return Err(invalid("The idempotency token has 1 to 64 characters".to_owned()));
         }
-        match self.tokens.get(token) {
+        match self.tokens.get(&(operation, token.to_owned())) {
             None => Ok(None),
             Some(known) if known.request == *input => Ok(Some(known.build.clone())),
             Some(_) => {
@@ -220,8 +238,8 @@ impl State {
     }
 }
 
-/// Puts a project and what the request overrides together.
-fn start(
+/// Puts a project and what the request overrides together, for a build of its own.
+pub(super) fn plain_build(
     options: &Options,
     project: &Value,
     input: &Value,
@@ -271,6 +289,7 @@ fn start(
         environment,
         timeout_minutes,
         script,
+        batch: None,
     })
 }
 
@@ -305,11 +324,11 @@ fn initiator(caller: &Caller) -> String {
     arn.split_once(":assumed-role/").map_or_else(|| "root".to_owned(), |(_, rest)| rest.to_owned())
 }
 
-fn invalid(message: String) -> AwsError {
+pub(super) fn invalid(message: String) -> AwsError {
     AwsError::new("InvalidInputException", message)
 }
 
-fn required<'a>(input: &'a Value, member: &str) -> Result<&'a str, AwsError> {
+pub(super) fn required<'a>(input: &'a Value, member: &str) -> Result<&'a str, AwsError> {
     let text = input[member].as_str().filter(|text| !text.is_empty());
     text.ok_or_else(|| invalid(format!("{member} is required")))
 }
@@ -333,7 +352,12 @@ fn batch<'a>(input: &'a Value, member: &str) -> Result<Vec<&'a str>, AwsError> {
 }
 
 /// A page of names, oldest first in `names`.
-fn list(mut names: Vec<String>, input: &Value, member: &str, default: &str) -> Result<Value, AwsError> {
+pub(super) fn list(
+    mut names: Vec<String>,
+    input: &Value,
+    member: &str,
+    default: &str,
+) -> Result<Value, AwsError> {
     if input["sortOrder"].as_str().unwrap_or(default) == "DESCENDING" {
         names.reverse();
     }

@@ -169,6 +169,8 @@ pub(super) struct Start {
     pub(super) variables: BTreeMap<String, String>,
     /// The script, or why it cannot be read.
     pub(super) script: Result<Script, String>,
+    /// The ARN of the batch it is a part of.
+    pub(super) batch: Option<String>,
 }
 
 /// A build.
@@ -428,6 +430,7 @@ mod tests {
             deadline: at(60.0),
             variables: BTreeMap::from([("URL".to_owned(), "http://candidate".to_owned())]),
             script: Script::of(&script.to_string(), ""),
+            batch: None,
         };
         Build::new(start, at(0.0))
     }

@@ -13,10 +13,16 @@
 //! a gate that starts a build is a gate on the candidate itself. Artifacts are really written to S3, with root's keys: the
 //! service role is kept but not assumed. A minute of a timeout may be shorter than 60 s.
 //!
+//! A batch build takes `batch` of the buildspec, as AWS's has it with a `build-list` or a `build-graph`; `buildspec` of a build in it is such a
+//! script. Each build of a batch is a build with its own events; of the batch itself AWS documents no event ([`BatchEvents`]). Its
+//! first build reads the source, makes nothing and succeeds. That its builds are started by a session of the batch's role is a guess.
+//!
 //! Differences from AWS: a build that ran into its timeout or a fault of CodeBuild is told of as `FAILED` in the event, which
 //! documents four values only; log groups and streams are named but hold nothing.
 
 mod api;
+mod batch;
+mod batches;
 mod build;
 mod render;
 mod script;
@@ -45,8 +51,22 @@ pub struct Options {
     pub region: String,
     /// The length of a minute of a build's timeout.
     pub minute: Duration,
-    /// Builds that may run at once in the account.
+    /// Builds that may run at once in the account; those of batches wait in a queue instead and are not counted.
     pub concurrent_builds: usize,
+    /// What is told of a batch itself.
+    pub batch_events: BatchEvents,
+}
+
+/// What EventBridge gets of a batch build itself. The reference of CodeBuild's events knows none, and says nothing of batches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BatchEvents {
+    /// Nothing.
+    #[default]
+    None,
+    /// An event as of a build, whose id is the batch's.
+    AsBuild,
+    /// An event with a type of its own.
+    OfItsOwn,
 }
 
 impl Options {
@@ -57,6 +77,7 @@ impl Options {
             region: region.to_owned(),
             minute: Duration::from_secs(60),
             concurrent_builds: 60,
+            batch_events: BatchEvents::None,
         }
     }
 }
@@ -89,22 +110,15 @@ impl CodeBuild {
 impl Service for CodeBuild {
     async fn call(&self, operation: &str, input: Value, caller: &Caller) -> Result<Value, AwsError> {
         let now = Timestamp::now();
-        let (answer, started) = {
+        let (answer, batch) = {
             let mut state = lock(&self.inner.state);
             let answer = state.answer(&self.inner.options, operation, &input, caller, now)?;
-            (answer, state.take_started())
+            (answer, state.started_batch.take())
         };
-        if let Some(id) = started {
-            self.inner.announce(&id, now);
-            let stopped = Arc::new(Notify::new());
-            lock(&self.inner.stops).insert(id.clone(), stopped.clone());
-            tokio::spawn(run(self.inner.clone(), id, stopped));
-        }
-        if operation == "StopBuild"
-            && let Some(stopped) =
-                answer["build"]["id"].as_str().and_then(|id| lock(&self.inner.stops).remove(id))
-        {
-            stopped.notify_one();
+        follow(&self.inner, now);
+        if let Some(id) = batch {
+            self.inner.announce_batch(&id, now);
+            tokio::spawn(run_batch(self.inner.clone(), id));
         }
         Ok(answer)
     }
@@ -125,8 +139,58 @@ impl Inner {
         }
     }
 
+    /// The same for a batch.
+    fn announce_batch(&self, id: &str, now: Timestamp) {
+        let event = {
+            let mut state = lock(&self.state);
+            state.batch_mut(id).and_then(|batch| {
+                let status = batch.announcement()?;
+                render::batch_event(&self.options, batch, status, now)
+            })
+        };
+        if let Some(event) = event {
+            self.sink.emit(event);
+        }
+    }
+
     fn step(&self, id: &str) -> Step {
         lock(&self.state).build_mut(id).map_or(Step::Over, |build| build.step(Timestamp::now()))
+    }
+}
+
+/// Runs the builds that were started, and wakes those that were stopped.
+fn follow(inner: &Arc<Inner>, now: Timestamp) {
+    let (started, stopped) = {
+        let mut state = lock(&inner.state);
+        (std::mem::take(&mut state.started), std::mem::take(&mut state.stopped))
+    };
+    for id in started {
+        inner.announce(&id, now);
+        let stopped = Arc::new(Notify::new());
+        lock(&inner.stops).insert(id.clone(), stopped.clone());
+        tokio::spawn(run(inner.clone(), id, stopped));
+    }
+    for id in stopped {
+        if let Some(stopped) = lock(&inner.stops).remove(&id) {
+            stopped.notify_one();
+        }
+    }
+}
+
+/// How often a batch looks at its builds.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Takes a batch from its start to its end.
+async fn run_batch(inner: Arc<Inner>, id: String) {
+    loop {
+        let now = Timestamp::now();
+        let goes_on = lock(&inner.state).step_batch(&inner.options, &id, now);
+        follow(&inner, now);
+        inner.announce_batch(&id, now);
+        if !goes_on {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

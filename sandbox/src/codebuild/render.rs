@@ -4,8 +4,9 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::Options;
+use super::batch::{Batch, BatchPhaseRecord, Group};
 use super::build::{Build, Phase, PhaseRecord, Status};
+use super::{BatchEvents, Options};
 use crate::ports::ServiceEvent;
 
 /// The ARN of a project.
@@ -45,6 +46,7 @@ pub(super) fn build(options: &Options, build: &Build) -> Value {
         build.exported.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
     let optional = [
         ("endTime", build.ended.map(|ended| seconds(ended).into())),
+        ("buildBatchArn", start.batch.clone().map(Value::from)),
         ("sourceVersion", start.source_version.clone().map(Value::from)),
         ("resolvedSourceVersion", build.revision().map(Value::from)),
         ("exportedEnvironmentVariables", (!exported.is_empty()).then(|| exported.into())),
@@ -116,6 +118,131 @@ fn deep_link(options: &Options, build: &Build) -> String {
         group(build),
         build.start.uuid
     )
+}
+
+/// The ARN of a batch.
+pub(super) fn batch_arn(options: &Options, batch: &Batch) -> String {
+    format!("arn:aws:codebuild:{}:{}:build-batch/{}", options.region, options.account, batch.id())
+}
+
+/// The member `BuildBatch` of the API. `artifacts` resolves those of a build.
+pub(super) fn batch(options: &Options, batch: &Batch, artifacts: impl Fn(&str) -> Value) -> Value {
+    let start = &batch.start;
+    let groups = batch.groups.iter().filter(|group| group.run.is_some() || batch.groups.len() > 1);
+    let mut out = json!({
+        "id": batch.id(),
+        "arn": batch_arn(options, batch),
+        "buildBatchNumber": start.number,
+        "startTime": seconds(batch.started),
+        "currentPhase": batch.phase(),
+        "buildBatchStatus": batch.status,
+        "projectName": start.project,
+        "phases": batch.phases.iter().map(batch_phase).collect::<Vec<_>>(),
+        "source": start.source,
+        "secondarySources": [],
+        "secondarySourceVersions": [],
+        "artifacts": {"location": ""},
+        "secondaryArtifacts": [],
+        "environment": start.environment,
+        "serviceRole": start.service_role,
+        "logConfig": {"cloudWatchLogs": {"status": "ENABLED"}, "s3Logs": {"status": "DISABLED"}},
+        "buildTimeoutInMinutes": start.timeout_minutes,
+        "queuedTimeoutInMinutes": 480,
+        "complete": batch.is_complete(),
+        "initiator": start.initiator,
+        "encryptionKey": format!("arn:aws:kms:{}:{}:alias/aws/s3", options.region, options.account),
+        "buildBatchConfig": start.config,
+        "buildGroups": groups.map(|group| build_group(options, group, &artifacts)).collect::<Vec<_>>(),
+    });
+    let optional = [
+        ("endTime", batch.ended.map(|ended| seconds(ended).into())),
+        ("sourceVersion", start.source_version.clone().map(Value::from)),
+        ("resolvedSourceVersion", start.source_version.clone().map(Value::from)),
+    ];
+    add(&mut out, optional);
+    out
+}
+
+fn batch_phase(record: &BatchPhaseRecord) -> Value {
+    let mut out = json!({"phaseType": record.phase, "startTime": seconds(record.started)});
+    if record.phase.is_end() {
+        return out;
+    }
+    let contexts = record.context.iter();
+    let contexts: Vec<Value> =
+        contexts.map(|(code, message)| json!({"statusCode": code, "message": message})).collect();
+    let optional = [
+        ("phaseStatus", Some(json!(record.status))),
+        ("endTime", record.ended.map(|ended| seconds(ended).into())),
+        ("durationInSeconds", record.ended.map(|ended| whole_seconds(record.started, ended).into())),
+        ("contexts", record.ended.map(|_| contexts.into())),
+    ];
+    add(&mut out, optional);
+    out
+}
+
+fn build_group(options: &Options, group: &Group, artifacts: &impl Fn(&str) -> Value) -> Value {
+    let mut out = json!({
+        "identifier": group.task.identifier,
+        "dependsOn": group.depends_on(),
+        "ignoreFailure": group.ignores_failure(),
+    });
+    let summary = group.run.as_ref().map(|run| {
+        let mut artifact = artifacts(&run.build);
+        artifact["identifier"] = group.task.identifier.as_str().into();
+        json!({
+            "arn": format!("arn:aws:codebuild:{}:{}:build/{}", options.region, options.account, run.build),
+            "requestedOn": seconds(run.started),
+            "buildStatus": run.status,
+            "primaryArtifact": artifact,
+            "secondaryArtifacts": [],
+        })
+    });
+    add(&mut out, [("currentBuildSummary", summary)]);
+    out
+}
+
+/// The member `ResolvedArtifact` of what a build left.
+pub(super) fn resolved_artifact(build: &Build) -> Value {
+    let mut out = json!({"type": build.start.artifacts["type"]});
+    add(&mut out, [("location", build.stored.as_ref().map(|stored| stored.location.clone().into()))]);
+    out
+}
+
+/// What CodeBuild tells of a batch itself, if it tells anything: AWS documents events of builds only.
+pub(super) fn batch_event(
+    options: &Options,
+    batch: &Batch,
+    status: Status,
+    now: Timestamp,
+) -> Option<ServiceEvent> {
+    let (detail_type, kind) = match options.batch_events {
+        BatchEvents::None => return None,
+        BatchEvents::AsBuild => ("CodeBuild Build State Change", "build"),
+        BatchEvents::OfItsOwn => ("CodeBuild Build Batch State Change", "build-batch"),
+    };
+    let arn = batch_arn(options, batch);
+    let mut detail = json!({
+        "project-name": batch.start.project,
+        "additional-information": {
+            "build-complete": batch.is_complete(),
+            "initiator": batch.start.initiator,
+            "build-start-time": local_time(batch.started),
+            "source": source(&batch.start.source),
+        },
+        "current-phase": batch.phase(),
+        "current-phase-context": "[]",
+        "version": "1",
+    });
+    detail[format!("{kind}-id")] = arn.clone().into();
+    detail[format!("{kind}-status")] = json!(of_event(status));
+    Some(ServiceEvent {
+        source: "aws.codebuild".to_owned(),
+        detail_type: detail_type.to_owned(),
+        resources: vec![arn],
+        detail,
+        time: now,
+    })
 }
 
 /// The event `CodeBuild Build State Change`.

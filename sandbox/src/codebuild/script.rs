@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::batch::Spec;
 use super::build::{Phase, Status};
 
 /// The script of a build.
@@ -29,6 +30,8 @@ pub(super) struct Script {
     pub(super) artifact: Option<Artifact>,
     /// A request the build makes: it fails when the answer is not as expected.
     pub(super) http_check: Option<HttpCheck>,
+    /// What a batch build of it builds; a plain build passes it by.
+    pub(super) batch: Option<Spec>,
 }
 
 /// Files a build leaves in S3; bucket and key are those of the project's artifacts when not given.
@@ -82,6 +85,7 @@ impl Default for Script {
             revision: None,
             artifact: None,
             http_check: None,
+            batch: None,
         }
     }
 }

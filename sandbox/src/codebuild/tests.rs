@@ -6,7 +6,8 @@ use aws_sdk_codebuild::Client;
 use aws_sdk_codebuild::error::ProvideErrorMetadata as _;
 use aws_sdk_codebuild::types::{
     ArtifactPackaging, ArtifactsType, Build, BuildPhaseType, ComputeType, EnvironmentType,
-    EnvironmentVariable, ProjectArtifacts, ProjectEnvironment, ProjectSource, SourceType, StatusType,
+    EnvironmentVariable, ProjectArtifacts, ProjectBuildBatchConfig, ProjectEnvironment, ProjectSource,
+    SourceType, StatusType,
 };
 use axum::Router;
 use axum::routing::get;
@@ -68,6 +69,9 @@ async fn create(client: &Client, name: &str, script: &Value) {
         .environment(environment.build().unwrap())
         .service_role("arn:aws:iam::111122223333:role/build")
         .concurrent_build_limit(2)
+        .build_batch_config(
+            ProjectBuildBatchConfig::builder().service_role("arn:aws:iam::111122223333:role/batch").build(),
+        )
         .send()
         .await
         .unwrap();
@@ -217,6 +221,154 @@ async fn what_aws_refuses_is_refused_with_its_codes() {
     // The builds stay.
     let id = first.build_value().unwrap().id().unwrap();
     assert_eq!(client.batch_get_builds().ids(id).send().await.unwrap().builds().len(), 1);
+}
+
+fn graph() -> Value {
+    json!({"secs": 0.1, "exported": {"PLACE": "${CODEBUILD_BATCH_BUILD_IDENTIFIER} of ${REPO}, ${DEPTH}"}, "batch": {"build-graph": [
+        {"identifier": "amd64", "env": {"variables": {"DEPTH": "2"}}},
+        {"identifier": "index", "depend-on": ["amd64"], "buildspec": {"secs": 0.1}},
+    ]}})
+}
+
+#[tokio::test]
+async fn a_batch_runs_its_builds_in_their_order_and_events_tell_of_builds_alone() {
+    let setup = setup(|_| {}).await;
+    let client = &setup.client;
+    create(client, "shop", &graph()).await;
+    let batch = client.start_build_batch().project_name("shop").source_version("main").send().await;
+    let batch = batch.unwrap().build_batch.unwrap();
+    assert_eq!((batch.current_phase(), batch.build_batch_number()), (Some("SUBMITTED"), Some(1)));
+    let id = batch.id().unwrap();
+    let look = || async {
+        let answer =
+            client.batch_get_build_batches().ids(id).ids("none").ids("shop:none").send().await.unwrap();
+        assert_eq!(answer.build_batches_not_found(), ["none", "shop:none"]);
+        Some(answer.build_batches.unwrap().remove(0)).filter(|batch| batch.complete)
+    };
+    let batch = eventually("the batch's end", look).await;
+    assert_eq!(batch.build_batch_status(), Some(&StatusType::Succeeded));
+    let phases = batch.phases().iter().map(|phase| phase.phase_type().unwrap().as_str());
+    assert_eq!(phases.collect::<Vec<_>>(), ["SUBMITTED", "DOWNLOAD_BATCHSPEC", "IN_PROGRESS", "SUCCEEDED"]);
+    let groups = batch.build_groups().iter().map(|group| group.identifier().unwrap());
+    assert_eq!(groups.collect::<Vec<_>>(), ["DOWNLOAD_SOURCE", "amd64", "index"]);
+    let builds =
+        batch.build_groups().iter().map(|group| group.current_build_summary().unwrap().arn().unwrap());
+    let builds: Vec<String> = builds.map(str::to_owned).collect();
+    let ids = Some(builds.iter().map(|arn| arn.split(":build/").nth(1).unwrap().to_owned()).collect());
+    let got = client.batch_get_builds().set_ids(ids).send().await.unwrap().builds.unwrap();
+    assert!(
+        got.iter()
+            .all(|build| build.build_batch_arn() == batch.arn() && build.source_version() == Some("main"))
+    );
+    assert_eq!(
+        got[1].exported_environment_variables()[0].value(),
+        Some("amd64 of 111122223333.dkr.ecr/shop, 2")
+    );
+    assert!(got[1].end_time().unwrap().as_nanos() <= got[2].start_time().unwrap().as_nanos());
+    assert_eq!(
+        client.list_build_batches_for_project().project_name("shop").send().await.unwrap().ids(),
+        [id]
+    );
+
+    let told = || async { Some(lock(&setup.events.0).clone()).filter(|events| events.len() == 6) };
+    let events = eventually("two events of each build", told).await;
+    assert!(events.iter().all(|event| builds.contains(&event.resources[0])), "{events:?}");
+}
+
+#[tokio::test]
+async fn what_aws_does_not_say_of_a_batch_is_played_when_asked_for() {
+    for (batch_events, expected) in [
+        (BatchEvents::AsBuild, ("CodeBuild Build State Change", "build-status")),
+        (BatchEvents::OfItsOwn, ("CodeBuild Build Batch State Change", "build-batch-status")),
+    ] {
+        let setup = setup(|options| options.batch_events = batch_events).await;
+        create(&setup.client, "shop", &graph()).await;
+        setup.client.start_build_batch().project_name("shop").send().await.unwrap();
+        let of_batch = |event: &ServiceEvent| event.resources[0].contains(":build-batch/");
+        let told = || async {
+            let told: Vec<_> =
+                lock(&setup.events.0).iter().filter(|event| of_batch(event)).cloned().collect();
+            Some(told).filter(|told| told.len() == 2)
+        };
+        let told = eventually("the batch's events", told).await;
+        assert!(told.iter().all(|event| event.detail_type == expected.0), "{told:?}");
+        assert_eq!(
+            (&told[0].detail[expected.1], &told[1].detail[expected.1]),
+            (&json!("IN_PROGRESS"), &json!("SUCCEEDED"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_refused_stopped_and_fails_as_on_aws() {
+    let setup = setup(|_| {}).await;
+    let client = &setup.client;
+    create(
+        client,
+        "slow",
+        &json!({"secs": 100, "batch": {"build-list": [{"identifier": "a"}, {"identifier": "b"}]}}),
+    )
+    .await;
+    create(client, "plain", &json!({})).await;
+    let bare = json!({"name": "bare", "source": {"type": "NO_SOURCE", "buildspec": "{}"}, "artifacts": {"type": "NO_ARTIFACTS"},
+        "environment": {"type": "LINUX_CONTAINER", "image": "i", "computeType": "BUILD_GENERAL1_SMALL"}, "serviceRole": "r"});
+    let aws = crate::ministack::Client::new(setup._endpoint.address(), "eu-central-1", "test", "test");
+    aws.json("codebuild", "CodeBuild_20161006.CreateProject", bare).await.unwrap();
+    let code = async |project: &str| {
+        let error = client.start_build_batch().project_name(project).send().await.unwrap_err();
+        error.code().unwrap().to_owned()
+    };
+    assert_eq!(code("none").await, "ResourceNotFoundException");
+    assert_eq!(code("bare").await, "InvalidInputException");
+    let stop = client.stop_build_batch().id("slow:none").send().await.unwrap_err();
+    assert_eq!(stop.code(), Some("ResourceNotFoundException"));
+    let many = Some(vec!["slow:1".to_owned(); 101]);
+    let many = client.batch_get_build_batches().set_ids(many).send().await.unwrap_err();
+    assert_eq!(many.code(), Some("InvalidInputException"));
+
+    let once = async |version: &str| {
+        client
+            .start_build_batch()
+            .project_name("slow")
+            .source_version(version)
+            .idempotency_token("once")
+            .send()
+            .await
+    };
+    let (first, again) = (once("1").await.unwrap(), once("1").await.unwrap());
+    let id = first.build_batch().unwrap().id().unwrap();
+    assert_eq!(again.build_batch().unwrap().id(), Some(id));
+    assert_eq!(once("2").await.unwrap_err().code(), Some("InvalidInputException"));
+    // A build's tokens are its own.
+    client.start_build().project_name("slow").idempotency_token("once").send().await.unwrap();
+    let get = async |id: &str| {
+        client.batch_get_build_batches().ids(id).send().await.unwrap().build_batches.unwrap().remove(0)
+    };
+    eventually("both builds", || async {
+        Some(get(id).await).filter(|batch| {
+            batch.build_groups().len() == 3
+                && batch.build_groups().iter().all(|group| group.current_build_summary().is_some())
+        })
+    })
+    .await;
+    let stopped = client.stop_build_batch().id(id).send().await.unwrap().build_batch.unwrap();
+    assert_eq!(
+        (stopped.build_batch_status(), stopped.current_phase()),
+        (Some(&StatusType::Stopped), Some("STOPPED"))
+    );
+    let member = get(id).await.build_groups()[1].current_build_summary().unwrap().arn().unwrap().to_owned();
+    let member = ended(client, member.split(":build/").nth(1).unwrap()).await;
+    assert_eq!(member.build_status(), Some(&StatusType::Stopped));
+
+    let batch = client.start_build_batch().project_name("plain").send().await.unwrap().build_batch.unwrap();
+    let look = || async { Some(get(batch.id().unwrap()).await).filter(|batch| batch.complete) };
+    let failed = eventually("a buildspec without a batch to fail", look).await;
+    let context = &failed.phases()[1].contexts()[0];
+    assert_eq!(
+        (failed.build_batch_status(), context.status_code()),
+        (Some(&StatusType::Failed), Some("YAML_FILE_ERROR"))
+    );
+    assert!(context.message().unwrap().contains("has no batch"), "{context:?}");
 }
 
 #[tokio::test]

@@ -80,6 +80,8 @@ pub struct Delivery {
     pub source: String,
     /// The event's detail-type.
     pub detail_type: String,
+    /// What the event is about, by ARN.
+    pub resources: Vec<String>,
     /// The rule that matched.
     pub rule: String,
     /// The target's ARN.
@@ -364,12 +366,14 @@ impl Inner {
 
     fn note(&self, about: Note<'_>, tries: usize, outcome: &str, error: Option<String>) {
         let text = |member: &str| about.envelope[member].as_str().unwrap_or_default().to_owned();
+        let resources = about.envelope["resources"].as_array().into_iter().flatten();
         let time = Timestamp::now();
         let delivery = Delivery {
             time,
             event_id: text("id"),
             source: text("source"),
             detail_type: text("detail-type"),
+            resources: resources.filter_map(Value::as_str).map(str::to_owned).collect(),
             rule: about.rule.to_owned(),
             target: about.target.to_owned(),
             tries,

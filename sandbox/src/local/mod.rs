@@ -76,6 +76,8 @@ pub struct Options {
     pub log_level: String,
     /// The timing of CodePipeline.
     pub pipelines: codepipeline::Options,
+    /// The limits of CodeBuild, and what AWS does not document of it.
+    pub builds: codebuild::Options,
 }
 
 /// What of Tidegate is deployed.
@@ -108,6 +110,7 @@ impl Options {
             weight_propagation: Duration::ZERO,
             log_level: "INFO".into(),
             pipelines: codepipeline::Options::new(ACCOUNT, REGION),
+            builds: codebuild::Options::new(ACCOUNT, REGION),
         }
     }
 }
@@ -184,7 +187,7 @@ impl Local {
         endpoint.register("ecs", Arc::new(ecs.clone()));
         endpoint.register("elasticloadbalancing", Arc::new(elb.clone()));
         endpoint.register("monitoring", Arc::new(cloudwatch.clone()));
-        let builds = codebuild::Options::new(ACCOUNT, REGION);
+        let builds = options.builds.clone();
         endpoint.register(
             "codebuild",
             Arc::new(CodeBuild::new(builds, client.clone(), Arc::new(events.clone()))),

@@ -96,15 +96,20 @@ struct BuildArtifact {
 }
 
 impl BuildStateChange {
-    pub(crate) fn read(envelope: &Envelope) -> Result<Self, EventError> {
+    /// `None`: it is about a batch of builds. AWS documents events of builds only, and each build of a batch has its own; should there be
+    /// one of the batch, it is about nothing that made an image.
+    pub(crate) fn read(envelope: &Envelope) -> Result<Option<Self>, EventError> {
         let detail: BuildDetail = envelope.detail()?;
         let at = |problem| envelope.malformed("detail.build-id", problem);
         let arn = Arn::parse(&detail.build).map_err(at)?;
+        if arn.resource_of("codebuild", "build-batch").is_some() {
+            return Ok(None);
+        }
         let build = arn
             .resource_of("codebuild", "build")
             .ok_or_else(|| at(format!("found {:?}, allowed the ARN of a CodeBuild build", detail.build)))?;
         let more = detail.more.unwrap_or_default();
-        Ok(Self {
+        Ok(Some(Self {
             build: build.to_owned(),
             project: detail.project,
             status: detail.status,
@@ -115,6 +120,6 @@ impl BuildStateChange {
             started_at: more.started_at,
             log: more.logs.and_then(|logs| logs.link),
             artifact: more.artifact.and_then(|artifact| artifact.location),
-        })
+        }))
     }
 }

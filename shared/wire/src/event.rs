@@ -87,9 +87,10 @@ impl Event {
                 Self::EcsServiceAction(Box::new(ServiceAction::read(envelope)?))
             }
             ("aws.ecs", "ECS Task State Change") => Self::EcsTask(Box::new(TaskStateChange::read(envelope)?)),
-            ("aws.codebuild", "CodeBuild Build State Change") => {
-                Self::CodeBuild(Box::new(BuildStateChange::read(envelope)?))
-            }
+            ("aws.codebuild", "CodeBuild Build State Change") => match BuildStateChange::read(envelope)? {
+                Some(change) => Self::CodeBuild(Box::new(change)),
+                None => Self::ignored(envelope),
+            },
             (
                 "aws.codepipeline",
                 "CodePipeline Pipeline Execution State Change"
@@ -102,10 +103,12 @@ impl Event {
                 let request = request.map_err(|error| envelope.malformed(error.path, error.problem))?;
                 Self::ReleaseRequested(Box::new(request))
             }
-            (source, detail_type) => {
-                Self::Ignored { source: source.to_owned(), detail_type: detail_type.to_owned() }
-            }
+            (_, _) => Self::ignored(envelope),
         })
+    }
+
+    fn ignored(envelope: &Envelope) -> Self {
+        Self::Ignored { source: envelope.source.clone(), detail_type: envelope.detail_type.clone() }
     }
 }
 

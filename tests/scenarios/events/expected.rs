@@ -60,6 +60,7 @@ pub(crate) const EXPECTED: &[(&str, Way, Expected)] = &[
         Reads("alarm checkout-5xx is ALARM, muted by the rule load-test until 2026-08-20T16:00:00Z"),
     ),
     ("alarm-set-by-hand", Event, Reads("alarm checkout-5xx is ALARM")),
+    ("codebuild-batch", Event, Reads("CodeBuild Build State Change of aws.codebuild, ignored")),
     ("codebuild-failed", Event, Reads("build 13 of checkout is FAILED")),
     ("codebuild-in-progress", Event, Reads("build 12 of checkout is IN_PROGRESS")),
     ("codebuild-succeeded", Event, Reads("build ? of checkout is SUCCEEDED")),

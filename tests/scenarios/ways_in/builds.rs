@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use crate::house::{call, open, registry, told};
+use crate::house::{call, open, registry, text, told};
 use crate::runner::{Scenario, scenario};
 use crate::stage::until;
 use crate::story::{Story, good};
@@ -51,23 +51,80 @@ pub(crate) fn all() -> Vec<Scenario> {
             ensure!(story.releases().await?.is_empty());
             Ok(())
         }),
+        scenario(
+            "no build of a batch is released, nor the batch, and a plain build of the project is",
+            async |stage| {
+                let story = open(&stage, "batched").await?;
+                let digest = story.push("main-2", good("v2")).await?;
+                let uri = |tag: &str| json!({"IMAGE_URI": format!("{}/shop/batched:{tag}", registry())});
+                let of = |architecture: &str| {
+                    let image = uri(&format!("main-2-{architecture}"));
+                    json!({"identifier": architecture, "buildspec": {"secs": 0.2, "exported": image}})
+                };
+                // As one that puts the images of two architectures together: no single build has what is to be released.
+                let index = json!({"identifier": "index", "depend-on": ["amd64", "arm64"], "buildspec": {"exported": uri("main-2")}});
+                let graph = json!({"batch": {"build-graph": [of("amd64"), of("arm64"), index]}});
+                create(&story).await?;
+                let start = json!({"projectName": "batched", "buildspecOverride": graph.to_string()});
+                let started = codebuild(&story, "StartBuildBatch", start).await?;
+                let id = text(&started, "/buildBatch/id")?;
+                let batch = until("the batch's end", SOON, async || {
+                    let got = codebuild(&story, "BatchGetBuildBatches", json!({"ids": [id]})).await?;
+                    Ok((got["buildBatches"][0]["complete"] == true).then(|| got["buildBatches"][0].clone()))
+                })
+                .await?;
+                ensure!(batch["buildBatchStatus"] == "SUCCEEDED", "{batch}");
+                let groups = batch["buildGroups"].as_array().map_or(0, Vec::len);
+                ensure!(groups == 4, "three builds, and the one that reads the source: {batch}");
+                until("each of its builds to be refused, in one line", SOON, async || {
+                    let told = told(&story).await?;
+                    Ok((told.contains("one build of batch") && told.contains("4 of this kind")).then_some(()))
+                })
+                .await?;
+                let of_batch = until("the event of the batch itself to be delivered", SOON, async || {
+                    let of_batch = |arn: &String| arn.contains(":build-batch/batched:");
+                    let mut log =
+                        stage.local.events.log().into_iter().filter(|delivery| delivery.outcome != "no_rule");
+                    Ok(log.find(|delivery| delivery.resources.iter().any(of_batch)))
+                })
+                .await?;
+                ensure!(of_batch.outcome == "delivered", "{of_batch:?}");
+                ensure!(story.releases().await?.is_empty(), "a batch has started a release");
+                build(&story, json!({"secs": 0.2, "exported": uri("main-2")})).await?;
+                let id = story.release_of(&digest).await?;
+                story.ends(&id, "promoted").await?;
+                ensure!(story.releases().await?.len() == 1);
+                ensure!(stage.dead_letters().is_empty(), "{:?}", stage.dead_letters());
+                Ok(())
+            },
+        ),
     ]
+}
+
+/// Calls CodeBuild.
+async fn codebuild(story: &Story, operation: &str, input: Value) -> Result<Value> {
+    call(&story.stage, "codebuild", &format!("CodeBuild_20161006.{operation}"), input).await
 }
 
 /// Runs a build that does what the script says.
 async fn build(story: &Story, script: Value) -> Result<()> {
+    create(story).await?;
+    let start = json!({"projectName": story.name.as_str(), "buildspecOverride": script.to_string()});
+    codebuild(story, "StartBuild", start).await.map(drop)
+}
+
+/// The project, if it is not there.
+async fn create(story: &Story) -> Result<()> {
     let name = story.name.as_str();
     let project = json!({
-        "name": name, "source": {"type": "NO_SOURCE", "buildspec": script.to_string()},
+        "name": name, "source": {"type": "NO_SOURCE", "buildspec": "version: 0.2"},
         "artifacts": {"type": "NO_ARTIFACTS"}, "serviceRole": "arn:aws:iam::111122223333:role/build",
         "environment": {"type": "LINUX_CONTAINER", "image": "aws/codebuild/standard:7.0", "computeType": "BUILD_GENERAL1_SMALL"},
+        "buildBatchConfig": {"serviceRole": "arn:aws:iam::111122223333:role/batch"},
     });
-    let exists =
-        call(&story.stage, "codebuild", "CodeBuild_20161006.BatchGetProjects", json!({"names": [name]}))
-            .await?;
+    let exists = codebuild(story, "BatchGetProjects", json!({"names": [name]})).await?;
     if exists["projects"].as_array().is_none_or(Vec::is_empty) {
-        call(&story.stage, "codebuild", "CodeBuild_20161006.CreateProject", project).await?;
+        codebuild(story, "CreateProject", project).await?;
     }
-    let start = json!({"projectName": name, "buildspecOverride": script.to_string()});
-    call(&story.stage, "codebuild", "CodeBuild_20161006.StartBuild", start).await.map(drop)
+    Ok(())
 }

@@ -22,8 +22,8 @@ const SUCCEEDED: &str = "SUCCEEDED";
 const EVENT_GRACE: SignedDuration = SignedDuration::from_secs(120);
 /// What is older was missed for good: deliveries are remembered for a week, and a release of last week's build would surprise.
 const LOOK_BACK: SignedDuration = SignedDuration::from_hours(24);
-/// How many builds are looked at: the newest one that succeeded is wanted.
-const BUILDS_SEEN: usize = 5;
+/// How many builds are looked at: the newest one that succeeded and that the policy lets in is wanted. A batch alone has many.
+const BUILDS_SEEN: usize = 30;
 /// How many releases back it is looked whether a person decided otherwise.
 const RELEASES_SEEN: u32 = 50;
 
@@ -172,7 +172,8 @@ impl Home {
     }
 
     /// CodeBuild's events may be lost: the newest build of each project that succeeded within a day, and whose event has had its time, is
-    /// handled as if its event had come. One that was handled before is known by its delivery.
+    /// handled as if its event had come. One that was handled before is known by its delivery. What the policy refuses hides nothing behind
+    /// it: a project builds pull requests and batches as well, and the newest of them is seldom the lost one.
     pub async fn find_lost_builds(&self, sources: Sources<'_>, pace: Pace<'_>) -> Result<Looked, PortError> {
         let mut failed = Vec::new();
         let services = self.ledger.services().await?.tell(&mut failed).into_iter();
@@ -195,7 +196,8 @@ impl Home {
     ) -> Result<bool, WayInError> {
         let Some(source) = &head.policy.from.codebuild else { return Ok(false) };
         let builds = sources.builds.newest(&source.project, BUILDS_SEEN).await?;
-        let newest = builds.into_iter().find(|build| build.status == SUCCEEDED);
+        let wanted = |build: &BuildMade| build.status == SUCCEEDED && refused(&head.policy, build).is_none();
+        let newest = builds.into_iter().find(wanted);
         let Some((made, ended)) = newest.and_then(|build| build.ended_at.map(|ended| (build, ended))) else {
             return Ok(false);
         };

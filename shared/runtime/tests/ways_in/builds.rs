@@ -231,3 +231,24 @@ async fn what_a_build_was_made_for_decides() {
         assert_eq!(bench.releases().len(), usize::from(word == "created"), "{build:?}");
     }
 }
+
+#[tokio::test]
+async fn a_batch_releases_nothing_and_hides_no_build_whose_event_was_lost() {
+    let bench = Bench::new().await;
+    bench.later(300);
+    let batch = "arn:aws:codebuild:eu-central-1:111122223333:build-batch/checkout:b1";
+    bench.builds.add(made(2, names::at(60)));
+    for number in 3..9 {
+        bench.builds.add(BuildMade { batch: Some(batch.into()), ..made(number, names::at(100)) });
+        assert_eq!(word(&bench, &changed(number, "SUCCEEDED")).await, "refused");
+    }
+    assert!(bench.releases().is_empty());
+    let told = bench.told();
+    assert_eq!(told.len(), 1, "six builds of a batch are one line: {told:?}");
+    assert!(told[0].why.contains("one build of batch"), "{}", told[0].why);
+    // The clock looks past all of them, to the build whose event never came.
+    let find = async || bench.home().find_lost_builds(bench.sources(), bench.pace()).await.unwrap().done;
+    assert_eq!((find().await, find().await), (1, 0));
+    let releases = bench.releases();
+    assert_eq!((releases.len(), releases[0].image.digest.clone()), (1, names::digest(2)));
+}
