@@ -138,23 +138,9 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use tidegate_testkit::buffer::Buffer;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Buffer {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn a_frame_is_written_over_the_one_before() {
@@ -162,7 +148,7 @@ mod tests {
         let mut out = Output::to(Box::new(buffer.clone()), false);
         out.redraw(0, &[Line::plain("one"), Line::plain("two")]).unwrap();
         out.redraw(2, &[Line::plain("three")]).unwrap();
-        let written = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        let written = buffer.text();
         assert_eq!(written, "one\u{1b}[K\ntwo\u{1b}[K\n\u{1b}[J\u{1b}[2A\rthree\u{1b}[K\n\u{1b}[J");
     }
 }

@@ -1,7 +1,7 @@
 //! A service of the testkit, and a person who types commands.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use clap::Parser as _;
@@ -17,6 +17,7 @@ use tidegate_core::ids::ReleaseId;
 use tidegate_core::ports::{PortError, Waker};
 use tidegate_runtime::time::Time;
 use tidegate_runtime::{Home, World};
+use tidegate_testkit::buffer::Buffer;
 use tidegate_testkit::fakes::{Caller, Quality, Universe};
 use tidegate_testkit::names;
 
@@ -66,20 +67,6 @@ struct ByPort(Arc<dyn Waker>);
 impl Waker for ByPort {
     async fn wake(&self, release: &ReleaseId, delay_secs: u32, why: &str) -> Result<(), PortError> {
         self.0.wake(release, delay_secs, why).await
-    }
-}
-
-#[derive(Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Buffer {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 
@@ -137,7 +124,7 @@ impl Bench {
             None => out,
         };
         let exit = run_with(&cli.command, &self.connection(), &mut out).await?;
-        let out = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        let out = buffer.text();
         Ok(Answer { code: exit.code(), out })
     }
 

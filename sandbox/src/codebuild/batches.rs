@@ -110,7 +110,7 @@ impl State {
     fn described(&self, options: &Options, id: &str) -> Value {
         let artifacts = |id: &str| {
             let build = self.builds.iter().find(|build| build.id() == id);
-            build.map(|build| render::resolved_artifact(build)).unwrap_or_default()
+            build.map(render::resolved_artifact).unwrap_or_default()
         };
         self.batch(id).map_or(Value::Null, |batch| render::batch(options, batch, artifacts))
     }

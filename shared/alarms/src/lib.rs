@@ -146,22 +146,15 @@ async fn mute_rule(client: &Client, name: &AlarmName) -> Result<Option<String>, 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use tidegate_core::ids::{AccountId, ClusterName, EcsServiceName, Region};
     use tidegate_core::observation::AlarmState;
     use tidegate_replay::{Answer, Replay};
+    use tidegate_testkit::names::target;
 
     use super::*;
 
     async fn states(replay: &Replay, names: &[String]) -> Result<BTreeMap<AlarmName, AlarmSeen>, PortError> {
-        let target = Target {
-            account: AccountId::new("111122223333").unwrap(),
-            region: Region::new("eu-central-1").unwrap(),
-            cluster: ClusterName::new("prod").unwrap(),
-            service: EcsServiceName::new("web").unwrap(),
-            role: None,
-        };
         let names: Vec<AlarmName> = names.iter().map(|name| AlarmName::new(name).unwrap()).collect();
-        CloudWatchAdapter::new(replay.config()).states(&target, &names).await
+        CloudWatchAdapter::new(replay.config()).states(&target(), &names).await
     }
 
     fn names(names: &[&str]) -> Vec<String> {

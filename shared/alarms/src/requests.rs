@@ -114,8 +114,9 @@ async fn sum(client: &Client, queries: &[MetricDataQuery], from: i64, to: i64) -
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use tidegate_core::ids::{AccountId, ClusterName, EcsServiceName, Region, RuleArn, TargetGroupArn};
+    use tidegate_core::ids::{RuleArn, TargetGroupArn};
     use tidegate_replay::{Answer, Replay};
+    use tidegate_testkit::names::target;
 
     use super::*;
 
@@ -132,15 +133,8 @@ mod tests {
     }
 
     async fn requests(replay: &Replay, asked: &RequestsAsked, secs: i64) -> Result<u64, PortError> {
-        let target = Target {
-            account: AccountId::new("111122223333").unwrap(),
-            region: Region::new("eu-central-1").unwrap(),
-            cluster: ClusterName::new("prod").unwrap(),
-            service: EcsServiceName::new("web").unwrap(),
-            role: None,
-        };
         let until = Timestamp::from_second(1_763_000_030 + secs).unwrap();
-        CloudWatchAdapter::new(replay.config()).requests(&target, asked, until).await
+        CloudWatchAdapter::new(replay.config()).requests(&target(), asked, until).await
     }
 
     /// Values by seconds after the beginning.

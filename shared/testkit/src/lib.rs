@@ -1,5 +1,6 @@
 //! Builders, fakes with fault injection, and the seeded simulator.
 
+pub mod buffer;
 pub mod build;
 pub mod fakes;
 pub mod lambda;

@@ -134,8 +134,9 @@ fn gone(rule: &RuleArn) -> PortError {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_core::ids::{AccountId, ClusterName, EcsServiceName, Region, TargetGroupArn};
+    use tidegate_core::ids::TargetGroupArn;
     use tidegate_replay::{Answer, Replay};
+    use tidegate_testkit::names::target;
 
     use super::*;
 
@@ -182,15 +183,8 @@ mod tests {
     }
 
     async fn rules(replay: &Replay, arns: &[&str]) -> Result<Vec<RuleSeen>, PortError> {
-        let target = Target {
-            account: AccountId::new("111122223333").unwrap(),
-            region: Region::new("eu-central-1").unwrap(),
-            cluster: ClusterName::new("prod").unwrap(),
-            service: EcsServiceName::new("web").unwrap(),
-            role: None,
-        };
         let arns: Vec<RuleArn> = arns.iter().map(|arn| rule(arn)).collect();
-        ElbAdapter::new(replay.config()).rules(&target, &arns).await
+        ElbAdapter::new(replay.config()).rules(&target(), &arns).await
     }
 
     fn expected(arn: &str) -> RuleSeen {
