@@ -164,3 +164,10 @@ pub trait Images: Send + Sync {
     /// carry, e.g. `CannotPullContainerError`.
     async fn resolve(&self, image: &str) -> Result<ImageSpec, AwsError>;
 }
+
+/// What ECS asks of Lambda.
+#[async_trait]
+pub trait Functions: Send + Sync {
+    /// Invokes a function with a role and waits for its answer. Errors are those of the role, of Lambda, and of the function itself.
+    async fn invoke(&self, role: &str, function: &str, event: &Value) -> Result<Value, AwsError>;
+}

@@ -12,6 +12,8 @@ mod alarms;
 mod digests;
 #[path = "releases/faults.rs"]
 mod faults;
+#[path = "releases/hooks.rs"]
+mod hooks;
 #[path = "releases/images.rs"]
 mod images;
 #[path = "releases/letters.rs"]
@@ -49,6 +51,7 @@ async fn every_promise_holds() {
         faults::all(),
         alarms::all(),
         letters::all(),
+        hooks::all(),
     ];
     runner::play(&stage, scenarios.into_iter().flatten().collect()).await;
 }

@@ -33,7 +33,6 @@ use tokio::sync::Notify;
 use self::declaration::Kind;
 use self::machine::Effect;
 use self::model::{Job, State};
-use self::work::Session;
 use crate::ministack::Client;
 use crate::ports::{AwsError, Caller, EventSink, Service};
 
@@ -199,7 +198,7 @@ impl Inner {
         };
         let gone = || AwsError::new("JobNotFoundException", format!("Cannot find job with ID {job}"));
         let (role, bucket) = store.ok_or_else(gone)?;
-        Session::assume(&self.aws, &role, Some(&bucket)).await.map(|session| session.credentials())
+        work::store_session(&self.aws, &role, &bucket).await.map(|session| session.credentials())
     }
 }
 

@@ -6,58 +6,15 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Value, json};
 
 use super::model::Artifact;
-use crate::ministack::{Client, object_path, records};
+use crate::ministack::{Client, Session, object_path};
 use crate::ports::AwsError;
 
-/// Temporary keys.
-pub(super) struct Session {
-    access_key_id: String,
-    secret_access_key: String,
-    session_token: String,
-}
+/// Who assumes the role, in refusals.
+const WHO: &str = "AWS CodePipeline";
 
-impl Session {
-    /// The role's keys; with `bucket`, good for nothing but that artifact store.
-    pub(super) async fn assume(aws: &Client, role: &str, bucket: Option<&str>) -> Result<Self, AwsError> {
-        let policy = bucket.map(|bucket| store_policy(bucket).to_string());
-        let mut form = vec![
-            ("Action", "AssumeRole"),
-            ("Version", "2011-06-15"),
-            ("RoleArn", role),
-            ("RoleSessionName", "codepipeline"),
-        ];
-        form.extend(policy.as_deref().map(|policy| ("Policy", policy)));
-        let answer = aws.query("sts", &form).await.map_err(|error| AwsError {
-            message: format!(
-                "AWS CodePipeline is not authorized to perform AssumeRole on role {role}: {}",
-                error.message
-            ),
-            ..error
-        })?;
-        let leaves = records(&answer);
-        let leaf = |name: &str| {
-            let found = leaves.iter().find_map(|record| record.get(name).cloned());
-            found.ok_or_else(|| AwsError::new("InternalFailure", format!("AssumeRole answered no {name}")))
-        };
-        Ok(Self {
-            access_key_id: leaf("AccessKeyId")?,
-            secret_access_key: leaf("SecretAccessKey")?,
-            session_token: leaf("SessionToken")?,
-        })
-    }
-
-    /// As jobs carry it.
-    pub(super) fn credentials(&self) -> Value {
-        json!({
-            "accessKeyId": self.access_key_id,
-            "secretAccessKey": self.secret_access_key,
-            "sessionToken": self.session_token,
-        })
-    }
-
-    fn client(&self, aws: &Client) -> Client {
-        aws.with_session(&self.access_key_id, &self.secret_access_key, &self.session_token)
-    }
+/// The role's keys, good for nothing but the artifact store.
+pub(super) async fn store_session(aws: &Client, role: &str, bucket: &str) -> Result<Session, AwsError> {
+    Session::assume(aws, WHO, role, Some(&store_policy(bucket))).await
 }
 
 fn store_policy(bucket: &str) -> Value {
@@ -77,7 +34,7 @@ pub(super) async fn fetch(
     key: &str,
     to: &Artifact,
 ) -> Result<String, AwsError> {
-    let role = Session::assume(aws, role, None).await?.client(aws);
+    let role = Session::assume(aws, WHO, role, None).await?.client(aws);
     let path = object_path(bucket, key);
     let object = role.rest("s3", Method::GET, &path, HeaderMap::new(), Bytes::new()).await?;
     let header = |name: &str| object.headers().get(name)?.to_str().ok().filter(|text| *text != "null");
@@ -90,7 +47,7 @@ pub(super) async fn fetch(
 
 /// Invokes a function without waiting for it.
 pub(super) async fn invoke(aws: &Client, role: &str, function: &str, event: &Value) -> Result<(), AwsError> {
-    let role = Session::assume(aws, role, None).await?.client(aws);
+    let role = Session::assume(aws, WHO, role, None).await?.client(aws);
     let path = format!("/2015-03-31/functions/{function}/invocations");
     let mut headers = HeaderMap::new();
     headers.insert("x-amz-invocation-type", HeaderValue::from_static("Event"));
@@ -99,7 +56,7 @@ pub(super) async fn invoke(aws: &Client, role: &str, function: &str, event: &Val
 
 /// Publishes to a topic.
 pub(super) async fn publish(aws: &Client, role: &str, topic: &str, message: &str) -> Result<(), AwsError> {
-    let role = Session::assume(aws, role, None).await?.client(aws);
+    let role = Session::assume(aws, WHO, role, None).await?.client(aws);
     let form = [
         ("Action", "Publish"),
         ("Version", "2010-03-31"),

@@ -43,10 +43,19 @@ pub(super) enum Strategy {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Hook {
     /// The function; none for a pause.
-    pub(super) function: Option<String>,
+    pub(super) function: Option<HookFunction>,
     pub(super) stages: Vec<Stage>,
     pub(super) timeout_minutes: u32,
     pub(super) timeout_action: HookAction,
+}
+
+/// The function of an AWS_LAMBDA hook.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct HookFunction {
+    pub(super) arn: String,
+    pub(super) role: String,
+    /// `hookDetails`: what it is told beside the event.
+    pub(super) details: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,6 +293,7 @@ fn hooks(members: Members<'_>) -> Result<Vec<Hook>, AwsError> {
 }
 
 fn hook(members: Members<'_>) -> Result<Hook, AwsError> {
+    let details = members.map("hookDetails")?.cloned().unwrap_or_default();
     let function = match members.text("targetType")?.unwrap_or("AWS_LAMBDA") {
         "PAUSE" => {
             if members.get("hookTargetArn").is_some() || members.get("roleArn").is_some() {
@@ -291,13 +301,13 @@ fn hook(members: Members<'_>) -> Result<Hook, AwsError> {
             }
             None
         }
-        "AWS_LAMBDA" => {
-            members.required_text("roleArn")?;
-            Some(members.required_text("hookTargetArn")?.to_owned())
-        }
+        "AWS_LAMBDA" => Some(HookFunction {
+            role: members.required_text("roleArn")?.to_owned(),
+            arn: members.required_text("hookTargetArn")?.to_owned(),
+            details,
+        }),
         other => return Err(invalid(format!("Invalid lifecycle hook targetType: {other}."))),
     };
-    members.map("hookDetails")?;
     let stages = members.texts("lifecycleStages")?;
     if stages.is_empty() {
         return Err(invalid("lifecycleStages can not be empty."));

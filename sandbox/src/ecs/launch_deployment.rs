@@ -272,6 +272,7 @@ pub(super) fn start(
         cursor: 0,
         entered_at: None,
         hooks: Vec::new(),
+        hook_details: std::collections::BTreeMap::new(),
         production_percent: 0.0,
         test_percent: 0.0,
         traffic_unsure: situation.interrupted,

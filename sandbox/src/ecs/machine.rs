@@ -268,7 +268,7 @@ fn go_back(deployment: &mut Deployment, service: &mut Service, cause: Cause, wor
         return;
     };
     deployment.status = DeploymentStatus::RollbackInProgress;
-    deployment.steps = plan::back(&deployment.config);
+    deployment.steps = plan::back(&deployment.config, &deployment.steps);
     deployment.cursor = 0;
     deployment.entered_at = None;
     service.current = Some(source);

@@ -6,6 +6,8 @@
 //! Left out on purpose, and refused rather than pretended: task sets, DAEMON services,
 //! CODE_DEPLOY, Express Mode. Choices where AWS documents nothing are written down in the module that makes them.
 
+mod background;
+mod calls;
 mod clusters;
 mod config;
 mod deployments;
@@ -43,12 +45,13 @@ use serde_json::Value;
 pub use ids::Identity;
 pub use settings::{PauseStage, Settings, StaleBlocks, Undocumented};
 
+use self::calls::{BackgroundCalls, FunctionCalls};
 use self::errors::unsupported;
 use self::input::Members;
 use self::model::State;
 use self::pulls::{BackgroundPulls, ImagePulls};
 use self::world::World;
-use crate::ports::{Alarms, AwsError, Caller, EventSink, Images, LoadBalancers, Service};
+use crate::ports::{Alarms, AwsError, Caller, EventSink, Functions, Images, LoadBalancers, Service};
 use crate::tasks::TaskLauncher;
 
 /// What ECS needs of the other services.
@@ -64,6 +67,8 @@ pub struct Ports {
     pub images: Arc<dyn Images>,
     /// Processes of tasks.
     pub launcher: Arc<dyn TaskLauncher>,
+    /// Functions of lifecycle hooks.
+    pub functions: Arc<dyn Functions>,
 }
 
 /// The local ECS. Cheap to clone; when the last clone is gone its scheduler ends.
@@ -74,11 +79,17 @@ pub struct Ecs {
 
 struct Inner {
     ports: Ports,
-    pulls: Box<dyn ImagePulls>,
+    work: Work,
     identity: Identity,
     settings: Settings,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     memory: Mutex<Memory>,
+}
+
+/// What goes on in the background.
+struct Work {
+    pulls: Box<dyn ImagePulls>,
+    calls: Box<dyn FunctionCalls>,
 }
 
 /// The state, and older copies of it for eventually consistent reads.
@@ -91,10 +102,13 @@ struct Memory {
 impl Ecs {
     /// Starts ECS and its scheduler. Needs a tokio runtime.
     pub fn start(ports: Ports, identity: Identity, settings: Settings) -> Self {
-        let pulls = Box::new(BackgroundPulls::new(Arc::clone(&ports.images)));
+        let work = Work {
+            pulls: Box::new(BackgroundPulls::new(Arc::clone(&ports.images))),
+            calls: Box::new(BackgroundCalls::new(Arc::clone(&ports.functions))),
+        };
         let tick = settings.tick;
         let clock = Box::new(Timestamp::now);
-        let ecs = Self::new(ports, pulls, identity, settings, clock);
+        let ecs = Self::new(ports, work, identity, settings, clock);
         tokio::spawn(schedule(Arc::downgrade(&ecs.inner), tick));
         ecs
     }
@@ -102,12 +116,12 @@ impl Ecs {
     /// Without a scheduler of its own: whoever made it calls `tick`.
     fn new(
         ports: Ports,
-        pulls: Box<dyn ImagePulls>,
+        work: Work,
         identity: Identity,
         settings: Settings,
         clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { ports, pulls, identity, settings, clock, memory: Mutex::default() }) }
+        Self { inner: Arc::new(Inner { ports, work, identity, settings, clock, memory: Mutex::default() }) }
     }
 
     /// Stops all tasks and deployments at once, as the end of the sandbox does. Processes end in the background.
@@ -154,7 +168,8 @@ impl Inner {
             alarms: &*self.ports.alarms,
             events: &*self.ports.events,
             launcher: &*self.ports.launcher,
-            pulls: &*self.pulls,
+            pulls: &*self.work.pulls,
+            functions: &*self.work.calls,
         }
     }
 

@@ -296,6 +296,8 @@ pub(super) struct Deployment {
     pub(super) entered_at: Option<Timestamp>,
     /// Hooks of the present stage.
     pub(super) hooks: Vec<HookRun>,
+    /// By function, what it has answered to be told again.
+    pub(super) hook_details: BTreeMap<String, Map<String, Value>>,
     /// Share of production traffic requested for the target; the source has the rest.
     pub(super) production_percent: f64,
     pub(super) test_percent: f64,
@@ -318,12 +320,27 @@ impl Deployment {
 #[derive(Debug, Clone)]
 pub(super) struct HookRun {
     pub(super) id: String,
-    /// The function; none for a pause.
-    pub(super) function: Option<String>,
+    /// The call of its function; none for a pause.
+    pub(super) call: Option<Call>,
     pub(super) stage: Stage,
     pub(super) status: HookStatus,
+    /// Why its function failed.
+    pub(super) why: Option<String>,
     pub(super) expires_at: Timestamp,
     pub(super) timeout_action: HookAction,
+}
+
+/// A call of a hook's function, and those before it.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    pub(super) function: String,
+    pub(super) role: String,
+    /// `hookDetails`: those configured, with what the function has answered since.
+    pub(super) details: Map<String, Value>,
+    pub(super) execution: String,
+    /// How often it was called before.
+    pub(super) number: u32,
+    pub(super) due: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -367,7 +384,7 @@ pub(super) struct Rollback {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Cause {
     Requested,
-    HookRefused { hook: String },
+    HookRefused { hook: String, why: Option<String> },
     HookTimedOut { hook: String },
     Alarm { names: Vec<String> },
     CircuitBreaker,
@@ -378,10 +395,13 @@ impl Cause {
     pub(super) fn reason(&self) -> String {
         match self {
             Self::Requested => "Service deployment rolled back because of a stop request.".to_owned(),
-            Self::HookRefused { hook } => {
+            Self::HookRefused { hook, why: None } => {
                 format!(
                     "Service deployment rolled back because lifecycle hook {hook} was answered with ROLLBACK."
                 )
+            }
+            Self::HookRefused { hook, why: Some(why) } => {
+                format!("Service deployment rolled back because lifecycle hook {hook} failed: {why}.")
             }
             Self::HookTimedOut { hook } => {
                 format!("Service deployment rolled back because lifecycle hook {hook} timed out.")

@@ -64,7 +64,7 @@ pub(super) fn hook(world: &World<'_>, service: &Service, deployment: &Deployment
         "eventType": event_type,
         "eventName": event_name,
         "hookId": hook.id,
-        "hookType": if hook.function.is_some() { "AWS_LAMBDA" } else { "PAUSE" },
+        "hookType": if hook.call.is_some() { "AWS_LAMBDA" } else { "PAUSE" },
         "expiresAt": hook.expires_at.to_string(),
         "lifecycleStage": hook.stage.name(),
         "clusterArn": service.cluster_arn,

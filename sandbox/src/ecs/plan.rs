@@ -1,5 +1,6 @@
 //! What a deployment does, in order: computed when it is created, so that it can be read and tested as data.
 
+use super::calls;
 use super::config::{Config, Strategy};
 use super::model::{Stage, Step};
 
@@ -71,12 +72,15 @@ fn linear(step_percent: f64, bake_minutes: u32) -> Vec<(f64, u32)> {
     shifts
 }
 
-/// The way back: traffic first, everything else after.
-pub(super) fn back(config: &Config) -> Vec<Step> {
+/// The way back: traffic first, everything else after; the functions of the shifts of `forward` are told of it.
+pub(super) fn back(config: &Config, forward: &[Step]) -> Vec<Step> {
     match config.strategy {
         Strategy::Rolling => vec![Step::RollBack],
         Strategy::BlueGreen | Strategy::Canary { .. } | Strategy::Linear { .. } => {
-            vec![Step::RestoreTraffic, Step::RemoveTarget]
+            let mut steps = vec![Step::RestoreTraffic];
+            steps.extend(calls::asked_again(forward));
+            steps.push(Step::RemoveTarget);
+            steps
         }
     }
 }

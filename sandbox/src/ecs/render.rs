@@ -284,13 +284,13 @@ fn weighted(service: &Service, id: RevisionId, production: f64, test: f64) -> Va
 fn hook(hook: &HookRun) -> Value {
     let mut described = json!({
         "hookId": hook.id,
-        "targetType": if hook.function.is_some() { "AWS_LAMBDA" } else { "PAUSE" },
+        "targetType": if hook.call.is_some() { "AWS_LAMBDA" } else { "PAUSE" },
         "status": hook.status.name(),
         "expiresAt": epoch(hook.expires_at),
         "timeoutAction": hook.timeout_action.name(),
     });
-    if let Some(function) = &hook.function {
-        described["targetArn"] = json!(function);
+    if let Some(call) = &hook.call {
+        described["targetArn"] = json!(call.function);
     }
     described
 }

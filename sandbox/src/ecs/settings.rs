@@ -79,6 +79,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// So much of ECS's time.
+    pub(super) fn scaled(&self, time: Duration) -> Duration {
+        let seconds = time.as_secs_f64() / 60.0 * self.seconds_per_minute;
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+
     /// So many of ECS's minutes.
     pub(super) fn minutes(&self, minutes: u32) -> Duration {
         Duration::try_from_secs_f64(f64::from(minutes) * self.seconds_per_minute).unwrap_or(Duration::MAX)

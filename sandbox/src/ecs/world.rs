@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use super::calls::FunctionCalls;
 use super::ids::Identity;
 use super::pulls::ImagePulls;
 use super::settings::Settings;
@@ -18,4 +19,5 @@ pub(super) struct World<'a> {
     pub(super) events: &'a dyn EventSink,
     pub(super) launcher: &'a dyn TaskLauncher,
     pub(super) pulls: &'a dyn ImagePulls,
+    pub(super) functions: &'a dyn FunctionCalls,
 }

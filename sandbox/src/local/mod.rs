@@ -38,6 +38,7 @@ use crate::endpoint::{Endpoint, Iam};
 use crate::events::bus::MinistackBus;
 use crate::events::{self, Dispatcher};
 use crate::images::{EcrImages, blobs, scan};
+use crate::ministack::functions::HookFunctions;
 use crate::ministack::{self, Client, Deployed, Deployment, batches};
 use crate::tasks::ProcessLauncher;
 
@@ -52,6 +53,9 @@ pub const INFRASTRUCTURE_ROLE: &str = "arn:aws:iam::111122223333:role/ecs-infras
 pub const TASK_ROLE: &str = "arn:aws:iam::111122223333:role/shop-task";
 /// The role ECS pulls the sandbox's images and writes its logs with; AWS wants one for every private image on Fargate.
 pub const EXECUTION_ROLE: &str = "arn:aws:iam::111122223333:role/shop-execution";
+
+/// The role Amazon ECS calls the functions of lifecycle hooks with; names that begin so may be handed to it as well.
+pub const HOOK_ROLE: &str = "arn:aws:iam::111122223333:role/ecs-hooks";
 
 /// What the local AWS is made of.
 #[derive(Debug, Clone)]
@@ -266,6 +270,7 @@ fn start_ecs(
         alarms: Arc::new(cloudwatch.clone()),
         images: Arc::new(EcrImages::new(Arc::new(client.clone()), ACCOUNT, REGION)),
         launcher: Arc::new(launcher),
+        functions: Arc::new(HookFunctions(client.clone())),
     };
     let identity = Identity { account: ACCOUNT.into(), region: REGION.into() };
     Ok(Ecs::start(ports, identity, options.ecs.clone()))
@@ -276,7 +281,7 @@ async fn deploy(client: &Client, tidegate: &Tidegate) -> Result<Deployed> {
         ("ClusterArns", format!("arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/*")),
         ("RepositoryArns", format!("arn:aws:ecr:{REGION}:{ACCOUNT}:repository/*")),
         ("TaskRoleArns", format!("{TASK_ROLE},{EXECUTION_ROLE}")),
-        ("InfrastructureRoleArns", INFRASTRUCTURE_ROLE.to_owned()),
+        ("InfrastructureRoleArns", format!("{INFRASTRUCTURE_ROLE},{HOOK_ROLE}*")),
         ("ApproverTopicArns", format!("arn:aws:sns:{REGION}:{ACCOUNT}:approver-*")),
         ("VerifyProjectArns", format!("arn:aws:codebuild:{REGION}:{ACCOUNT}:project/*")),
         ("BuildProjectArns", format!("arn:aws:codebuild:{REGION}:{ACCOUNT}:project/*")),

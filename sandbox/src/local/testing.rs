@@ -1,6 +1,5 @@
 //! What tests against the whole local AWS share: functions in Python that tell a queue of every event they get, roles, queues.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,32 +9,16 @@ use serde_json::{Value, json};
 
 use super::{ACCOUNT, Local, Options, REGION};
 use crate::ministack::Client;
+use crate::ministack::functions::{create_function, create_role};
 
-/// The function's frame: `handle(event)` comes from the test, and `aws(service)` makes clients with the function's role.
-const FRAME: &str = r#"
-import json, os, urllib.request
-import botocore.session
-api = f"http://{os.environ['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime/invocation"
-def aws(service, **keys):
-    return botocore.session.get_session().create_client(service, **keys)
+/// What every function here has: it tells the queue `told` of each event.
+const TELL: &str = r#"
 def tell(event):
     sqs = aws("sqs")
     url = sqs.get_queue_url(QueueName="told")["QueueUrl"]
     sqs.send_message(QueueUrl=url, MessageBody=json.dumps(event))
 def handle(event):
     tell(event)
-"#;
-
-const LOOP: &str = r#"
-while True:
-    with urllib.request.urlopen(f"{api}/next") as r:
-        request_id, event = r.headers["Lambda-Runtime-Aws-Request-Id"], json.load(r)
-    try:
-        path, answer = "response", handle(event)
-    except Exception as e:
-        path, answer = "error", {"errorType": type(e).__name__, "errorMessage": str(e)}
-    body = json.dumps(answer).encode()
-    urllib.request.urlopen(urllib.request.Request(f"{api}/{request_id}/{path}", data=body, method="POST")).close()
 "#;
 
 /// A local AWS without Tidegate, and the queue `told`.
@@ -64,22 +47,7 @@ impl Stage {
 
     /// A role that `services` and the account's root may assume.
     pub(crate) async fn role(&self, name: &str, services: &[&str], statements: Value) -> String {
-        let root = format!("arn:aws:iam::{ACCOUNT}:root");
-        let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
-            "Principal": {"Service": services, "AWS": root}}]});
-        let policy = json!({"Version": "2012-10-17", "Statement": statements});
-        let (trust, policy) = (trust.to_string(), policy.to_string());
-        let role = ("RoleName", name);
-        self.iam(&[("Action", "CreateRole"), role, ("AssumeRolePolicyDocument", &trust)]).await;
-        let put = [("Action", "PutRolePolicy"), role, ("PolicyName", "p"), ("PolicyDocument", &policy)];
-        self.iam(&put).await;
-        format!("arn:aws:iam::{ACCOUNT}:role/{name}")
-    }
-
-    async fn iam(&self, params: &[(&str, &str)]) {
-        let mut form = vec![("Version", "2010-05-08")];
-        form.extend_from_slice(params);
-        self.client.query("iam", &form).await.unwrap();
+        create_role(&self.client, ACCOUNT, name, services, statements).await.unwrap()
     }
 
     /// A function of this name; `handler` may redefine `handle`, `statements` are added to what its role may do.
@@ -87,16 +55,8 @@ impl Stage {
         let mut allowed = vec![json!({"Effect": "Allow", "Action": "sqs:*", "Resource": "*"})];
         allowed.extend(statements.as_array().into_iter().flatten().cloned());
         let role = self.role(&format!("{name}-role"), &["lambda.amazonaws.com"], allowed.into()).await;
-        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-        let options = zip::write::SimpleFileOptions::default().unix_permissions(0o755);
-        zip.start_file("bootstrap", options).unwrap();
-        let python = venv().join("bin/python");
-        write!(zip, "#!{}{FRAME}{handler}{LOOP}", python.display()).unwrap();
-        let code = aws_smithy_types::base64::encode(zip.finish().unwrap().into_inner());
-        let input = json!({"FunctionName": name, "Runtime": "provided.al2023", "Handler": "bootstrap", "Timeout": 30,
-            "Role": role, "Code": {"ZipFile": code}});
-        let answer = self.rest("lambda", Method::POST, "/2015-03-31/functions", input).await;
-        answer["FunctionArn"].as_str().unwrap().to_owned()
+        let code = format!("{TELL}{handler}");
+        create_function(&self.client, &venv(), name, &role, &code).await.unwrap()
     }
 
     pub(crate) async fn rest(&self, service: &str, method: Method, path: &str, input: Value) -> Value {

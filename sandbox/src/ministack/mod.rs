@@ -24,12 +24,15 @@
 pub mod batches;
 mod client;
 mod deploy;
+pub mod functions;
 mod process;
+mod session;
 
 pub use client::Client;
-pub(crate) use client::{object_path, records};
+pub(crate) use client::object_path;
 pub use deploy::{Deployed, Deployment, deploy};
 pub use process::{Options, Process};
+pub use session::Session;
 
 #[cfg(test)]
 mod testing;

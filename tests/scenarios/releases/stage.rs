@@ -78,6 +78,11 @@ impl Stage {
         Ok(text)
     }
 
+    /// The Python environment.
+    pub(crate) fn venv(&self) -> &std::path::Path {
+        &self.venv
+    }
+
     /// A file of its own.
     pub(crate) fn file(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.dir.path().join(name);

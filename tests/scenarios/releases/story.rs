@@ -282,6 +282,16 @@ impl Story {
         Ok(())
     }
 
+    /// Gives the service lifecycle hooks of its own, as someone else would. What runs then is what was before.
+    pub(crate) async fn hooks_by_hand(&mut self, hooks: &Value) -> Result<()> {
+        let update = json!({
+            "cluster": CLUSTER, "service": self.name.as_str(), "deploymentConfiguration": { "lifecycleHooks": hooks },
+        });
+        self.ecs("UpdateService", update).await?;
+        self.before.service = self.service().await?;
+        Ok(())
+    }
+
     /// Starts a deployment as someone else would.
     pub(crate) async fn update_by_hand(&self, task_definition: &Value) -> Result<()> {
         let update = json!({

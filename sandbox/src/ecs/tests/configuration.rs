@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Lab, canary};
 use crate::ecs::{PauseStage, Settings, StaleBlocks, Undocumented};
+use crate::ports::AwsError;
 
 fn playing(stale_blocks: StaleBlocks) -> Lab {
     Lab::with(Settings {
@@ -128,38 +129,150 @@ fn the_stage_named_at_a_pause_is_what_is_played() {
     }
 }
 
-#[test]
-fn functions_of_the_services_own_are_called_and_their_hooks_kept() {
-    let lab = Lab::new();
-    let stages = ["PRE_SCALE_UP", "PRODUCTION_TRAFFIC_SHIFT", "POST_PRODUCTION_TRAFFIC_SHIFT"];
-    let function = "arn:aws:lambda:eu-west-1:111122223333:function:smoke";
-    let hooks = json!([{"hookTargetArn": function, "roleArn": "arn:aws:iam::111122223333:role/hooks",
-        "lifecycleStages": stages, "hookDetails": {"depth": 2}}]);
+const FUNCTION: &str = "arn:aws:lambda:eu-west-1:111122223333:function:smoke";
+const HOOK_ROLE: &str = "arn:aws:iam::111122223333:role/hooks";
+
+/// A service released by BLUE_GREEN, with a function of its own at these stages.
+fn asked_at(lab: &Lab, stages: &[&str]) {
+    let hooks = json!([{"hookTargetArn": FUNCTION, "roleArn": HOOK_ROLE, "lifecycleStages": stages, "hookDetails": {"depth": 2},
+        "timeoutConfiguration": {"timeoutInMinutes": 1}}]);
     lab.service(json!({"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0, "lifecycleHooks": hooks}));
+    lab.fakes.calls.lock().unwrap().clear();
+}
+
+fn will_answer(lab: &Lab, answers: impl IntoIterator<Item = Result<Value, AwsError>>) {
+    lab.fakes.answers.lock().unwrap().extend(answers);
+}
+
+fn calls(lab: &Lab) -> Vec<(String, String, Value)> {
+    lab.fakes.calls.lock().unwrap().clone()
+}
+
+#[test]
+fn functions_of_the_services_own_are_called_with_what_aws_tells_them_and_their_hooks_kept() {
+    let lab = Lab::new();
+    let stages = [
+        "PRE_SCALE_UP",
+        "PRE_PRODUCTION_TRAFFIC_SHIFT",
+        "PRODUCTION_TRAFFIC_SHIFT",
+        "POST_PRODUCTION_TRAFFIC_SHIFT",
+    ];
+    asked_at(&lab, &stages);
     assert_eq!(configured(&lab)["lifecycleHooks"][0]["hookDetails"]["depth"], 2);
     lab.release("v2");
     lab.until("the end", |lab| lab.statuses()[0] == "SUCCESSFUL");
     let names = lab.fakes.event_names("ECS Hook State Change");
     assert_eq!(names, ["HOOK_IN_PROGRESS", "HOOK_SUCCEEDED"].repeat(stages.len()));
-    let without_role = json!([{"hookTargetArn": function, "lifecycleStages": stages}]);
+    let calls = calls(&lab);
+    let told = calls.iter().map(|(.., event)| event["lifecycleStage"].as_str().unwrap());
+    assert_eq!(told.collect::<Vec<_>>(), stages);
+    assert!(calls.iter().all(|(role, function, _)| role == HOOK_ROLE && function == FUNCTION));
+    let deployment = lab.deployment();
+    let (target, source) =
+        (&deployment["targetServiceRevision"]["arn"], &deployment["sourceServiceRevisions"][0]["arn"]);
+    let weights = calls.iter().map(|(.., event)| {
+        let details = &event["executionDetails"];
+        assert_eq!(event["resourceArn"], deployment["serviceDeploymentArn"]);
+        assert_eq!(
+            (&details["serviceArn"], &details["targetServiceRevisionArn"]),
+            (&deployment["serviceArn"], target)
+        );
+        assert_eq!(
+            (&details["testTrafficWeights"], &event["hookDetails"]),
+            (&json!({}), &json!({"depth": 2}))
+        );
+        let weight = |arn: &Value| details["productionTrafficWeights"][arn.as_str().unwrap()].as_f64();
+        (weight(target), weight(source))
+    });
+    let expected = [(None, None), (Some(0.0), Some(100.0)), (Some(100.0), Some(0.0)), (None, None)];
+    assert_eq!(weights.collect::<Vec<_>>(), expected);
+    let without_role = json!([{"hookTargetArn": FUNCTION, "lifecycleStages": stages}]);
     let code = lab.refused("UpdateService", update(json!({"lifecycleHooks": without_role})));
     assert_eq!(code, "InvalidParameterException");
 }
 
 #[test]
-fn a_function_that_fails_rolls_back_and_one_that_hangs_is_waited_for_until_its_time_is_over() {
-    for (name, event) in [("smoke-fails", "HOOK_FAILED"), ("smoke-hangs", "HOOK_TIMED_OUT")] {
+fn a_function_that_is_not_done_is_called_again_when_it_says_with_what_it_has_answered() {
+    let lab = Lab::new();
+    asked_at(&lab, &["POST_SCALE_UP"]);
+    will_answer(
+        &lab,
+        [
+            Ok(json!({"hookStatus": "IN_PROGRESS", "callBackDelay": 10, "hookDetails": {"asked": 1}})),
+            Ok(json!({"hookStatus": "IN_PROGRESS"})),
+        ],
+    );
+    lab.release("v2");
+    lab.until("the first call", |lab| calls(lab).len() == 1);
+    lab.pass(9);
+    assert_eq!(calls(&lab).len(), 1);
+    lab.pass(2);
+    assert_eq!(calls(&lab).len(), 2, "after the ten seconds it asked for");
+    lab.pass(28);
+    assert_eq!(calls(&lab).len(), 2);
+    lab.until("the end", |lab| lab.statuses()[0] == "SUCCESSFUL");
+    let details: Vec<Value> =
+        calls(&lab).into_iter().map(|(.., event)| event["hookDetails"].clone()).collect();
+    assert_eq!(
+        details,
+        [json!({"depth": 2}), json!({"depth": 2, "asked": 1}), json!({"depth": 2, "asked": 1})]
+    );
+    let executions: Vec<Value> =
+        calls(&lab).into_iter().map(|(.., event)| event["executionId"].clone()).collect();
+    assert!(executions.iter().all(|id| *id == executions[0]), "{executions:?}");
+}
+
+#[test]
+fn a_function_that_fails_answers_nonsense_or_may_not_be_called_rolls_back() {
+    let refused = |code: &str| Err(AwsError::new(code, "no"));
+    for (answer, why) in [
+        (Ok(json!({"hookStatus": "FAILED"})), "answered FAILED"),
+        (Ok(json!({"statusCode": 200})), "no hookStatus"),
+        (refused("FunctionError"), "FunctionError: no"),
+        (refused("AccessDeniedException"), "AccessDeniedException: no"),
+    ] {
         let lab = Lab::new();
-        let hooks = json!([{"hookTargetArn": format!("arn:aws:lambda:eu-west-1:111122223333:function:{name}"),
-            "roleArn": "arn:aws:iam::111122223333:role/hooks", "lifecycleStages": ["POST_SCALE_UP"],
-            "timeoutConfiguration": {"timeoutInMinutes": 1}}]);
-        lab.service(json!({"strategy": "BLUE_GREEN", "bakeTimeInMinutes": 0}));
-        lab.call("UpdateService", update(json!({"lifecycleHooks": hooks})));
+        asked_at(&lab, &["POST_SCALE_UP"]);
+        will_answer(&lab, [answer]);
         lab.release("v2");
         lab.until("the rollback", |lab| lab.statuses()[0] == "ROLLBACK_SUCCESSFUL");
         let names = lab.fakes.event_names("ECS Hook State Change");
-        assert_eq!(names.last().map(String::as_str), Some(event), "{names:?}");
+        assert_eq!(names, ["HOOK_IN_PROGRESS", "HOOK_FAILED"]);
+        let reason = lab.deployment()["statusReason"].as_str().unwrap().to_owned();
+        assert!(reason.contains(why), "{reason}");
     }
+}
+
+#[test]
+fn a_function_that_never_is_done_is_waited_for_until_its_time_is_over() {
+    let lab = Lab::new();
+    asked_at(&lab, &["POST_SCALE_UP"]);
+    will_answer(&lab, std::iter::repeat_with(|| Ok(json!({"hookStatus": "IN_PROGRESS"}))).take(99));
+    lab.release("v2");
+    lab.until("the rollback", |lab| lab.statuses()[0] == "ROLLBACK_SUCCESSFUL");
+    assert_eq!(lab.fakes.event_names("ECS Hook State Change"), ["HOOK_IN_PROGRESS", "HOOK_TIMED_OUT"]);
+    assert!((2..=3).contains(&calls(&lab).len()), "every 30 s of its minute: {:?}", calls(&lab));
+}
+
+#[test]
+fn on_the_way_back_the_functions_of_shifts_are_told_and_do_not_hold_it() {
+    let lab = Lab::new();
+    asked_at(&lab, &["PRODUCTION_TRAFFIC_SHIFT", "POST_PRODUCTION_TRAFFIC_SHIFT"]);
+    let ok = || Ok(json!({"hookStatus": "SUCCEEDED"}));
+    let failed = || Ok(json!({"hookStatus": "FAILED"}));
+    will_answer(&lab, [ok(), failed(), failed()]);
+    lab.release("v2");
+    lab.until("the rollback", |lab| lab.statuses()[0] == "ROLLBACK_SUCCESSFUL");
+    let calls = calls(&lab);
+    let told: Vec<&str> = calls.iter().map(|(.., event)| event["lifecycleStage"].as_str().unwrap()).collect();
+    assert_eq!(
+        told,
+        ["PRODUCTION_TRAFFIC_SHIFT", "POST_PRODUCTION_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT"]
+    );
+    let details = &calls[2].2["executionDetails"];
+    let target = details["targetServiceRevisionArn"].as_str().unwrap();
+    assert_eq!(details["productionTrafficWeights"][target].as_f64(), Some(0.0), "{details}");
+    assert_eq!(lab.weights().0.max(lab.weights().1), 100);
 }
 
 #[test]

@@ -1,12 +1,17 @@
 //! In-memory stand-ins for everything around ECS, with one journal of what was done to them, in order.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use serde_json::{Value, json};
+
+use crate::ecs::calls::FunctionCalls;
+use crate::ecs::model::Call;
 use crate::ecs::pulls::ImagePulls;
 use crate::ports::{
-    AlarmState, Alarms, AwsError, EventSink, ImageSpec, Images, LoadBalancers, ServiceEvent, TargetHealth,
+    AlarmState, Alarms, AwsError, EventSink, Functions, ImageSpec, Images, LoadBalancers, ServiceEvent,
+    TargetHealth,
 };
 use crate::tasks::{TaskLauncher, TaskStatus};
 
@@ -31,6 +36,10 @@ pub(super) struct Fakes {
     pub(super) tags: Mutex<HashMap<String, String>>,
     /// Versions whose image was deleted.
     pub(super) deleted: Mutex<HashSet<String>>,
+    /// What functions of hooks answer, one after the other; without any left they answer SUCCEEDED.
+    pub(super) answers: Mutex<VecDeque<Result<Value, AwsError>>>,
+    /// The calls of functions: role, function and event.
+    pub(super) calls: Mutex<Vec<(String, String, Value)>>,
     tasks: Mutex<HashMap<String, (TaskStatus, ImageSpec)>>,
     ports: Mutex<u16>,
 }
@@ -210,5 +219,26 @@ impl ImagePulls for Arc<Fakes> {
 impl Images for Fakes {
     async fn resolve(&self, name: &str) -> Result<ImageSpec, AwsError> {
         image(self, name)
+    }
+}
+
+impl Fakes {
+    fn answered(&self, role: &str, function: &str, event: &Value) -> Result<Value, AwsError> {
+        self.calls.lock().unwrap().push((role.to_owned(), function.to_owned(), event.clone()));
+        let succeeded = || Ok(json!({"hookStatus": "SUCCEEDED"}));
+        self.answers.lock().unwrap().pop_front().unwrap_or_else(succeeded)
+    }
+}
+
+impl FunctionCalls for Arc<Fakes> {
+    fn call(&self, _ticket: &str, call: &Call, event: &Value) -> Option<Result<Value, AwsError>> {
+        Some(self.answered(&call.role, &call.function, event))
+    }
+}
+
+#[async_trait::async_trait]
+impl Functions for Fakes {
+    async fn invoke(&self, role: &str, function: &str, event: &Value) -> Result<Value, AwsError> {
+        self.answered(role, function, event)
     }
 }

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use self::fakes::{BLUE, Fakes, GREEN, PRODUCTION};
-use super::{Ecs, Identity, Ports, Settings};
+use super::{Ecs, Identity, Ports, Settings, Work};
 use crate::ports::{AwsError, Caller};
 
 /// An ECS with one cluster, whose clock stands still unless told to move.
@@ -43,10 +43,12 @@ impl Lab {
             alarms: fakes.clone(),
             images: fakes.clone(),
             launcher: fakes.clone(),
+            functions: fakes.clone(),
         };
         let identity = Identity { account: "111122223333".into(), region: "eu-west-1".into() };
         let clock = Box::new(move || Timestamp::from_millisecond(now.load(Ordering::SeqCst)).unwrap());
-        let ecs = Ecs::new(ports, Box::new(Arc::clone(&fakes)), identity, settings, clock);
+        let work = Work { pulls: Box::new(Arc::clone(&fakes)), calls: Box::new(Arc::clone(&fakes)) };
+        let ecs = Ecs::new(ports, work, identity, settings, clock);
         let lab = Self { ecs, fakes, millis };
         lab.call("CreateCluster", json!({"clusterName": "prod"}));
         lab

@@ -75,6 +75,7 @@ impl Live {
             alarms: fakes.clone(),
             images: fakes.clone(),
             launcher: Arc::new(crate::tasks::test_launcher()),
+            functions: fakes.clone(),
         };
         let settings = Settings {
             seconds_per_minute: 0.1,
