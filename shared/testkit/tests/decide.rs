@@ -958,3 +958,21 @@ fn a_deployment_that_starts_after_all_is_rolled_back() {
     let started = cancelled.later(5).deployed().decide();
     assert_eq!(started.release.summary(), "rolling back: ben cancelled it: not today");
 }
+
+#[test]
+fn what_others_deployed_after_a_start_in_vain_is_not_deployed_over() {
+    // The start was asked for and nothing came of it. Theirs brings what runs, and is over before the start is asked for again.
+    let mut theirs = Fixture::starting().decided().later(20);
+    let created_at = theirs.now;
+    theirs = theirs.with_someone_elses().status_of(DeploymentStatus::Successful).later(40);
+    if let Seen::Known(deployments) = &mut theirs.seen.deployments {
+        deployments[0].task_definition = Some(names::task_definition(1));
+    }
+    decides(&theirs, "failed", &[]);
+    // What was there before it was asked for was planned with.
+    let before = created_at.saturating_sub(SignedDuration::from_secs(60)).unwrap();
+    if let Seen::Known(deployments) = &mut theirs.seen.deployments {
+        deployments[0].created_at = before;
+    }
+    decides(&theirs, "start deployment", &["start_deployment"]);
+}

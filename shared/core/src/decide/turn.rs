@@ -176,17 +176,20 @@ impl<'a> Turn<'a> {
         })
     }
 
-    /// The newest deployment that is neither ours nor our way back, and is newer than ours or still under way.
+    /// The newest deployment that is neither ours nor our way back, and is newer than ours, still under way, or begun since ours was asked
+    /// for: where that was asked for in vain, theirs may have come and gone before it is asked for again.
     pub(super) fn foreign_deployment(&self) -> Option<&'a DeploymentSeen> {
         let ours = self.our_deployment();
-        let started = self.next.progress.started_at?;
+        let (started, asked) = (self.next.progress.started_at?, self.next.progress.asked_at);
         self.seen.deployments.known()?.iter().find(|deployment| {
             let newer =
                 ours.map_or(deployment.created_at > started, |ours| deployment.created_at > ours.created_at);
             !self.is_known_to_be_ours(deployment)
                 && !self.may_yet_be_described(deployment)
                 && newer
-                && (ours.is_some() || !deployment.status.is_over())
+                && (ours.is_some()
+                    || !deployment.status.is_over()
+                    || asked.is_some_and(|at| deployment.created_at > at))
         })
     }
 
