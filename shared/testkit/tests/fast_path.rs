@@ -8,16 +8,16 @@ use tidegate_testkit::names;
 use tidegate_testkit::sim::{Action, Report, Scenario, Simulation};
 
 /// In the bake at 10 %.
-const RED_AT: u32 = 40;
+const RED_AT: i64 = 40;
 
 /// How long after the alarm the deployment was told to stop, with this fault at the call of this name.
 fn reaction(name: &str, fault: Option<Fault>) -> SignedDuration {
     let mut scenario = Scenario::canary(Quality::Good);
     // Nothing but the event of the alarm brings the news.
     scenario.habits.alarm_poll = (3_600_000, 3_600_000);
-    scenario.script.push((RED_AT, Action::Alarm(true)));
+    scenario.script.push((names::at(RED_AT), Action::Alarm(true)));
     if let Some(fault) = fault {
-        scenario.conditions.faults = Faults::Named { name: name.to_owned(), fault };
+        scenario.conditions.faults = Faults::at_first(name, fault);
     }
     let report = Simulation::new(scenario).run().expect_sound();
     assert_eq!(report.outcomes, ["rolled back"]);
@@ -31,7 +31,7 @@ fn reaction(name: &str, fault: Option<Fault>) -> SignedDuration {
 
 fn stopped_at(report: &Report) -> SignedDuration {
     let stop = report.performed.iter().find(|done| matches!(done.effect, Effect::StopDeployment { .. }));
-    stop.expect("a rollback").begun.duration_since(names::at(i64::from(RED_AT)))
+    stop.expect("a rollback").begun.duration_since(names::at(RED_AT))
 }
 
 #[test]

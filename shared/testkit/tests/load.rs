@@ -273,7 +273,7 @@ fn a_claim_of_somebody_who_died_is_passed_by() {
     for (quality, outcome) in [(Quality::Good, "promoted"), (BAD, "rolled back")] {
         for fault in [Fault::CrashAfter, Fault::AnswerLost, Fault::Unavailable, Fault::Denied] {
             let mut scenario = Scenario::canary(quality);
-            scenario.conditions.faults = Faults::Named { name: "dynamodb:PutItem claim".into(), fault };
+            scenario.conditions.faults = Faults::at_first("dynamodb:PutItem claim", fault);
             let report = Simulation::new(scenario).run().expect_sound();
             assert_eq!(report.outcomes, [outcome], "{fault:?}");
         }
@@ -297,7 +297,7 @@ fn a_claim_of_somebody_who_died_is_passed_by() {
 fn the_clock_adds_no_messages_for_a_release_that_somebody_stays_with_and_takes_it_over_when_they_die() {
     // Whoever turns the release back dies right after it was written.
     let mut scenario = Scenario::canary(BAD);
-    scenario.conditions.faults = Faults::Named { name: "rolling back".into(), fault: Fault::CrashAfter };
+    scenario.conditions.faults = Faults::at_first("rolling back", Fault::CrashAfter);
     let report = Simulation::new(scenario).run().expect_sound();
     assert_eq!(report.outcomes, ["rolled back"]);
 

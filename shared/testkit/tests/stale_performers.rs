@@ -4,7 +4,6 @@
 use jiff::SignedDuration;
 use tidegate_core::effect::Effect;
 use tidegate_testkit::fakes::{Fault, Faults, Performed, Quality};
-use tidegate_testkit::names;
 use tidegate_testkit::sim::{Action, Report, Scenario, Simulation};
 
 fn shifts(report: &Report) -> Vec<&Performed> {
@@ -14,10 +13,10 @@ fn shifts(report: &Report) -> Vec<&Performed> {
 /// A canary whose alarm goes red in the second after the shift to 100 % has begun, with one fault.
 fn red_at_the_shift(name: &str, fault: Fault) -> Report {
     let calm = Simulation::new(Scenario::canary(Quality::Good)).run().expect_sound();
-    let second = shifts(&calm)[1].begun.duration_since(names::start()).as_secs();
+    let red_at = shifts(&calm)[1].begun.saturating_add(SignedDuration::from_secs(1)).expect("within range");
     let mut scenario = Scenario::canary(Quality::Good);
-    scenario.script.push((u32::try_from(second).expect("a short scenario") + 1, Action::Alarm(true)));
-    scenario.conditions.faults = Faults::Named { name: name.to_owned(), fault };
+    scenario.script.push((red_at, Action::Alarm(true)));
+    scenario.conditions.faults = Faults::at_first(name, fault);
     let report = Simulation::new(scenario).run().expect_sound();
     assert!(
         report.trace.iter().any(|line| line.contains(&format!("{name}: {fault:?}"))),

@@ -530,6 +530,14 @@ impl Aws {
         self.keep(now);
     }
 
+    /// The service's owner changes its deployment configuration, and nothing else.
+    pub fn configure_by_owner(&mut self, configuration: Value, now: Timestamp) {
+        self.advance(now);
+        self.tell(format!("the service's owner sets the deployment configuration to {configuration}"));
+        self.scene.configuration = configuration;
+        self.keep(now);
+    }
+
     /// An image is deleted from the registry, as a lifecycle policy does.
     pub fn delete_image(&mut self, build: u32, now: Timestamp) {
         self.advance(now);

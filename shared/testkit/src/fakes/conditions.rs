@@ -2,6 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::names;
+
 /// What goes wrong with one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -48,28 +50,47 @@ pub enum Faults {
         /// What.
         fault: Fault,
     },
-    /// The first call of this name: an effect as `ecs:stop_deployment` (`ecs:continue_hook ID`), a commit by what its history entry says happened.
-    Named {
-        /// Its name.
-        name: String,
-        /// What.
-        fault: Fault,
-    },
+    /// Each of these calls, once.
+    Planned(Vec<Planned>),
+}
+
+/// What goes wrong with the first call of a name.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// Not before this.
+    pub from: Timestamp,
+    /// How its name begins: an effect's is `ecs:stop_deployment` (`ecs:continue_hook ID`), a commit's what its history entry says happened.
+    pub name: String,
+    /// What.
+    pub fault: Fault,
 }
 
 impl Faults {
+    /// The first call of this name.
+    pub fn at_first(name: &str, fault: Fault) -> Self {
+        Self::Planned(vec![Planned { from: names::start(), name: name.to_owned(), fault }])
+    }
+
+    /// The fault that is planned for this call, which it meets only this time.
+    pub(super) fn take_planned(&mut self, operation: &str, now: Timestamp) -> Option<Fault> {
+        let Self::Planned(planned) = self else { return None };
+        let met = |planned: &Planned| planned.from <= now && operation.starts_with(&planned.name);
+        let met = planned.iter().position(met)?;
+        Some(planned.remove(met).fault)
+    }
+
     /// Whether whoever meets it, if anybody does, gets over it without coming again. What is denied, and who dies, costs until the next event.
     pub(crate) fn passes_within_the_invocation(&self) -> bool {
         match self {
             Self::None => true,
-            Self::Named { fault, .. } => match fault {
+            Self::Planned(planned) => planned.iter().all(|planned| match planned.fault {
                 Fault::CrashBefore | Fault::CrashAfter | Fault::Denied => false,
                 Fault::AnswerLost
                 | Fault::Throttled
                 | Fault::Unavailable
                 | Fault::StallBefore(_)
                 | Fault::StallAfter(_) => true,
-            },
+            }),
             Self::Random { .. } | Self::Only { .. } | Self::At { .. } => false,
         }
     }

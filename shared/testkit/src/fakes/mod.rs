@@ -9,6 +9,6 @@ mod ports;
 mod universe;
 
 pub use aws::{Aws, Balancing, EcsHabits, Emitted, PauseStage, Quality, Scene, ServiceState};
-pub use conditions::{Conditions, Fault, Faults};
+pub use conditions::{Conditions, Fault, Faults, Planned};
 pub use ledger::{Row, Rows, Written};
 pub use universe::{Caller, Delivery, Performed, State, Universe};

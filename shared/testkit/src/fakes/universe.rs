@@ -139,11 +139,12 @@ impl State {
             operation.starts_with(name.as_str()) && *from <= self.now && self.now < *to
         };
         let denied = self.conditions.denied.iter().any(denied);
+        let planned = self.conditions.faults.take_planned(operation, self.now);
         let fault = match self.conditions.faults {
             _ if denied => Some(Fault::Denied),
             Faults::None => None,
             Faults::At { call: at, fault } => (at == call).then_some(fault),
-            Faults::Named { ref name, fault } => (operation == name).then_some(fault),
+            Faults::Planned(_) => planned,
             Faults::Only { per_mille, fault } => {
                 // What changes nothing, or is known by its token, the SDK asks again before its caller hears of it; an effect is sent once.
                 let tries = if effect { 1 } else { SDK_TRIES };
@@ -151,9 +152,6 @@ impl State {
             }
             Faults::Random { per_mille } => (self.rng.u32(0..1000) < per_mille).then(|| self.draw()),
         };
-        if matches!(self.conditions.faults, Faults::Named { .. }) && fault.is_some() {
-            self.conditions.faults = Faults::None;
-        }
         match fault {
             // All calls of an effect share one limit; what has not reached AWS by then never does.
             Some(Fault::StallBefore(stall)) if effect => before = stall.min(CALL_LIMIT),

@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use tidegate_core::configuration;
 use tidegate_core::effect::{CALL_LIMIT, Effect, LEASE};
 use tidegate_core::ids::{ReleaseId, TaskDefinitionArn};
 use tidegate_core::plan::{Plan, Stage};
+use tidegate_core::policy::Percent;
 use tidegate_core::release::{Intent, Outcome, Phase, Release, Successor};
 
-use super::scenario::{Action, Scenario};
+use super::scenario::{Action, Scenario, their_own};
 use crate::fakes::{Performed, Rows, ServiceState, State};
 use crate::names;
 
@@ -20,28 +22,53 @@ const LOOK_HOLDS: SignedDuration = SignedDuration::from_secs(15);
 /// Looks on.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
+    /// The deployment configuration the service's owner wants.
+    own: Value,
     pub(super) broken: Vec<String>,
     acts: Vec<(Timestamp, Action)>,
     ended: BTreeSet<ReleaseId>,
     rolled_back: BTreeSet<u32>,
     refused: BTreeMap<u32, usize>,
     shares: BTreeMap<TaskDefinitionArn, u32>,
+    /// Since when they are what they are.
+    shared_since: BTreeMap<TaskDefinitionArn, Timestamp>,
     performed: usize,
     looked: (usize, usize),
     changed_at: Option<Timestamp>,
     /// Since when the alarm is in ALARM.
     red_since: Option<Timestamp>,
-    /// Since when the alarm is in ALARM, not muted, and a release bakes with traffic on its candidate.
+    /// Since when a release that bakes with traffic on its candidate has to go back: its alarm is in ALARM and not muted, or a person said so.
     breached_since: Option<(ReleaseId, Timestamp)>,
 }
 
 impl Watch {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        Self { own: scenario.own_configuration.clone(), ..Self::default() }
+    }
+
     /// A person or another tool did something.
     pub(super) fn acted(&mut self, action: &Action, now: Timestamp) {
         self.acts.push((now, action.clone()));
-        if let Action::Insist(build) = action {
-            self.refused.remove(build);
-            self.rolled_back.remove(build);
+        match action {
+            Action::Insist(build) => {
+                self.refused.remove(build);
+                self.rolled_back.remove(build);
+            }
+            Action::Configure(own) => self.own = own.clone(),
+            Action::Deploy { own_configuration: true, .. } => self.own = their_own(),
+            Action::Push(..)
+            | Action::PushAgain(_)
+            | Action::RollBack
+            | Action::Cancel
+            | Action::Deploy { .. }
+            | Action::Weights(_)
+            | Action::Alarm(_)
+            | Action::Mute(_)
+            | Action::Answer(_)
+            | Action::GoOn
+            | Action::DeleteImage(_)
+            | Action::Deregister(_)
+            | Action::Look => {}
         }
     }
 
@@ -71,8 +98,12 @@ impl Watch {
         for performed in &state.performed[self.performed..] {
             self.broken.extend(no_stale_performer_acts(performed, &state.rows));
             let forward = self.goes_forward_on_evidence(performed, state, scenario);
-            let over_others = self.leaves_what_others_deployed(performed, state);
-            self.broken.extend(forward.into_iter().chain(over_others));
+            let over_others = self.leaves_what_others_deployed(performed, state, scenario);
+            let baked = self.bakes_before_it_goes_on(performed, state, scenario);
+            let approved = self.is_approved_as_it_is(performed, state);
+            let thawed = starts_in_no_freeze(performed, &state.rows);
+            let found = [forward, over_others, baked, approved, thawed];
+            self.broken.extend(found.into_iter().flatten());
             self.changed_at = Some(state.now);
         }
         self.performed = state.performed.len();
@@ -84,6 +115,11 @@ impl Watch {
         }
         let late = self.is_turned_back_in_time(state, &live, scenario);
         self.broken.extend(late);
+        for (arn, share) in &live.shares {
+            if self.shares.get(arn) != Some(share) {
+                self.shared_since.insert(arn.clone(), state.now);
+            }
+        }
         self.shares.clone_from(&live.shares);
         let ended: Vec<&Release> = state
             .rows
@@ -101,6 +137,9 @@ impl Watch {
             }
             let unexpected = self.what_is_expected(release, scenario);
             self.broken.extend(unexpected);
+            if !disturbed && release.progress.asked_at.is_some() {
+                self.broken.extend(self.the_owners_configuration_is_back(release, &live));
+            }
             self.broken.extend(what_was_rolled_back_is_quarantined(release, &state.rows));
             self.broken.extend(the_history_tells_the_end(release, &state.rows));
             if let (Some(Outcome::RolledBack { .. }), Intent::Deploy) = (release.outcome(), &release.intent)
@@ -121,6 +160,7 @@ impl Watch {
             }
         }
         self.broken.extend(the_newest_push_was_released(state));
+        self.broken.extend(no_push_overtakes_a_newer_one(state));
         let undisturbed = !self.acts.iter().any(|(_, action)| is_disturbing(action));
         if undisturbed && scenario.conditions.denied.is_empty() {
             self.broken.extend(what_runs_is_what_was_promoted_last(state));
@@ -143,7 +183,9 @@ impl Watch {
             | Action::Answer(_)
             | Action::DeleteImage(_)
             | Action::Deregister(_)
-            | Action::GoOn => false,
+            | Action::GoOn
+            | Action::Configure(_)
+            | Action::Look => false,
         })
     }
 
@@ -181,19 +223,94 @@ impl Watch {
     }
 
     /// What others deploy during a release is not deployed over by it.
-    fn leaves_what_others_deployed(&self, performed: &Performed, state: &State) -> Option<String> {
+    fn leaves_what_others_deployed(
+        &self,
+        performed: &Performed,
+        state: &State,
+        scenario: &Scenario,
+    ) -> Option<String> {
         let deploys = matches!(performed.effect, Effect::StartDeployment { .. } | Effect::ReturnTo { .. });
         let release = state.rows.release(performed.release.as_ref()?)?;
         let planned = release.plan.as_ref()?.made_at;
         let theirs = self.acts.iter().find(|(at, action)| {
             matches!(action, Action::Deploy { .. })
                 && *at > planned
-                && performed.begun.duration_since(*at) > SignedDuration::from_secs(90)
+                && performed.begun.duration_since(*at) > scenario.decides_within()
         });
         let (at, _) = theirs.filter(|_| deploys)?;
         // What was given up before they came is theirs to keep, what was on its way back then may go on.
         let before = turned_at(release, &state.rows).is_some_and(|turned| turned < *at);
         (!before).then(|| format!("\"{}\" over what somebody deployed at {at}", performed.effect))
+    }
+
+    /// A step is not left before it has baked for as long as the plan says.
+    fn bakes_before_it_goes_on(
+        &self,
+        performed: &Performed,
+        state: &State,
+        scenario: &Scenario,
+    ) -> Option<String> {
+        let release = state.rows.release(performed.release.as_ref()?)?;
+        let Effect::ContinueHook { deployment, .. } = &performed.effect else { return None };
+        if release.progress.deployment.as_ref() != Some(deployment) || self.disturbed(release) {
+            return None;
+        }
+        let own = release.progress.task_definition.as_ref()?;
+        let share = *self.shares.get(own)?;
+        let since = *self.shared_since.get(own)?;
+        let bake = release.plan.as_ref()?.stages.iter().find_map(|stage| match stage {
+            Stage::Bake { percent, secs } if percent.is_rounded(share_of(share)) => Some(*secs),
+            Stage::Bake { .. }
+            | Stage::Preflight
+            | Stage::PinRollbackTarget
+            | Stage::RegisterTaskDefinition
+            | Stage::StartDeployment
+            | Stage::Shift { .. }
+            | Stage::Approve { .. }
+            | Stage::Freeze
+            | Stage::Scan
+            | Stage::Verify { .. }
+            | Stage::RollOut
+            | Stage::Promote
+            | Stage::PutBack => None,
+        })?;
+        let skew = SignedDuration::from_millis(scenario.conditions.skew * 2);
+        let baked = performed.begun.duration_since(since) + skew;
+        (baked < SignedDuration::from_secs(i64::from(bake)))
+            .then(|| format!("\"{}\" after {baked:#} at {share} %, not {bake} s", performed.effect))
+    }
+
+    /// What starts was approved after the last change to what it was planned from.
+    fn is_approved_as_it_is(&self, performed: &Performed, state: &State) -> Option<String> {
+        let release = state.rows.release(performed.release.as_ref()?)?;
+        let stages = &release.plan.as_ref()?.stages;
+        let start = stages.iter().position(|stage| *stage == Stage::StartDeployment)?;
+        let gated = stages[..start].iter().any(|stage| matches!(stage, Stage::Approve { .. }));
+        if !gated || !matches!(performed.effect, Effect::StartDeployment { .. }) {
+            return None;
+        }
+        let last = |what: fn(&Action) -> bool| {
+            self.acts.iter().rev().find(|(_, action)| what(action)).map(|(at, _)| *at)
+        };
+        let answered = last(|action| matches!(action, Action::Answer(true)));
+        let changed = last(|action| matches!(action, Action::Configure(_)));
+        (answered <= changed).then(|| {
+            format!(
+                "\"{}\" approved at {answered:?}, and what it was planned from has changed at {changed:?}",
+                performed.effect
+            )
+        })
+    }
+
+    /// Whatever Tidegate has set meanwhile, in the end the service has the configuration its owner wants.
+    fn the_owners_configuration_is_back(&self, release: &Release, live: &ServiceState) -> Option<String> {
+        let failed = matches!(release.outcome(), Some(Outcome::Failed { .. }));
+        (!failed && !configuration::is_set(&self.own, &live.configuration)).then(|| {
+            format!(
+                "release {} ended; the owner has set {}, and there is {}",
+                release.id, self.own, live.configuration
+            )
+        })
     }
 
     /// From the breach to all traffic on the old version there is a limit.
@@ -220,11 +337,16 @@ impl Watch {
             Some((id, since)) if *id == release.id => {
                 let limit = scenario.turns_back_within();
                 (state.now.duration_since(*since) > limit).then(|| {
-                    format!("{} still has traffic {limit:#} after the alarm went off at {since}", release.id)
+                    format!("{} still has traffic {limit:#} after it had to go back at {since}", release.id)
                 })
             }
             Some(_) | None => {
-                let breached = bakes && self.red_since.is_some() && !state.aws.is_muted();
+                let red = self.red_since.is_some() && !state.aws.is_muted();
+                let told = scenario.is_calm()
+                    && self.acted_within(SignedDuration::from_secs(1), state.now, |action| {
+                        matches!(action, Action::Cancel)
+                    });
+                let breached = bakes && (red || told);
                 self.breached_since = breached.then(|| (release.id.clone(), state.now));
                 None
             }
@@ -401,8 +523,45 @@ fn the_newest_push_was_released(state: &State) -> Option<String> {
     let Some(Outcome::Superseded { by: Successor::Release(by) }) = release.outcome() else { return None };
     let by = state.rows.release(by)?;
     let older = by.image.digest != *digest && by.intent == Intent::Deploy && by.image.digest < *digest;
-    let asked = matches!(by.requested_by, tidegate_core::history::Actor::Person { .. });
-    (older && !asked).then(|| format!("{tag} was pushed last and was superseded by the older {}", by.image))
+    (older && !is_a_persons(by))
+        .then(|| format!("{tag} was pushed last and was superseded by the older {}", by.image))
+}
+
+/// No machine releases what was pushed before something that was let in already.
+fn no_push_overtakes_a_newer_one(state: &State) -> Option<String> {
+    let pushes = state.aws.pushes();
+    let machines: Vec<&Release> = state
+        .rows
+        .releases()
+        .filter(|release| release.intent == Intent::Deploy && !is_a_persons(release))
+        .collect();
+    machines.iter().enumerate().find_map(|(at, release)| {
+        let of = |wanted: &Release| {
+            let digest = wanted.image.digest.clone();
+            pushes.iter().filter(move |(_, pushed, _)| *pushed == digest).map(|(_, _, at)| *at)
+        };
+        let last = of(release).filter(|at| *at <= release.created_at).max()?;
+        let newer =
+            machines[..at].iter().find(|before| of(before).min().is_some_and(|first| first > last))?;
+        Some(format!("{} was released after {}, which was pushed later", release.image, newer.image))
+    })
+}
+
+fn is_a_persons(release: &Release) -> bool {
+    matches!(release.requested_by, tidegate_core::history::Actor::Person { .. })
+}
+
+/// Nothing is started in a window that was open when it was planned, and is still.
+fn starts_in_no_freeze(performed: &Performed, rows: &Rows) -> Option<String> {
+    let plan = rows.release(performed.release.as_ref()?)?.plan.as_ref()?;
+    let freeze = plan.gates.freeze.as_ref()?;
+    let (planned, begun) = (freeze.at(plan.made_at)?, freeze.at(performed.begun)?);
+    (planned == begun && matches!(performed.effect, Effect::StartDeployment { .. }))
+        .then(|| format!("\"{}\" in the freeze window {}", performed.effect, begun.window))
+}
+
+fn share_of(percent: u32) -> Percent {
+    Percent::from_tenths(u16::try_from(percent * 10).expect("at most 100"))
 }
 
 /// At the end the service runs what was promoted last.

@@ -9,7 +9,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::history::Actor;
 use tidegate_core::observation::Hint;
+use tidegate_core::plan::Stage;
 use tidegate_core::ports::Watched;
+use tidegate_core::release::Phase;
 use tidegate_core::rollback::Wanted;
 use tidegate_runtime::World;
 use tidegate_runtime::arrivals::{Asked, Pushed};
@@ -48,6 +50,8 @@ pub struct Report {
     pub calls: u64,
     /// The effects that were performed.
     pub performed: Vec<Performed>,
+    /// When the first release entered each stage of its plan.
+    pub entered: Vec<(Stage, Timestamp)>,
     /// How the releases ended, oldest first.
     pub outcomes: Vec<String>,
     /// How long it took, in the simulation.
@@ -143,7 +147,7 @@ impl Simulation {
             numbers: 0,
             polls: 0,
             last_act: names::start(),
-            watch: checks::Watch::default(),
+            watch: checks::Watch::new(&scenario),
             ran: BTreeMap::new(),
             scenario,
         };
@@ -160,8 +164,7 @@ impl Simulation {
         );
         let commit = tidegate_core::ports::Commit { head, ..Default::default() };
         self.state().rows.commit(&commit, names::start()).expect("an empty ledger takes a policy");
-        for (secs, action) in self.scenario.script.clone() {
-            let at = names::at(i64::from(secs));
+        for (at, action) in self.scenario.script.clone() {
             self.last_act = self.last_act.max(at);
             self.later(at, Event::Act(action));
         }
@@ -230,6 +233,7 @@ impl Simulation {
             trace: state.trace.clone(),
             calls: state.calls,
             performed: state.performed.clone(),
+            entered: entered(&state),
             outcomes,
             took: state.now.duration_since(names::start()),
             ran: self.ran.clone(),
@@ -402,9 +406,7 @@ impl Simulation {
             Action::Push(build, quality) => self.state().aws.push(build, quality, now),
             Action::PushAgain(build) => self.state().aws.push_again(build, now),
             Action::Deploy { revision, own_configuration } => {
-                let own = own_configuration.then(
-                    || serde_json::json!({ "strategy": "ROLLING", "maximumPercent": 150, "minimumHealthyPercent": 50 }),
-                );
+                let own = own_configuration.then(super::scenario::their_own);
                 self.state().aws.deploy_by_someone(revision, own, now);
             }
             Action::Weights(weights) => self.state().aws.set_weights_by_someone(weights, now),
@@ -413,6 +415,15 @@ impl Simulation {
             Action::Deregister(revision) => self.state().aws.deregister(revision, now),
             Action::Mute(muted) => self.state().aws.mute_alarm(muted, now),
             Action::GoOn => self.state().aws.go_on_by_someone(now),
+            Action::Configure(own) => self.state().aws.configure_by_owner(own, now),
+            Action::Look => {
+                self.numbers += 1;
+                self.deliver(
+                    Delivery::Service("the service has reached a steady state".into()),
+                    1,
+                    self.numbers,
+                );
+            }
             Action::Answer(approve) => {
                 let active = self.state().rows.head(&names::service()).and_then(|head| head.active.clone());
                 let Some(active) = active else { return };
@@ -498,7 +509,7 @@ impl Simulation {
             let id = self.numbers;
             let times = 1 + u32::from(self.chance(self.scenario.delivering.doubled));
             for _ in 0..times {
-                let millis = self.rng.u64(20..500);
+                let millis = self.rng.u64(20..500) + self.scenario.delivering.queue_millis;
                 self.deliver_later(at, millis, delivery.clone(), id);
             }
         }
@@ -543,13 +554,30 @@ impl Simulation {
             Event::TimeLimit(task) => self.ended(task, Err("the time limit was reached".into())),
             Event::Minute => {
                 self.later(in_a(60), Event::Minute);
-                self.numbers += 1;
-                self.deliver(Delivery::Round, 1, self.numbers);
+                let stands = self.scenario.delivering.clock_stands;
+                if stands.is_none_or(|(from, to)| now < from || to < now) {
+                    self.numbers += 1;
+                    self.deliver(Delivery::Round, 1, self.numbers);
+                }
             }
             // AWS looks at itself at least this often; alarms have no timer of their own.
             Event::Second => self.later(in_a(1), Event::Second),
         }
     }
+}
+
+/// When the first release entered each stage of its plan.
+fn entered(state: &State) -> Vec<(Stage, Timestamp)> {
+    let Some(first) = state.rows.releases().next() else { return Vec::new() };
+    let mut entered = Vec::new();
+    for written in state.rows.versions(&first.id) {
+        if let (Phase::Running { since, .. }, Some(stage)) = (&written.value.phase, written.value.stage())
+            && entered.last().is_none_or(|(_, at)| at != since)
+        {
+            entered.push((stage.clone(), *since));
+        }
+    }
+    entered
 }
 
 /// Whether nothing is deployed any more, or what is never gets healthy and is no candidate's: then nobody has to roll it back.

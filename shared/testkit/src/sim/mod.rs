@@ -6,7 +6,7 @@ mod checks;
 mod engine;
 mod scenario;
 
-pub use adverse::{KINDS, adverse};
+pub use adverse::{adverse, kind};
 pub use engine::{Report, Simulation};
 pub use scenario::{Action, Delivering, Scenario};
 

@@ -1,7 +1,8 @@
 //! What happens in a simulation: drawn from a seed, or written down by a test.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tidegate_core::effect::{CALL_LIMIT, LEASE};
 use tidegate_core::policy::{self, Policy};
 
 use crate::fakes::{Balancing, Conditions, EcsHabits, Faults, PauseStage, Quality};
@@ -37,6 +38,10 @@ pub enum Action {
     Answer(bool),
     /// Lets the deployment that waits go on, in the console.
     GoOn,
+    /// The service's owner changes its deployment configuration.
+    Configure(Value),
+    /// An event of the service comes that tells nothing new, and is not lost.
+    Look,
     /// Deletes the nth build's image from the registry.
     DeleteImage(u32),
     /// Deregisters a revision.
@@ -54,6 +59,10 @@ pub struct Delivering {
     pub late: u32,
     /// How late at most.
     pub late_millis: u64,
+    /// How late every message of the wake queue comes beside that.
+    pub queue_millis: u64,
+    /// When the clock's schedule does nothing: from, to.
+    pub clock_stands: Option<(Timestamp, Timestamp)>,
 }
 
 /// A simulation's beginning and what happens to it.
@@ -73,8 +82,8 @@ pub struct Scenario {
     pub conditions: Conditions,
     /// How events travel.
     pub delivering: Delivering,
-    /// What people and other tools do, by second.
-    pub script: Vec<(u32, Action)>,
+    /// What people and other tools do, and when.
+    pub script: Vec<(Timestamp, Action)>,
     /// Whether digests that were rolled back are pushed again at the end.
     pub push_again: bool,
     /// What has to come of the build that is pushed, where that is certain: it must be promoted, or must not be.
@@ -92,17 +101,31 @@ impl Scenario {
             habits: EcsHabits::default(),
             conditions: Conditions { latency: (20, 20), ..Conditions::default() },
             delivering: Delivering::default(),
-            script: vec![(5, Action::Push(2, quality))],
+            script: vec![(names::at(5), Action::Push(2, quality))],
             push_again: false,
             promotes: None,
         }
     }
 
+    /// Whether whoever wants to do something gets it done before long.
+    pub(super) fn is_calm(&self) -> bool {
+        self.conditions.faults.passes_within_the_invocation()
+            && self.delivering.late == 0
+            && self.conditions.latency.1 < 1_000
+    }
+
+    /// How long after something has happened everything that is begun was decided with it in sight.
+    pub(super) fn decides_within(&self) -> SignedDuration {
+        let described = self.habits.described_after.1;
+        let seen = SignedDuration::from_millis(
+            i64::try_from(self.conditions.read_lag + described).expect("within range"),
+        );
+        if self.is_calm() { seen + LEASE + CALL_LIMIT } else { SignedDuration::from_secs(90) }
+    }
+
     /// How long after a breach the candidate may still have traffic.
     pub(super) fn turns_back_within(&self) -> SignedDuration {
-        let calm = self.conditions.faults.passes_within_the_invocation()
-            && self.delivering.late == 0
-            && self.conditions.latency.1 < 1_000;
+        let calm = self.is_calm();
         let back =
             SignedDuration::from_millis(i64::try_from(self.habits.traffic_back.1).expect("within range"));
         match (calm, self.delivering.lost) {
@@ -151,8 +174,16 @@ impl Scenario {
         };
         let delivering = match rng.u32(0..3) {
             0 => Delivering::default(),
-            1 => Delivering { lost: 50, doubled: 50, late: 100, late_millis: 20_000 },
-            _ => Delivering { lost: 300, doubled: 200, late: 300, late_millis: 180_000 },
+            1 => {
+                Delivering { lost: 50, doubled: 50, late: 100, late_millis: 20_000, ..Delivering::default() }
+            }
+            _ => Delivering {
+                lost: 300,
+                doubled: 200,
+                late: 300,
+                late_millis: 180_000,
+                ..Delivering::default()
+            },
         };
         let own_configuration = with_blocks(own_configuration(&mut rng), seed);
         let mut habits = habits(&mut rng, seed);
@@ -178,11 +209,11 @@ impl Scenario {
 }
 
 /// What names mean changes: tags move, images and revisions go. Drawn by itself, so that what else a seed means stays as it is.
-fn names_move(seed: u64, habits: &mut EcsHabits, script: &mut Vec<(u32, Action)>) {
+fn names_move(seed: u64, habits: &mut EcsHabits, script: &mut Vec<(Timestamp, Action)>) {
     let mut rng = fastrand::Rng::with_seed(seed ^ 0x7a65);
     habits.tagged = rng.u32(0..3) == 0;
     habits.resolves_each_task = rng.u32(0..3) == 0;
-    let when = rng.u32(5..700);
+    let when = names::at(i64::from(rng.u32(5..700)));
     match rng.u32(0..20) {
         0 => script.push((when, Action::DeleteImage(rng.u32(1..=2)))),
         1 | 2 => script.push((when, Action::Deregister(rng.u32(1..=3)))),
@@ -276,7 +307,7 @@ fn habits(rng: &mut fastrand::Rng, seed: u64) -> EcsHabits {
     }
 }
 
-fn script(rng: &mut fastrand::Rng) -> Vec<(u32, Action)> {
+fn script(rng: &mut fastrand::Rng) -> Vec<(Timestamp, Action)> {
     let mut script = Vec::new();
     let mut at = rng.u32(1..60);
     for build in 2..2 + rng.u32(1..=3) {
@@ -286,7 +317,7 @@ fn script(rng: &mut fastrand::Rng) -> Vec<(u32, Action)> {
             8 => Quality::Crashes { from_percent: if rng.bool() { 0 } else { rng.u32(1..=100) } },
             _ => Quality::NeverStarts,
         };
-        script.push((at, Action::Push(build, quality)));
+        script.push((names::at(i64::from(at)), Action::Push(build, quality)));
         at += if rng.bool() { rng.u32(1..40) } else { rng.u32(40..900) };
     }
     for _ in 0..rng.u32(0..3) {
@@ -302,10 +333,15 @@ fn script(rng: &mut fastrand::Rng) -> Vec<(u32, Action)> {
             21..23 => Action::GoOn,
             _ => Action::Alarm(false),
         };
-        script.push((when, action));
+        script.push((names::at(i64::from(when)), action));
     }
     script.sort_by_key(|(at, _)| *at);
     script
+}
+
+/// The deployment configuration that others bring along.
+pub(super) fn their_own() -> Value {
+    json!({ "strategy": "ROLLING", "maximumPercent": 150, "minimumHealthyPercent": 50 })
 }
 
 /// Ana's identity.
@@ -313,12 +349,25 @@ pub(super) const ANA: &str = "arn:aws:sts::111122223333:assumed-role/engineer/an
 
 /// A canary for which Ana has to approve before this.
 pub(super) fn gated(before: &str) -> Policy {
-    let policy = policy("canary: { percent: 10, bake: 40s }, bake: 40s", "queue");
-    let text = serde_json::to_value(&policy).expect("a policy is JSON");
-    let mut text = text;
-    text["people"] = json!({ "ana": { "aws": [ANA] } });
-    text["approval"] = json!([{ "before": before, "by": ["ana"], "expires": "2h" }]);
-    policy::parse("gated.json", &text.to_string()).expect("a policy")
+    asking(json!({ "before": before, "by": ["ana"], "expires": "2h" }))
+}
+
+/// A canary that asks for this approval. Ana and Ben are known.
+pub(super) fn asking(approval: Value) -> Policy {
+    let people = json!({ "ana": { "aws": [ANA] }, "ben": { "aws": [ANA.replace("ana", "ben")] } });
+    with(
+        &policy("canary: { percent: 10, bake: 40s }, bake: 40s", "queue"),
+        &[("people", people), ("approval", json!([approval]))],
+    )
+}
+
+/// A policy with some of its fields as given.
+pub(super) fn with(policy: &Policy, fields: &[(&str, Value)]) -> Policy {
+    let mut changed = serde_json::to_value(policy).expect("a policy is JSON");
+    for (name, value) in fields {
+        changed[*name] = value.clone();
+    }
+    policy::parse("changed.json", &changed.to_string()).expect("a policy")
 }
 
 pub(super) fn policy(strategy: &str, on_newer: &str) -> Policy {
