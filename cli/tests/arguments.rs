@@ -139,7 +139,7 @@ fn a_good_policy_is_valid() {
     let ended = ended(&mut tidegate(&["validate", path]));
     assert_eq!(
         (ended.code, ended.out),
-        (Some(0), format!("✓ {path}: checkout, canary 10 % for 5m, then 15m\n"))
+        (Some(0), format!("✓ {path}: checkout, canary 10% for 5m, then 15m\n"))
     );
 }
 

@@ -109,7 +109,7 @@ async fn a_release_is_created_in_the_ledger_and_the_conductor_is_woken() {
     let applied = tidegate("whole", &["apply", "-", "--json"], POLICY);
     assert_eq!((applied.code, &applied.json()["policies"][0]["change"]), (Some(0), &Value::from("created")));
     let again = tidegate("whole", &["apply", "-"], POLICY);
-    assert_eq!(again.out, "= checkout: unchanged (canary 10 % for 5m, then 15m)\n");
+    assert_eq!(again.out, "= checkout: unchanged (canary 10% for 5m, then 15m)\n");
 
     let released = tidegate("whole", &["release", "checkout", "main-42", "--reason", "try", "--json"], "");
     let answer = released.json();

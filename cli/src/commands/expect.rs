@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
+use tidegate_core::history::{Entry, Event};
 use tidegate_core::ids::{Digest, Image, ReleaseId, ServiceName};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::ports::{ErrorKind, Ledger};
@@ -125,11 +126,10 @@ async fn refused(
         Err(error) => return Err(error).with_context(|| format!("failed to read the history of {service}")),
     };
     let since = began.saturating_sub(JUST_BEFORE).unwrap_or(began);
-    let entry = entries.into_iter().find(|entry| {
-        entry.at >= since && entry.what.starts_with("refused") && entry.what.contains(digest.short())
-    });
-    Ok(entry.map(|entry| {
-        Refusal::new(format!("Tidegate {} to {service}: {}", entry.what, entry.why)).exit(Exit::Blocked)
+    let is_it = |event: &Event| event.refused_image().is_some_and(|image| image.digest == *digest);
+    let entry = entries.into_iter().find(|entry| entry.at >= since && is_it(&entry.event));
+    Ok(entry.map(|Entry { event, .. }| {
+        Refusal::new(format!("Tidegate {event} to {service}: {}", event.why())).exit(Exit::Blocked)
     }))
 }
 

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use tidegate_core::decide;
-use tidegate_core::history::{Actor, Report};
+use tidegate_core::history::{Actor, Report, WaitingOn};
 use tidegate_core::ids::{Image, ReleaseId, ServiceName};
 use tidegate_core::observation::{Observation, ServiceHead};
 use tidegate_core::plan::{self as core_plan, Plan};
 use tidegate_core::ports::PortError;
-use tidegate_core::preflight::{self, Finding, Preflight};
+use tidegate_core::preflight::{self, Finding, FindingCode, Preflight};
 use tidegate_core::release::{Intent, Phase, Progress, Provenance, Release};
 use tidegate_core::rollback::Choice;
 use tidegate_runtime::World;
@@ -22,7 +22,7 @@ use crate::find;
 use crate::image::ImageArg;
 use crate::output::Output;
 use crate::render;
-use crate::view::{PlanView, PlannedView, RollbackView};
+use crate::view::{FindingView, PlanView, PlannedView, RollbackView};
 
 /// The arguments of `plan`.
 #[derive(Debug, clap::Args)]
@@ -100,7 +100,7 @@ async fn look(
         service: service.clone(),
         target: release.target,
         blocked: plan.is_none() || findings.iter().any(|finding| finding.blocking),
-        findings,
+        findings: findings.into_iter().map(FindingView::from).collect(),
         unseen,
         notes: notes(head),
         plan: plan.as_ref().map(PlannedView::from),
@@ -157,7 +157,7 @@ fn imagined(
         request: None,
         acted_at: None,
         wake: None,
-        report: Report::default(),
+        report: Report::waiting_on(WaitingOn::Turn { behind: None }),
     })
 }
 
@@ -165,20 +165,13 @@ fn imagined(
 fn quarantined(head: &ServiceHead, release: &Release) -> Option<Finding> {
     let digest = &release.image.digest;
     let quarantined = head.quarantine.get(digest).filter(|_| release.intent == Intent::Deploy)?;
-    Some(Finding {
-        code: "quarantined".into(),
-        blocking: true,
-        problem: format!(
-            "{} was rolled back by release {} ({})",
-            release.image.label(),
-            quarantined.release.short(),
-            quarantined.why
-        ),
-        remedy: format!(
-            "release a fixed image, or this one all the same: tidegate release {} {digest} --insist",
-            release.service
-        ),
-    })
+    let problem = format!(
+        "{} ({digest}) was rolled back by release {} ({})",
+        release.image.label(),
+        quarantined.release.short(),
+        quarantined.why
+    );
+    Some(Finding::blocking(FindingCode::Quarantined, problem))
 }
 
 /// What the ledger says that does not block.

@@ -87,12 +87,12 @@ pub(crate) fn word(state: State) -> &'static str {
     }
 }
 
-/// `set 10 %, measured 10 %`; nothing before any traffic was touched.
+/// `set 10%, measured 10%`; nothing before any traffic was touched.
 pub(crate) fn traffic(view: &ReleaseView) -> Option<String> {
-    let set = view.set_percent.map(|set| format!("set {set} %"));
+    let set = view.set_percent.map(|set| format!("set {set}%"));
     let measured = view.measured_percent.map(|measured| {
         let when = if view.measured_live { "" } else { " at the last look" };
-        format!("measured {measured} %{when}")
+        format!("measured {measured}%{when}")
     });
     let parts: Vec<String> = [set, measured].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))

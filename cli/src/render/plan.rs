@@ -126,11 +126,7 @@ fn findings(view: &PlanView) -> Vec<Line> {
     let mut lines = Vec::new();
     for finding in &view.findings {
         let (mark, tone) = if finding.blocking { ("✗ ", Tone::Bad) } else { ("! ", Tone::Warn) };
-        lines.push(
-            Line::of(tone, mark)
-                .add(tone, finding.code.clone())
-                .add(Tone::Plain, format!(": {}", finding.problem)),
-        );
+        lines.push(Line::of(tone, mark).add(Tone::Plain, finding.problem.clone()));
         lines.push(Line::plain(format!("    {}", finding.remedy)));
     }
     for unseen in &view.unseen {

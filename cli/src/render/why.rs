@@ -37,7 +37,7 @@ fn entry(entry: &EntryView, clock: &Clock) -> Vec<Line> {
     lines.extend(entry.saw.iter().map(|fact| more("saw", fact)));
     lines.extend(entry.effects.iter().map(|effect| more("did", effect)));
     if let Some(measured) = entry.measured_percent {
-        lines.push(more("traffic", &format!("measured {measured} %")));
+        lines.push(more("traffic", &format!("measured {measured}%")));
     }
     lines
 }

@@ -6,7 +6,9 @@ mod release;
 mod rows;
 mod stages;
 
-pub use plan::{PlanView, PlannedStage, PlannedView, RollbackView, RuleView, WayBackView, WeightView};
+pub use plan::{
+    FindingView, PlanView, PlannedStage, PlannedView, RollbackView, RuleView, WayBackView, WeightView,
+};
 pub use release::{
     AlarmView, ApprovalView, BackView, CauseView, EntryView, FailedTaskView, GivenView, NextView,
     ReleaseView, State, because, cause_kind, entries, summary,

@@ -8,7 +8,7 @@ use tidegate_core::ids::{Image, ReleaseId, ServiceName, Target};
 use tidegate_core::observation::{Promoted, RuleSeen};
 use tidegate_core::plan::{Plan, WayBack};
 use tidegate_core::policy::Percent;
-use tidegate_core::preflight::Finding;
+use tidegate_core::preflight::{Finding, FindingCode};
 use tidegate_core::release::Release;
 use tidegate_core::rollback::Leaving;
 
@@ -26,13 +26,32 @@ pub struct PlanView {
     /// Whether the release could not start.
     pub blocked: bool,
     /// What preflight found, blocking and not.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FindingView>,
     /// What could not be seen; it blocks, too.
     pub unseen: Vec<String>,
     /// What the ledger says: another release under way, a quarantine.
     pub notes: Vec<String>,
     /// The plan, when nothing blocks it.
     pub plan: Option<PlannedView>,
+}
+
+/// One thing preflight found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FindingView {
+    /// What kind of thing: a stable name.
+    pub code: FindingCode,
+    /// Whether the release could not start.
+    pub blocking: bool,
+    /// What was found.
+    pub problem: String,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+impl From<Finding> for FindingView {
+    fn from(Finding { code, blocking, problem }: Finding) -> Self {
+        Self { code, blocking, problem, remedy: code.remedy() }
+    }
 }
 
 /// The answer of `rollback --dry-run`.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use tidegate_core::gate::{Given, Opened};
-use tidegate_core::history::{Deadline, Entry, Report};
+use tidegate_core::history::{Deadline, Entry, Event, Report, WaitingOn};
 use tidegate_core::ids::{Image, ReleaseId, ServiceName, Target};
 use tidegate_core::plan::Stage;
 use tidegate_core::policy::Percent;
@@ -218,6 +218,8 @@ pub struct CauseView {
 pub struct NextView {
     /// What is waited for, or done next.
     pub what: String,
+    /// The same as data.
+    pub waiting_on: WaitingOn,
     /// When it is looked at again at the latest.
     pub at: Option<Timestamp>,
     /// Until when that may take, and what happens then; null where nothing is waited for, or for as long as it takes.
@@ -233,7 +235,9 @@ pub struct EntryView {
     pub at: Timestamp,
     /// Who or what acted.
     pub by: String,
-    /// What changed.
+    /// What happened, as data.
+    pub event: Event,
+    /// The same for people.
     pub what: String,
     /// Why.
     pub why: String,
@@ -286,7 +290,7 @@ impl ReleaseView {
             because: because(release),
             needs: needs(release),
             next: next(release),
-            facts: release.report.facts.clone(),
+            facts: release.report.facts.iter().map(ToString::to_string).collect(),
             unseen: live.unseen.clone(),
             history: entries(history),
         }
@@ -361,13 +365,14 @@ fn needs(release: &Release) -> Option<String> {
 }
 
 fn next(release: &Release) -> NextView {
-    let Report { next, deadline, .. } = &release.report;
-    let what = match &release.wake {
-        Some(wake) if next.is_empty() => wake.why.clone(),
-        Some(_) | None => next.clone(),
-    };
+    let Report { waiting_on, deadline, .. } = &release.report;
     let at = release.wake.as_ref().map(|wake| wake.at);
-    NextView { what, at, deadline: deadline.clone().filter(|_| at.is_some()) }
+    NextView {
+        what: waiting_on.to_string(),
+        waiting_on: waiting_on.clone(),
+        at,
+        deadline: deadline.clone().filter(|_| at.is_some()),
+    }
 }
 
 fn alarms(release: &Release, live: &Live) -> Vec<AlarmView> {
@@ -424,7 +429,8 @@ fn back(release: &Release, history: &[Entry]) -> Option<BackView> {
             return None;
         }
         Phase::Settling { restored_at, .. } | Phase::Ended { restored_at, .. } => {
-            let began = history.iter().find(|entry| entry.what == "rolling back").map(|entry| entry.at);
+            let begins = |event: &Event| matches!(event, Event::RollingBack { .. });
+            let began = history.iter().find(|entry| entry.events().any(begins)).map(|entry| entry.at);
             if began.is_none() && restored_at.is_none() {
                 return None;
             }
@@ -465,10 +471,11 @@ pub fn entries(history: &[Entry]) -> Vec<EntryView> {
             version: entry.version,
             at: entry.at,
             by: entry.actor.to_string(),
-            what: entry.what.clone(),
-            why: entry.why.clone(),
-            saw: entry.saw.clone(),
-            effects: entry.effects.clone(),
+            what: entry.event.to_string(),
+            why: entry.event.why(),
+            saw: entry.details(),
+            effects: entry.actions.iter().map(ToString::to_string).collect(),
+            event: entry.event.clone(),
             measured_percent: entry.measured,
         })
         .collect()

@@ -103,11 +103,11 @@ impl ServiceRow {
     }
 }
 
-/// `canary 10 % for 5m, then 15m`.
+/// `canary 10% for 5m, then 15m`.
 pub fn strategy(policy: &Policy) -> String {
     let moved = match &policy.strategy.shift {
-        Shift::Canary { percent, bake } => format!("canary {percent} % for {bake}"),
-        Shift::Linear { percent, bake } => format!("linear by {percent} %, {bake} each"),
+        Shift::Canary { percent, bake } => format!("canary {percent}% for {bake}"),
+        Shift::Linear { percent, bake } => format!("linear by {percent}%, {bake} each"),
         Shift::BlueGreen => "blue_green".to_owned(),
         Shift::Rolling => "rolling".to_owned(),
     };

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tidegate_core::gate::ApprovalGate;
-use tidegate_core::history::Entry;
+use tidegate_core::history::{Entry, Event};
 use tidegate_core::plan::{Gates, Plan, Stage};
 use tidegate_core::policy::Percent;
 use tidegate_core::release::{Outcome, Phase, Release};
@@ -139,12 +139,13 @@ fn put_back(phase: &Phase) -> StageState {
     }
 }
 
-/// When the history says that the stage was over. A change that tells of several things keeps the later ones among what it saw.
+/// When the history says that the stage was over.
 fn done_at(stage: &Stage, history: &[Entry]) -> Option<Timestamp> {
-    let marks =
-        if *stage == Stage::Preflight { "preflight passed".to_owned() } else { format!("{stage}: done") };
-    let told = |entry: &&Entry| entry.what == marks || entry.saw.iter().any(|fact| fact.starts_with(&marks));
-    history.iter().find(told).map(|entry| entry.at)
+    let preflight = *stage == Stage::Preflight;
+    let ends = |event: &Event| {
+        event.result_of(stage).is_some() || (preflight && matches!(event, Event::PreflightPassed { .. }))
+    };
+    history.iter().find(|entry| entry.events().any(ends)).map(|entry| entry.at)
 }
 
 /// What a stage is, apart from how far it has come.

@@ -85,7 +85,7 @@ impl Bench {
             (stored.code, stored.out.as_str()),
             (
                 0,
-                "+ checkout: stored (canary 10 % for 1m, then 2m)\n    see what a release would do: tidegate plan checkout IMAGE\n"
+                "+ checkout: stored (canary 10% for 1m, then 2m)\n    see what a release would do: tidegate plan checkout IMAGE\n"
             )
         );
         bench

@@ -1,7 +1,7 @@
 //! `watch --image`: the release that is to come, not the one before.
 
 use tidegate_core::history::Actor;
-use tidegate_core::trigger::{Reason, Refusal, Trigger};
+use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 use tidegate_runtime::ways_in::Attempt;
 use tidegate_testkit::fakes::Quality;
 use tidegate_testkit::names;
@@ -45,7 +45,7 @@ async fn an_image_that_is_refused_ends_the_waiting_with_its_reason() {
         service: &names::service(),
         trigger: Trigger::Push,
         by: &by,
-        what: format!("refused {}", names::image(3)),
+        subject: Subject::Found { image: Box::new(names::image(3)) },
         delivery: None,
     };
     let older = Refusal::new(Reason::Older, "a newer image was let in");

@@ -22,7 +22,7 @@ async fn a_good_image_is_followed_until_it_is_promoted() {
     let answer = bench.run(&["release", "checkout", "main-2", "--reason", "it is time", "--watch"]).await;
     assert_eq!(answer.code, 0, "{}", answer.out);
     for expected in
-        ["created release", "it is time", ANN, "shift to 10 %: done", "measured 10 %", "ended: promoted"]
+        ["created release", "it is time", ANN, "shift to 10%: done", "measured 10%", "ended: promoted"]
     {
         assert!(answer.out.contains(expected), "{expected}:\n{}", answer.out);
     }
@@ -59,7 +59,7 @@ async fn a_bad_image_ends_with_3_and_is_refused_until_somebody_insists() {
     bench.push(2, BAD);
     let answer = bench.run(&["release", "checkout", "main-2", "--watch"]).await;
     assert_eq!(answer.code, 3, "{}", answer.out);
-    for expected in ["✗ bake at 10 %", "traffic is back since", "because  alarm checkout-5xx went off"] {
+    for expected in ["✗ bake at 10%", "traffic is back since", "because  alarm checkout-5xx went off"] {
         assert!(answer.out.contains(expected), "{expected}:\n{}", answer.out);
     }
     let (code, why) = bench.json(&["why", "checkout"]).await;
@@ -175,7 +175,7 @@ async fn a_blocked_plan_ends_with_7_and_says_what_to_mend() {
     let answer = bench.run(&["plan", "checkout", "main-2"]).await;
     assert_eq!(answer.code, 7, "{}", answer.out);
     assert!(
-        answer.out.contains("✗ alarm_red") && answer.out.contains("mend what it reports first"),
+        answer.out.contains("is already in ALARM") && answer.out.contains("fix what it reports first"),
         "{}",
         answer.out
     );

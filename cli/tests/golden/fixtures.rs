@@ -7,15 +7,19 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tidegate_cli::live::Live;
 use tidegate_cli::render::Clock;
+use tidegate_core::effect::Action;
 use tidegate_core::gate::{ApprovalGate, Approver, Given, Opened};
-use tidegate_core::history::{Actor, Deadline, DeadlineAction, Entry, Report};
+use tidegate_core::history::{
+    Actor, Deadline, DeadlineAction, Entry, Event, Fact, Report, StageResult, WaitingOn,
+};
 use tidegate_core::ids::{AccountId, Image, Region, ReleaseId, ecr_registry};
+use tidegate_core::observation::DeploymentStatus;
 use tidegate_core::observation::{
     AlarmSeen, AlarmState, LoadBalancerSeen, RuleSeen, ServiceHead, ServiceSeen, TaskDefinitionSeen,
 };
 use tidegate_core::plan::{Asked, Plan, Stage, compile};
 use tidegate_core::policy::{self, Approval, Percent, Person, Policy};
-use tidegate_core::preflight::Ground;
+use tidegate_core::preflight::{Finding, FindingCode, Ground};
 use tidegate_core::release::{Cause, Intent, Outcome, Phase, Progress, Provenance, Release, Step, Wake};
 use tidegate_core::running::RunningSeen;
 use tidegate_core::tasks::{FailedTask, Failure, LogStream, StopCode};
@@ -146,27 +150,27 @@ pub(crate) fn queued() -> Release {
         bypass_freeze: None,
         request: None,
         acted_at: None,
-        wake: Some(Wake::new(at(300), format!("it is queued behind release {}", id(41)))),
-        report: Report::next(format!("it is queued behind release {}", id(41))),
+        wake: Some(Wake::new(at(300))),
+        report: Report::waiting_on(WaitingOn::Turn { behind: Some(id(41)) }),
     }
 }
 
 pub(crate) fn preparing() -> Release {
-    let next = "preflight waits for alarm_without_data to pass, 10 minutes at most";
+    let problem = "alarm checkout-p99 has no data, so it cannot tell good from bad";
+    let finding = Finding::blocking(FindingCode::AlarmWithoutData, problem.into());
+    let waiting_on = WaitingOn::Findings { findings: vec![finding.clone()], within_secs: 600 };
     Release {
         version: 2,
         phase: Phase::Preparing { since: at(2) },
-        wake: Some(Wake::new(at(20), next)),
-        report: Report::next(next).fact(
-            "alarm_without_data: alarm checkout-p99 has no data, so it cannot tell good from bad (send it traffic, or treat missing data as not breaching)",
-        ),
+        wake: Some(Wake::new(at(20))),
+        report: Report::waiting_on(waiting_on).fact(Fact::Finding { finding }),
         ..queued()
     }
 }
 
 /// In the bake of the canary, which began 52 s after the creation.
 pub(crate) fn baking() -> Release {
-    let next = "bake at 10 % until 2026-03-02T09:05:52Z";
+    let percent = Percent::from_tenths(100);
     Release {
         version: 9,
         phase: Phase::Running { stage: 4, since: at(52), step: Step::Entered },
@@ -186,15 +190,14 @@ pub(crate) fn baking() -> Release {
             measured: Some(Percent::from_tenths(100)),
             ..Progress::default()
         },
-        wake: Some(Wake::new(at(172), next)),
-        report: Report::next(next),
+        wake: Some(Wake::new(at(172))),
+        report: Report::waiting_on(WaitingOn::Bake { percent, until: at(352), missing: None }),
         ..queued()
     }
 }
 
 /// Its tasks crash while they start.
 pub(crate) fn crashing() -> Release {
-    let next = "the candidate's tasks are starting";
     let failed = |number: u32, secs: i64| FailedTask {
         task: format!("arn:aws:ecs:eu-central-1:111122223333:task/prod/{number}").parse().unwrap(),
         failure: Failure::Exited,
@@ -214,7 +217,10 @@ pub(crate) fn crashing() -> Release {
     release.progress.failed_tasks = vec![failed(1, 40), failed(2, 70)];
     (release.progress.set, release.progress.measured) = (None, None);
     let deadline = Deadline { at: at(12 + 1800), then: DeadlineAction::RollBack };
-    Release { report: Report { deadline: Some(deadline), ..Report::next(next) }, ..release }
+    Release {
+        report: Report { deadline: Some(deadline), ..Report::waiting_on(WaitingOn::CandidateTasks) },
+        ..release
+    }
 }
 
 /// Waits for two of three people before anything is changed; one has answered.
@@ -235,15 +241,16 @@ pub(crate) fn approving() -> Release {
     };
     let opened =
         Opened { at: at(6), expires_at: at(6 + 4 * 3600), invitations: Vec::new(), given: vec![given] };
-    let next = "waits for 1 more of ann, bob, eve to approve until 2026-03-02T13:00:06Z";
+    let of = ["ann", "bob", "eve"].map(ToOwned::to_owned).to_vec();
+    let waiting_on = WaitingOn::Approvals { missing: 1, of, until: opened.expires_at };
     Release {
         version: 4,
         phase: Phase::Running { stage: 1, since: at(5), step: Step::Entered },
         plan: Some(plan),
         progress: Progress { started_at: Some(at(2)), ..Progress::default() },
         gates: BTreeMap::from([(1, opened)]),
-        wake: Some(Wake::new(at(306), next)),
-        report: Report::next(next),
+        wake: Some(Wake::new(at(306))),
+        report: Report::waiting_on(waiting_on),
         ..queued()
     }
 }
@@ -257,7 +264,9 @@ pub(crate) fn alarm_cause() -> Cause {
 }
 
 pub(crate) fn rolling_back() -> Release {
-    let next = "Amazon ECS rolls the deployment back";
+    let deployment = baking().progress.deployment.unwrap();
+    let status = DeploymentStatus::RollbackInProgress;
+    let stage = Some("PRODUCTION_TRAFFIC_SHIFT".to_owned());
     Release {
         version: 10,
         phase: Phase::RollingBack {
@@ -270,9 +279,12 @@ pub(crate) fn rolling_back() -> Release {
             over_at: None,
             differs_since: None,
         },
-        wake: Some(Wake::new(at(187), next)),
-        report: Report::next(next)
-            .fact("deployment DEPLOYMENT1 is ROLLBACK_IN_PROGRESS PRODUCTION_TRAFFIC_SHIFT"),
+        wake: Some(Wake::new(at(187))),
+        report: Report::waiting_on(WaitingOn::Rollback { asked: false }).fact(Fact::DeploymentStatus {
+            deployment,
+            status,
+            stage,
+        }),
         ..baking()
     }
 }
@@ -282,7 +294,7 @@ fn ended(outcome: Outcome, secs: i64, restored_at: Option<Timestamp>) -> Release
         version: 14,
         phase: Phase::Ended { outcome, at: at(secs), restored_at },
         wake: None,
-        report: Report::next("nothing: the release has ended"),
+        report: Report::waiting_on(WaitingOn::Nothing),
         ..baking()
     }
 }
@@ -295,11 +307,10 @@ pub(crate) fn rolled_back() -> Release {
 }
 
 pub(crate) fn settling() -> Release {
-    let next = "a stalled performer of an earlier decision is waited out";
     Release {
         phase: Phase::Settling { outcome: Outcome::Promoted, since: at(1300), restored_at: None },
-        wake: Some(Wake::new(at(1310), next)),
-        report: Report::next(next),
+        wake: Some(Wake::new(at(1310))),
+        report: Report::waiting_on(WaitingOn::InFlightCalls { until: at(1310) }),
         ..promoted()
     }
 }
@@ -346,79 +357,76 @@ pub(crate) fn returning() -> Release {
     }
 }
 
-fn entry(version: u64, secs: i64, what: &str, why: &str) -> Entry {
-    Entry {
-        version,
-        at: at(secs),
-        actor: Actor::Tidegate,
-        what: what.into(),
-        why: why.into(),
-        saw: Vec::new(),
-        effects: Vec::new(),
-        measured: None,
-    }
+fn entry(version: u64, secs: i64, event: Event) -> Entry {
+    Entry::new(version, at(secs), Actor::Tidegate, event)
+}
+
+fn done(stage: Stage, result: StageResult) -> Event {
+    Event::StageDone { stage, result }
 }
 
 pub(crate) fn history_until_bake() -> Vec<Entry> {
-    let ten = Some(Percent::from_tenths(100));
+    let ten = Percent::from_tenths(100);
+    let release = baking();
+    let deployment = release.progress.deployment.unwrap();
+    let register = Action::RegisterTaskDefinition { revision: plan().candidate.to_string() };
+    let why = "tag main-42 was pushed".to_owned();
     vec![
         Entry {
             actor: Actor::Event { source: "aws.ecr".into(), id: "13cde686".into() },
-            ..entry(0, 0, "created for shop/checkout:main-42 (bbbbbbbbbbbb)", "tag main-42 was pushed")
+            ..entry(0, 0, Event::Created { image: release.image, why })
         },
-        entry(1, 2, "started", "no other release of the service is under way"),
-        entry(2, 5, "preflight passed", "the way back to checkout:41 is proven"),
+        entry(1, 2, Event::Started),
+        entry(2, 5, Event::PreflightPassed { rollback_target: plan().way_back.task_definition }),
         Entry {
-            effects: vec!["register checkout with app = bbbbbbbbbbbb".into()],
-            ..entry(
-                3,
-                5,
-                "register checkout with app = bbbbbbbbbbbb",
-                "no result was seen of doing it before",
-            )
+            actions: vec![register.clone()],
+            ..entry(3, 5, Event::Acted { actions: vec![register], again: true })
         },
-        entry(4, 12, "register task definition: done", "the task definition is registered"),
-        // What is told second in one turn is kept among what was seen.
+        entry(4, 12, done(Stage::RegisterTaskDefinition, StageResult::Registered)),
         Entry {
-            saw: vec![
-                "start deployment: done: the candidate runs and is healthy, without production traffic"
-                    .into(),
-            ],
-            ..entry(6, 40, "deployment DEPLOYMENT1 is under way", "Amazon ECS has begun it")
+            also: vec![done(Stage::StartDeployment, StageResult::CandidateHealthy)],
+            ..entry(6, 40, Event::DeploymentFound { deployment: deployment.clone() })
         },
         Entry {
-            effects: vec!["let deployment DEPLOYMENT1 go on".into()],
-            ..entry(7, 41, "shifting to 10 %", "the candidate waits for the shift and every alarm is OK")
+            actions: vec![Action::ContinueHook { deployment }],
+            ..entry(7, 41, Event::Shifting { percent: ten })
         },
         Entry {
-            saw: vec!["set 10 %, measured 10 %".into()],
-            measured: ten,
-            ..entry(8, 52, "shift to 10 %: done", "the candidate has 10 % of the traffic")
+            saw: vec![Fact::Weights { set: ten, measured: Some(ten) }],
+            measured: Some(ten),
+            ..entry(8, 52, done(Stage::Shift { percent: ten }, StageResult::Shifted { percent: ten }))
         },
     ]
 }
 
 pub(crate) fn history_of_rollback() -> Vec<Entry> {
     let mut history = history_until_bake();
+    let deployment = baking().progress.deployment.unwrap();
+    let outcome = Box::new(Outcome::RolledBack { cause: alarm_cause() });
     history.extend([
         Entry {
-            effects: vec!["roll deployment DEPLOYMENT1 back".into()],
-            ..entry(10, 181, "rolling back", &alarm_cause().to_string())
+            actions: vec![Action::StopDeployment { deployment }],
+            ..entry(10, 181, Event::RollingBack { cause: Box::new(alarm_cause()) })
         },
-        entry(11, 183, "traffic restored", "the load balancer sends the candidate nothing any more"),
-        entry(12, 229, "settling: will be rolled back", "traffic is where it belongs"),
-        entry(14, 240, "ended: rolled back", &alarm_cause().to_string()),
+        entry(11, 183, Event::TrafficRestored),
+        entry(12, 229, Event::Settling { outcome: outcome.clone() }),
+        entry(14, 240, Event::Ended { outcome, restore_pending: None }),
     ]);
     history
 }
 
+fn baked(percent: Percent, secs: u32) -> Event {
+    done(Stage::Bake { percent, secs }, StageResult::Baked { percent, secs, requests: None })
+}
+
 pub(crate) fn history_of_promotion() -> Vec<Entry> {
     let mut history = history_until_bake();
+    let all = Percent::ALL;
     history.extend([
-        entry(10, 352, "bake at 10 % for 5m: done", "300 s at 10 % and every alarm is OK"),
-        entry(11, 370, "shift to 100 %: done", "the candidate has 100 % of the traffic"),
-        entry(12, 1270, "bake at 100 % for 15m: done", "900 s at 100 % and every alarm is OK"),
-        entry(13, 1300, "promote: done", "Amazon ECS has completed the deployment"),
+        entry(10, 352, baked(Percent::from_tenths(100), 300)),
+        entry(11, 370, done(Stage::Shift { percent: all }, StageResult::Shifted { percent: all })),
+        entry(12, 1270, baked(all, 900)),
+        entry(13, 1300, done(Stage::Promote, StageResult::Completed)),
     ]);
     history
 }

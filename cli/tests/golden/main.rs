@@ -11,10 +11,10 @@ use tidegate_cli::line::Line;
 use tidegate_cli::live::Live;
 use tidegate_cli::render;
 use tidegate_cli::view::{PlanView, PlannedView, ReleaseRow, ReleaseView, ServiceRow, StageState, entries};
-use tidegate_core::history::Entry;
+use tidegate_core::history::{Entry, Event};
 use tidegate_core::observation::{Promoted, Quarantined};
 use tidegate_core::plan::Plan;
-use tidegate_core::preflight::Finding;
+use tidegate_core::preflight::{Finding, FindingCode};
 use tidegate_core::release::Release;
 
 fn text(lines: &[Line]) -> String {
@@ -118,8 +118,7 @@ fn json_of_a_release_that_was_rolled_back() {
 fn the_whole_story() {
     let view = ReleaseView::new(&rolled_back(), &history_of_rollback(), &Live::default());
     let refused = Entry {
-        what: "refused shop/checkout:main-43 (bbbbbbbbbbbb)".into(),
-        why: "it was rolled back".into(),
+        event: Event::ImageRefused { image: image("main-43", 'b'), why: "it was rolled back".into() },
         at: at(260),
         ..history_until_bake()[0].clone()
     };
@@ -152,25 +151,21 @@ fn a_low_terminal_shows_the_current_stage() {
     for rows in [12, 14, 17, 20, 40] {
         let lines = render::fitted(&view, &clock(120), rows);
         assert!(lines.len() <= rows, "{rows}");
-        assert!(text(&lines).contains("▶ bake at 10 % for 5m"), "{rows}:\n{}", text(&lines));
-        assert!(text(&lines).contains("next     bake at 10 %"), "{rows}:\n{}", text(&lines));
+        assert!(text(&lines).contains("▶ bake at 10% for 5m"), "{rows}:\n{}", text(&lines));
+        assert!(text(&lines).contains("next     bake at 10%"), "{rows}:\n{}", text(&lines));
     }
 }
 
 #[test]
 fn a_plan_with_its_way_back() {
-    let note = Finding {
-        code: "no_tasks_wanted".into(),
-        blocking: false,
-        problem: "the service wants no tasks, so nothing proves the new version works".into(),
-        remedy: "set a desired count".into(),
-    };
+    let problem = "the service wants no tasks, so nothing proves the new version works".to_owned();
+    let note = Finding { blocking: false, ..Finding::blocking(FindingCode::NoTasksWanted, problem) };
     let view = PlanView {
         service: "checkout".parse().unwrap(),
         target: queued().target,
         image: queued().image,
         blocked: false,
-        findings: vec![note],
+        findings: vec![note.into()],
         unseen: Vec::new(),
         notes: Vec::new(),
         plan: Some(PlannedView { hash: HASH.into(), ..PlannedView::from(&plan()) }),
@@ -181,18 +176,15 @@ fn a_plan_with_its_way_back() {
 
 #[test]
 fn a_plan_that_is_blocked() {
-    let red = Finding {
-        code: "alarm_red".into(),
-        blocking: true,
-        problem: "alarm checkout-5xx is already in ALARM; Amazon ECS would ignore all alarms of the deployment: bad".into(),
-        remedy: "mend what it reports first".into(),
-    };
+    let problem =
+        "alarm checkout-5xx is already in ALARM; Amazon ECS would ignore all alarms of the deployment: bad";
+    let red = Finding::blocking(FindingCode::AlarmInAlarm, problem.into());
     let view = PlanView {
         service: "checkout".parse().unwrap(),
         target: queued().target,
         image: queued().image,
         blocked: true,
-        findings: vec![red],
+        findings: vec![red.into()],
         unseen: vec!["ecr:DescribeImages: AccessDenied: not allowed".into()],
         notes: vec![format!("release {} is under way", id(41))],
         plan: None,

@@ -257,7 +257,7 @@ async fn viewed_and_approved(browser: &Browser) {
     browser.picture("approved").await;
     let entry = site.fixture.history(&id).last().unwrap().clone();
     assert_eq!(
-        (entry.what.as_str(), entry.why.as_str()),
+        (entry.event.to_string().as_str(), entry.event.why().as_str()),
         ("approved by anna", "Basket tested on staging. <b>Go.</b>")
     );
 

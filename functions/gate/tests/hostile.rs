@@ -42,7 +42,7 @@ async fn an_approver_opens_the_link_types_the_name_and_approves() {
         "dora",
         "4f2a9c1",
         "checkout-5xx",
-        "10 % of traffic for 5m",
+        "10% of traffic for 5m",
         "4h",
         "0 findings",
     ] {
@@ -54,7 +54,10 @@ async fn an_approver_opens_the_link_types_the_name_and_approves() {
     assert_eq!(given(&fixture, &id), [("anna".to_owned(), true)]);
     let history = fixture.history(&id);
     let entry = history.last().unwrap();
-    assert_eq!((entry.what.as_str(), entry.why.as_str()), ("approved by anna", "looks good"));
+    assert_eq!(
+        (entry.event.to_string().as_str(), entry.event.why().as_str()),
+        ("approved by anna", "looks good")
+    );
     // The conductor is woken, and the release goes on.
     assert!(!fixture.universe.state().queue.is_empty());
     fixture.world.drive(&id, &[], names::at(3600)).await.unwrap();
@@ -208,7 +211,11 @@ async fn replays_do_not_fill_the_ledger() {
     for _ in 0..50 {
         assert_eq!(fixture.post(&id, &form).await.status, 409);
     }
-    let kept = fixture.history(&id).iter().filter(|entry| entry.what == "an answer did not count").count();
+    let kept = fixture
+        .history(&id)
+        .iter()
+        .filter(|entry| entry.event.to_string() == "an answer did not count")
+        .count();
     assert_eq!(kept, 10);
 }
 
@@ -224,7 +231,7 @@ async fn an_answer_after_the_time_ran_out_is_too_late() {
     assert!(page.body.contains("Too late"), "{}", page.body);
     assert_eq!(fixture.post(&id, &form).await.status, 410);
     assert_eq!(given(&fixture, &id), []);
-    assert_eq!(fixture.history(&id).last().unwrap().what, "an answer did not count");
+    assert_eq!(fixture.history(&id).last().unwrap().event.to_string(), "an answer did not count");
 }
 
 // --- 4. of another release ---------------------------------------------------------------------------------------------------
@@ -518,9 +525,16 @@ async fn an_identity_of_the_policys_people_approves_and_no_other() {
         assert_eq!(got.status, status, "{event}: {}", got.body);
     }
     assert_eq!(given(&fixture, &id), [("anna".to_owned(), true)]);
-    let entry =
-        fixture.history(&id).into_iter().rev().find(|entry| entry.what == "approved by anna").unwrap();
-    assert_eq!((entry.why.as_str(), entry.saw[0].as_str()), ("fine", format!("through {ANNA}").as_str()));
+    let entry = fixture
+        .history(&id)
+        .into_iter()
+        .rev()
+        .find(|entry| entry.event.to_string() == "approved by anna")
+        .unwrap();
+    assert_eq!(
+        (entry.event.why().as_str(), entry.details()[0].as_str()),
+        ("fine", format!("through {ANNA}").as_str())
+    );
 }
 
 #[tokio::test]

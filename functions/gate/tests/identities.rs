@@ -130,9 +130,13 @@ async fn one_identity_answers_once_even_when_it_fits_two_people_alike() {
 #[tokio::test]
 async fn that_nobody_is_known_to_have_asked_is_told_and_can_be_refused() {
     let (fixture, id) = waiting("count: 1", push(), Provenance::default()).await;
-    let known = |fixture: &Fixture| fixture.stored(&id).report.facts.join("\n");
+    let known = |fixture: &Fixture| {
+        fixture.stored(&id).report.facts.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
     let asked = "nobody is known to have asked for this release";
-    assert!(fixture.history(&id).iter().any(|entry| entry.saw.iter().any(|fact| fact.starts_with(asked))));
+    assert!(
+        fixture.history(&id).iter().any(|entry| entry.details().iter().any(|fact| fact.starts_with(asked)))
+    );
     fixture.world.drive(&id, &[], tidegate_testkit::names::at(3600)).await.unwrap();
     assert!(known(&fixture).contains(asked), "{}", known(&fixture));
     assert!(waiting_at(&fixture.stored(&id)).is_some());

@@ -10,7 +10,7 @@ use hmac::{Hmac, Mac as _};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tidegate_core::history::Entry;
+use tidegate_core::history::{Entry, Event};
 use tidegate_core::policy;
 use tidegate_core::ports::PortError;
 use tidegate_runtime::visits::{Looked, Pace, Rotation};
@@ -45,7 +45,10 @@ async fn shop_with(from: &str, to: &str) -> Fixture {
 fn told(fixture: &Fixture) -> Vec<Entry> {
     let state = fixture.universe.state();
     let history = state.rows.told(&names::service());
-    history.into_iter().filter(|entry| !entry.what.starts_with("policy")).collect()
+    history
+        .into_iter()
+        .filter(|entry| !matches!(entry.event, Event::PolicyStored | Event::PolicyChanged))
+        .collect()
 }
 
 async fn github(fixture: &Fixture, kind: &str, body: &Value, secret: &str, delivery: &str) -> Got {
@@ -161,7 +164,7 @@ async fn only_a_successful_run_of_the_named_workflow_on_the_named_branch_release
         let got = github(&fixture, "workflow_run", &workflow_run(&changes), GITHUB, "d").await;
         assert_eq!(outcome(&got), "refused", "{changes}");
         let told = told(&fixture);
-        assert!(told.last().unwrap().why.contains(why), "{changes}: {told:?}");
+        assert!(told.last().unwrap().event.why().contains(why), "{changes}: {told:?}");
     }
     for other in ["ping", "push", "star"] {
         assert_eq!(outcome(&github(&fixture, other, &json!({}), GITHUB, "d").await), "nothing");
@@ -179,7 +182,14 @@ async fn only_a_deployment_to_the_named_environment_releases() {
         body["deployment"]["environment"] = environment.clone();
         let got = github(&fixture, "deployment", &body, GITHUB, "d").await;
         assert_eq!(outcome(&got), "refused", "{environment}");
-        assert!(told(&fixture).last().unwrap().why.contains("from.webhooks.github.deployments.environments"));
+        assert!(
+            told(&fixture)
+                .last()
+                .unwrap()
+                .event
+                .why()
+                .contains("from.webhooks.github.deployments.environments")
+        );
     }
     assert!(fixture.releases().is_empty());
 }
@@ -211,7 +221,7 @@ async fn an_image_of_another_repository_is_refused_and_told() {
     ] {
         let got = github(&fixture, "deployment", &deployment(&json!({ "image": image })), GITHUB, "d").await;
         assert_eq!(got.status, 422, "{image}: {}", got.body);
-        let told = told(&fixture).last().unwrap().why.clone();
+        let told = told(&fixture).last().unwrap().event.why().clone();
         assert!(
             told.contains("and the policy's from.ecr.repository is")
                 && got.body.contains("from.ecr.repository"),
@@ -229,7 +239,7 @@ async fn the_policys_tags_hold_for_webhooks_too() {
     let fixture = shop_with("tags: [\"main-*\"]", "tags: [\"v*\"]").await;
     let got = github(&fixture, "workflow_run", &workflow_run(&json!({})), GITHUB, "d").await;
     assert_eq!(outcome(&got), "refused");
-    assert!(told(&fixture).last().unwrap().why.contains("from.webhooks.github.tags"));
+    assert!(told(&fixture).last().unwrap().event.why().contains("from.webhooks.github.tags"));
     let fixture =
         shop_with("runs: { workflow: build.yml } }", "runs: { workflow: build.yml }, tags: [\"*-7\"] }")
             .await;
@@ -440,7 +450,7 @@ async fn an_image_that_a_mirror_brings_later_is_released_once() {
     assert!(why.contains("until 2026-03-02T09:15:00Z"), "{why}");
     assert_eq!(outcome(&docker_hub(&fixture, &body).await), "handled before");
     let waits = told(&fixture).remove(0);
-    assert_eq!(waits.what, "waits for image main-8");
+    assert_eq!(waits.event.to_string(), "waiting for image main-8");
     assert_eq!(minutes(&fixture, 3).await, 0);
     assert!(fixture.releases().is_empty());
     fixture.push(8);
@@ -460,11 +470,11 @@ async fn what_does_not_come_is_told_as_given_up() {
     body["deployment"]["id"] = 2.into();
     noted(&github(&fixture, "deployment", &body, GITHUB, "d").await);
     assert_eq!(minutes(&fixture, 14).await, 0);
-    assert_eq!(told(&fixture)[0].what, "waits for image never-built");
+    assert_eq!(told(&fixture)[0].event.to_string(), "waiting for image never-built");
     assert_eq!(minutes(&fixture, 3).await, 0);
     let told = told(&fixture);
-    assert_eq!((told.len(), told[0].what.as_str()), (1, "did not release never-built"));
-    assert!(told[0].why.contains("it was looked for for 15m"), "{told:?}");
+    assert_eq!((told.len(), told[0].event.to_string().as_str()), (1, "did not release never-built"));
+    assert!(told[0].event.why().contains("it was looked for for 15m"), "{told:?}");
     // What comes after that is no matter of this webhook's.
     fixture.push(9);
     assert_eq!(minutes(&fixture, 3).await, 0);
@@ -480,10 +490,9 @@ async fn what_is_late_never_takes_the_place_of_something_newer() {
     noted(&docker_hub(&fixture, &docker_hub_push("main-9", at)).await);
     assert_eq!(outcome(&docker_hub(&fixture, &docker_hub_push("main-5", at - 20)).await), "refused");
     assert!(
-        told(&fixture)
-            .iter()
-            .any(|entry| entry.what == "did not release main-8 (2 of this kind since 2026-03-02T09:00:00Z)"
-                || entry.why.contains("was announced later")),
+        told(&fixture).iter().any(|entry| entry.event.to_string()
+            == "did not release main-8 (2 of this kind since 2026-03-02T09:00:00Z)"
+            || entry.event.why().contains("was announced later")),
         "{:?}",
         told(&fixture)
     );
@@ -508,7 +517,7 @@ async fn what_is_late_never_takes_the_place_of_something_newer() {
     fixture.push(8);
     assert_eq!(minutes(&fixture, 20).await, 0);
     assert_eq!(fixture.releases().len(), 1);
-    assert!(told(&fixture)[0].why.contains("something newer was let in"), "{:?}", told(&fixture));
+    assert!(told(&fixture)[0].event.why().contains("something newer was let in"), "{:?}", told(&fixture));
     // And one that was announced before that is not even waited for.
     let older = docker_hub_push("main-10", names::start().as_second());
     assert_eq!(outcome(&docker_hub(&fixture, &older).await), "refused");
@@ -532,7 +541,7 @@ async fn a_tag_that_the_mirror_has_not_moved_yet_is_waited_for() {
     noted(&docker_hub(&fixture, &docker_hub_push("main-7", now(&fixture))).await);
     assert_eq!(minutes(&fixture, 20).await, 0);
     assert!(fixture.releases().is_empty());
-    assert!(told(&fixture)[0].why.contains("it still names image"), "{:?}", told(&fixture));
+    assert!(told(&fixture)[0].event.why().contains("it still names image"), "{:?}", told(&fixture));
 }
 
 #[tokio::test]
@@ -555,7 +564,7 @@ async fn only_the_policy_that_let_it_pass_releases_what_is_late() {
         fixture.push(8);
         assert_eq!(minutes(&fixture, 3).await, 0);
         assert!(fixture.releases().is_empty());
-        assert!(told(&fixture)[0].why.contains(why), "{:?}", told(&fixture));
+        assert!(told(&fixture)[0].event.why().contains(why), "{:?}", told(&fixture));
     }
     // Its tags are looked at when it is there, and what is no image is none.
     let fixture = shop().await;
@@ -564,7 +573,7 @@ async fn only_the_policy_that_let_it_pass_releases_what_is_late() {
     fixture.universe.state().aws.tag_silently(tag, names::digest(8), None, at);
     assert_eq!(minutes(&fixture, 3).await, 0);
     assert!(fixture.releases().is_empty());
-    assert!(told(&fixture)[0].why.contains("the policy allows main-*"), "{:?}", told(&fixture));
+    assert!(told(&fixture)[0].event.why().contains("the policy allows main-*"), "{:?}", told(&fixture));
 }
 
 #[tokio::test]
@@ -594,7 +603,7 @@ async fn a_flood_of_announcements_is_bounded() {
     }
     let told = told(&fixture);
     assert!(told.len() <= 3, "{told:?}");
-    assert!(told.iter().any(|entry| entry.what.contains("199 of this kind")), "{told:?}");
+    assert!(told.iter().any(|entry| entry.event.to_string().contains("199 of this kind")), "{told:?}");
     assert_eq!(fixture.universe.state().rows.head(&names::service()).unwrap().version, version);
     fixture.push(1199);
     assert_eq!(minutes(&fixture, 1).await, 1);

@@ -55,7 +55,7 @@ pub(crate) async fn handle(ports: &Ports, payload: Value) -> Result<Value, Error
 
 fn told(answer: &JobAnswer) -> String {
     match answer {
-        JobAnswer::Continue { summary, percent, .. } => format!("{percent} %: {summary}"),
+        JobAnswer::Continue { summary, percent, .. } => format!("{percent}%: {summary}"),
         JobAnswer::Succeed { summary, .. } => format!("succeeded: {summary}"),
         JobAnswer::Fail { kind, message, .. } => format!("failed ({kind:?}): {message}"),
     }

@@ -117,7 +117,7 @@ fn a_job_is_continued_answered_once_and_times_out() {
     let success = |job: &str| json!({"jobId": job});
     bench.pass(0);
     assert!(matches!(bench.state.jobs[&first].state, JobState::InProgress(_)));
-    let more = json!({"jobId": first, "continuationToken": "t1", "executionDetails": {"summary": "10 %", "percentComplete": 10}});
+    let more = json!({"jobId": first, "continuationToken": "t1", "executionDetails": {"summary": "10%", "percentComplete": 10}});
     bench.call("PutJobSuccessResult", more.clone()).unwrap();
     assert_eq!(bench.code("PutJobSuccessResult", more), "InvalidJobStateException");
     let second = bench.job(&id);

@@ -19,7 +19,7 @@ use crate::local::{Local, Options};
 use narrate::Narrator;
 use release::Tidegate;
 
-/// A bake of the demo is seconds long: at 10 % the default rate brings the candidate about 90 requests in it.
+/// A bake of the demo is seconds long: at 10% the default rate brings the candidate about 90 requests in it.
 const EVIDENCE: &str = "evidence: { min_requests: 50 }\n";
 
 /// How the demo runs.

@@ -206,7 +206,7 @@ impl Measured {
                 let new = count - self.traffic.total.by_version.get(version).copied().unwrap_or(0);
                 #[expect(clippy::cast_precision_loss, reason = "a share for people")]
                 let share = 100.0 * new as f64 / answered as f64;
-                (new > 0).then(|| format!("{version} {share:.1} %"))
+                (new > 0).then(|| format!("{version} {share:.1}%"))
             })
             .collect();
         let errors = now.total.errors().saturating_sub(self.traffic.total.errors());

@@ -45,7 +45,7 @@ pub(super) fn report(
     for release in [good, bad] {
         let took = release.took.as_secs_f64();
         narrator.quote(&format!(
-            "{:<4}{:<28} peak {:>3} %  took {took:.0} s",
+            "{:<4}{:<28} peak {:>3}%  took {took:.0} s",
             release.version, release.id, release.peak
         ));
     }

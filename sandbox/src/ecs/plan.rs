@@ -63,7 +63,7 @@ fn called_at(config: &Config, stage: Stage) -> Option<Step> {
 }
 
 fn linear(step_percent: f64, bake_minutes: u32) -> Vec<(f64, u32)> {
-    // In tenths of a percent, the unit AWS allows, so that ten times 10 % is exactly 100 %.
+    // In tenths of a percent, the unit AWS allows, so that ten times 10% is exactly 100%.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be 3.0 to 100.0")]
     let step = ((step_percent * 10.0).round() as u32).max(1);
     let below = (1..).map(|n| n * step).take_while(|tenths| *tenths < 1000);

@@ -1,5 +1,5 @@
 //! Smooth weighted round robin: in every full cycle each choice is taken exactly as often as its weight says, spread
-//! evenly. A canary of 10 % gets exactly every tenth request, so that a test can count.
+//! evenly. A canary of 10% gets exactly every tenth request, so that a test can count.
 
 /// The state of one rule's choice between its target groups.
 #[derive(Debug, Clone, Default)]

@@ -124,7 +124,7 @@ async fn answer(State(server): State<Arc<Server>>) -> Response {
 
 /// Whether the n-th request fails: so that of the first n exactly `floor(n * percent / 100)` have failed.
 fn fails(n: u64, percent: f64) -> bool {
-    // Hundredths of a percent as integers: floating point would make the hundredth request of 1 % succeed.
+    // Hundredths of a percent as integers: floating point would make the hundredth request of 1% succeed.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=10000")]
     let share = (percent.clamp(0.0, 100.0) * 100.0).round() as u64;
     (n * share) / 10_000 > ((n - 1) * share) / 10_000
@@ -138,7 +138,7 @@ mod tests {
     fn errors_are_spread_evenly_and_exactly() {
         for percent in [0.0, 1.0, 2.5, 12.5, 50.0, 99.0, 100.0] {
             let failed = (1..=1000).filter(|n| fails(*n, percent)).count();
-            assert_eq!(failed as f64, percent * 10.0, "{percent} %");
+            assert_eq!(failed as f64, percent * 10.0, "{percent}%");
         }
         let positions: Vec<u64> = (1..=20).filter(|n| fails(*n, 20.0)).collect();
         assert_eq!(positions, [5, 10, 15, 20]);

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::history::{Actor, Entry, Report};
+use crate::history::{Actor, Entry, Event, Report, WaitingOn};
 use crate::ids::{AlarmName, Image, ReleaseId, ServiceName, Target};
 use crate::observation::{OpenWatch, ServiceHead, TargetWatch};
 use crate::people::People;
@@ -192,13 +192,7 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
         && !turning_back(active)
     {
         let request = Request::Supersede { by: id.clone() };
-        commit.releases.push(asked(
-            active,
-            request,
-            Actor::Tidegate,
-            "a newer image arrived and on_newer is replace".into(),
-            now,
-        ));
+        commit.releases.push(asked(active, request, Actor::Tidegate, now));
     }
     commit.head = Some(HeadWrite {
         service: arrival.service.clone(),
@@ -219,16 +213,8 @@ pub(crate) fn turning_back(release: &Release) -> bool {
 
 fn refuse(head: &ServiceHead, arrival: &Arrival, reason: Reason, why: String, now: Timestamp) -> Admission {
     let version = head.version + 1;
-    let entry = Entry {
-        version,
-        at: now,
-        actor: arrival.by.clone(),
-        what: format!("refused {}", arrival.image),
-        why: why.clone(),
-        saw: Vec::new(),
-        effects: Vec::new(),
-        measured: None,
-    };
+    let event = Event::ImageRefused { image: arrival.image.clone(), why: why.clone() };
+    let entry = Entry::new(version, now, arrival.by.clone(), event);
     let head = HeadWrite {
         service: arrival.service.clone(),
         expected: Some(head.version),
@@ -260,22 +246,14 @@ pub(crate) fn new_release(id: ReleaseId, arrival: &Arrival, intent: Intent, now:
         bypass_freeze: arrival.bypass_freeze.clone(),
         request: None,
         acted_at: None,
-        wake: Some(Wake::soon(now, "it has just been created")),
-        report: Report::next("its turn"),
+        wake: Some(Wake::soon(now)),
+        report: Report::waiting_on(WaitingOn::Turn { behind: None }),
     }
 }
 
 pub(crate) fn creation(release: Release, why: String, now: Timestamp) -> Commit {
-    let entry = Entry {
-        version: 0,
-        at: now,
-        actor: release.requested_by.clone(),
-        what: format!("created for {}", release.image),
-        why,
-        saw: Vec::new(),
-        effects: Vec::new(),
-        measured: None,
-    };
+    let event = Event::Created { image: release.image.clone(), why };
+    let entry = Entry::new(0, now, release.requested_by.clone(), event);
     Commit {
         releases: vec![ReleaseWrite { expected: None, release, entry: Some(entry) }],
         ..Commit::default()
@@ -285,80 +263,44 @@ pub(crate) fn creation(release: Release, why: String, now: Timestamp) -> Commit 
 /// A release that waited and never was the active one ends here: a newer one waits in its place.
 pub(crate) fn superseded(waiting: &Release, by: &ReleaseId, now: Timestamp) -> ReleaseWrite {
     let outcome = Outcome::Superseded { by: by.clone().into() };
+    let event = Event::Ended { outcome: Box::new(outcome.clone()), restore_pending: None };
     let next = Release {
         version: waiting.version + 1,
         phase: Phase::Ended { outcome, at: now, restored_at: None },
         wake: None,
-        report: Report::next("nothing: the release has ended"),
+        report: Report::waiting_on(WaitingOn::Nothing),
         ..waiting.clone()
     };
-    write(
-        waiting,
-        next,
-        Actor::Tidegate,
-        "ended: superseded",
-        format!("only the newest waits, and that is {by}"),
-        now,
-    )
+    write(waiting, next, Actor::Tidegate, event, now)
 }
 
-fn asked(release: &Release, request: Request, by: Actor, why: String, now: Timestamp) -> ReleaseWrite {
-    let what = match &request {
-        Request::Rollback { .. } => "asked to roll back",
-        Request::Cancel { .. } => "asked to cancel",
-        Request::Supersede { .. } => "asked to make room",
-    };
+fn asked(release: &Release, request: Request, by: Actor, now: Timestamp) -> ReleaseWrite {
+    let event = Event::Asked { request: request.clone() };
     let next = Release {
         version: release.version + 1,
         request: Some(request),
-        wake: Some(Wake::soon(now, what)),
+        wake: Some(Wake::soon(now)),
         ..release.clone()
     };
-    write(release, next, by, what, why, now)
+    write(release, next, by, event, now)
 }
 
-fn write(
-    old: &Release,
-    next: Release,
-    actor: Actor,
-    what: &str,
-    why: String,
-    now: Timestamp,
-) -> ReleaseWrite {
-    let entry = Entry {
-        version: next.version,
-        at: now,
-        actor,
-        what: what.to_owned(),
-        why,
-        saw: Vec::new(),
-        effects: Vec::new(),
-        measured: None,
-    };
+fn write(old: &Release, next: Release, actor: Actor, event: Event, now: Timestamp) -> ReleaseWrite {
+    let entry = Entry::new(next.version, now, actor, event);
     ReleaseWrite { expected: Some(old.version), release: next, entry: Some(entry) }
 }
 
-/// Writes something into a service's history that leads to no release: a build that failed, a request that cannot be followed.
+/// Writes an event into a service's history that leads to no release.
 pub fn note(
     head: &ServiceHead,
     service: &ServiceName,
     by: Actor,
-    told: (String, String),
+    event: Event,
     once: Option<(String, Timestamp)>,
     now: Timestamp,
 ) -> Commit {
     let version = head.version + 1;
-    let (what, why) = told;
-    let entry = Entry {
-        version,
-        at: now,
-        actor: by,
-        what,
-        why,
-        saw: Vec::new(),
-        effects: Vec::new(),
-        measured: None,
-    };
+    let entry = Entry::new(version, now, by, event);
     let head = HeadWrite {
         service: service.clone(),
         expected: Some(head.version),
@@ -421,7 +363,7 @@ pub fn ask(
         Ask::Rollback => Request::Rollback { by: by.clone(), why: why.clone() },
         Ask::Cancel => Request::Cancel { by: by.clone(), why: why.clone() },
     };
-    Ok(Commit { releases: vec![asked(release, request, by, why, now)], ..Commit::default() })
+    Ok(Commit { releases: vec![asked(release, request, by, now)], ..Commit::default() })
 }
 
 /// Stores a policy. A release under way keeps the plan it has; the next one is planned from this policy.
@@ -445,16 +387,8 @@ pub fn apply(
             (Some(head.version), ServiceHead { version, policy, watching_since, open, ..head.clone() })
         }
     };
-    let entry = Entry {
-        version: head.version,
-        at: now,
-        actor: by,
-        what: if expected.is_none() { "policy stored" } else { "policy changed" }.into(),
-        why: "it was applied".into(),
-        saw: Vec::new(),
-        effects: Vec::new(),
-        measured: None,
-    };
+    let event = if expected.is_none() { Event::PolicyStored } else { Event::PolicyChanged };
+    let entry = Entry::new(head.version, now, by, event);
     Some(HeadWrite { service, expected, head, entry: Some(entry) })
 }
 

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::history::{Actor, Entry};
+use crate::history::{Actor, Entry, Event};
 use crate::ids::{Digest, ServiceName};
 use crate::observation::ServiceHead;
 use crate::reference::{Pick, Reference};
@@ -157,21 +157,13 @@ impl Awaited {
     /// As the service's history tells it.
     pub fn entry(&self, service: &ServiceName) -> Option<Entry> {
         let announced = self.announced.as_ref()?;
-        Some(Entry {
-            version: 0,
-            at: announced.noted_at,
-            actor: announced.by.clone(),
-            what: format!("waits for image {}", announced.reference()),
-            why: format!(
-                "{}; the image is not in the repository yet, and is looked for every minute until {:.0}. To release another one instead: \
-                 tidegate release {service} TAG",
-                announced.why,
-                announced.until()
-            ),
-            saw: Vec::new(),
-            effects: Vec::new(),
-            measured: None,
-        })
+        let event = Event::ImageAwaited {
+            service: service.clone(),
+            reference: announced.reference().to_string(),
+            why: announced.why.clone(),
+            until: announced.until(),
+        };
+        Some(Entry::new(0, announced.noted_at, announced.by.clone(), event))
     }
 }
 
@@ -217,7 +209,11 @@ mod tests {
         let (third, gone) = Awaited::with(Some(&settled), announced("v1", 10)).unwrap();
         assert_eq!((third.version, gone), (3, None));
         let entry = third.entry(&head().policy.service).unwrap();
-        assert!(entry.what.contains("v1") && entry.why.contains("until 2023-11-14T22:30:00Z"), "{entry:?}");
+        assert!(
+            entry.event.to_string().contains("v1")
+                && entry.event.why().contains("until 2023-11-14T22:30:00Z"),
+            "{entry:?}"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! been done, changes nothing.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::gate::Token;
@@ -87,18 +88,141 @@ pub enum Effect {
     },
 }
 
-impl Effect {
-    /// The effect's name in histories, logs and tests.
-    pub fn name(&self) -> &'static str {
+/// What kind of effect: what AWS refuses, and logs and tests name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectKind {
+    /// [`Effect::RegisterTaskDefinition`].
+    RegisterTaskDefinition,
+    /// [`Effect::StartDeployment`].
+    StartDeployment,
+    /// [`Effect::ContinueHook`].
+    ContinueHook,
+    /// [`Effect::StopDeployment`].
+    StopDeployment,
+    /// [`Effect::ReturnTo`].
+    ReturnTo,
+    /// [`Effect::RestoreConfiguration`].
+    RestoreConfiguration,
+    /// [`Effect::Invite`].
+    Invite,
+    /// [`Effect::StartBuild`].
+    StartBuild,
+}
+
+impl EffectKind {
+    /// Its name in logs and tests.
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::RegisterTaskDefinition { .. } => "register_task_definition",
-            Self::StartDeployment { .. } => "start_deployment",
-            Self::ContinueHook { .. } => "continue_hook",
-            Self::StopDeployment { .. } => "stop_deployment",
-            Self::ReturnTo { .. } => "return_to",
-            Self::RestoreConfiguration { .. } => "restore_configuration",
-            Self::Invite { .. } => "invite",
-            Self::StartBuild { .. } => "start_build",
+            Self::RegisterTaskDefinition => "register_task_definition",
+            Self::StartDeployment => "start_deployment",
+            Self::ContinueHook => "continue_hook",
+            Self::StopDeployment => "stop_deployment",
+            Self::ReturnTo => "return_to",
+            Self::RestoreConfiguration => "restore_configuration",
+            Self::Invite => "invite",
+            Self::StartBuild => "start_build",
+        }
+    }
+}
+
+/// Fits "AWS refused to …".
+impl std::fmt::Display for EffectKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::RegisterTaskDefinition => "register the task definition",
+            Self::StartDeployment => "start the deployment",
+            Self::ContinueHook => "continue the deployment",
+            Self::StopDeployment => "roll the deployment back",
+            Self::ReturnTo => "deploy the stable version again",
+            Self::RestoreConfiguration => "restore the deployment configuration",
+            Self::Invite => "send an approver a link",
+            Self::StartBuild => "start the build",
+        })
+    }
+}
+
+/// An effect as the history keeps it: what was done to what, without documents and secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub enum Action {
+    /// [`Effect::RegisterTaskDefinition`].
+    RegisterTaskDefinition { revision: String },
+    /// [`Effect::StartDeployment`].
+    StartDeployment { task_definition: TaskDefinitionArn },
+    /// [`Effect::ContinueHook`].
+    ContinueHook { deployment: DeploymentArn },
+    /// [`Effect::StopDeployment`].
+    StopDeployment { deployment: DeploymentArn },
+    /// [`Effect::ReturnTo`].
+    ReturnTo { task_definition: TaskDefinitionArn },
+    /// [`Effect::RestoreConfiguration`].
+    RestoreConfiguration,
+    /// [`Effect::Invite`].
+    Invite { approver: String },
+    /// [`Effect::StartBuild`].
+    StartBuild { project: String },
+    /// Something that only a newer version of Tidegate does.
+    #[serde(other)]
+    Unknown,
+}
+
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::RegisterTaskDefinition { revision } => write!(f, "register {revision}"),
+            Self::StartDeployment { task_definition } => {
+                write!(f, "start the deployment of {}", task_definition.short())
+            }
+            Self::ContinueHook { deployment } => write!(f, "continue deployment {}", deployment.short()),
+            Self::StopDeployment { deployment } => write!(f, "roll deployment {} back", deployment.short()),
+            Self::ReturnTo { task_definition } => write!(f, "deploy {} again", task_definition.short()),
+            Self::RestoreConfiguration => f.write_str("restore the service's deployment configuration"),
+            Self::Invite { approver } => write!(f, "send {approver} a link to approve"),
+            Self::StartBuild { project } => write!(f, "start build {project}"),
+            Self::Unknown => f.write_str("something this version of Tidegate does not know"),
+        }
+    }
+}
+
+impl Effect {
+    /// What kind it is.
+    pub fn kind(&self) -> EffectKind {
+        match self {
+            Self::RegisterTaskDefinition { .. } => EffectKind::RegisterTaskDefinition,
+            Self::StartDeployment { .. } => EffectKind::StartDeployment,
+            Self::ContinueHook { .. } => EffectKind::ContinueHook,
+            Self::StopDeployment { .. } => EffectKind::StopDeployment,
+            Self::ReturnTo { .. } => EffectKind::ReturnTo,
+            Self::RestoreConfiguration { .. } => EffectKind::RestoreConfiguration,
+            Self::Invite { .. } => EffectKind::Invite,
+            Self::StartBuild { .. } => EffectKind::StartBuild,
+        }
+    }
+
+    /// The effect's name in logs and tests.
+    pub fn name(&self) -> &'static str {
+        self.kind().as_str()
+    }
+
+    /// As the history keeps it.
+    pub fn action(&self) -> Action {
+        match self {
+            Self::RegisterTaskDefinition { revision, .. } => {
+                Action::RegisterTaskDefinition { revision: revision.to_string() }
+            }
+            Self::StartDeployment { task_definition, .. } => {
+                Action::StartDeployment { task_definition: task_definition.clone() }
+            }
+            Self::ContinueHook { deployment, .. } => Action::ContinueHook { deployment: deployment.clone() },
+            Self::StopDeployment { deployment } => Action::StopDeployment { deployment: deployment.clone() },
+            Self::ReturnTo { task_definition, .. } => {
+                Action::ReturnTo { task_definition: task_definition.clone() }
+            }
+            Self::RestoreConfiguration { .. } => Action::RestoreConfiguration,
+            Self::Invite { invite } => Action::Invite { approver: invite.approver.clone() },
+            Self::StartBuild { project, .. } => Action::StartBuild { project: project.clone() },
         }
     }
 
@@ -119,20 +243,7 @@ impl Effect {
 
 impl std::fmt::Display for Effect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::RegisterTaskDefinition { revision, .. } => write!(f, "register {revision}"),
-            Self::StartDeployment { task_definition, .. } => {
-                write!(f, "start the deployment of {}", task_definition.short())
-            }
-            Self::ContinueHook { deployment, .. } => write!(f, "let deployment {} go on", deployment.short()),
-            Self::StopDeployment { deployment } => write!(f, "roll deployment {} back", deployment.short()),
-            Self::ReturnTo { task_definition, .. } => write!(f, "deploy {} again", task_definition.short()),
-            Self::RestoreConfiguration { .. } => {
-                f.write_str("put the service's deployment configuration back")
-            }
-            Self::Invite { invite } => write!(f, "send {} a link to approve", invite.approver),
-            Self::StartBuild { project, .. } => write!(f, "start build {project}"),
-        }
+        self.action().fmt(f)
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::history::{Actor, Entry};
+use crate::history::{Actor, Entry, Event, Fact};
 use crate::people::{People, Requester};
 use crate::policy::{Allowed, Approval, Person, Scan, SeverityName};
 use crate::ports::{Commit, ReleaseWrite};
@@ -307,21 +307,17 @@ fn who(release: &Release, by: &By) -> Result<(String, String), NotCounted> {
 }
 
 fn counted(release: &Release, stage: usize, given: Given, now: Timestamp) -> Commit {
-    let word = if given.approve { "approved" } else { "rejected" };
-    let mut next = Release {
-        version: release.version + 1,
-        wake: Some(Wake::soon(now, format!("{} {word}", given.approver))),
-        ..release.clone()
+    let mut next = Release { version: release.version + 1, wake: Some(Wake::soon(now)), ..release.clone() };
+    let event = Event::Answered {
+        approver: given.approver.clone(),
+        approved: given.approve,
+        comment: given.comment.clone(),
     };
+    let actor = Actor::Person { name: given.approver.clone() };
     let entry = Entry {
-        version: next.version,
-        at: now,
-        actor: Actor::Person { name: given.approver.clone() },
-        what: format!("{word} by {}", given.approver),
-        why: given.comment.clone().unwrap_or_else(|| "no comment was given".to_owned()),
-        saw: vec![format!("through {}", given.via)],
-        effects: Vec::new(),
+        saw: vec![Fact::Via { identity: given.via.clone() }],
         measured: release.progress.measured,
+        ..Entry::new(next.version, now, actor, event)
     };
     if let Some(opened) = next.gates.get_mut(&stage) {
         opened.given.push(given);
@@ -336,16 +332,9 @@ pub fn attempted(release: &Release, why: &NotCounted, now: Timestamp) -> Option<
         return None;
     }
     let next = Release { version: release.version + 1, ..release.clone() };
-    let entry = Entry {
-        version: next.version,
-        at: now,
-        actor: Actor::Person { name: "someone with a link".into() },
-        what: "an answer did not count".into(),
-        why: why.to_string(),
-        saw: Vec::new(),
-        effects: Vec::new(),
-        measured: release.progress.measured,
-    };
+    let actor = Actor::Person { name: "someone with a link".into() };
+    let event = Event::AnswerNotCounted { why: why.to_string() };
+    let entry = Entry { measured: release.progress.measured, ..Entry::new(next.version, now, actor, event) };
     let write = ReleaseWrite { expected: Some(release.version), release: next, entry: Some(entry) };
     Some(Commit { releases: vec![write], ..Commit::default() })
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::effect::EffectKind;
 use crate::gate::{BuildSeen, ScanSeen};
 use crate::ids::{
     AlarmName, ContainerName, DeploymentArn, Digest, HookId, ReleaseId, RuleArn, ServiceRevisionArn,
@@ -133,8 +134,8 @@ impl std::fmt::Debug for Entropy {
 /// An effect AWS refused in a way that trying again does not mend.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
-    /// The effect's name.
-    pub effect: &'static str,
+    /// The effect.
+    pub effect: EffectKind,
     /// What AWS said.
     pub error: PortError,
 }
@@ -366,7 +367,8 @@ pub struct DeploymentSeen {
 }
 
 /// The status of a service deployment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub enum DeploymentStatus {
     /// `PENDING`.
     Pending,
@@ -388,6 +390,18 @@ pub enum DeploymentStatus {
     RollbackFailed,
     /// One this version does not know; taken as still under way.
     Other(String),
+}
+
+impl From<String> for DeploymentStatus {
+    fn from(text: String) -> Self {
+        Self::from_wire(&text)
+    }
+}
+
+impl From<DeploymentStatus> for String {
+    fn from(status: DeploymentStatus) -> Self {
+        status.as_str().to_owned()
+    }
 }
 
 impl DeploymentStatus {

@@ -117,10 +117,9 @@ impl fmt::Display for Stage {
             Self::PinRollbackTarget => f.write_str("pin rollback target"),
             Self::RegisterTaskDefinition => f.write_str("register task definition"),
             Self::StartDeployment => f.write_str("start deployment"),
-            Self::Shift { percent } => write!(f, "shift to {percent} %"),
+            Self::Shift { percent } => write!(f, "shift to {percent}%"),
             Self::Bake { percent, secs } => {
-                let span = Span::from_secs(*secs).map_or_else(|| format!("{secs}s"), |span| span.to_string());
-                write!(f, "bake at {percent} % for {span}")
+                write!(f, "bake at {percent}% for {}", crate::words::bake_span(*secs))
             }
             Self::Approve { gate } => write!(f, "approval {}", gate + 1),
             Self::Freeze => f.write_str("no freeze window"),
@@ -128,7 +127,7 @@ impl fmt::Display for Stage {
             Self::Verify { verify } => write!(f, "verification {}", verify + 1),
             Self::RollOut => f.write_str("roll out"),
             Self::Promote => f.write_str("promote"),
-            Self::PutBack => f.write_str("put configuration back"),
+            Self::PutBack => f.write_str("restore configuration"),
         }
     }
 }

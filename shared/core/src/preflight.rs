@@ -1,11 +1,12 @@
 //! Preflight: before any traffic moves, prove that the way forward and the way back exist. Every finding names what was found and what
 //! to do about it.
 
+mod finding;
 mod images;
 
-use std::collections::BTreeMap;
+pub use finding::{Finding, FindingCode};
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 use crate::configuration;
 use crate::ids::{AlarmName, ClusterName, ContainerName, Digest, EcsServiceName, Image};
@@ -19,35 +20,6 @@ use crate::policy::{Percent, Policy, Shift};
 use crate::ports::PortError;
 use crate::release::Intent;
 use crate::running::RunningSeen;
-
-/// One thing preflight found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// A stable name: `alarm_red`.
-    pub code: String,
-    /// Whether the release cannot start.
-    pub blocking: bool,
-    /// What was found.
-    pub problem: String,
-    /// What to do about it.
-    pub remedy: String,
-}
-
-impl Finding {
-    fn blocking(code: &str, problem: String, remedy: impl Into<String>) -> Self {
-        Self { code: code.into(), blocking: true, problem, remedy: remedy.into() }
-    }
-
-    fn note(code: &str, problem: String, remedy: impl Into<String>) -> Self {
-        Self { blocking: false, ..Self::blocking(code, problem, remedy) }
-    }
-}
-
-impl std::fmt::Display for Finding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {} ({})", self.code, self.problem, self.remedy)
-    }
-}
 
 /// What a plan is made from, once it has all been seen.
 #[derive(Debug, Clone, Copy)]
@@ -180,9 +152,8 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
     }
     let Some(Some(service)) = seen.service.known() else {
         return Preflight::Blocked(vec![Finding::blocking(
-            "service_missing",
+            FindingCode::ServiceMissing,
             format!("there is no service {} in cluster {}", question.place.1, question.place.0),
-            "create it, or correct to.ecs in the policy",
         )]);
     };
     let (Some(task_definition), Some(running)) = (seen.task_definition.known(), seen.running.known()) else {
@@ -220,9 +191,8 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
         }
         // Red alarms are the reason for going back, not against it; and so is what is wrong with the version that is left.
         Intent::Return { .. } => {
-            let about_what_is_left =
-                |finding: &&mut Finding| ABOUT_WHAT_IS_LEFT.contains(&finding.code.as_str());
-            findings.iter_mut().filter(about_what_is_left).for_each(|finding| finding.blocking = false);
+            let left = findings.iter_mut().filter(|finding| finding.code.is_about_what_is_left());
+            left.for_each(|finding| finding.blocking = false);
             findings.extend(images::destination(image, intent, ground, seen));
         }
     }
@@ -233,17 +203,6 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
     }
 }
 
-/// Findings that never hold a return: a version that crashes is never steady, and nobody wants to come back to it.
-const ABOUT_WHAT_IS_LEFT: [&str; 7] = [
-    "service_not_steady",
-    "task_definition_inactive",
-    "old_image_missing",
-    "old_image_archived",
-    "old_image_expiring",
-    "running_digest_unknown",
-    "running_images_differ",
-];
-
 /// A policy that asks in so many words for requests to be seen, where nobody counts them, asks for what never comes.
 fn evidence_finding(min_requests: Option<u32>, service: &ServiceSeen) -> Option<Finding> {
     let count = min_requests.filter(|count| *count > 0)?;
@@ -251,13 +210,9 @@ fn evidence_finding(min_requests: Option<u32>, service: &ServiceSeen) -> Option<
         balancer.production_rule.as_ref().is_some_and(|rule| rule.application_load_balancer().is_some())
     });
     (!counted).then(|| {
-        Finding::blocking(
-            "requests_not_counted",
-            format!(
+        Finding::blocking(FindingCode::RequestsNotCounted, format!(
                 "the policy asks for {count} requests in each bake, and only an Application Load Balancer counts them by target group"
-            ),
-            "remove evidence.min_requests from the policy, or set it to 0",
-        )
+            ))
     })
 }
 
@@ -278,33 +233,26 @@ fn service_findings(service: &ServiceSeen) -> Vec<Finding> {
     let mut findings = Vec::new();
     if service.status != "ACTIVE" {
         findings.push(Finding::blocking(
-            "service_not_active",
+            FindingCode::ServiceNotActive,
             format!("the service is {}", service.status),
-            "release to an ACTIVE service",
         ));
     }
     if service.controller != "ECS" {
         findings.push(Finding::blocking(
-            "controller_not_ecs",
+            FindingCode::ControllerNotEcs,
             format!("the service's deployment controller is {}", service.controller),
-            "the native engine needs the ECS controller; UpdateService can change the controller",
         ));
     }
     if !service.steady {
-        findings.push(Finding::blocking(
-            "service_not_steady",
-            format!(
+        findings.push(Finding::blocking(FindingCode::ServiceNotSteady, format!(
                 "the service is not steady: {} of {} tasks run, {} are starting, or a deployment is under way",
                 service.running, service.desired, service.pending
-            ),
-            "wait until it is steady, or end the other deployment; then release again",
-        ));
+            )));
     }
     if service.desired == 0 {
         findings.push(Finding::note(
-            "no_tasks_wanted",
+            FindingCode::NoTasksWanted,
             "the service wants no tasks, so nothing proves the new version works".into(),
-            "set a desired count",
         ));
     }
     findings
@@ -314,24 +262,22 @@ fn task_definition_findings(task_definition: &TaskDefinitionSeen, container: &Co
     let mut findings = Vec::new();
     if !task_definition.active {
         findings.push(Finding::blocking(
-            "task_definition_inactive",
+            FindingCode::TaskDefinitionInactive,
             format!(
                 "the running task definition {} is not ACTIVE, so it could not be deployed again",
                 task_definition.arn.short()
             ),
-            "register the running task definition again and deploy it once",
         ));
     }
     if !task_definition.images.contains_key(container) {
         let names: Vec<&str> = task_definition.images.keys().map(ContainerName::as_str).collect();
         findings.push(Finding::blocking(
-            "container_missing",
+            FindingCode::ContainerMissing,
             format!(
                 "{} has no container {container}; it has {}",
                 task_definition.arn.short(),
                 names.join(", ")
             ),
-            "correct to.ecs.container in the policy",
         ));
     }
     findings
@@ -344,13 +290,12 @@ const OUR_TAGS: usize = 2;
 fn too_many_tags(task_definition: &TaskDefinitionSeen) -> Option<Finding> {
     (task_definition.tags + OUR_TAGS > TAGS).then(|| {
         Finding::blocking(
-            "too_many_tags",
+            FindingCode::TooManyTags,
             format!(
                 "{} has {} tags; the candidate gets {OUR_TAGS} more, and AWS takes {TAGS}",
                 task_definition.arn.short(),
                 task_definition.tags
             ),
-            "remove tags from the task definition that runs",
         )
     })
 }
@@ -367,19 +312,13 @@ fn configuration_findings(
     let present = &service.deployment_configuration;
     let mut findings = Vec::new();
     if configuration::holds_ours(present) {
-        let (from, rest) = match left_behind {
-            Some(left) => (
-                format!("release {}", left.release),
-                "nothing to do: this release restores the configuration the service had before that one",
-            ),
-            None => (
-                "a release this ledger does not know".to_owned(),
-                "this release removes the hooks; strategy, bake time and alarms may be left over as well: set them as you want them",
-            ),
+        let (from, code) = match left_behind {
+            Some(left) => (format!("release {}", left.release), FindingCode::LeftoverConfiguration),
+            None => ("a release this ledger does not know".to_owned(), FindingCode::LeftoverOfUnknown),
         };
         let problem =
             format!("the pause hooks of {from} are still in the service's deployment configuration");
-        findings.push(Finding::note("leftover_configuration", problem, rest));
+        findings.push(Finding::note(code, problem));
     }
     match shifts {
         Shifts::Never => {}
@@ -396,31 +335,25 @@ fn own_pause_findings(stages: &[String], present: &serde_json::Value) -> Vec<Fin
         stages.iter().map(String::as_str).partition(|stage| ours.contains(stage));
     let mut findings = Vec::new();
     if !same.is_empty() {
-        findings.push(Finding::blocking(
-            "own_pause_hooks",
-            format!(
+        findings.push(Finding::blocking(FindingCode::OwnPauseHooks, format!(
                 "the service has a pause hook of its own at {}, where Tidegate pauses too; Amazon ECS does not tell which of them waits",
                 same.join(" and ")
-            ),
-            "remove the hook and let the policy ask for the approval (approval.before: shift or promote), or use strategy rolling",
-        ));
+            )));
     }
     if !others.is_empty() {
         findings.push(Finding::note(
-            "own_pause_hooks_elsewhere",
+            FindingCode::OwnPauseHooksElsewhere,
             format!("the service has pause hooks of its own at {}", others.join(" and ")),
-            "answer them yourself while the candidate starts, within 30 minutes; Tidegate leaves them alone",
         ));
     }
     let own = configuration::own(present, None);
     let count = pauses::hooks(&own).iter().filter(|hook| hook["targetType"] == "PAUSE").count();
     if count + 2 > PAUSE_HOOKS {
         findings.push(Finding::blocking(
-            "too_many_pause_hooks",
+            FindingCode::TooManyPauseHooks,
             format!(
                 "the service has {count} pause hooks and Amazon ECS takes {PAUSE_HOOKS}; Tidegate needs two"
             ),
-            "remove some of them",
         ));
     }
     findings
@@ -434,11 +367,7 @@ fn traffic_findings(shifts: Shifts, service: &ServiceSeen, weights: &[RuleSeen])
     };
     if service.load_balancers.is_empty() {
         if needs_balancer && !service.service_connect {
-            return vec![Finding::blocking(
-                "nothing_to_shift",
-                "the service has neither a load balancer nor Service Connect, so there is no traffic to shift by share".into(),
-                "use strategy blue_green or rolling, or add a load balancer",
-            )];
+            return vec![Finding::blocking(FindingCode::NothingToShift, "the service has neither a load balancer nor Service Connect, so there is no traffic to shift by share".into())];
         }
         return Vec::new();
     }
@@ -449,25 +378,19 @@ fn balancer_findings(lb: &LoadBalancerSeen, weights: &[RuleSeen]) -> Vec<Finding
     let (Some(group), Some(alternate), Some(rule)) =
         (&lb.target_group, &lb.alternate_target_group, &lb.production_rule)
     else {
-        return vec![Finding::blocking(
-            "no_second_target_group",
-            "a load balancer of the service has no advancedConfiguration with alternateTargetGroupArn and productionListenerRule".into(),
-            "add advancedConfiguration to every load balancer of the service, or use strategy rolling",
-        )];
+        return vec![Finding::blocking(FindingCode::NoSecondTargetGroup, "a load balancer of the service has no advancedConfiguration with alternateTargetGroupArn and productionListenerRule".into())];
     };
     let mut findings = Vec::new();
     if !lb.role_given {
         findings.push(Finding::blocking(
-            "no_infrastructure_role",
+            FindingCode::NoInfrastructureRole,
             "advancedConfiguration names no roleArn, so Amazon ECS may not change the weights".into(),
-            "give a role with AmazonECSInfrastructureRolePolicyForLoadBalancers",
         ));
     }
     let Some(seen) = weights.iter().find(|seen| seen.arn == *rule) else {
         findings.push(Finding::blocking(
-            "rule_missing",
+            FindingCode::RuleMissing,
             format!("the production rule {rule} does not exist"),
-            "correct productionListenerRule of the service",
         ));
         return findings;
     };
@@ -478,22 +401,20 @@ fn balancer_findings(lb: &LoadBalancerSeen, weights: &[RuleSeen]) -> Vec<Finding
         .collect();
     if !missing.is_empty() {
         findings.push(Finding::blocking(
-            "rule_without_both_groups",
+            FindingCode::RuleWithoutBothGroups,
             format!("the production rule does not name target group {}", missing.join(" and ")),
-            "attach both target groups to the rule, one with weight 0",
         ));
     }
     let live: Vec<&str> =
         seen.weights.iter().filter(|(_, weight)| *weight > 0).map(|(arn, _)| arn.short()).collect();
     if live.len() != 1 {
         findings.push(Finding::blocking(
-            "more_than_one_weight",
+            FindingCode::MoreThanOneWeight,
             format!(
                 "the production rule sends traffic to {} target groups ({})",
                 live.len(),
                 live.join(", ")
             ),
-            "exactly one target group may have a weight above 0 when a release starts",
         ));
     }
     findings
@@ -507,12 +428,11 @@ fn own_alarm_findings(of_policy: &[AlarmName], seen: &Observation) -> Vec<Findin
     let own = seen.own_alarms.known().into_iter().flatten();
     let told = |(name, alarm): (&AlarmName, &AlarmSeen)| {
         Finding::note(
-            "own_alarm_red",
+            FindingCode::OwnAlarmInAlarm,
             format!(
                 "alarm {name} of the service's own is in ALARM ({}), so Amazon ECS ignores all alarms of the deployment; Tidegate itself watches those of the policy",
                 alarm.reason
             ),
-            "fix what it reports first, for ECS to be the second line",
         )
     };
     own.filter(red).map(told).collect()
@@ -521,46 +441,21 @@ fn own_alarm_findings(of_policy: &[AlarmName], seen: &Observation) -> Vec<Findin
 fn alarm_findings(names: &[AlarmName], seen: &Observation) -> Vec<Finding> {
     if names.is_empty() {
         return vec![Finding::note(
-            "no_alarms",
+            FindingCode::NoAlarms,
             "the policy names no alarm, so nothing but Amazon ECS's own checks moves traffic back".into(),
-            "name alarms in rollback.alarms",
         )];
     }
     let Some(alarms) = seen.alarms.known() else { return Vec::new() };
     names.iter().filter_map(|name| {
         let Some(alarm) = alarms.get(name) else {
-            return Some(Finding::blocking(
-                "alarm_missing",
-                format!("there is no alarm {name} in the service's account and region"),
-                "create it, or correct rollback.alarms",
-            ));
+            return Some(Finding::blocking(FindingCode::AlarmMissing, format!("there is no alarm {name} in the service's account and region")));
         };
         match (&alarm.state, &alarm.silenced) {
-            (_, Some(by)) => Some(Finding::blocking(
-                "alarm_silenced",
-                format!("alarm {name} is silenced ({by}), so it would not move traffic back"),
-                "end the mute, or release later",
-            )),
-            (AlarmState::Ok, None) => alarm.unproven.as_ref().map(|why| Finding::blocking(
-                "alarm_not_evaluated",
-                format!("alarm {name} is OK, but that says nothing about now: {why}"),
-                "wait until CloudWatch evaluates it again, or correct the alarm",
-            )),
-            (AlarmState::Alarm, None) => Some(Finding::blocking(
-                "alarm_red",
-                format!("alarm {name} is already in ALARM; Amazon ECS would ignore all alarms of the deployment: {}", alarm.reason),
-                "mend what it reports first",
-            )),
-            (AlarmState::InsufficientData, None) => Some(Finding::blocking(
-                "alarm_without_data",
-                format!("alarm {name} has no data, so it cannot tell good from bad"),
-                "send it traffic, or treat missing data as not breaching",
-            )),
-            (AlarmState::Other(state), None) => Some(Finding::blocking(
-                "alarm_state_unknown",
-                format!("alarm {name} is in state {state}, which is not known"),
-                "update Tidegate",
-            )),
+            (_, Some(by)) => Some(Finding::blocking(FindingCode::AlarmSilenced, format!("alarm {name} is silenced ({by}), so it would not move traffic back"))),
+            (AlarmState::Ok, None) => alarm.unproven.as_ref().map(|why| Finding::blocking(FindingCode::AlarmNotEvaluated, format!("alarm {name} is OK, but that says nothing about now: {why}"))),
+            (AlarmState::Alarm, None) => Some(Finding::blocking(FindingCode::AlarmInAlarm, format!("alarm {name} is already in ALARM; Amazon ECS would ignore all alarms of the deployment: {}", alarm.reason))),
+            (AlarmState::InsufficientData, None) => Some(Finding::blocking(FindingCode::AlarmWithoutData, format!("alarm {name} has no data, so it cannot tell good from bad"))),
+            (AlarmState::Other(state), None) => Some(Finding::blocking(FindingCode::AlarmStateUnknown, format!("alarm {name} is in state {state}, which is not known"))),
         }
     }).collect()
 }

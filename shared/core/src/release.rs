@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::effect::EffectKind;
 use crate::gate::Opened;
 use crate::history::{Actor, Report};
 use crate::ids::{
@@ -12,6 +13,7 @@ use crate::ids::{
 };
 use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
+use crate::preflight::Finding;
 use crate::tasks::FailedTask;
 
 /// One release of one image to one service.
@@ -60,7 +62,6 @@ pub struct Release {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake: Option<Wake>,
     /// Why it is where it is.
-    #[serde(default)]
     pub report: Report,
 }
 
@@ -255,6 +256,31 @@ impl Outcome {
     }
 }
 
+/// A gate of the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateKind {
+    /// People approve.
+    Approval,
+    /// No freeze window is open.
+    Freeze,
+    /// The image's scan.
+    Scan,
+    /// A build that tries the candidate.
+    Verification,
+}
+
+impl std::fmt::Display for GateKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Approval => "approval",
+            Self::Freeze => "freeze",
+            Self::Scan => "scan",
+            Self::Verification => "verification",
+        })
+    }
+}
+
 /// Why a release did not go on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
@@ -295,7 +321,7 @@ pub enum Cause {
     /// AWS refused an effect for good.
     Refused {
         /// The effect.
-        effect: String,
+        effect: EffectKind,
         /// What AWS said.
         error: String,
     },
@@ -323,10 +349,10 @@ pub enum Cause {
         /// What was seen, what should be.
         detail: String,
     },
-    /// Preflight found what must be mended first.
+    /// Preflight found what must be fixed first.
     Preflight {
-        /// The findings, each with its remedy.
-        findings: Vec<String>,
+        /// What it found.
+        findings: Vec<Finding>,
     },
     /// A person said no, or nobody said yes in time.
     Rejected {
@@ -338,7 +364,7 @@ pub enum Cause {
     /// A gate of the policy did not open: freeze, scan, verification.
     Gate {
         /// Which.
-        gate: String,
+        gate: GateKind,
         /// Why.
         detail: String,
     },
@@ -375,7 +401,10 @@ impl std::fmt::Display for Cause {
                 write!(f, "stage \"{stage}\" took longer than {}", crate::words::span(limit))
             }
             Self::Weights { detail } => write!(f, "the live weights are not what was set: {detail}"),
-            Self::Preflight { findings } => write!(f, "preflight: {}", findings.join("; ")),
+            Self::Preflight { findings } => {
+                let problems: Vec<&str> = findings.iter().map(|finding| finding.problem.as_str()).collect();
+                write!(f, "preflight: {}", problems.join("; "))
+            }
             Self::Rejected { by, why } => write!(f, "{by} rejected it: {why}"),
             Self::Gate { gate, detail } => write!(f, "{gate}: {detail}"),
             Self::Interference { detail } => write!(f, "someone else deployed to the service: {detail}"),
@@ -471,13 +500,11 @@ pub enum Request {
     },
 }
 
-/// When to look again, and why.
+/// When to look again; what for says the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
     /// When.
     pub at: Timestamp,
-    /// Why.
-    pub why: String,
     /// Something is expected any moment: until then it is looked every few seconds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub soon: bool,
@@ -488,13 +515,13 @@ pub struct Wake {
 
 impl Wake {
     /// At a time.
-    pub fn new(at: Timestamp, why: impl Into<String>) -> Self {
-        Self { at, why: why.into(), soon: false, held_until: None }
+    pub fn new(at: Timestamp) -> Self {
+        Self { at, soon: false, held_until: None }
     }
 
     /// At a time, and again shortly after it until something has happened.
-    pub fn soon(at: Timestamp, why: impl Into<String>) -> Self {
-        Self { soon: true, ..Self::new(at, why) }
+    pub fn soon(at: Timestamp) -> Self {
+        Self { soon: true, ..Self::new(at) }
     }
 
     /// From when on somebody has to come.
@@ -545,7 +572,7 @@ impl Release {
         Some(arn) == ran || Some(arn) == self.progress.stable.as_ref()
     }
 
-    /// One phrase for lists: `running: bake 10 % for 5m`.
+    /// One phrase for lists: `running: bake 10% for 5m`.
     pub fn summary(&self) -> String {
         match &self.phase {
             Phase::Queued => "queued".into(),

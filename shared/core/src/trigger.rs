@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::history::{Actor, Entry};
+use crate::history::{Actor, Entry, Event};
+use crate::ids::Image;
 use crate::text;
 
 /// What can start a release, beside a person.
@@ -136,6 +137,60 @@ impl Refusal {
     }
 }
 
+/// What a trigger that started nothing was about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "subject", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub enum Subject {
+    /// An image that was found, and not let in.
+    Found { image: Box<Image> },
+    /// An image that was to be released.
+    Image { reference: String },
+    /// A push to the repository.
+    Push { repository: String, tag: String },
+    /// A build that ended well.
+    Build { build: String },
+    /// A build that did not.
+    FailedBuild { build: String, status: String },
+    /// A webhook that names no image.
+    Webhook { sender: String },
+    /// Something that only a newer version of Tidegate knows.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Subject {
+    /// What a sender writes is kept by its beginning.
+    fn cut(&self) -> Self {
+        match self.clone() {
+            Self::Found { image } => Self::Found { image },
+            Self::Image { reference } => Self::Image { reference: cut(&reference) },
+            Self::Push { repository, tag } => Self::Push { repository: cut(&repository), tag: cut(&tag) },
+            Self::Build { build } => Self::Build { build: cut(&build) },
+            Self::FailedBuild { build, status } => {
+                Self::FailedBuild { build: cut(&build), status: cut(&status) }
+            }
+            Self::Webhook { sender } => Self::Webhook { sender: cut(&sender) },
+            Self::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// What did not happen.
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Found { image } => write!(f, "refused {image}"),
+            Self::Image { reference } => write!(f, "did not release {reference}"),
+            Self::Push { repository, tag } => write!(f, "passed over the push of {repository}:{tag}"),
+            Self::Build { build } => write!(f, "released nothing of build {build}"),
+            Self::FailedBuild { build, status } => write!(f, "build {build} ended as {status}"),
+            Self::Webhook { sender } => write!(f, "did not follow a webhook of {sender}"),
+            Self::Unknown => f.write_str("something this version of Tidegate does not know"),
+        }
+    }
+}
+
 /// What a service's triggers were refused, each kind once and counted. It has a row of its own, so that a flood of refusals neither buries
 /// what happened to the service nor gets in the way of whoever changes the service's row.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,8 +208,8 @@ pub struct Refused {
     pub trigger: Trigger,
     /// What kind of reason.
     pub reason: Reason,
-    /// What did not happen, the last time.
-    pub what: String,
+    /// What it was about, the last time.
+    pub subject: Subject,
     /// Why not, the last time.
     pub why: String,
     /// Who or what asked, the last time.
@@ -179,7 +234,7 @@ impl RefusalLog {
         current: Option<&Self>,
         trigger: Trigger,
         refusal: &Refusal,
-        what: &str,
+        subject: &Subject,
         by: &Actor,
         now: Timestamp,
     ) -> Self {
@@ -192,7 +247,7 @@ impl RefusalLog {
         next.refused.push(Refused {
             trigger,
             reason: refusal.reason,
-            what: cut(what),
+            subject: subject.cut(),
             why: cut(&refusal.why),
             by: by.clone(),
             times: times.saturating_add(1),
@@ -207,18 +262,14 @@ impl RefusalLog {
 
     /// As the service's history tells it: one entry a kind.
     pub fn entries(&self) -> Vec<Entry> {
-        let entry = |refused: &Refused| Entry {
-            version: 0,
-            at: refused.last,
-            actor: refused.by.clone(),
-            what: match refused.times {
-                1 => refused.what.clone(),
-                times => format!("{} ({times} of this kind since {:.0})", refused.what, refused.first),
-            },
-            why: refused.why.clone(),
-            saw: Vec::new(),
-            effects: Vec::new(),
-            measured: None,
+        let entry = |refused: &Refused| {
+            let event = Event::TriggerRefused {
+                subject: refused.subject.clone(),
+                why: refused.why.clone(),
+                times: refused.times,
+                first: refused.first,
+            };
+            Entry::new(0, refused.last, refused.by.clone(), event)
         };
         self.refused.iter().map(entry).collect()
     }
@@ -243,7 +294,7 @@ mod tests {
             log,
             trigger,
             &Refusal::new(reason, format!("because of {secs}")),
-            "did not release",
+            &Subject::Image { reference: "shop/checkout:v1".into() },
             &by,
             at(secs),
         )
@@ -258,9 +309,12 @@ mod tests {
         log = with(Some(&log), Trigger::Request, Reason::Tag, 400);
         assert_eq!((log.refused.len(), log.version), (2, 333));
         let entries = log.entries();
-        assert_eq!(entries[0].what, "did not release (333 of this kind since 2023-11-14T22:13:20Z)");
-        assert_eq!((entries[0].why.as_str(), entries[0].at), ("because of 332", at(332)));
-        assert_eq!(entries[1].what, "did not release");
+        assert_eq!(
+            entries[0].event.to_string(),
+            "did not release shop/checkout:v1 (333 of this kind since 2023-11-14T22:13:20Z)"
+        );
+        assert_eq!((entries[0].event.why().as_str(), entries[0].at), ("because of 332", at(332)));
+        assert_eq!(entries[1].event.to_string(), "did not release shop/checkout:v1");
     }
 
     #[test]
@@ -271,7 +325,8 @@ mod tests {
         for ((trigger, reason), secs) in kinds.zip(0..200) {
             let long = Refusal::new(*reason, "x".repeat(100_000));
             let by = Actor::Tidegate;
-            log = Some(RefusalLog::with(log.as_ref(), *trigger, &long, &"y".repeat(100_000), &by, at(secs)));
+            let subject = Subject::Image { reference: "y".repeat(100_000) };
+            log = Some(RefusalLog::with(log.as_ref(), *trigger, &long, &subject, &by, at(secs)));
         }
         let log = log.unwrap();
         assert_eq!(log.refused.len(), RefusalLog::KEPT);

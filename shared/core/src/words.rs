@@ -26,6 +26,16 @@ pub fn span(duration: SignedDuration) -> String {
     if parts.is_empty() { "0s".into() } else { parts.join(" ") }
 }
 
+/// How long a bake takes, as a policy says it: `10m`.
+pub(crate) fn bake_span(secs: u32) -> String {
+    crate::policy::Span::from_secs(secs).map_or_else(|| format!("{secs}s"), |span| span.to_string())
+}
+
+/// `1 task`, `3 tasks`.
+pub(crate) fn tasks(count: u32) -> String {
+    if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") }
+}
+
 /// Who or what asked for a release: `push of main-2`.
 pub fn requester(release: &Release) -> String {
     let label = release.image.label();

@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_old_image_is_expiring() {
+    async fn an_stable_image_is_expiring() {
         let replay = Replay::new();
         images(&replay, &[detail('a', &["v1"], 0)]);
         lifecycle(

@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn wake_keys_sort_as_time_does() {
         let id = ReleaseId::new("01k9zq3v8wd4x5n6p7r8s9t0ab").unwrap();
-        let key = |at: &str| wake(&Wake::new(at.parse().unwrap(), String::new()), &id);
+        let key = |at: &str| wake(&Wake::new(at.parse().unwrap()), &id);
         let times = ["2026-01-01T00:00:51Z", "2026-01-01T00:00:51.5Z", "2026-01-01T00:00:52Z"];
         for pair in times.windows(2) {
             assert!(key(pair[0]) < key(pair[1]));

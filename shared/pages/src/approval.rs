@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 use tidegate_core::gate::{ApprovalGate, Given, Opened, asked_by};
-use tidegate_core::history::Entry;
+use tidegate_core::history::{AlarmStands, Entry, Fact};
+use tidegate_core::ids::AlarmName;
 use tidegate_core::plan::{Plan, Stage};
 use tidegate_core::policy::Before;
 use tidegate_core::release::{Phase, Provenance, Release};
@@ -162,7 +163,7 @@ fn exposure(plan: &Plan) -> String {
     let mut shares: Vec<String> = Vec::new();
     for stage in &plan.stages {
         match stage {
-            Stage::Shift { percent } => shares.push(format!("{percent} % of traffic")),
+            Stage::Shift { percent } => shares.push(format!("{percent}% of traffic")),
             Stage::RollOut => shares.push("task by task, in place".to_owned()),
             Stage::Bake { secs, .. } => {
                 if let Some(last) = shares.last_mut() {
@@ -241,11 +242,10 @@ fn state(index: usize, at: Option<usize>) -> &'static str {
 }
 
 fn evidence(view: &ApprovalView<'_>) -> Markup {
-    let scan_done = format!("{}: done", Stage::Scan);
-    let is_alarm =
-        |fact: &str| view.plan.alarms.iter().any(|alarm| fact.starts_with(&format!("alarm {alarm} ")));
-    let others: Vec<&String> = view.release.report.facts.iter().filter(|fact| !is_alarm(fact)).collect();
-    let scan = view.history.iter().rev().find(|entry| entry.what == scan_done);
+    let is_alarm = |fact: &&Fact| matches!(fact, Fact::Alarm { .. });
+    let others: Vec<&Fact> = view.release.report.facts.iter().filter(|fact| !is_alarm(fact)).collect();
+    let events = view.history.iter().rev().flat_map(Entry::events);
+    let scan = events.filter_map(|event| event.result_of(&Stage::Scan)).next();
     html! {
         section aria-labelledby="evidence" {
             h2 #evidence { "What speaks for it" }
@@ -253,7 +253,7 @@ fn evidence(view: &ApprovalView<'_>) -> Markup {
                 dt { "Scan of the image" }
                 dd {
                     @match scan {
-                        Some(entry) => { "passed: " (entry.why) }
+                        Some(result) => { "passed: " (result) }
                         None if view.unreadable > 0 => { "the history of the release cannot be read in full" }
                         None => { @if view.plan.gates.scan.is_some() { "not yet" } @else { "the policy asks for none" } }
                     }
@@ -269,6 +269,18 @@ fn evidence(view: &ApprovalView<'_>) -> Markup {
     }
 }
 
+/// How an alarm stood at the last look.
+fn stands<'a>(view: &'a ApprovalView<'_>, alarm: &AlarmName) -> Option<&'a str> {
+    view.release.report.facts.iter().find_map(|fact| {
+        let Fact::Alarm { name, state } = fact else { return None };
+        (name == alarm).then(|| match state {
+            Some(AlarmStands::Is(state)) => state.as_str(),
+            Some(AlarmStands::Gone) => "does not exist",
+            None => "could not be read",
+        })
+    })
+}
+
 fn alarms(view: &ApprovalView<'_>) -> Markup {
     if view.plan.alarms.is_empty() {
         return html! { "none: only Amazon ECS's own checks and people move it back" };
@@ -276,12 +288,7 @@ fn alarms(view: &ApprovalView<'_>) -> Markup {
     html! {
         ul {
             @for alarm in &view.plan.alarms {
-                @let about = format!("alarm {alarm} ");
-                @let last = view.release.report.facts.iter().find(|fact| fact.starts_with(&about));
-                li {
-                    (alarm)
-                    @if let Some(last) = last { ": " span.word { (last.trim_start_matches(&about).trim_start_matches("is ")) } }
-                }
+                li { (alarm) @if let Some(state) = stands(view, alarm) { ": " span.word { (state) } } }
             }
         }
         p.small.soft { "One that goes off, also while you decide, ends the release and moves traffic back." }

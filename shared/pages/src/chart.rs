@@ -52,7 +52,7 @@ pub(crate) fn chart(history: &[Entry], until: Timestamp) -> Markup {
     let line = steps(&points, until, x, y);
     let ground = y(Percent::NONE);
     let area = format!("{line} L{:.1} {ground:.1} L{:.1} {ground:.1} Z", x(until), x(first.at));
-    let told = format!("now {} %, after {}", last.share, span(until.duration_since(first.at)));
+    let told = format!("now {}%, after {}", last.share, span(until.duration_since(first.at)));
     html! {
         svg viewBox={"0 0 " (WIDTH) " " (HEIGHT)} role="img" aria-labelledby="chart-title chart-told" {
             title #chart-title { "The new version's measured share of traffic over time" }

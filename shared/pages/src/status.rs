@@ -78,7 +78,7 @@ fn standing(release: &Release, now: Timestamp) -> Markup {
                     Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } | Phase::RollingBack { .. } => {}
                 }
                 @if let Some(needs) = &release.progress.restore_pending { dt { "Needed" } dd { (needs) } }
-                @if !release.report.next.is_empty() { dt { "Next" } dd { (release.report.next) } }
+                dt { "Next" } dd { (release.report.waiting_on) }
                 @if let Some(wake) = &release.wake {
                     dt { "Looked at again" } dd { "in " (tidegate_core::words::span(wake.at.duration_since(now))) }
                     @if let Some(deadline) = &release.report.deadline {
@@ -164,9 +164,10 @@ fn history(history: &[Entry], unreadable: usize) -> Markup {
             ol {
                 @for entry in history {
                     li {
-                        strong { (entry.what) } " " span.soft.small { (words::moment(entry.at)) ", " (entry.actor) }
-                        div.small { (entry.why) }
-                        @if !entry.saw.is_empty() { ul.small.soft { @for fact in &entry.saw { li { (fact) } } } }
+                        strong { (entry.event) } " " span.soft.small { (words::moment(entry.at)) ", " (entry.actor) }
+                        div.small { (entry.event.why()) }
+                        @let details = entry.details();
+                        @if !details.is_empty() { ul.small.soft { @for detail in &details { li { (detail) } } } }
                     }
                 }
             }

@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 use tidegate_core::gate::{self, By, NotCounted};
+use tidegate_core::history::Event;
 use tidegate_core::ids::ReleaseId;
 use tidegate_core::ports::{ErrorKind, PortError};
 use tidegate_core::release::Release;
@@ -73,10 +74,9 @@ impl Home {
     /// at the same time, and beyond the first few of a release.
     pub async fn attempted(&self, release: &Release, why: &NotCounted) -> Result<(), PortError> {
         let Some(commit) = gate::attempted(release, why, self.time.now()) else { return Ok(()) };
-        let what =
-            commit.releases.iter().find_map(|write| write.entry.as_ref()).map(|entry| entry.what.clone());
         let (history, damaged) = self.ledger.history(&release.id).await?.split();
-        let before = history.iter().filter(|entry| Some(&entry.what) == what.as_ref()).count();
+        let before =
+            history.iter().filter(|entry| matches!(entry.event, Event::AnswerNotCounted { .. })).count();
         // What cannot be read may have been one.
         if before + damaged.len() >= ATTEMPTS_KEPT {
             return Ok(());

@@ -12,7 +12,7 @@ use tidegate_core::observation::ServiceHead;
 use tidegate_core::ports::{Commit, ErrorKind, Images, PortError, Watched};
 use tidegate_core::reference::Pick;
 use tidegate_core::release::{Provenance, Release};
-use tidegate_core::trigger::{Reason, Refusal, Trigger};
+use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 
 use crate::unfinished::Unfinished;
 use crate::ways_in::Attempt;
@@ -82,7 +82,10 @@ impl Home {
                 service,
                 trigger: Trigger::Push,
                 by: &pushed.by,
-                what: format!("passed over the push of {}:{}", pushed.repository, pushed.tag),
+                subject: Subject::Push {
+                    repository: pushed.repository.to_string(),
+                    tag: pushed.tag.to_string(),
+                },
                 delivery: pushed.delivery.as_deref(),
             };
             self.refuse(&attempt, Refusal::new(Reason::NotAnImage, why)).await?;
@@ -154,7 +157,7 @@ impl Home {
                     service: &asked.service,
                     trigger,
                     by: &asked.by,
-                    what: format!("refused {}", asked.image),
+                    subject: Subject::Found { image: Box::new(asked.image.clone()) },
                     delivery: asked.delivery.as_deref(),
                 };
                 // Counted where it buries nothing, and the service's row stays as it is.

@@ -248,6 +248,7 @@ impl World {
             let service = done.release.service.clone();
             *damaged =
                 done.damaged.map(|source| DriveError::Service { release: id.clone(), service, source });
+            let waiting_on = done.release.report.waiting_on;
             let Some(wake) = done.release.wake else {
                 // The service is free: the release that waited begins at once.
                 match done.head.and_then(|head| head.waiting) {
@@ -268,7 +269,7 @@ impl World {
                 continue;
             }
             let due_at = wake.due_at();
-            self.send_wake(&id, due_at, now, &wake.why).await;
+            self.send_wake(&id, due_at, now, &waiting_on.to_string()).await;
             return Ok(Driven { turns, wake_at: Some(due_at) });
         }
         Err(DriveError::Restless { release: id, turns })
@@ -393,7 +394,7 @@ impl World {
                         continue;
                     }
                     if !error.kind.is_transient() {
-                        brought.refused.push(Refusal { effect: effect.name(), error });
+                        brought.refused.push(Refusal { effect: effect.kind(), error });
                     }
                     break;
                 }
@@ -435,8 +436,10 @@ fn log(decision: &Decision, changed: bool) {
         return;
     }
     let effects: Vec<&str> = decision.effects.iter().map(Effect::name).collect();
-    let (what, why) =
-        decision.entry.as_ref().map_or(("looked", ""), |entry| (entry.what.as_str(), entry.why.as_str()));
+    let (what, why) = decision.entry.as_ref().map_or_else(
+        || ("looked".to_owned(), String::new()),
+        |entry| (entry.event.to_string(), entry.event.why()),
+    );
     tracing::info!(
         release.id = %release.id,
         release.service = %release.service,

@@ -4,7 +4,8 @@
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::configuration::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
 use tidegate_core::decide::{Decision, decide};
-use tidegate_core::history::{Actor, Report};
+use tidegate_core::effect::EffectKind;
+use tidegate_core::history::{Actor, Report, WaitingOn};
 use tidegate_core::ids::TaskDefinitionArn;
 use tidegate_core::observation::{
     AlarmSeen, AlarmState, DeploymentSeen, DeploymentStatus, Hint, HookSeen, ImageSeen, Observation, Refusal,
@@ -21,7 +22,7 @@ use tidegate_core::tasks::{StopCode, StoppedContainer, StoppedTask};
 use crate::fakes::Universe;
 use crate::names;
 
-/// Canary 10 % for 5 minutes, then everything for 15; one alarm.
+/// Canary 10% for 5 minutes, then everything for 15; one alarm.
 pub fn policy() -> Policy {
     let text = "service: checkout\n\
                 from: { ecr: { repository: shop/checkout, tags: [\"main-*\"] } }\n\
@@ -50,8 +51,8 @@ pub fn release() -> Release {
         progress: Progress::default(),
         request: None,
         acted_at: None,
-        wake: Some(Wake::new(names::start(), "it has just been created")),
-        report: Report::default(),
+        wake: Some(Wake::new(names::start())),
+        report: Report::waiting_on(WaitingOn::Turn { behind: None }),
     }
 }
 
@@ -160,7 +161,7 @@ impl Fixture {
         if percent == 100 { self.waiting_for_promotion() } else { self.waiting(1) }.weight(percent)
     }
 
-    /// Deployment 1 waits at its first pause, before the shift to 10 %.
+    /// Deployment 1 waits at its first pause, before the shift to 10%.
     pub fn shifting() -> Self {
         let mut fixture = Self::starting();
         fixture.release.progress.deployment = Some(names::deployment(1));
@@ -170,7 +171,7 @@ impl Fixture {
             .waiting(1)
     }
 
-    /// The shift to 10 % has been told to go on.
+    /// The shift to 10% has been told to go on.
     pub fn shifted() -> Self {
         Self::shifting().decided()
     }
@@ -192,7 +193,7 @@ impl Fixture {
         Self::baking(100).in_stage(|stage| *stage == Stage::Promote)
     }
 
-    /// Turned back by the alarm at 10 %; deployment 1 has been told to stop.
+    /// Turned back by the alarm at 10%; deployment 1 has been told to stop.
     pub fn rolling_back() -> Self {
         Self::baking(10).breached().decided()
     }
@@ -250,7 +251,7 @@ impl Fixture {
         let seen = AlarmSeen {
             state,
             since: Some(self.now),
-            reason: "5 % errors".into(),
+            reason: "5% errors".into(),
             silenced: None,
             unproven: None,
         };
@@ -273,7 +274,7 @@ impl Fixture {
         let seen = AlarmSeen {
             state: AlarmState::Alarm,
             since: Some(names::at(since)),
-            reason: "5 % errors".into(),
+            reason: "5% errors".into(),
             silenced: None,
             unproven: None,
         };
@@ -312,7 +313,7 @@ impl Fixture {
 
     /// AWS refused this effect for good.
     #[must_use]
-    pub fn refused(mut self, effect: &'static str) -> Self {
+    pub fn refused(mut self, effect: EffectKind) -> Self {
         self.seen.refused.push(Refusal { effect, error: denied() });
         self
     }
@@ -545,7 +546,7 @@ pub fn cancel_asked() -> Request {
 
 /// A cause for tests of ends.
 pub fn alarm_cause() -> Cause {
-    Cause::Alarm { alarm: names::alarm(), reason: "5 % errors".into(), at: None }
+    Cause::Alarm { alarm: names::alarm(), reason: "5% errors".into(), at: None }
 }
 
 fn denied() -> PortError {

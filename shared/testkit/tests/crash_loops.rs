@@ -136,15 +136,13 @@ fn a_failure_is_a_line_of_the_history_and_a_fact_of_the_report() {
     let decision = starting().crashed(1).decide();
     let entry = decision.entry.unwrap();
     assert_eq!(
-        (entry.what.as_str(), entry.why.as_str()),
+        (entry.event.to_string().as_str(), entry.event.why().as_str()),
         ("1 task of the candidate failed", "app exited with code 1")
     );
     let facts = &decision.release.report.facts;
     assert!(
-        facts
-            .iter()
-            .any(|fact| fact
-                == "1 task of the candidate failed: app exited with code 1; 3 roll the release back"),
+        facts.iter().any(|fact| fact.to_string()
+            == "1 task of the candidate failed: app exited with code 1; 3 roll the release back"),
         "{facts:?}"
     );
 }
@@ -170,7 +168,7 @@ fn in_the_simulator_a_crash_loop_is_rolled_back_within_a_minute_or_two() {
     for from_percent in [0, 10, 100] {
         let scenario = Scenario::canary(Quality::Crashes { from_percent });
         let report = Simulation::new(scenario).run().expect_sound();
-        assert_eq!(report.outcomes, ["rolled back"], "from {from_percent} %");
+        assert_eq!(report.outcomes, ["rolled back"], "from {from_percent}%");
         let told = report.trace.iter().filter(|line| line.contains("exits with code 1")).count();
         assert!((3..=6).contains(&told), "{told} tasks crashed before it was turned back");
         assert!(report.trace.iter().any(|line| line.contains("tasks of the candidate failed")));

@@ -4,7 +4,8 @@
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tidegate_core::decide::{Decision, needs};
-use tidegate_core::effect::Effect;
+use tidegate_core::effect::{Effect, EffectKind};
+use tidegate_core::history::{Entry, Fact};
 use tidegate_core::observation::{
     AlarmState, DeploymentStatus, ImagePart, ImageSeen, RuleSeen, Seen, ServiceHead, Stored,
 };
@@ -64,25 +65,25 @@ fn until_traffic_moves() {
         "start deployment | start the deployment of checkout:2 | +6s",
     );
     check(Fixture::starting().deployed(), "start deployment |  | +15s");
-    check(Fixture::starting().waiting(1), "shift to 10 % |  | +0s");
+    check(Fixture::starting().waiting(1), "shift to 10% |  | +0s");
 }
 
 #[test]
 fn shifts_and_bakes() {
-    check(Fixture::shifting(), "shift to 10 % | let deployment d0001 go on | +6s");
-    check(Fixture::shifting().blind_to_alarms(), "shift to 10 % |  | +15s");
-    check(Fixture::shifting().alarm(AlarmState::InsufficientData), "shift to 10 % |  | +15s");
-    check(Fixture::shifted().later(3), "shift to 10 % |  | +6s");
-    check(Fixture::shifted().later(7), "shift to 10 % | let deployment d0001 go on | +6s");
-    check(Fixture::shifted().waiting(2).weight(10).later(3), "bake at 10 % for 5m |  | +60s");
-    check(Fixture::shifted().waiting(2).later(3), "shift to 10 % |  | +6s");
-    check(Fixture::baking(10).later(10), "bake at 10 % for 5m |  | +60s");
-    check(Fixture::baking(10).later(290), "bake at 10 % for 5m |  | +10s");
-    check(Fixture::baking(10).later(300), "shift to 100 % |  | +0s");
-    check(Fixture::baking(10).blind_to_alarms().later(300), "bake at 10 % for 5m |  | +15s");
+    check(Fixture::shifting(), "shift to 10% | continue deployment d0001 | +6s");
+    check(Fixture::shifting().blind_to_alarms(), "shift to 10% |  | +15s");
+    check(Fixture::shifting().alarm(AlarmState::InsufficientData), "shift to 10% |  | +15s");
+    check(Fixture::shifted().later(3), "shift to 10% |  | +6s");
+    check(Fixture::shifted().later(7), "shift to 10% | continue deployment d0001 | +6s");
+    check(Fixture::shifted().waiting(2).weight(10).later(3), "bake at 10% for 5m |  | +60s");
+    check(Fixture::shifted().waiting(2).later(3), "shift to 10% |  | +6s");
+    check(Fixture::baking(10).later(10), "bake at 10% for 5m |  | +60s");
+    check(Fixture::baking(10).later(290), "bake at 10% for 5m |  | +10s");
+    check(Fixture::baking(10).later(300), "shift to 100% |  | +0s");
+    check(Fixture::baking(10).blind_to_alarms().later(300), "bake at 10% for 5m |  | +15s");
     check(Fixture::baking(100).later(900), "promote |  | +0s");
-    check(Fixture::promoting(), "promote | let deployment d0001 go on | +6s");
-    check(Fixture::promoting().status(DeploymentStatus::Successful), "put configuration back |  | +0s");
+    check(Fixture::promoting(), "promote | continue deployment d0001 | +6s");
+    check(Fixture::promoting().status(DeploymentStatus::Successful), "restore configuration |  | +0s");
 }
 
 #[test]
@@ -96,7 +97,7 @@ fn a_rolling_release_ends_only_when_every_task_is_new() {
         fixture.release.progress.task_definition = Some(names::task_definition(2));
         fixture.in_stage(|stage| *stage == Stage::RollOut).status(DeploymentStatus::Successful)
     };
-    check(rolling(), "bake at 100 % for 15m |  | +60s");
+    check(rolling(), "bake at 100% for 15m |  | +60s");
     let tasks = |others: u32, running: u32| {
         let mut fixture = rolling();
         let Seen::Known(Some(service)) = &mut fixture.seen.service else { unreachable!() };
@@ -124,15 +125,15 @@ const SAID: [Option<&str>; 7] = [
 #[test]
 fn a_pause_of_ours_is_found_whatever_stage_the_deployment_names() {
     for said in SAID {
-        check(Fixture::starting().waiting(1).saying(said), "shift to 10 % |  | +0s");
-        check(Fixture::shifting().saying(said), "shift to 10 % | let deployment d0001 go on | +6s");
+        check(Fixture::starting().waiting(1).saying(said), "shift to 10% |  | +0s");
+        check(Fixture::shifting().saying(said), "shift to 10% | continue deployment d0001 | +6s");
         let arrived = Fixture::shifted().waiting(2).weight(10).later(3).saying(said);
-        check(arrived, "bake at 10 % for 5m |  | +60s");
+        check(arrived, "bake at 10% for 5m |  | +60s");
         let to_all = Fixture::baking(10).later(300).decided().saying(said);
-        check(to_all.clone(), "shift to 100 % | let deployment d0001 go on | +6s");
+        check(to_all.clone(), "shift to 100% | continue deployment d0001 | +6s");
         let arrived = to_all.decided().waiting_for_promotion().weight(100).later(3).saying(said);
-        check(arrived, "bake at 100 % for 15m |  | +60s");
-        check(Fixture::promoting().saying(said), "promote | let deployment d0001 go on | +6s");
+        check(arrived, "bake at 100% for 15m |  | +60s");
+        check(Fixture::promoting().saying(said), "promote | continue deployment d0001 | +6s");
     }
 }
 
@@ -156,7 +157,7 @@ fn a_pause_of_the_services_own_is_never_answered() {
         deployments[0].hooks[0].expires_at = Some(names::at(60 * 60));
         check(fixture.clone(), "start deployment |  | +15s");
         let facts = fixture.decide().release.report.facts;
-        assert!(facts.iter().any(|fact| fact.contains("of the service's own")), "{said:?}: {facts:?}");
+        assert!(facts.contains(&Fact::OtherPause { unclear: false }), "{said:?}: {facts:?}");
     }
 }
 
@@ -166,7 +167,7 @@ fn pauses_of_the_services_own_where_ours_stand_keep_a_release_from_starting() {
         let fixture = Fixture::preparing().configured("lifecycleHooks", own_pause(stage));
         check(fixture.clone(), "failed |  | never");
         let entry = fixture.decide().entry.expect("the end is told");
-        let told = format!("{} {:?}", entry.why, entry.saw);
+        let told = data(&entry);
         assert!(told.contains("own_pause_hooks") && told.contains(stage), "{told}");
         let mut rolling = fixture;
         rolling.seen.head.as_mut().unwrap().policy.strategy.shift = Shift::Rolling;
@@ -185,7 +186,7 @@ fn a_candidate_with_more_tags_than_aws_takes_is_found_before_anything_starts() {
     check(with_tags(48), "register task definition |  | +0s");
     check(with_tags(49), "failed |  | never");
     let entry = with_tags(49).decide().entry.expect("the end is told");
-    assert!(entry.saw.iter().any(|saw| saw.contains("too_many_tags")), "{entry:?}");
+    assert!(data(&entry).contains("too_many_tags"), "{entry:?}");
 }
 
 /// A release that ended without its configuration having been restored, and the service as it left it.
@@ -213,8 +214,13 @@ fn what_a_release_could_not_restore_is_found_by_the_next_one_and_restored() {
     let plan = next_plan(started.clone());
     assert_eq!(plan.way_back.configuration, own, "nothing of ours is gone back to");
     assert_eq!(plan.configuration["lifecycleHooks"].as_array().map(Vec::len), Some(2), "one pair, not two");
-    let saw = started.entry.unwrap().saw.join("; ");
+    let saw = data(&started.entry.unwrap());
     assert!(saw.contains("leftover_configuration") && saw.contains(failed.id.as_str()), "{saw}");
+}
+
+/// An entry as it is stored.
+fn data(entry: &Entry) -> String {
+    serde_json::to_string(entry).expect("an entry is JSON")
 }
 
 fn next_plan(decision: Decision) -> Plan {
@@ -226,8 +232,8 @@ fn hooks_of_ours_that_no_ledger_knows_are_found_by_themselves() {
     let (_, mut next) = left_over();
     next.seen.head.as_mut().unwrap().left_behind = None;
     let started = next.decided().decide();
-    let saw = started.entry.clone().unwrap().saw.join("; ");
-    assert!(saw.contains("leftover_configuration"), "{saw}");
+    let saw = data(started.entry.as_ref().unwrap());
+    assert!(saw.contains("leftover_of_unknown"), "{saw}");
     let plan = next_plan(started);
     assert_eq!(plan.way_back.configuration["lifecycleHooks"], json!([]));
     assert_eq!(plan.configuration["lifecycleHooks"].as_array().map(Vec::len), Some(2));
@@ -235,7 +241,7 @@ fn hooks_of_ours_that_no_ledger_knows_are_found_by_themselves() {
 
 #[test]
 fn what_aws_or_somebody_else_adds_does_not_hide_our_hooks() {
-    let restores = "settling: will be promoted | put the service's deployment configuration back | +6s";
+    let restores = "settling: will be promoted | restore the service's deployment configuration | +6s";
     let added = Fixture::settling().configured("introducedNextYear", json!({ "on": true })).later(30);
     check(added, restores);
     let changed = Fixture::settling().configured("maximumPercent", json!(150)).later(30);
@@ -267,7 +273,7 @@ fn weights_are_compared_as_a_load_balancer_can_have_them() {
         fixture.seen.weights = Seen::Known(vec![RuleSeen { arn: names::rule(), weights }]);
         !fixture.decide().release.summary().starts_with("rolling back")
     };
-    // 2.5 %: out of 100 rounded either way, out of 1000, out of 999.
+    // 2.5%: out of 100 rounded either way, out of 1000, out of 999.
     for weights in [[97, 3], [98, 2], [975, 25], [974, 25]] {
         assert!(baking(25, weights), "{weights:?}");
     }
@@ -283,7 +289,7 @@ fn weights_are_compared_as_a_load_balancer_can_have_them() {
 #[test]
 fn whatever_speaks_against_going_on_turns_back_at_once() {
     let back = |why: &str| format!("rolling back: {why} | roll deployment d0001 back | +6s");
-    let alarm = back("alarm checkout-5xx went off: 5 % errors");
+    let alarm = back("alarm checkout-5xx went off: 5% errors");
     for fixture in [Fixture::shifting(), Fixture::baking(10), Fixture::baking(100), Fixture::promoting()] {
         check(fixture.clone().breached(), &alarm);
         check(fixture.clone().told_of_alarm(1), &alarm);
@@ -295,20 +301,20 @@ fn whatever_speaks_against_going_on_turns_back_at_once() {
         let replaced = back(&format!("the newer release {} replaces it", names::release(2)));
         check(fixture.asked(newer.clone()), &replaced);
     }
-    // One that has baked at 100 % is let through.
-    check(Fixture::promoting().asked(newer), "promote | let deployment d0001 go on | +6s");
-    check(Fixture::baking(10).breached().silenced(), "bake at 10 % for 5m |  | +60s");
-    check(Fixture::baking(10).weight(40).later(10), "bake at 10 % for 5m |  | +60s");
+    // One that has baked at 100% is let through.
+    check(Fixture::promoting().asked(newer), "promote | continue deployment d0001 | +6s");
+    check(Fixture::baking(10).breached().silenced(), "bake at 10% for 5m |  | +60s");
+    check(Fixture::baking(10).weight(40).later(10), "bake at 10% for 5m |  | +60s");
     check(
         Fixture::baking(10).weight(40).later(30),
-        &back("the live weights are not what was set: green has 40 %, 10 % was set"),
+        &back("the live weights are not what was set: green has 40%, 10% was set"),
     );
     check(Fixture::baking(10).breached().blind_to_deployments(), &alarm);
 }
 
 #[test]
 fn the_event_of_an_alarm_from_before_the_release_is_no_breach() {
-    check(Fixture::baking(10).told_of_alarm(-600), "bake at 10 % for 5m |  | +60s");
+    check(Fixture::baking(10).told_of_alarm(-600), "bake at 10% for 5m |  | +60s");
 }
 
 #[test]
@@ -318,7 +324,7 @@ fn someone_elses_deployment_is_given_way_to() {
 
 #[test]
 fn the_way_back() {
-    let why = "rolling back: alarm checkout-5xx went off: 5 % errors";
+    let why = "rolling back: alarm checkout-5xx went off: 5% errors";
     let back = Fixture::rolling_back;
     check(back().later(2), &format!("{why} |  | +6s"));
     check(back().later(7), &format!("{why} | roll deployment d0001 back | +6s"));
@@ -326,7 +332,7 @@ fn the_way_back() {
     let over = || back().status(DeploymentStatus::RollbackSuccessful).weight(0).later(30);
     check(
         over().runs(1),
-        "settling: will be rolled back | put the service's deployment configuration back | +6s",
+        "settling: will be rolled back | restore the service's deployment configuration | +6s",
     );
     check(over().runs(1).own_configuration(), "rolled back |  | never");
     check(over(), &format!("{why} |  | +6s"));
@@ -339,8 +345,8 @@ fn the_way_back() {
     );
     check(back().blind_to_deployments().later(7), &format!("{why} | roll deployment d0001 back | +6s"));
     check(
-        back().breached().refused("stop_deployment").later(960),
-        "settling: will be failed | put the service's deployment configuration back | +6s",
+        back().breached().refused(EffectKind::StopDeployment).later(960),
+        "settling: will be failed | restore the service's deployment configuration | +6s",
     );
 }
 
@@ -348,7 +354,7 @@ fn the_way_back() {
 fn the_end() {
     check(
         Fixture::settling().later(30),
-        "settling: will be promoted | put the service's deployment configuration back | +6s",
+        "settling: will be promoted | restore the service's deployment configuration | +6s",
     );
     check(Fixture::settling().own_configuration().later(30), "promoted |  | never");
     check(Fixture::settling().own_configuration().later(3), "settling: will be promoted |  | +12s");
@@ -364,13 +370,19 @@ fn the_end() {
 fn what_is_decided_is_explained() {
     let decision = Fixture::baking(10).breached().decide();
     let entry = decision.entry.expect("a turn is told");
-    assert_eq!(entry.what, "rolling back");
-    assert_eq!(entry.why, "alarm checkout-5xx went off: 5 % errors");
-    assert_eq!(entry.effects, ["roll deployment d0001 back"]);
+    assert_eq!(entry.event.to_string(), "rolling back");
+    assert_eq!(entry.event.why(), "alarm checkout-5xx went off: 5% errors");
+    assert_eq!(
+        entry.actions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["roll deployment d0001 back"]
+    );
     let mut unseen = Fixture::baking(10).blind_to_alarms().later(300);
     unseen.seen.weights = Seen::NotAsked;
     let report = unseen.decide().release.report;
-    assert!(report.facts.iter().any(|fact| fact.contains("alarms could not be read")), "{report:?}");
+    assert!(
+        report.facts.iter().any(|fact| fact.to_string().contains("alarms could not be read")),
+        "{report:?}"
+    );
 }
 
 fn rolling() -> Strategy {
@@ -403,7 +415,7 @@ fn tagged_in_its_final_bake() -> Fixture {
 #[test]
 fn a_rollback_never_deploys_a_task_definition_that_names_a_tag() {
     let bake = tagged_in_its_final_bake();
-    let alarm = "rolling back: alarm checkout-5xx went off: 5 % errors";
+    let alarm = "rolling back: alarm checkout-5xx went off: 5% errors";
     check(bake.clone().breached(), &format!("{alarm} | deploy checkout:2 again | +6s"));
     // Only the images of before end it, whatever the deployment says.
     let back = bake.breached().decided().returned(2).later(60);
@@ -411,7 +423,7 @@ fn a_rollback_never_deploys_a_task_definition_that_names_a_tag() {
     let done = back.clone().runs_image(1);
     check(
         done.clone(),
-        "settling: will be rolled back | put the service's deployment configuration back | +6s",
+        "settling: will be rolled back | restore the service's deployment configuration | +6s",
     );
     check(done.own_configuration(), "rolled back |  | never");
     // The pinned revision is deployed and another image runs: that is for a person, and never called rolled back.
@@ -426,7 +438,7 @@ fn a_rollback_never_deploys_a_task_definition_that_names_a_tag() {
 
 #[test]
 fn amazon_ecs_rollback_counts_when_the_images_of_before_run_again() {
-    let why = "rolling back: alarm checkout-5xx went off: 5 % errors";
+    let why = "rolling back: alarm checkout-5xx went off: 5% errors";
     let mut over = Fixture::rolling_back()
         .status(DeploymentStatus::RollbackSuccessful)
         .weight(0)
@@ -479,20 +491,20 @@ fn what_runs_already_is_what_runs_not_what_is_written() {
 }
 
 /// What preflight says, by code.
-fn findings(fixture: &Fixture) -> Vec<(String, bool)> {
+fn findings(fixture: &Fixture) -> Vec<(&'static str, bool)> {
     let head = fixture.seen.head.as_ref().expect("a row");
     let (image, intent) = (&fixture.release.image, &fixture.release.intent);
     let found = match preflight::check(&head.policy, image, intent, &fixture.seen) {
         Preflight::Pass(_, found) | Preflight::Blocked(found) => found,
         Preflight::CannotSee(errors) => panic!("{errors:?}"),
     };
-    found.into_iter().map(|finding| (finding.code, finding.blocking)).collect()
+    found.into_iter().map(|finding| (finding.code.as_str(), finding.blocking)).collect()
 }
 
 #[track_caller]
-fn finds(fixture: &Fixture, code: &str, blocking: bool) {
+fn finds(fixture: &Fixture, code: &'static str, blocking: bool) {
     let found = findings(fixture);
-    assert!(found.contains(&(code.to_owned(), blocking)), "{found:?}");
+    assert!(found.contains(&(code, blocking)), "{found:?}");
 }
 
 #[test]
@@ -509,15 +521,15 @@ fn every_image_that_a_rollback_needs_is_proven() {
     };
     let there = ImageSeen::there(names::digest(70));
     assert_eq!(findings(&with_sidecar(Seen::Known(Stored::There(there.clone())))), []);
-    finds(&with_sidecar(Seen::Known(Stored::Gone)), "old_image_missing", true);
+    finds(&with_sidecar(Seen::Known(Stored::Gone)), "stable_image_missing", true);
     let archived = ImageSeen { archived: true, ..there.clone() };
-    finds(&with_sidecar(Seen::Known(Stored::There(archived))), "old_image_archived", true);
+    finds(&with_sidecar(Seen::Known(Stored::There(archived))), "stable_image_archived", true);
     let expiring = ImageSeen { expiring: true, ..there };
-    finds(&with_sidecar(Seen::Known(Stored::There(expiring))), "old_image_expiring", true);
-    finds(&with_sidecar(Seen::Known(Stored::Elsewhere)), "old_image_unproven", false);
+    finds(&with_sidecar(Seen::Known(Stored::There(expiring))), "stable_image_expiring", true);
+    finds(&with_sidecar(Seen::Known(Stored::Elsewhere)), "stable_image_elsewhere", false);
     // Somebody else's repository that may not be read holds nobody up; what may be seen later is waited for.
     let error = |kind| PortError::new(kind, "ecr:DescribeImages", "Code", "no");
-    finds(&with_sidecar(Seen::Unknown(error(ErrorKind::Denied))), "old_image_unproven", false);
+    finds(&with_sidecar(Seen::Unknown(error(ErrorKind::Denied))), "stable_image_unreadable", false);
     check(with_sidecar(Seen::Unknown(error(ErrorKind::Throttled))), "preflight |  | +15s");
     // The released container's own has to be seen.
     let mut own = Fixture::preparing();
@@ -530,7 +542,7 @@ fn the_digest_that_runs_is_proven_not_the_one_its_tag_means_by_now() {
     let mut moved = Fixture::tagged().decided();
     assert_eq!(findings(&moved), []);
     moved.seen.stored.insert(names::image(1).pinned(), Seen::Known(Stored::Gone));
-    finds(&moved, "old_image_missing", true);
+    finds(&moved, "stable_image_missing", true);
     let mut unknown = Fixture::tagged().decided();
     unknown.seen.running = Seen::Known(RunningSeen::default());
     finds(&unknown, "running_digest_unknown", true);
@@ -574,40 +586,40 @@ fn weights_that_someone_else_set_are_noticed_in_every_stage_that_waits() {
     // An approval before the promotion, during which the rule is reset: nothing is left on the candidate.
     let waits = before(Before::Promote).carrying(100).decided();
     decides(&waits.clone().later(30), "approval 3", &[]);
-    let reset = format!("{RESET} 0 %, 100 % was set");
+    let reset = format!("{RESET} 0%, 100% was set");
     decides(&waits.clone().weight(0).later(10), "approval 3", &[]);
     decides(&waits.weight(0).later(30), &reset, &stop);
     decides(&Fixture::promoting().weight(0).later(60), &reset, &stop);
     decides(&Fixture::baking(100).weight(0).later(60), &reset, &stop);
     let waits = before(Before::Shift).carrying(0).decided();
     decides(&waits.clone().later(30), "approval 2", &[]);
-    decides(&waits.weight(50).later(30), &format!("{RESET} 50 %, 0 % was set"), &stop);
+    decides(&waits.weight(50).later(30), &format!("{RESET} 50%, 0% was set"), &stop);
     let verifies = Fixture::gated(|stage| matches!(stage, Stage::Verify { .. })).carrying(10);
-    decides(&verifies.weight(100).later(30), &format!("{RESET} 100 %, 10 % was set"), &stop);
+    decides(&verifies.weight(100).later(30), &format!("{RESET} 100%, 10% was set"), &stop);
 }
 
 #[test]
 fn nothing_is_continued_while_the_weights_are_not_seen_as_they_were_set() {
-    check(Fixture::shifting().blind_to_weights(), "shift to 10 % |  | +15s");
-    check(Fixture::shifting().weight(30).later(3), "shift to 10 % |  | +6s");
+    check(Fixture::shifting().blind_to_weights(), "shift to 10% |  | +15s");
+    check(Fixture::shifting().weight(30).later(3), "shift to 10% |  | +6s");
     check(Fixture::promoting().blind_to_weights(), "promote |  | +15s");
     check(Fixture::promoting().weight(0).later(3), "promote |  | +6s");
     // Also not when it is told a second time.
-    check(Fixture::shifted().blind_to_weights().later(7), "shift to 10 % |  | +15s");
+    check(Fixture::shifted().blind_to_weights().later(7), "shift to 10% |  | +15s");
     decides(
         &Fixture::shifted().weight(40).later(30),
-        &format!("{RESET} 40 %, 0 % was set"),
+        &format!("{RESET} 40%, 0% was set"),
         &["stop_deployment"],
     );
-    check(Fixture::shifted().weight(10).later(7), "shift to 10 % |  | +6s");
-    check(Fixture::baking(10).blind_to_weights().later(300), "bake at 10 % for 5m |  | +15s");
+    check(Fixture::shifted().weight(10).later(7), "shift to 10% |  | +6s");
+    check(Fixture::baking(10).blind_to_weights().later(300), "bake at 10% for 5m |  | +15s");
 }
 
 #[test]
 fn nothing_ends_promoted_while_the_candidate_does_not_have_all_traffic() {
     let ends = || Fixture::settling().own_configuration();
     check(ends().weight(0).later(15), "settling: will be promoted |  | +15s");
-    decides(&ends().weight(0).later(30), &format!("{RESET} 0 %, 100 % was set"), &["return_to"]);
+    decides(&ends().weight(0).later(30), &format!("{RESET} 0%, 100% was set"), &["return_to"]);
     check(ends().blind_to_weights().later(30), "settling: will be promoted |  | +15s");
     let blind = ends().blind_to_weights().later(31 * 60).decide().release;
     assert!(matches!(blind.outcome(), Some(Outcome::Failed { .. })), "{:?}", blind.phase);
@@ -617,7 +629,7 @@ fn nothing_ends_promoted_while_the_candidate_does_not_have_all_traffic() {
 
 #[test]
 fn a_deployment_that_is_not_described_yet_is_neither_ours_nor_someone_elses() {
-    check(Fixture::baking(10).later(300).with_undescribed(), "bake at 10 % for 5m |  | +6s");
+    check(Fixture::baking(10).later(300).with_undescribed(), "bake at 10% for 5m |  | +6s");
     check(Fixture::promoting().with_undescribed(), "promote |  | +6s");
     check(Fixture::starting().with_undescribed(), "start deployment |  | +6s");
     check(
@@ -630,19 +642,19 @@ fn a_deployment_that_is_not_described_yet_is_neither_ours_nor_someone_elses() {
     // An alarm does not wait for a description.
     decides(
         &Fixture::baking(10).with_undescribed().breached(),
-        "rolling back: alarm checkout-5xx went off: 5 % errors",
+        "rolling back: alarm checkout-5xx went off: 5% errors",
         &["stop_deployment"],
     );
     // It is looked at again for a while only.
     let listed = Fixture::baking(10).later(5).with_undescribed();
-    check(listed.clone().later(100), "bake at 10 % for 5m |  | +6s");
+    check(listed.clone().later(100), "bake at 10% for 5m |  | +6s");
     check(listed.later(200), "settling: will be failed |  | +15s");
 }
 
 #[test]
 fn an_alarm_that_cannot_be_believed_is_no_evidence() {
-    check(Fixture::baking(10).breached().silenced().later(300), "bake at 10 % for 5m |  | +15s");
-    check(Fixture::shifting().breached().silenced(), "shift to 10 % |  | +15s");
+    check(Fixture::baking(10).breached().silenced().later(300), "bake at 10% for 5m |  | +15s");
+    check(Fixture::shifting().breached().silenced(), "shift to 10% |  | +15s");
     check(Fixture::promoting().breached().silenced(), "promote |  | +15s");
     check(Fixture::promoting().unproven(), "promote |  | +15s");
     check(Fixture::preparing().unproven(), "preflight |  | +15s");
@@ -686,7 +698,7 @@ fn a_promoted_release_stays_promoted_when_nothing_can_be_restored() {
     let needs = decision.release.progress.restore_pending.expect("what a person has to do");
     assert!(needs.contains("by hand"), "{needs}");
     assert_eq!(
-        decision.entry.unwrap().what,
+        decision.entry.unwrap().event.to_string(),
         "ended: promoted, restore pending: manual intervention required"
     );
     let promoted = decision.head.expect("the row is freed").promoted;
@@ -718,9 +730,9 @@ fn a_release_whose_target_was_changed_is_superseded_by_the_policy() {
 
 #[test]
 fn a_refusal_to_continue_what_has_been_continued_is_void() {
-    let gone_on = || Fixture::shifted().deployed().later(3).refused("continue_hook");
-    decides(&gone_on(), "shift to 10 %", &[]);
-    let waits = Fixture::shifted().later(3).refused("continue_hook");
+    let gone_on = || Fixture::shifted().deployed().later(3).refused(EffectKind::ContinueHook);
+    decides(&gone_on(), "shift to 10%", &[]);
+    let waits = Fixture::shifted().later(3).refused(EffectKind::ContinueHook);
     assert!(waits.decide().release.summary().starts_with("rolling back: AWS refused"));
 }
 
@@ -746,17 +758,21 @@ fn an_alarm_of_the_services_own_that_is_red_is_told_and_holds_nothing() {
         fixture.seen.own_alarms = Seen::Known([(own.clone(), seen)].into());
         fixture
     };
-    let told = |fixture: &Fixture| fixture.decide().entry.unwrap().saw.join("; ");
+    let told = |fixture: &Fixture| data(&fixture.decide().entry.unwrap());
     let red = with(AlarmState::Alarm, true);
     check(red.clone(), "register task definition |  | +0s");
-    assert!(told(&red).contains("own_alarm_red") && told(&red).contains("queue-depth"), "{}", told(&red));
-    assert!(!told(&with(AlarmState::Ok, true)).contains("own_alarm_red"));
+    assert!(
+        told(&red).contains("own_alarm_in_alarm") && told(&red).contains("queue-depth"),
+        "{}",
+        told(&red)
+    );
+    assert!(!told(&with(AlarmState::Ok, true)).contains("own_alarm_in_alarm"));
 }
 
 /// A rollback that AWS refuses with this, the deployment being over.
 fn refused_rollback(kind: ErrorKind) -> Fixture {
     let over = Fixture::rolling_back().status(DeploymentStatus::Successful).later(30).decided();
-    let mut refused = over.refused("return_to").later(1);
+    let mut refused = over.refused(EffectKind::ReturnTo).later(1);
     refused.seen.refused[0].error =
         PortError::new(kind, "ecs:UpdateService", "ClientException", "TaskDefinition is inactive");
     refused
@@ -782,7 +798,7 @@ fn a_revision_that_was_deregistered_is_registered_again_before_it_is_rolled_back
     assert_eq!(*task_definition, names::task_definition(9));
     assert_eq!(again.decide().release.rollback_revision(), Some(&names::task_definition(9)));
     // Once only: what AWS goes on refusing is tried again as it is, and in the end is for a person.
-    let mut still = again.decided().refused("return_to").later(30);
+    let mut still = again.decided().refused(EffectKind::ReturnTo).later(30);
     still.seen.refused[0].error = PortError::new(
         ErrorKind::Invalid,
         "ecs:UpdateService",
@@ -816,7 +832,7 @@ fn a_flap_before_the_deployment_began_is_not_its_breach() {
     if let Phase::Running { since, step, .. } = &mut late.release.phase {
         (*since, *step) = (late.now, Step::Entered);
     }
-    assert_eq!(late.decide().release.summary(), "bake at 10 % for 5m");
+    assert_eq!(late.decide().release.summary(), "bake at 10% for 5m");
 }
 
 #[test]
@@ -824,7 +840,7 @@ fn what_a_plan_was_made_from_is_looked_at_again_before_the_start() {
     let again = |fixture: Fixture| {
         check(fixture.clone(), "preflight |  | +0s");
         let decision = fixture.decide();
-        assert_eq!(decision.entry.expect("it is told").what, "planning again");
+        assert_eq!(decision.entry.expect("it is told").event.to_string(), "planning again");
         assert_eq!((&decision.release.plan, decision.release.progress.replanned), (&None, 1));
         tidegate_core::invariants::check_step(&fixture.release, &decision.release).expect("it may be");
     };
@@ -935,7 +951,7 @@ fn what_somebody_else_deploys_after_a_rollback_is_not_judged_by_the_last_look() 
     check(over.clone().runs(9).later(60), "rolled back |  | never");
     // The stable version with another image is corrected, once.
     let corrected = over.clone().later(60);
-    let why = "rolling back: alarm checkout-5xx went off: 5 % errors";
+    let why = "rolling back: alarm checkout-5xx went off: 5% errors";
     check(corrected.clone(), &format!("{why} |  | +6s"));
     let mut again = corrected;
     again.release.progress.corrected = true;
@@ -948,7 +964,7 @@ fn a_bake_ends_only_with_a_look_made_after_its_end() {
     let mut looked_before = over.clone();
     looked_before.seen.at = over.now.saturating_sub(SignedDuration::from_secs(1)).unwrap();
     decides(&looked_before, &Fixture::baking(10).release.summary(), &[]);
-    decides(&over, "shift to 100 %", &[]);
+    decides(&over, "shift to 100%", &[]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Zero traffic is no proof: a bake in which too few requests were seen holds, and is turned back in the end.
 
 use tidegate_core::decide::needs;
-use tidegate_core::history::DeadlineAction;
+use tidegate_core::history::{DeadlineAction, Missing};
 use tidegate_core::observation::Seen;
 use tidegate_core::plan::Stage;
 use tidegate_core::ports::{ErrorKind, PortError};
@@ -14,22 +14,23 @@ fn stage(fixture: &Fixture) -> String {
     fixture.decide().release.summary()
 }
 
-const BAKES: &str = "bake at 10 % for 5m";
+const BAKES: &str = "bake at 10% for 5m";
 
 #[test]
 fn a_bake_without_enough_requests_holds_and_says_so() {
     let held = Fixture::baking(10).requests(12).later(300);
     assert_eq!(stage(&held), BAKES);
     let report = held.decide().release.report;
-    assert_eq!(report.next, "the bake is over but held: 12 of 100 requests seen");
-    assert!(report.facts.contains(&"12 of 100 requests seen".to_owned()));
+    assert_eq!(report.waiting_on.to_string(), "the bake is over but held: 12 of 100 requests seen");
+    let missing = Missing::Requests { seen: 12, needed: 100, error: None };
+    assert!(report.facts.contains(&missing.into()));
     let deadline = report.deadline.unwrap();
     assert_eq!(
         (deadline.at.duration_since(held.now).as_secs(), deadline.then),
         (1800, DeadlineAction::RollBack)
     );
     assert_eq!(stage(&held.clone().requests(99)), BAKES);
-    assert_eq!(stage(&held.requests(100)), "shift to 100 %");
+    assert_eq!(stage(&held.requests(100)), "shift to 100%");
 }
 
 #[test]
@@ -38,7 +39,7 @@ fn the_limit_rolls_it_back_as_inconclusive() {
     assert_eq!(stage(&held(300 + 1799)), BAKES);
     let release = held(300 + 1800).decide().release;
     let Some(Cause::Inconclusive { detail }) = release.cause() else { panic!("{:?}", release.phase) };
-    assert!(detail.starts_with("12 of 100 requests seen at 10 %"), "{detail}");
+    assert!(detail.starts_with("12 of 100 requests seen at 10%"), "{detail}");
     // Also when it is noticed late.
     assert!(matches!(held(9000).decide().release.cause(), Some(Cause::Inconclusive { .. })));
 }
@@ -49,11 +50,11 @@ fn what_cannot_be_read_is_not_zero_and_not_enough() {
     let error = PortError::new(ErrorKind::Denied, "cloudwatch:GetMetricData", "AccessDenied", "no");
     blind.seen.requests = Seen::Unknown(error);
     assert_eq!(stage(&blind), BAKES);
-    assert!(blind.decide().release.report.next.contains("the metrics could not be read"));
+    assert!(blind.decide().release.report.waiting_on.to_string().contains("the metrics could not be read"));
     // What was seen before stays seen.
     let mut again = Fixture::baking(10).requests(150).later(60).decided().later(240);
     again.seen.requests = Seen::NotAsked;
-    assert_eq!(stage(&again), "shift to 100 %");
+    assert_eq!(stage(&again), "shift to 100%");
 }
 
 #[test]
@@ -71,7 +72,7 @@ fn the_requests_of_one_bake_do_not_count_for_the_next() {
     });
     second.seen.requests = Seen::Known(0);
     let held = second.later(900);
-    assert_eq!(stage(&held), "bake at 100 % for 15m");
+    assert_eq!(stage(&held), "bake at 100% for 15m");
     assert_eq!(stage(&held.requests(100)), "promote");
 }
 
@@ -85,7 +86,7 @@ fn no_metric_is_asked_for_when_nothing_needs_one() {
     let mut off = Fixture::baking(10);
     off.release.plan.as_mut().unwrap().evidence = None;
     assert!(asked(&off).is_none());
-    assert_eq!(stage(&off.requests(0).later(300)), "shift to 100 %");
+    assert_eq!(stage(&off.requests(0).later(300)), "shift to 100%");
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn requests_that_nobody_counts_cannot_be_asked_for() {
         let Seen::Known(Some(service)) = &mut fixture.seen.service else { unreachable!() };
         let arn = format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:{rule}");
         service.load_balancers[0].production_rule = Some(arn.parse().unwrap());
-        fixture.decide().entry.unwrap().saw.join("; ").contains("requests_not_counted")
+        serde_json::to_string(&fixture.decide().entry).unwrap().contains("requests_not_counted")
     };
     assert!(found("listener/net/shop/50dc6c495c0c9188/1234567890abcdef", Some(10)));
     assert!(!found("listener/net/shop/50dc6c495c0c9188/1234567890abcdef", None));

@@ -7,7 +7,7 @@ use tidegate_testkit::fakes::{Fault, Faults, Quality};
 use tidegate_testkit::names;
 use tidegate_testkit::sim::{Action, Report, Scenario, Simulation};
 
-/// In the bake at 10 %.
+/// In the bake at 10%.
 const RED_AT: i64 = 40;
 
 /// How long after the alarm the deployment was told to stop, with this fault at the call of this name.

@@ -10,7 +10,7 @@ fn shifts(report: &Report) -> Vec<&Performed> {
     report.performed.iter().filter(|done| matches!(done.effect, Effect::ContinueHook { .. })).collect()
 }
 
-/// A canary whose alarm goes red in the second after the shift to 100 % has begun, with one fault.
+/// A canary whose alarm goes red in the second after the shift to 100% has begun, with one fault.
 fn red_at_the_shift(name: &str, fault: Fault) -> Report {
     let calm = Simulation::new(Scenario::canary(Quality::Good)).run().expect_sound();
     let red_at = shifts(&calm)[1].begun.saturating_add(SignedDuration::from_secs(1)).expect("within range");
@@ -29,9 +29,8 @@ fn red_at_the_shift(name: &str, fault: Fault) -> Report {
 #[test]
 fn the_lease_stops_who_stalled_between_commit_and_effect() {
     for secs in [5, 12, 30, 55] {
-        let report =
-            red_at_the_shift("shifting to 100 %", Fault::StallAfter(SignedDuration::from_secs(secs)));
-        assert_eq!(shifts(&report).len(), 1, "only the shift to 10 % was performed");
+        let report = red_at_the_shift("shifting to 100%", Fault::StallAfter(SignedDuration::from_secs(secs)));
+        assert_eq!(shifts(&report).len(), 1, "only the shift to 10% was performed");
     }
 }
 
@@ -44,7 +43,7 @@ fn a_call_that_hangs_meets_a_deployment_that_goes_back() {
     let stop = report.performed.iter().find(|done| matches!(done.effect, Effect::StopDeployment { .. }));
     assert!(late.applied > stop.expect("a rollback").applied, "the stop came first");
     assert!(
-        !report.trace.iter().any(|line| line.contains("the candidate has 100 %")),
+        !report.trace.iter().any(|line| line.contains("the candidate has 100%")),
         "the late call moved nothing"
     );
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
+use tidegate_core::history::{Held, Missing, WaitingOn};
 use tidegate_core::plan::Stage;
-use tidegate_core::release::{Cause, Phase};
+use tidegate_core::preflight::{Finding, FindingCode};
+use tidegate_core::release::{Cause, Phase, Release};
 use tidegate_sandbox::local::shop::Balancer;
 use tidegate_sandbox::local::{ACCOUNT, REGION};
 
@@ -68,7 +70,7 @@ async fn errors(story: &mut Story) -> Result<()> {
     story.is_as_before().await?;
     let traffic = story.nobody_was_turned_away().await?.total;
     let (new, all) = (traffic.by_version.get("v2").copied().unwrap_or(0), traffic.answered());
-    ensure!(new * 5 <= all + 5, "the canary of 20 % had {new} of {all} requests");
+    ensure!(new * 5 <= all + 5, "the canary of 20% had {new} of {all} requests");
     ensure!(traffic.errors() <= new, "{traffic:?}");
     Ok(())
 }
@@ -80,7 +82,13 @@ async fn without_traffic(story: &mut Story) -> Result<()> {
     let id = story.release("main-2", good("v2")).await?;
     let held = story
         .until(&id, "the bake to be held", |release| {
-            release.wake.as_ref().is_some_and(|wake| wake.why.contains("held: 0 of 20 requests seen"))
+            matches!(
+                &release.report.waiting_on,
+                WaitingOn::Held {
+                    what: Held::BakeEnd,
+                    missing: Missing::Requests { seen: 0, needed: 20, .. }
+                }
+            )
         })
         .await?;
     ensure!(matches!(held.stage(), Some(Stage::Bake { .. })), "{:?}", held.phase);
@@ -105,7 +113,10 @@ async fn red_before(story: &Story) -> Result<()> {
     story.turn(true).await?;
     let id = story.release("main-2", good("v2")).await?;
     let waiting = story
-        .until(&id, "it waits for the alarm", |release| release.report.next.contains("alarm_red"))
+        .until(&id, "it waits for the alarm", |release| {
+            let WaitingOn::Findings { findings, .. } = &release.report.waiting_on else { return false };
+            findings.iter().any(|finding| finding.code == FindingCode::AlarmInAlarm)
+        })
         .await?;
     ensure!(matches!(waiting.phase, Phase::Preparing { .. }), "{}", waiting.summary());
     ensure!(waiting.wake.is_some(), "nothing wakes it");
@@ -119,9 +130,16 @@ async fn missing(story: &Story) -> Result<()> {
     story.policy_with(BLUE_GREEN, &["nobody-made-this-alarm"], "queue").await?;
     let id = story.release("main-2", good("v2")).await?;
     let release = story.ends(&id, "failed").await?;
-    let cause = release.cause().context("a failed release has a cause")?.to_string();
-    ensure!(cause.contains("alarm_missing") && cause.contains("nobody-made-this-alarm"), "{cause}");
+    blocked_by(&release, FindingCode::AlarmMissing, "nobody-made-this-alarm")?;
     story.is_as_before().await
+}
+
+/// That preflight found this, and said it of this.
+fn blocked_by(release: &Release, code: FindingCode, about: &str) -> Result<()> {
+    let Some(Cause::Preflight { findings }) = release.cause() else { bail!("{:?}", release.cause()) };
+    let is_it = |finding: &Finding| finding.code == code && finding.problem.contains(about);
+    ensure!(findings.iter().any(is_it), "{findings:?}");
+    Ok(())
 }
 
 async fn muted(story: &Story) -> Result<()> {
@@ -138,8 +156,7 @@ async fn muted(story: &Story) -> Result<()> {
     let digest = story.push("main-2", good("v2")).await?;
     let id = story.release_of(&digest).await?;
     let release = story.ends(&id, "failed").await?;
-    let cause = release.cause().context("a failed release has a cause")?.to_string();
-    ensure!(cause.contains("alarm_silenced") && cause.contains("maintenance"), "{cause}");
+    blocked_by(&release, FindingCode::AlarmSilenced, "maintenance")?;
     story.is_as_before().await?;
     story.turn(false).await?;
     story

@@ -196,7 +196,7 @@ async fn gone_revision(story: &mut Story) -> Result<()> {
         release.progress.stable.is_some_and(|stable| stable != pinned),
         "a deregistered revision is deployed"
     );
-    ensure!(story.told(&id).await.contains("is registered again as"), "the history does not say so");
+    ensure!(story.told(&id).await.contains(" again as "), "the history does not say so");
     Ok(())
 }
 
@@ -210,11 +210,11 @@ async fn gone_image(story: &mut Story) -> Result<()> {
     let deleted = story.stage.local.client.json("ecr", target, delete).await;
     deleted.map_err(|error| anyhow::anyhow!("{}: {}", error.code, error.message))?;
     let (_, plan) = story.stage.tidegate(&["plan", story.name.as_str(), LATEST]).await?;
-    ensure!(plan.contains("old_image_missing"), "{plan}");
+    ensure!(plan.contains("stable_image_missing"), "{plan}");
     let id = story.release("main-2", good("v2")).await?;
     let release = story.ends(&id, "failed").await?;
     let why = release.cause().map(ToString::to_string).unwrap_or_default();
-    ensure!(why.contains("old_image_missing"), "{why}");
+    ensure!(why.contains("stable_image_missing"), "{why}");
     ensure!(story.deployments().await?.len() == 2, "something was deployed");
     Ok(())
 }

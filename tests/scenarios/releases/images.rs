@@ -168,10 +168,13 @@ async fn quarantined(story: &Story) -> Result<()> {
     story.push("main-3", good("v2")).await?;
     let refused = until("a recorded refusal", Duration::from_secs(30), async || {
         let history = story.stage.home.ledger.service_history(&story.name, 10).await?.whole()?;
-        Ok(history.into_iter().find(|entry| entry.what.contains("refused")))
+        Ok(history.into_iter().find(|entry| entry.event.refused_image().is_some()))
     })
     .await?;
-    ensure!(refused.why.contains(id.as_str()) && refused.why.contains("--insist"), "{refused:?}");
+    ensure!(
+        refused.event.why().contains(id.as_str()) && refused.event.why().contains("--insist"),
+        "{refused:?}"
+    );
     ensure!(story.releases().await?.len() == 1, "it was released again");
     let service = story.name.as_str();
     let (code, text) = story.stage.tidegate(&["release", service, &digest]).await?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use tidegate_core::history::WaitingOn;
 use tidegate_core::release::{Cause, Outcome, Release};
 use tidegate_sandbox::images::Behaviour;
 use tidegate_sandbox::local::shop::{Balancer, call};
@@ -166,7 +167,9 @@ async fn continued_by_hand(story: &Story) -> Result<()> {
     let unknown =
         json!({ "AlarmName": story.switch(), "StateValue": "INSUFFICIENT_DATA", "StateReason": "tests" });
     story.cloudwatch("SetAlarmState", unknown).await?;
-    story.until(&id, "it is held", |release| release.report.next.contains("held")).await?;
+    story
+        .until(&id, "it is held", |release| matches!(release.report.waiting_on, WaitingOn::Held { .. }))
+        .await?;
     let (deployment, hook) = until("a hook that waits", SOON, async || waiting_hook(story).await).await?;
     let go_on = json!({ "serviceDeploymentArn": deployment, "hookId": hook, "action": "CONTINUE" });
     story.ecs("ContinueServiceDeployment", go_on).await?;

@@ -217,7 +217,7 @@ impl Story {
 
     /// Waits until the candidate has this share of the traffic, by the plan.
     pub(crate) async fn until_shifted(&self, id: &ReleaseId, percent: f64) -> Result<Release> {
-        self.until(id, &format!("{percent} % set"), |release| {
+        self.until(id, &format!("{percent}% set"), |release| {
             release.progress.set.is_some_and(|set| (set.as_f64() - percent).abs() < 0.05)
                 && release.progress.measured == release.progress.set
         })
@@ -243,7 +243,7 @@ impl Story {
         let history = self.stage.home.ledger.history(&release.id).await?.whole()?;
         ensure!(!history.is_empty(), "release {} has no history", release.id);
         ensure!(history.is_sorted_by(|a, b| a.version < b.version), "the history is not in order");
-        let mute: Vec<&Entry> = history.iter().filter(|entry| entry.why.is_empty()).collect();
+        let mute: Vec<&Entry> = history.iter().filter(|entry| entry.event.why().is_empty()).collect();
         ensure!(mute.is_empty(), "entries without a reason: {mute:#?}");
         Ok(())
     }
@@ -255,7 +255,8 @@ impl Story {
         let mut lines: Vec<String> = history
             .iter()
             .map(|entry| {
-                format!("  {:.1} {}: {} ({}) {:?}", entry.at, entry.actor, entry.what, entry.why, entry.saw)
+                let (event, details) = (&entry.event, entry.details());
+                format!("  {:.1} {}: {event} ({}) {details:?}", entry.at, entry.actor, event.why())
             })
             .collect();
         if let Ok(release) = self.get(id).await {

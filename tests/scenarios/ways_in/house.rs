@@ -116,7 +116,8 @@ pub(crate) fn registry() -> String {
 /// The newest entries of the service's own history, as text.
 pub(crate) async fn told(story: &Story) -> Result<String> {
     let history = story.stage.home.ledger.service_history(&story.name, 20).await?.whole()?;
-    let lines: Vec<String> = history.iter().map(|entry| format!("{}: {}", entry.what, entry.why)).collect();
+    let lines: Vec<String> =
+        history.iter().map(|entry| format!("{}: {}", entry.event, entry.event.why())).collect();
     Ok(lines.join("\n"))
 }
 

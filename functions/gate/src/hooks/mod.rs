@@ -18,7 +18,7 @@ use tidegate_core::policy::{GitHubRun, Policy};
 use tidegate_core::ports::PortError;
 use tidegate_core::reference::{Reference, ReferenceError};
 use tidegate_core::release::Provenance;
-use tidegate_core::trigger::{Reason, Refusal, Trigger};
+use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 use tidegate_runtime::ways_in::{Announcing, Attempt, Taken, Wanted, WayInError};
 
 use crate::call::{Call, Reply};
@@ -214,7 +214,7 @@ async fn ask(gate: &Gate, hook: Hook<'_>, wish: Wish) -> Result<Answer, PortErro
                 service: &service,
                 trigger: hook.trigger(),
                 by: &by,
-                what: format!("did not follow a webhook of {}", wish.sender),
+                subject: Subject::Webhook { sender: wish.sender.to_string() },
                 delivery: Some(&wish.delivery),
             };
             let Some(refusal) = refusal else { return Ok(Ok(done(nothing("nothing was asked for")))) };

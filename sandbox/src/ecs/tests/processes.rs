@@ -211,7 +211,7 @@ async fn a_held_canary_carries_its_share_and_no_request_is_lost_forward_or_back(
 
         live.release("v3").await;
         live.continue_hook().await;
-        live.until("10 %", |deployment| {
+        live.until("10%", |deployment| {
             deployment["targetServiceRevision"]["requestedProductionTrafficWeight"] == 10.0
         })
         .await;

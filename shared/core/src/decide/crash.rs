@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 
 use super::{CLOCK_SKEW, turn::Turn};
+use crate::history::{Event, Fact};
 use crate::ids::TaskDefinitionArn;
 use crate::observation::Hint;
 use crate::plan::{Plan, Stage};
@@ -60,23 +61,14 @@ fn is_candidates(turn: &Turn<'_>, task: &StoppedTask) -> bool {
 fn tell(turn: &mut Turn<'_>, plan: &Plan, before: usize) {
     let failed = turn.next.progress.failed_tasks.clone();
     if let Some(error) = turn.seen.stopped_tasks.error() {
-        turn.note(format!("the candidate's stopped tasks could not be seen: {error}"));
+        turn.note(Fact::StoppedTasksUnseen { error: error.to_string() });
     }
     let Some(last) = failed.last() else { return };
-    let limit = match plan.failed_tasks {
-        0 => "the policy does not roll back for that".to_owned(),
-        limit => format!("{limit} roll the release back"),
-    };
-    let log = last.log.as_ref().map(|log| format!("; its log: {}", log.url())).unwrap_or_default();
-    let count = counted(failed.len());
-    turn.note(format!("{count} of the candidate failed: {last}{log}; {limit}"));
+    let count = u32::try_from(failed.len()).unwrap_or(u32::MAX);
+    turn.note(Fact::FailedTasks { count, last: Box::new(last.clone()), limit: plan.failed_tasks });
     if failed.len() > before {
-        turn.notice(format!("{count} of the candidate failed"), last.to_string());
+        turn.notice(Event::TasksFailed { count, last: Box::new(last.clone()) });
     }
-}
-
-fn counted(count: usize) -> String {
-    if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") }
 }
 
 /// What speaks against going on: as many failures as the policy allows at most.

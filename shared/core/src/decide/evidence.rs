@@ -4,6 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::turn::Turn;
+use crate::history::Missing;
 use crate::observation::RequestsAsked;
 use crate::plan::{Plan, RequestsNeeded, Stage};
 use crate::policy::Percent;
@@ -56,20 +57,18 @@ pub(super) fn count(turn: &mut Turn<'_>) {
 }
 
 /// What is missing before the bake counts; `None` when nothing is, or nothing is asked for.
-pub(super) fn missing(turn: &Turn<'_>) -> Option<String> {
+pub(super) fn missing(turn: &Turn<'_>) -> Option<Missing> {
     let bake = bake(&turn.next).filter(|bake| !is_enough(&turn.next, bake))?;
-    let (count, needed) = (seen(&turn.next).map_or(0, |seen| seen.count), bake.needed.min_requests);
-    Some(match turn.seen.requests.error() {
-        None => format!("{count} of {needed} requests seen"),
-        Some(error) => {
-            format!("{count} of {needed} requests seen, and the metrics could not be read: {error}")
-        }
+    Some(Missing::Requests {
+        seen: counted(turn).unwrap_or(0),
+        needed: u64::from(bake.needed.min_requests),
+        error: turn.seen.requests.error().map(ToString::to_string),
     })
 }
 
-/// `, 1234 requests`: what a bake that is done has seen.
-pub(super) fn told(turn: &Turn<'_>) -> String {
-    seen(&turn.next).map_or_else(String::new, |seen| format!(", {} requests", seen.count))
+/// How many requests the bake has seen, where they are counted.
+pub(super) fn counted(turn: &Turn<'_>) -> Option<u64> {
+    seen(&turn.next).map(|seen| seen.count)
 }
 
 /// Until when the bake is held for what is missing.
@@ -83,7 +82,7 @@ pub(super) fn inconclusive(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
     let bake = bake(&turn.next).filter(|bake| turn.now >= bake.held_until)?;
     let wait = plan.evidence.map_or(0, |needed| needed.wait_secs / 60);
     let detail = format!(
-        "{missing} at {} % until {wait} min after the bake; send the new version traffic, or lower evidence.min_requests",
+        "{missing} at {}% until {wait} min after the bake; send the new version traffic, or lower evidence.min_requests",
         bake.percent
     );
     Some(Cause::Inconclusive { detail })

@@ -10,12 +10,12 @@ use crate::gate::{
     ApprovalGate, Approver, BuildStatus, Invitation, Opened, ScanVerdict, Token, asked_by, eligible, judge,
     requester,
 };
-use crate::history::Actor;
-use crate::observation::Accomplished;
+use crate::history::{Actor, AlarmStands, Event, Fact, StageResult, Unseen, WaitingOn};
+use crate::observation::{Accomplished, AlarmSeen};
 use crate::people::Requester;
 use crate::plan::{Plan, Stage};
 use crate::policy::{FreezeThen, OnExpiry};
-use crate::release::{Cause, Release};
+use crate::release::{Cause, GateKind, Release};
 
 /// A link that was not handed over is made anew after this.
 const INVITE_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(60);
@@ -25,7 +25,7 @@ const BUILD_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// People approve. Their links are made here, from randomness that is given; only hashes are kept.
 pub(super) fn approve(mut turn: Turn<'_>, plan: &Plan, stage: usize, gate: usize) -> Decision {
     let Some(gate) = plan.gates.approvals.get(gate) else {
-        return advance(turn, plan, stage, "the plan has no such gate");
+        return advance(turn, plan, stage, StageResult::NothingToDo);
     };
     let eligible = eligible(turn.old, gate);
     let Some(opened) = turn.next.gates.get(&stage).cloned() else {
@@ -38,14 +38,17 @@ pub(super) fn approve(mut turn: Turn<'_>, plan: &Plan, stage: usize, gate: usize
     }
     let yes = opened.given.iter().filter(|given| given.approve).count();
     if yes >= usize::from(gate.approval.count) {
-        let names: Vec<&str> = opened.given.iter().map(|given| given.approver.as_str()).collect();
-        return advance(turn, plan, stage, format!("approved by {}", names.join(", ")));
+        let approvers = opened.given.iter().map(|given| given.approver.clone()).collect();
+        return advance(turn, plan, stage, StageResult::Approved { approvers });
     }
     if turn.now >= opened.expires_at {
-        let why = format!("{yes} of {} approvals came in time", gate.approval.count);
+        let needed = gate.approval.count;
         return match gate.approval.on_expiry {
-            OnExpiry::Approve => advance(turn, plan, stage, format!("{why}; the policy says to go on")),
+            OnExpiry::Approve => {
+                advance(turn, plan, stage, StageResult::ApprovalExpired { given: yes, needed })
+            }
             OnExpiry::Reject => {
+                let why = format!("{yes} of {needed} approvals came in time");
                 rollback::begin(turn, Cause::Rejected { by: Actor::Tidegate, why }, Some(stage))
             }
         };
@@ -57,16 +60,19 @@ pub(super) fn approve(mut turn: Turn<'_>, plan: &Plan, stage: usize, gate: usize
     let every = if turn.next.progress.deployment.is_some() { LOOK_EVERY } else { LOOK_EVERY * 5 };
     let next_look = turn.now.saturating_add(every).unwrap_or(opened.expires_at).min(opened.expires_at);
     let missing = usize::from(gate.approval.count) - yes;
-    let names: Vec<&str> = eligible.iter().map(|person| person.name.as_str()).collect();
-    let why =
-        format!("waits for {missing} more of {} to approve until {:.0}", names.join(", "), opened.expires_at);
-    if turn.effects.is_empty() { turn.wait_until(next_look, why) } else { turn.wait(RETRY_AFTER, why) }
+    let of = names(&eligible);
+    let waiting_on = WaitingOn::Approvals { missing, of, until: opened.expires_at };
+    if turn.effects.is_empty() {
+        turn.wait_until(next_look, waiting_on)
+    } else {
+        turn.wait(RETRY_AFTER, waiting_on)
+    }
 }
 
 fn open(mut turn: Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&Approver]) -> Decision {
     let requester = requester(turn.old);
     if let Some(detail) = requester.refused_by(&gate.approval) {
-        return rollback::begin(turn, Cause::Gate { gate: "approval".into(), detail }, Some(stage));
+        return rollback::begin(turn, Cause::Gate { gate: GateKind::Approval, detail }, Some(stage));
     }
     if eligible.len() < usize::from(gate.approval.count) {
         let detail = format!(
@@ -74,26 +80,32 @@ fn open(mut turn: Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&Appr
             gate.approval.count,
             eligible.len()
         );
-        return rollback::begin(turn, Cause::Gate { gate: "approval".into(), detail }, Some(stage));
+        return rollback::begin(turn, Cause::Gate { gate: GateKind::Approval, detail }, Some(stage));
     }
     let (at, expires) = (turn.now, gate.approval.expires.duration());
     let expires_at = at.saturating_add(expires).unwrap_or(at);
     turn.next.gates.insert(stage, Opened { at, expires_at, invitations: Vec::new(), given: Vec::new() });
-    let names: Vec<&str> = eligible.iter().map(|person| person.name.as_str()).collect();
-    let why = gate.because.clone().unwrap_or_else(|| "the policy asks for it".into());
-    turn.tell(format!("asking {} to approve before {}", names.join(", "), gate.approval.before), why);
+    turn.tell(Event::ApprovalAsked {
+        approvers: names(eligible),
+        before: gate.approval.before.to_string(),
+        because: gate.because.clone(),
+    });
     if gate.approval.not_by_requester && !matches!(requester, Requester::People(_)) {
-        turn.saw(format!("{requester}: nobody is kept from approving it"));
+        turn.saw(Fact::Requester { told: requester.to_string(), unrestricted: true });
     }
     invite(&mut turn, stage, gate, eligible);
-    turn.wait(RETRY_AFTER, "the approvers are being asked")
+    turn.wait(RETRY_AFTER, WaitingOn::Invitations)
+}
+
+fn names(people: &[&Approver]) -> Vec<String> {
+    people.iter().map(|person| person.name.clone()).collect()
 }
 
 /// The approvers are told when nobody can be kept from approving their own release.
 fn note_requester(turn: &mut Turn<'_>) {
     let requester = requester(turn.old);
     if !matches!(requester, Requester::People(_)) {
-        turn.note(requester.to_string());
+        turn.note(Fact::Requester { told: requester.to_string(), unrestricted: false });
     }
 }
 
@@ -101,12 +113,9 @@ fn note_requester(turn: &mut Turn<'_>) {
 fn note_alarms(turn: &mut Turn<'_>, plan: &Plan) {
     let known = turn.seen.alarms.known();
     for name in &plan.alarms {
-        let state = match known.map(|known| known.get(name)) {
-            Some(Some(alarm)) => alarm.state.as_str(),
-            Some(None) => "not there",
-            None => "not known",
-        };
-        turn.note(format!("alarm {name} is {state}"));
+        let stands = |alarm: &AlarmSeen| AlarmStands::Is(alarm.state.clone());
+        let state = known.map(|known| known.get(name).map_or(AlarmStands::Gone, stands));
+        turn.note(Fact::Alarm { name: name.clone(), state });
     }
 }
 
@@ -123,7 +132,7 @@ fn invite(turn: &mut Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&A
             Some(invitation) if invitation.sent_at.is_some() => continue,
             Some(invitation) if done => {
                 invitation.sent_at = Some(turn.now);
-                turn.tell(format!("{} was sent a link", person.name), "the message was handed over");
+                turn.tell(Event::LinkSent { approver: person.name.clone() });
                 continue;
             }
             Some(invitation) if turn.now.duration_since(invitation.made_at) < INVITE_RETRY_AFTER => continue,
@@ -156,30 +165,30 @@ fn invite(turn: &mut Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&A
 /// No freeze window is open.
 pub(super) fn freeze(mut turn: Turn<'_>, plan: &Plan, stage: usize) -> Decision {
     let Some(frozen) = plan.gates.freeze.as_ref().and_then(|freeze| freeze.at(turn.now)) else {
-        return advance(turn, plan, stage, "no freeze window is open");
+        return advance(turn, plan, stage, StageResult::NotFrozen);
     };
     let then = plan.gates.freeze.as_ref().map(|freeze| freeze.then).unwrap_or_default();
     match then {
         FreezeThen::Refuse => {
             let detail = format!("{} (until {:.0})", frozen.window, frozen.until);
-            rollback::begin(turn, Cause::Gate { gate: "freeze".into(), detail }, Some(stage))
+            rollback::begin(turn, Cause::Gate { gate: GateKind::Freeze, detail }, Some(stage))
         }
         FreezeThen::Wait => {
-            turn.note(format!("the freeze window {} is open until {:.0}", frozen.window, frozen.until));
+            turn.note(Fact::Frozen { window: frozen.window.clone(), until: frozen.until });
             // A look in between, so that a changed clock or a long window is never waited for in one piece.
             let next_look = turn
                 .now
                 .saturating_add(SignedDuration::from_hours(1))
                 .unwrap_or(frozen.until)
                 .min(frozen.until);
-            turn.wait_until(next_look, format!("frozen until {:.0}: {}", frozen.until, frozen.window))
+            turn.wait_until(next_look, WaitingOn::FreezeEnd { window: frozen.window, until: frozen.until })
         }
     }
 }
 
 /// The image's scan is good enough.
-pub(super) fn scan(mut turn: Turn<'_>, plan: &Plan, stage: usize, since: Timestamp) -> Decision {
-    let Some(policy) = &plan.gates.scan else { return advance(turn, plan, stage, "no scan is asked for") };
+pub(super) fn scan(turn: Turn<'_>, plan: &Plan, stage: usize, since: Timestamp) -> Decision {
+    let Some(policy) = &plan.gates.scan else { return advance(turn, plan, stage, StageResult::NothingToDo) };
     let verdict = match &turn.seen.scan {
         crate::observation::Seen::Known(seen) => judge(policy, seen, turn.now),
         crate::observation::Seen::Unknown(error) => {
@@ -188,17 +197,16 @@ pub(super) fn scan(mut turn: Turn<'_>, plan: &Plan, stage: usize, since: Timesta
         crate::observation::Seen::NotAsked => ScanVerdict::Wait("the scan has not been read yet".into()),
     };
     match verdict {
-        ScanVerdict::Pass(why) => advance(turn, plan, stage, why),
+        ScanVerdict::Pass(why) => advance(turn, plan, stage, StageResult::ScanPassed { why }),
         ScanVerdict::Fail(detail) => {
-            rollback::begin(turn, Cause::Gate { gate: "scan".into(), detail }, Some(stage))
+            rollback::begin(turn, Cause::Gate { gate: GateKind::Scan, detail }, Some(stage))
         }
         ScanVerdict::Wait(why) if turn.now.duration_since(since) < policy.wait.duration() => {
-            turn.note(why.clone());
-            turn.wait(LOOK_SOON, why)
+            turn.wait(LOOK_SOON, WaitingOn::Scan { why })
         }
         ScanVerdict::Wait(why) => {
             let detail = format!("{why} after {}", policy.wait);
-            rollback::begin(turn, Cause::Gate { gate: "scan".into(), detail }, Some(stage))
+            rollback::begin(turn, Cause::Gate { gate: GateKind::Scan, detail }, Some(stage))
         }
     }
 }
@@ -232,20 +240,20 @@ pub(super) fn verify(
     verify: usize,
 ) -> Decision {
     let Some(policy) = plan.gates.verifies.get(verify) else {
-        return advance(turn, plan, stage, "the plan has no such build");
+        return advance(turn, plan, stage, StageResult::NothingToDo);
     };
     let started = turn.seen.accomplished.iter().find_map(|done| match done {
         Accomplished::BuildStarted { stage: of, build } if *of == stage => Some(build.clone()),
         Accomplished::BuildStarted { .. } | Accomplished::Invited { .. } => None,
     });
     if let Some(build) = started {
-        turn.tell(format!("build {build} tries the candidate"), "the policy asks for it");
+        turn.tell(Event::VerificationStarted { build: build.clone() });
         turn.next.progress.builds.insert(stage, build);
-        return turn.wait(LOOK_SOON, "the build tries the candidate");
+        return turn.wait(LOOK_SOON, WaitingOn::Build);
     }
     let late = turn.now.duration_since(since) >= policy.timeout.duration();
     let fail = |turn: Turn<'_>, detail: String| {
-        rollback::begin(turn, Cause::Gate { gate: "verification".into(), detail }, Some(stage))
+        rollback::begin(turn, Cause::Gate { gate: GateKind::Verification, detail }, Some(stage))
     };
     let Some(build) = turn.next.progress.builds.get(&stage).cloned() else {
         if late {
@@ -264,18 +272,20 @@ pub(super) fn verify(
                 environment,
             });
         }
-        return turn.wait(RETRY_AFTER, "the build is being started");
+        return turn.wait(RETRY_AFTER, WaitingOn::BuildStart);
     };
     match turn.seen.build.known() {
         Some(Some(seen)) => {
-            let log = seen.log_url.clone().unwrap_or_else(|| "no log".into());
+            let url = &seen.log_url;
+            let log = url.as_deref().unwrap_or("no log");
+            let told = |under_way| Fact::BuildLog { build: build.clone(), under_way, log: url.clone() };
             match &seen.status {
                 BuildStatus::Succeeded => {
-                    turn.saw(format!("log of build {build}: {log}"));
-                    advance(turn, plan, stage, format!("build {build} succeeded"))
+                    turn.saw(told(false));
+                    advance(turn, plan, stage, StageResult::BuildSucceeded { build })
                 }
                 BuildStatus::Failed(status) => {
-                    turn.saw(format!("log of build {build}: {log}"));
+                    turn.saw(told(false));
                     let detail = format!("build {build} ended as {status}; its log: {log}");
                     fail(turn, detail)
                 }
@@ -283,14 +293,14 @@ pub(super) fn verify(
                     fail(turn, format!("build {build} took longer than {}; its log: {log}", policy.timeout))
                 }
                 BuildStatus::InProgress => {
-                    turn.note(format!("build {build} is under way; its log: {log}"));
-                    turn.wait(LOOK_SOON, "the build tries the candidate")
+                    turn.note(told(true));
+                    turn.wait(LOOK_SOON, WaitingOn::Build)
                 }
             }
         }
         Some(None) => fail(turn, format!("build {build} does not exist any more")),
         None if late => fail(turn, format!("build {build} could not be seen for {}", policy.timeout)),
-        None => turn.wait(LOOK_SOON, "the build could not be seen"),
+        None => turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::Build }),
     }
 }
 

@@ -187,8 +187,8 @@ fn drift(plan: &Plan, seen: &Observation, wanted: Percent) -> Option<String> {
     plan.measured_at.iter().find_map(|(rule, group)| {
         let live = rules.iter().find(|seen| seen.arn == *rule).and_then(|seen| seen.share(group));
         live.is_none_or(|live| !live.is_rounded(wanted)).then(|| {
-            let live = live.map_or_else(|| "nothing".to_owned(), |live| format!("{live} %"));
-            format!("{} has {live}, {wanted} % was set", group.short())
+            let live = live.map_or_else(|| "nothing".to_owned(), |live| format!("{live}%"));
+            format!("{} has {live}, {wanted}% was set", group.short())
         })
     })
 }

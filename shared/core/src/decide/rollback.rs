@@ -7,8 +7,8 @@ use super::{
     turn::Turn,
     weights::{self, Weights},
 };
-use crate::effect::{Effect, RETRY_AFTER};
-use crate::history::Actor;
+use crate::effect::{Effect, EffectKind, RETRY_AFTER};
+use crate::history::{Actor, Before, Event, Fact, Missing, Redeploy, Restored, Unseen, WaitingOn};
 use crate::observation::{DeploymentSeen, DeploymentStatus};
 use crate::plan::Plan;
 use crate::policy::Percent;
@@ -29,7 +29,7 @@ pub(super) fn begin(mut turn: Turn<'_>, cause: Cause, stage: Option<usize>) -> D
     if let Cause::Requested { by, .. } | Cause::CancelRequested { by, .. } = &cause {
         turn.by(by.clone());
     }
-    turn.tell("rolling back", cause.to_string());
+    turn.tell(Event::RollingBack { cause: Box::new(cause.clone()) });
     turn.next.request = None;
     // Whatever was decided before may still be under way in a stalled performer: settling counts from here.
     turn.next.acted_at = Some(now);
@@ -55,9 +55,7 @@ pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
         return settle::begin(turn, outcome(&cause, false));
     };
     note_restored(&mut turn, plan, restored_at);
-    for refusal in &turn.seen.refused {
-        turn.next.report.facts.push(format!("AWS refused to {}: {}", refusal.effect, refusal.error));
-    }
+    turn.note_refusals();
     let spent = turn.now.duration_since(since);
     let refused_for_long =
         !turn.seen.refused.is_empty() && spent >= REFUSED_LIMIT && !note_refused(&mut turn);
@@ -69,14 +67,13 @@ pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
         && ours.status.is_over()
         && !foreign.task_definition.as_ref().is_some_and(|arn| turn.next.is_stable(arn))
     {
-        let detail =
-            format!("deployment {} took over while this release was being rolled back", foreign.arn.short());
+        let fact = Fact::TookOver { deployment: foreign.arn.clone() };
         if ours.status == DeploymentStatus::RollbackSuccessful {
             // The way back had been gone to its end; what was deployed after that is not ours to judge.
-            turn.saw(detail);
+            turn.saw(fact);
             return settle::begin(turn, outcome(&cause, true));
         }
-        return settle::interfered(turn, detail);
+        return settle::interfered(turn, fact.to_string());
     }
     match turn.our_deployment() {
         Some(ours) => {
@@ -87,10 +84,10 @@ pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
             // Not seen, but known to be there: stopping it needs no look.
             (Some(deployment), _) => stop_unseen(turn, deployment),
             (None, Some(_)) if turn.undescribed_deployment().is_some() => {
-                turn.wait(RETRY_AFTER, "whether a deployment is this release's is not described yet")
+                turn.wait(RETRY_AFTER, WaitingOn::Description { before: Before::Rollback })
             }
             (None, Some(_)) => settle::begin(turn, outcome(&cause, false)),
-            (None, None) => turn.wait(RETRY_AFTER, "whether a deployment was started could not be seen"),
+            (None, None) => turn.wait(RETRY_AFTER, WaitingOn::Look { unseen: Unseen::AnyDeployment }),
         },
     }
 }
@@ -105,8 +102,11 @@ pub(super) fn sought(release: &Release) -> Option<DerivedRevision> {
 /// Whether AWS has just refused to deploy the revision to roll back to, for the first time and as something that is not there or not active.
 fn note_refused(turn: &mut Turn<'_>) -> bool {
     let gone = |kind: ErrorKind| matches!(kind, ErrorKind::Invalid | ErrorKind::NotFound);
-    let refused =
-        turn.seen.refused.iter().any(|refusal| refusal.effect == "return_to" && gone(refusal.error.kind));
+    let refused = turn
+        .seen
+        .refused
+        .iter()
+        .any(|refusal| refusal.effect == EffectKind::ReturnTo && gone(refusal.error.kind));
     let first = refused && !turn.next.progress.rollback_refused;
     turn.next.progress.rollback_refused |= refused;
     first
@@ -131,16 +131,19 @@ fn note_restored(turn: &mut Turn<'_>, plan: &Plan, restored_at: Option<Timestamp
             *restored_at = Some(at);
         }
         turn.next.progress.set = Some(Percent::NONE);
-        turn.tell("traffic restored", "the load balancer sends the candidate nothing any more");
+        turn.tell(Event::TrafficRestored);
     }
 }
 
 /// Our deployment is still under way: ECS turns it back, traffic first.
 fn stop(mut turn: Turn<'_>, ours: &DeploymentSeen) -> Decision {
     if ours.status.is_rollback() {
-        let at = ours.stage.clone().unwrap_or_default();
-        turn.note(format!("deployment {} is {} {at}", ours.arn.short(), ours.status.as_str()));
-        return turn.wait(RETRY_AFTER, "Amazon ECS rolls the deployment back");
+        turn.note(Fact::DeploymentStatus {
+            deployment: ours.arn.clone(),
+            status: ours.status.clone(),
+            stage: ours.stage.clone(),
+        });
+        return turn.wait(RETRY_AFTER, WaitingOn::Rollback { asked: false });
     }
     let arn = ours.arn.clone();
     stop_unseen(turn, arn)
@@ -150,7 +153,7 @@ fn stop_unseen(mut turn: Turn<'_>, deployment: crate::ids::DeploymentArn) -> Dec
     if due(&turn, RETRY_AFTER) {
         turn.act(Effect::StopDeployment { deployment });
     }
-    turn.wait(RETRY_AFTER, "Amazon ECS is asked to roll the deployment back")
+    turn.wait(RETRY_AFTER, WaitingOn::Rollback { asked: true })
 }
 
 /// Our deployment is over: either it was turned back, or what ran before has to be deployed again.
@@ -162,7 +165,7 @@ fn after(
     since: Timestamp,
 ) -> Decision {
     let Some(Some(service)) = turn.seen.service.known() else {
-        return turn.wait(RETRY_AFTER, "the service could not be seen");
+        return turn.wait(RETRY_AFTER, WaitingOn::Look { unseen: Unseen::Service });
     };
     let over_at = mark_over(&mut turn);
     let runs_old = turn.next.is_stable(&service.task_definition);
@@ -177,32 +180,36 @@ fn after(
         return follow_return(turn, plan, returning, cause);
     }
     if turn.undescribed_deployment().is_some() {
-        return turn.wait(RETRY_AFTER, "whether a new deployment brings back what ran is not described yet");
+        return turn.wait(RETRY_AFTER, WaitingOn::Description { before: Before::Redeployment });
     }
-    let status = format!("deployment {} is {}", ours.arn.short(), ours.status.as_str());
-    let nothing_left = format!("{status}, so Amazon ECS has nothing to roll back");
+    let nothing_left =
+        Redeploy::NothingToRollBack { deployment: ours.arn.clone(), status: ours.status.clone() };
     if returning_at(&turn).is_some() {
         return return_to(turn, plan, nothing_left);
     }
     if runs_old && weights_old && ours.status != DeploymentStatus::RollbackFailed {
         return match images_of_before(&mut turn, plan) {
             Images::Again => {
-                turn.saw(format!("{} runs again, {status}", service.task_definition.short()));
+                turn.saw(Fact::RunsAgain {
+                    task_definition: service.task_definition.clone(),
+                    deployment: ours.arn.clone(),
+                    status: ours.status.clone(),
+                });
                 settle::begin(turn, outcome(cause, true))
             }
-            Images::NotYet(why) => turn.wait(RETRY_AFTER, why),
-            // A tag means another image now than it did, and Amazon ECS asked it again.
-            Images::Others(detail) => {
-                return_to(turn, plan, format!("Amazon ECS has rolled back, but {detail}"))
+            Images::NotYet(detail) => {
+                turn.wait(RETRY_AFTER, WaitingOn::Restored { what: Restored::Images { detail } })
             }
+            // A tag means another image now than it did, and Amazon ECS asked it again.
+            Images::Others(detail) => return_to(turn, plan, Redeploy::OtherImages { detail }),
         };
     }
     if ours.status == DeploymentStatus::RollbackSuccessful {
         if runs_old {
-            return turn.wait(RETRY_AFTER, "the load balancer does not show the old weights yet");
+            return turn.wait(RETRY_AFTER, WaitingOn::Restored { what: Restored::Weights });
         }
         if turn.seen.at.duration_since(over_at) < LAG {
-            return turn.wait(RETRY_AFTER, "the service does not show the old task definition yet");
+            return turn.wait(RETRY_AFTER, WaitingOn::Restored { what: Restored::TaskDefinition });
         }
     }
     return_to(turn, plan, nothing_left)
@@ -260,34 +267,31 @@ fn returning_at(turn: &Turn<'_>) -> Option<Timestamp> {
 }
 
 /// Deploys what ran before, once; again only when nothing is seen of it for a while.
-fn return_to(mut turn: Turn<'_>, plan: &Plan, why: String) -> Decision {
+fn return_to(mut turn: Turn<'_>, plan: &Plan, because: Redeploy) -> Decision {
     let now = turn.now;
     let revision = turn.next.rollback_revision().unwrap_or(&plan.way_back.task_definition).clone();
     let first = returning_at(&turn).is_none();
     if note_refused(&mut turn) {
-        return turn.wait(SignedDuration::ZERO, "whether the revision to roll back to is still there");
+        return turn.wait(SignedDuration::ZERO, WaitingOn::RollbackRevision);
     }
     if turn.next.progress.rollback_refused {
         match turn.seen.revision.known() {
             Some(Some(arn)) if *arn != revision => {
-                turn.tell(
-                    format!("{} is registered again as {}", revision.short(), arn.short()),
-                    "it was deregistered meanwhile",
-                );
+                turn.tell(Event::RegisteredAgain { revision, copy: arn.clone() });
                 turn.next.progress.stable = Some(arn.clone());
                 turn.act(Effect::ReturnTo {
                     target: plan.target.clone(),
                     task_definition: arn.clone(),
                     configuration: plan.returning(),
                 });
-                return turn.wait(RETRY_AFTER, "what ran before is being deployed again");
+                return turn.wait(RETRY_AFTER, WaitingOn::Redeployment);
             }
             Some(None) => {
                 if due(&turn, RETRY_AFTER) {
                     let release = turn.old.id.clone();
                     turn.act(Effect::RegisterTaskDefinition { release, revision: plan.way_back.copy() });
                 }
-                return turn.wait(RETRY_AFTER, "the revision to roll back to is being registered again");
+                return turn.wait(RETRY_AFTER, WaitingOn::Registration { again: true });
             }
             // It is there, so it was refused for another reason; or that could not be seen, which holds no rollback.
             Some(Some(_)) | None => {}
@@ -305,9 +309,9 @@ fn return_to(mut turn: Turn<'_>, plan: &Plan, why: String) -> Decision {
             *returning_at = Some(now);
             *differs_since = None;
         }
-        turn.tell(format!("deploying {} again", revision.short()), why);
+        turn.tell(Event::Redeploying { revision, because });
     }
-    turn.wait(RETRY_AFTER, "what ran before is being deployed again")
+    turn.wait(RETRY_AFTER, WaitingOn::Redeployment)
 }
 
 fn follow_return(mut turn: Turn<'_>, plan: &Plan, returning: &DeploymentSeen, cause: &Cause) -> Decision {
@@ -319,26 +323,29 @@ fn follow_return(mut turn: Turn<'_>, plan: &Plan, returning: &DeploymentSeen, ca
         // With early success criteria it is called successful while tasks of the candidate still serve traffic.
         DeploymentStatus::Successful => {
             match (turn.seen.service.known(), weights::at_the_end(&turn, plan, false)) {
-                (_, Weights::Unseen(why) | Weights::Differ(why)) => {
-                    turn.note(why);
-                    turn.wait(
-                        RETRY_AFTER,
-                        "what ran before is deployed; the load balancer has to show its traffic",
-                    )
+                (_, Weights::Unseen(why)) => {
+                    turn.note(Missing::Weights { why });
+                    turn.wait(RETRY_AFTER, WaitingOn::Restored { what: Restored::Traffic })
+                }
+                (_, Weights::Differ(detail)) => {
+                    turn.note(Missing::WeightsShown { detail: Some(detail) });
+                    turn.wait(RETRY_AFTER, WaitingOn::Restored { what: Restored::Traffic })
                 }
                 (Some(Some(service)), Weights::AsSet) if service.is_all_replaced() => {
                     match images_of_before(&mut turn, plan) {
                         Images::Again => settle::begin(turn, outcome(cause, true)),
-                        Images::NotYet(why) => turn.wait(RETRY_AFTER, why),
+                        Images::NotYet(detail) => {
+                            turn.wait(RETRY_AFTER, WaitingOn::Restored { what: Restored::Images { detail } })
+                        }
                         Images::Others(detail) => {
                             let needs = settle::other_images(turn.next.rollback_revision(), &detail, plan);
-                            turn.tell("the rollback ended with other images", needs.clone());
+                            turn.tell(Event::RollbackDiffers { needs: needs.clone() });
                             settle::begin(turn, Outcome::Failed { cause: cause.clone(), needs })
                         }
                     }
                 }
                 (Some(_) | None, Weights::AsSet) => {
-                    turn.wait(LOOK_SOON, "Amazon ECS replaces the last tasks of the new version")
+                    turn.wait(LOOK_SOON, WaitingOn::Restored { what: Restored::LastTasks })
                 }
             }
         }
@@ -350,7 +357,7 @@ fn follow_return(mut turn: Turn<'_>, plan: &Plan, returning: &DeploymentSeen, ca
         | DeploymentStatus::StopRequested
         | DeploymentStatus::RollbackRequested
         | DeploymentStatus::RollbackInProgress
-        | DeploymentStatus::Other(_) => turn.wait(LOOK_SOON, "what ran before is being deployed again"),
+        | DeploymentStatus::Other(_) => turn.wait(LOOK_SOON, WaitingOn::Redeployment),
     }
 }
 
@@ -363,11 +370,11 @@ fn give_up(mut turn: Turn<'_>, plan: &Plan, cause: &Cause) -> Decision {
     );
     if !refusals.is_empty() {
         needs = format!(
-            "AWS refused the way back ({}); allow it to Tidegate's role, or {needs}",
+            "AWS refused the rollback ({}); allow it to Tidegate's role, or {needs}",
             refusals.join("; ")
         );
     }
-    turn.tell("the way back did not end", needs.clone());
+    turn.tell(Event::RollbackFailed { needs: needs.clone() });
     settle::begin(turn, Outcome::Failed { cause: cause.clone(), needs })
 }
 
@@ -394,7 +401,7 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
         },
         Cause::Refused { .. } | Cause::TimedOut { .. } if !started => Outcome::Failed {
             cause: cause.clone(),
-            needs: "nothing was changed on the service; mend what AWS refused or what took too long, then release again".into(),
+            needs: "nothing was changed on the service; fix what AWS refused or what took too long, then release again".into(),
         },
         Cause::Alarm { .. }
         | Cause::Deployment { .. }

@@ -8,10 +8,10 @@ use super::{
     waiting::{awaiting, note_other_pauses},
     weights::{self, DRIFT_TOLERANCE, Weights},
 };
-use crate::effect::{Effect, RETRY_AFTER};
-use crate::history::Actor;
+use crate::effect::{Effect, EffectKind, RETRY_AFTER};
+use crate::history::{Actor, Before, Event, Fact, Held, Missing, StageResult, Unseen, WaitingOn};
 use crate::ids::{AlarmName, HookId};
-use crate::observation::{AlarmState, DeploymentSeen, DeploymentStatus, Observation, Refusal};
+use crate::observation::{AlarmSeen, AlarmState, DeploymentSeen, DeploymentStatus, Observation, Refusal};
 use crate::pauses::Pause;
 use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
@@ -59,14 +59,14 @@ pub(super) fn running(
         return rollback::begin(turn, cause, Some(stage));
     }
     if let Some(unknown) = turn.undescribed_deployment() {
-        turn.note(format!("what deployment {} brings is not described yet", unknown.arn.short()));
-        return turn.wait(RETRY_AFTER, "a new deployment has to be described before anything goes on");
+        turn.note(Fact::NotDescribed { deployment: unknown.arn.clone() });
+        return turn.wait(RETRY_AFTER, WaitingOn::Description { before: Before::NextStep });
     }
     match current {
-        Stage::Preflight => advance(turn, plan, stage, "preflight has passed"),
+        Stage::Preflight => advance(turn, plan, stage, StageResult::NothingToDo),
         Stage::PinRollbackTarget => match plan.way_back.pinned() {
             Some(revision) => register(turn, plan, stage, step, &revision),
-            None => advance(turn, plan, stage, "the running task definition names every image by digest"),
+            None => advance(turn, plan, stage, StageResult::AlreadyPinned),
         },
         Stage::RegisterTaskDefinition => register(turn, plan, stage, step, &plan.candidate),
         Stage::StartDeployment => start_deployment(turn, plan, stage, step),
@@ -91,7 +91,7 @@ fn judgement(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
         Some(Request::Cancel { by, why }) => {
             return Some(Cause::CancelRequested { by: by.clone(), why: why.clone() });
         }
-        // One that has baked at 100 % is let through: the newer one comes after it anyway.
+        // One that has baked at 100% is let through: the newer one comes after it anyway.
         Some(Request::Supersede { .. }) if has_baked(turn.old, plan) => {}
         Some(Request::Supersede { by }) => return Some(Cause::Newer { release: by.clone() }),
         None => {}
@@ -106,7 +106,7 @@ fn judgement(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
         .refused
         .iter()
         .find(|refusal| !is_void(turn, refusal))
-        .map(|refusal| Cause::Refused { effect: refusal.effect.to_owned(), error: refusal.error.to_string() })
+        .map(|refusal| Cause::Refused { effect: refusal.effect, error: refusal.error.to_string() })
 }
 
 /// Whether a refusal is no failure: the hook that was not continued is seen to wait no more, so an earlier call, whose answer was lost, has
@@ -114,7 +114,7 @@ fn judgement(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
 fn is_void(turn: &Turn<'_>, refusal: &Refusal) -> bool {
     let Phase::Running { step: Step::Continued { hook, .. }, .. } = &turn.old.phase else { return false };
     let awaits = |ours: &DeploymentSeen| ours.hooks.iter().any(|seen| seen.id == *hook && seen.awaiting);
-    refusal.effect == "continue_hook" && turn.our_deployment().is_some_and(|ours| !awaits(ours))
+    refusal.effect == EffectKind::ContinueHook && turn.our_deployment().is_some_and(|ours| !awaits(ours))
 }
 
 /// Whether nothing is left but to let the old version go: all traffic has moved and baked.
@@ -163,26 +163,26 @@ fn breach(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
 }
 
 /// Why the evidence for going on is not complete; `None` when every alarm is seen to be OK.
-fn doubt(seen: &Observation, alarms: &[AlarmName]) -> Option<String> {
+fn alarms_missing(seen: &Observation, alarms: &[AlarmName]) -> Option<Missing> {
     if alarms.is_empty() {
         return None;
     }
     if let Some(error) = seen.alarms.error() {
-        return Some(format!("the alarms could not be read: {error}"));
+        return Some(Missing::Alarms { error: error.to_string() });
     }
     let known = seen.alarms.known()?;
+    let missing = |name: &AlarmName, alarm: &AlarmSeen| match (&alarm.state, &alarm.silenced) {
+        (AlarmState::Ok, _) => {
+            alarm.unproven.clone().map(|why| Missing::AlarmProof { name: name.clone(), why })
+        }
+        (AlarmState::Alarm, Some(by)) => Some(Missing::AlarmSilenced { name: name.clone(), by: by.clone() }),
+        (AlarmState::Alarm | AlarmState::InsufficientData | AlarmState::Other(_), _) => {
+            Some(Missing::AlarmOk { name: name.clone(), state: alarm.state.clone() })
+        }
+    };
     alarms.iter().find_map(|name| match known.get(name) {
-        None => Some(format!("alarm {name} does not exist any more")),
-        Some(alarm) => match (&alarm.state, &alarm.silenced) {
-            (AlarmState::Ok, _) => {
-                alarm.unproven.as_ref().map(|why| format!("alarm {name} is OK but proves nothing: {why}"))
-            }
-            // CloudWatch was told to leave it alone: it turns nothing back, and it proves nothing.
-            (AlarmState::Alarm, Some(by)) => Some(format!("alarm {name} is in ALARM and silenced ({by})")),
-            (AlarmState::Alarm | AlarmState::InsufficientData | AlarmState::Other(_), _) => {
-                Some(format!("alarm {name} is {}", alarm.state.as_str()))
-            }
-        },
+        None => Some(Missing::Alarm { name: name.clone() }),
+        Some(alarm) => missing(name, alarm),
     })
 }
 
@@ -215,17 +215,17 @@ fn described(deployment: &DeploymentSeen) -> String {
 }
 
 /// To the next stage.
-pub(super) fn advance(mut turn: Turn<'_>, plan: &Plan, stage: usize, why: impl Into<String>) -> Decision {
+pub(super) fn advance(mut turn: Turn<'_>, plan: &Plan, stage: usize, result: StageResult) -> Decision {
     let now = turn.now;
     match plan.stages.get(stage + 1) {
         Some(next) => {
-            turn.tell(format!("{}: done", plan.stages[stage]), why);
-            let text = next.to_string();
+            turn.tell(Event::StageDone { stage: plan.stages[stage].clone(), result });
+            let waiting_on = WaitingOn::Stage { stage: next.clone() };
             turn.enter(Phase::Running { stage: stage + 1, since: now, step: Step::Entered });
             match next {
                 Stage::Bake { secs, .. } => {
                     let delay = SignedDuration::from_secs(i64::from(*secs)).min(LOOK_EVERY);
-                    turn.wait(delay, text)
+                    turn.wait(delay, waiting_on)
                 }
                 Stage::Preflight
                 | Stage::PinRollbackTarget
@@ -238,7 +238,7 @@ pub(super) fn advance(mut turn: Turn<'_>, plan: &Plan, stage: usize, why: impl I
                 | Stage::Verify { .. }
                 | Stage::RollOut
                 | Stage::Promote
-                | Stage::PutBack => turn.wait(SignedDuration::ZERO, text),
+                | Stage::PutBack => turn.wait(SignedDuration::ZERO, waiting_on),
             }
         }
         None => settle::begin(turn, Outcome::Promoted),
@@ -263,7 +263,7 @@ fn register(
 ) -> Decision {
     match turn.seen.revision.known() {
         Some(Some(arn)) => {
-            turn.saw(format!("{} is {revision}", arn.short()));
+            turn.saw(Fact::Registered { task_definition: arn.clone(), revision: revision.to_string() });
             let progress = &mut turn.next.progress;
             let kept = if plan.stages[stage] == Stage::PinRollbackTarget {
                 &mut progress.stable
@@ -271,7 +271,7 @@ fn register(
                 &mut progress.task_definition
             };
             *kept = Some(arn.clone());
-            advance(turn, plan, stage, "the task definition is registered")
+            advance(turn, plan, stage, StageResult::Registered)
         }
         Some(None) if due(step, turn.now, RETRY_AFTER) => {
             turn.act(Effect::RegisterTaskDefinition {
@@ -280,12 +280,12 @@ fn register(
             });
             let now = turn.now;
             turn.step(Step::Acted { at: now });
-            turn.wait(RETRY_AFTER, "the task definition is being registered")
+            turn.wait(RETRY_AFTER, WaitingOn::Registration { again: false })
         }
-        Some(None) => turn.wait(RETRY_AFTER, "the task definition is being registered"),
+        Some(None) => turn.wait(RETRY_AFTER, WaitingOn::Registration { again: false }),
         None => {
             note_error(&mut turn);
-            turn.wait(LOOK_SOON, "whether the task definition is registered could not be seen")
+            turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::TaskDefinition })
         }
     }
 }
@@ -302,7 +302,7 @@ fn note_error(turn: &mut Turn<'_>) {
     .into_iter()
     .flatten()
     {
-        turn.note(format!("could not see: {error}"));
+        turn.note(Fact::Unseen { error: error.to_string() });
     }
 }
 
@@ -310,29 +310,24 @@ fn start_deployment(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) 
     if let Some(ours) = turn.our_deployment() {
         let found = turn.next.progress.deployment.replace(ours.arn.clone()).is_none();
         if found {
-            turn.tell(format!("deployment {} is under way", ours.arn.short()), "Amazon ECS has begun it");
+            turn.tell(Event::DeploymentFound { deployment: ours.arn.clone() });
         }
         if !plan.is_held() {
-            return advance(turn, plan, stage, "Amazon ECS replaces the tasks");
+            return advance(turn, plan, stage, StageResult::Replacing);
         }
         if awaiting(&turn, plan, ours, Pause::BeforeShift, &[]).is_some()
             || ours.status == DeploymentStatus::Successful
         {
-            return advance(
-                turn,
-                plan,
-                stage,
-                "the candidate runs and is healthy, without production traffic",
-            );
+            return advance(turn, plan, stage, StageResult::CandidateHealthy);
         }
         note_other_pauses(&mut turn, plan, ours);
         let (wanted, running, _) = ours.tasks;
-        turn.note(format!("{running} of {wanted} tasks of the candidate run"));
-        return turn.wait(LOOK_SOON, "the candidate's tasks are starting");
+        turn.note(Fact::CandidateTasks { running, wanted });
+        return turn.wait(LOOK_SOON, WaitingOn::CandidateTasks);
     }
     let (Some(Some(service)), Some(_)) = (turn.seen.service.known(), turn.seen.deployments.known()) else {
         note_error(&mut turn);
-        return turn.wait(LOOK_SOON, "the service could not be seen");
+        return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::Service });
     };
     if turn.next.progress.asked_at.is_none() {
         match preflight::check_again(plan, &turn.old.intent, turn.seen) {
@@ -340,15 +335,15 @@ fn start_deployment(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) 
             Again::Changed(changes) => return start::plan_again(turn, plan, stage, &changes),
             Again::CannotSee(errors) => {
                 for error in &errors {
-                    turn.note(format!("could not see: {error}"));
+                    turn.note(Fact::Unseen { error: error.to_string() });
                 }
-                return turn.wait(LOOK_SOON, "the look before the start could not see everything");
+                return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::BeforeStart });
             }
         }
     }
     let Some(task_definition) = turn.next.progress.task_definition.clone() else {
         let cause = Cause::Refused {
-            effect: "start_deployment".into(),
+            effect: EffectKind::StartDeployment,
             error: "no task definition was registered".into(),
         };
         return rollback::begin(turn, cause, Some(stage));
@@ -363,21 +358,21 @@ fn start_deployment(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) 
         return settle::interfered(turn, detail);
     }
     if !due(step, turn.now, START_RETRY_AFTER) {
-        return turn.wait(RETRY_AFTER, "the deployment is being started");
+        return turn.wait(RETRY_AFTER, WaitingOn::DeploymentStart);
     }
     // Amazon ECS ignores the alarms of a deployment that starts while one is in ALARM, and nobody could tell whose fault it is.
     if *step == Step::Entered
-        && let Some(doubt) = doubt(turn.seen, &plan.alarms)
+        && let Some(missing) = alarms_missing(turn.seen, &plan.alarms)
     {
-        turn.note(doubt.clone());
-        return turn.wait(LOOK_SOON, format!("the start is held: {doubt}"));
+        turn.note(missing.clone());
+        return turn.wait(LOOK_SOON, WaitingOn::Held { what: Held::Start, missing });
     }
     let configuration = plan.configuration.clone();
     turn.next.progress.asked_at.get_or_insert(turn.now);
     turn.act(Effect::StartDeployment { target: plan.target.clone(), task_definition, configuration });
     let now = turn.now;
     turn.step(Step::Acted { at: now });
-    turn.wait(RETRY_AFTER, "the deployment is being started")
+    turn.wait(RETRY_AFTER, WaitingOn::DeploymentStart)
 }
 
 fn shift(
@@ -390,7 +385,7 @@ fn shift(
 ) -> Decision {
     let Some(ours) = turn.our_deployment() else {
         note_error(&mut turn);
-        return turn.wait(LOOK_SOON, "the deployment could not be seen");
+        return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::Deployment });
     };
     match step {
         Step::Continued { hook, at } => continued(turn, plan, stage, ours, hook, *at, percent),
@@ -400,15 +395,15 @@ fn shift(
                 return not_paused(turn, plan, stage, ours, percent);
             };
             if is_shifted_already(&turn, plan, percent) {
-                return let_go_by_someone_else(turn, plan, stage, percent);
+                return continued_elsewhere(turn, plan, stage, percent);
             }
             match held(&turn, plan, stage, since) {
-                Some(Held::Back(detail)) => {
+                Some(Hold::Back(detail)) => {
                     return rollback::begin(turn, Cause::Weights { detail }, Some(stage));
                 }
-                Some(Held::Wait(delay, why)) => {
-                    turn.note(why.clone());
-                    return turn.wait(delay, format!("the shift is held: {why}"));
+                Some(Hold::Wait(delay, missing)) => {
+                    turn.note(missing.clone());
+                    return turn.wait(delay, WaitingOn::Held { what: Held::Shift, missing });
                 }
                 None => {}
             }
@@ -416,40 +411,37 @@ fn shift(
             turn.next.progress.continued.push(id.clone());
             turn.next.progress.set = Some(percent);
             turn.step(Step::Continued { hook: id.clone(), at: now });
-            turn.tell(
-                format!("shifting to {percent} %"),
-                "the candidate waits for the shift and every alarm is OK",
-            );
+            turn.tell(Event::Shifting { percent });
             turn.act(Effect::ContinueHook { deployment: ours.arn.clone(), hook: id });
-            turn.wait(RETRY_AFTER, format!("Amazon ECS shifts to {percent} %"))
+            turn.wait(RETRY_AFTER, WaitingOn::Shift { percent })
         }
     }
 }
 
 /// What keeps a deployment at its pause.
-enum Held {
+enum Hold {
     /// Something is missing, or may only be late.
-    Wait(SignedDuration, String),
+    Wait(SignedDuration, Missing),
     /// The weights are not what was set.
     Back(String),
 }
 
 /// What must be seen before a deployment of ours is continued, whatever the stage: every alarm OK, and the weights as they were set.
 /// `since` is when they were set at the latest.
-fn held(turn: &Turn<'_>, plan: &Plan, stage: usize, since: Timestamp) -> Option<Held> {
+fn held(turn: &Turn<'_>, plan: &Plan, stage: usize, since: Timestamp) -> Option<Hold> {
     if turn.now.duration_since(turn.seen.at) > LOOK_HOLDS {
-        return Some(Held::Wait(SignedDuration::ZERO, "the look took so long that it is made again".into()));
+        return Some(Hold::Wait(SignedDuration::ZERO, Missing::FreshLook));
     }
-    if let Some(doubt) = doubt(turn.seen, &plan.alarms) {
-        return Some(Held::Wait(LOOK_SOON, doubt));
+    if let Some(missing) = alarms_missing(turn.seen, &plan.alarms) {
+        return Some(Hold::Wait(LOOK_SOON, missing));
     }
     match weights::compare(plan, turn.seen, weights::share_before(plan, stage)) {
         Weights::AsSet => None,
-        Weights::Unseen(why) => Some(Held::Wait(LOOK_SOON, why)),
+        Weights::Unseen(why) => Some(Hold::Wait(LOOK_SOON, Missing::Weights { why })),
         Weights::Differ(_) if turn.now.duration_since(since) < DRIFT_TOLERANCE => {
-            Some(Held::Wait(RETRY_AFTER, "the load balancer does not show the weights set before yet".into()))
+            Some(Hold::Wait(RETRY_AFTER, Missing::WeightsShown { detail: None }))
         }
-        Weights::Differ(detail) => Some(Held::Back(detail)),
+        Weights::Differ(detail) => Some(Hold::Back(detail)),
     }
 }
 
@@ -465,12 +457,12 @@ fn not_paused(
         || ours.status == DeploymentStatus::Successful;
     let shows = |weight| weights::compare(plan, turn.seen, weight) == Weights::AsSet;
     if passed || ours.weight.is_some_and(|weight| weight >= percent && shows(weight)) {
-        return let_go_by_someone_else(turn, plan, stage, percent);
+        return continued_elsewhere(turn, plan, stage, percent);
     }
     note_other_pauses(&mut turn, plan, ours);
-    let at = ours.stage.clone().unwrap_or_else(|| ours.status.as_str().to_owned());
-    turn.note(format!("the deployment is in {at}"));
-    turn.wait(LOOK_SOON, format!("the deployment has to reach the pause before the shift to {percent} %"))
+    let stage = ours.stage.clone().unwrap_or_else(|| ours.status.as_str().to_owned());
+    turn.note(Fact::DeploymentStage { stage });
+    turn.wait(LOOK_SOON, WaitingOn::Pause { percent })
 }
 
 /// Whether the load balancers show this stage's share although we did not let it go on: then the pause that waits is the next one's.
@@ -484,10 +476,10 @@ fn is_shifted_already(turn: &Turn<'_>, plan: &Plan, percent: Percent) -> bool {
         && weights::compare(plan, turn.seen, percent) == Weights::AsSet
 }
 
-fn let_go_by_someone_else(mut turn: Turn<'_>, plan: &Plan, stage: usize, percent: Percent) -> Decision {
+fn continued_elsewhere(mut turn: Turn<'_>, plan: &Plan, stage: usize, percent: Percent) -> Decision {
     turn.next.progress.set = Some(percent);
     turn.by(Actor::Person { name: "someone outside Tidegate".into() });
-    advance(turn, plan, stage, "the deployment was let go on by someone else")
+    advance(turn, plan, stage, StageResult::ContinuedElsewhere)
 }
 
 /// The pause was ended by us: wait until ECS has moved the traffic, and see it on the load balancer.
@@ -505,22 +497,22 @@ fn continued(
         let moved =
             !plan.measured_at.is_empty() && weights::compare(plan, turn.seen, percent) == Weights::AsSet;
         if moved || turn.now.duration_since(at) < RETRY_AFTER {
-            return turn.wait(RETRY_AFTER, format!("Amazon ECS shifts to {percent} %"));
+            return turn.wait(RETRY_AFTER, WaitingOn::Shift { percent });
         }
         match held(&turn, plan, stage, at) {
-            Some(Held::Back(detail)) => {
+            Some(Hold::Back(detail)) => {
                 return rollback::begin(turn, Cause::Weights { detail }, Some(stage));
             }
-            Some(Held::Wait(delay, why)) => {
-                turn.note(why.clone());
-                return turn.wait(delay, format!("the shift is held: {why}"));
+            Some(Hold::Wait(delay, missing)) => {
+                turn.note(missing.clone());
+                return turn.wait(delay, WaitingOn::Held { what: Held::Shift, missing });
             }
             None => {}
         }
         let now = turn.now;
         turn.act(Effect::ContinueHook { deployment: ours.arn.clone(), hook: hook.clone() });
         turn.step(Step::Continued { hook: hook.clone(), at: now });
-        return turn.wait(RETRY_AFTER, "the deployment still waits; it is told again to go on");
+        return turn.wait(RETRY_AFTER, WaitingOn::ContinuedAgain);
     }
     let used = turn.next.progress.continued.clone();
     let next_pause = if percent == Percent::ALL { Pause::BeforePromotion } else { Pause::BeforeShift };
@@ -528,22 +520,20 @@ fn continued(
         || ours.status == DeploymentStatus::Successful;
     if !arrived {
         note_other_pauses(&mut turn, plan, ours);
-        return turn.wait(LOOK_SOON, format!("Amazon ECS shifts to {percent} %"));
+        return turn.wait(LOOK_SOON, WaitingOn::Shift { percent });
     }
     match weights::compare(plan, turn.seen, percent) {
         Weights::Unseen(why) => {
-            turn.note(why);
-            turn.wait(LOOK_SOON, "the live weights could not be read")
+            turn.note(Missing::Weights { why });
+            turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::Weights })
         }
         Weights::AsSet => {
-            turn.saw(format!(
-                "set {percent} %, measured {}",
-                turn.next.progress.measured.map_or("nothing".into(), |m| format!("{m} %"))
-            ));
-            advance(turn, plan, stage, format!("the candidate has {percent} % of the traffic"))
+            let measured = turn.next.progress.measured;
+            turn.saw(Fact::Weights { set: percent, measured });
+            advance(turn, plan, stage, StageResult::Shifted { percent })
         }
         Weights::Differ(_) if turn.now.duration_since(at) < DRIFT_TOLERANCE => {
-            turn.wait(RETRY_AFTER, "the load balancer does not show the new weights yet")
+            turn.wait(RETRY_AFTER, WaitingOn::WeightsShown)
         }
         Weights::Differ(detail) => rollback::begin(turn, Cause::Weights { detail }, Some(stage)),
     }
@@ -558,80 +548,82 @@ fn bake(
     secs: u32,
 ) -> Decision {
     let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs))).unwrap_or(since);
-    let doubt = doubt(turn.seen, &plan.alarms).or_else(|| match weights::compare(plan, turn.seen, percent) {
+    let weights = || match weights::compare(plan, turn.seen, percent) {
         Weights::AsSet => None,
-        Weights::Unseen(why) => Some(why),
-        Weights::Differ(detail) => Some(format!("the load balancer does not show it: {detail}")),
-    });
-    if let Some(doubt) = &doubt {
-        turn.note(doubt.clone());
-    }
-    let missing = evidence::missing(&turn);
-    if let Some(missing) = &missing {
+        Weights::Unseen(why) => Some(Missing::Weights { why }),
+        Weights::Differ(detail) => Some(Missing::WeightsShown { detail: Some(detail) }),
+    };
+    let missing: Vec<Missing> =
+        [alarms_missing(turn.seen, &plan.alarms).or_else(weights), evidence::missing(&turn)]
+            .into_iter()
+            .flatten()
+            .collect();
+    for missing in &missing {
         turn.note(missing.clone());
     }
+    let missing = missing.into_iter().next();
     // The look itself must be from after the end, so that the whole bake was watched.
     if turn.seen.at < end {
         let next_look = turn.now.saturating_add(LOOK_EVERY).unwrap_or(end).min(end);
-        return turn.wait_until(next_look, format!("bake at {percent} % until {end:.0}"));
+        return turn.wait_until(next_look, WaitingOn::Bake { percent, until: end, missing });
     }
     if let Some(cause) = evidence::inconclusive(&turn, plan) {
         return rollback::begin(turn, cause, Some(stage));
     }
-    match (doubt, missing) {
-        (None, None) => {
-            let requests = evidence::told(&turn);
-            advance(turn, plan, stage, format!("{secs} s at {percent} %{requests} and every alarm is OK"))
+    match missing {
+        None => {
+            let requests = evidence::counted(&turn);
+            advance(turn, plan, stage, StageResult::Baked { percent, secs, requests })
         }
-        (Some(doubt), _) => turn.wait(LOOK_SOON, format!("the bake is over but {doubt}")),
-        (None, Some(missing)) => turn.wait(LOOK_SOON, format!("the bake is over but held: {missing}")),
+        Some(missing) => turn.wait(LOOK_SOON, WaitingOn::Held { what: Held::BakeEnd, missing }),
     }
 }
 
 fn roll_out(mut turn: Turn<'_>, plan: &Plan, stage: usize) -> Decision {
     let Some(ours) = turn.our_deployment() else {
         note_error(&mut turn);
-        return turn.wait(LOOK_SOON, "the deployment could not be seen");
+        return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::Deployment });
     };
     if ours.status == DeploymentStatus::Successful {
         // With early success criteria a deployment is SUCCESSFUL while tasks of the version before still serve traffic.
         let Some(Some(service)) = turn.seen.service.known() else {
             note_error(&mut turn);
-            return turn.wait(LOOK_SOON, "the service could not be seen");
+            return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::Service });
         };
         if !service.is_all_replaced() {
-            turn.note(format!(
-                "Amazon ECS calls the deployment successful; {} of {} tasks run and {} run an earlier version",
-                service.running, service.desired, service.other_tasks
-            ));
-            return turn.wait(LOOK_SOON, "Amazon ECS replaces the last tasks");
+            turn.note(Fact::EarlierTasks {
+                running: service.running,
+                wanted: service.desired,
+                earlier: service.other_tasks,
+            });
+            return turn.wait(LOOK_SOON, WaitingOn::TasksReplaced { last: true });
         }
         turn.next.progress.set = Some(Percent::ALL);
-        return advance(turn, plan, stage, "every task has been replaced");
+        return advance(turn, plan, stage, StageResult::Replaced);
     }
     let (wanted, running, _) = ours.tasks;
-    turn.note(format!("{running} of {wanted} tasks run the new version"));
-    turn.wait(LOOK_SOON, "Amazon ECS replaces the tasks")
+    turn.note(Fact::CandidateTasks { running, wanted });
+    turn.wait(LOOK_SOON, WaitingOn::TasksReplaced { last: false })
 }
 
 fn promote(mut turn: Turn<'_>, plan: &Plan, stage: usize, since: Timestamp, step: &Step) -> Decision {
     let Some(ours) = turn.our_deployment() else {
         note_error(&mut turn);
-        return turn.wait(LOOK_SOON, "the deployment could not be seen");
+        return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::Deployment });
     };
     if ours.status == DeploymentStatus::Successful {
-        return advance(turn, plan, stage, "Amazon ECS has completed the deployment");
+        return advance(turn, plan, stage, StageResult::Completed);
     }
     let waiting = awaiting(&turn, plan, ours, Pause::BeforePromotion, &[]);
     match waiting {
         Some(hook) if due(step, turn.now, RETRY_AFTER) => {
             match held(&turn, plan, stage, since) {
-                Some(Held::Back(detail)) => {
+                Some(Hold::Back(detail)) => {
                     return rollback::begin(turn, Cause::Weights { detail }, Some(stage));
                 }
-                Some(Held::Wait(delay, why)) => {
-                    turn.note(why.clone());
-                    return turn.wait(delay, format!("the promotion is held: {why}"));
+                Some(Hold::Wait(delay, missing)) => {
+                    turn.note(missing.clone());
+                    return turn.wait(delay, WaitingOn::Held { what: Held::Promotion, missing });
                 }
                 None => {}
             }
@@ -640,10 +632,10 @@ fn promote(mut turn: Turn<'_>, plan: &Plan, stage: usize, since: Timestamp, step
                 turn.next.progress.continued.push(id.clone());
             }
             turn.step(Step::Continued { hook: id.clone(), at: now });
-            turn.tell("promoting", "all traffic has baked and every alarm is OK");
+            turn.tell(Event::Promoting);
             turn.act(Effect::ContinueHook { deployment: ours.arn.clone(), hook: id });
-            turn.wait(RETRY_AFTER, "Amazon ECS gives up the old version's tasks")
+            turn.wait(RETRY_AFTER, WaitingOn::Promotion)
         }
-        Some(_) | None => turn.wait(LOOK_SOON, "Amazon ECS gives up the old version's tasks"),
+        Some(_) | None => turn.wait(LOOK_SOON, WaitingOn::Promotion),
     }
 }

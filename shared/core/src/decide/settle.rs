@@ -12,6 +12,7 @@ use super::{
 };
 use crate::configuration;
 use crate::effect::{Effect, RETRY_AFTER, SETTLE};
+use crate::history::{Before, Event, Fact, Missing, Unseen, WaitingOn};
 use crate::ids::{ContainerName, HookId, TaskDefinitionArn};
 use crate::observation::{DeploymentSeen, LeftBehind, Promoted, Quarantined, ServiceHead, ServiceSeen};
 use crate::pauses::{Pauses, Whose};
@@ -37,7 +38,7 @@ pub(super) fn begin(mut turn: Turn<'_>, outcome: Outcome) -> Decision {
         | Phase::Ended { .. } => None,
     };
     let since = turn.now;
-    turn.tell(format!("settling: will be {}", outcome.word()), "traffic is where it belongs");
+    turn.tell(Event::Settling { outcome: Box::new(outcome.clone()) });
     turn.enter(Phase::Settling { outcome, since, restored_at });
     settling(turn)
 }
@@ -45,7 +46,7 @@ pub(super) fn begin(mut turn: Turn<'_>, outcome: Outcome) -> Decision {
 /// Someone else deployed: nothing is fought over, only our own traces are removed.
 pub(super) fn interfered(mut turn: Turn<'_>, detail: String) -> Decision {
     let cause = Cause::Interference { detail };
-    turn.tell("giving way", cause.to_string());
+    turn.tell(Event::GivingWay { cause: Box::new(cause.clone()) });
     let needs = "see who deployed and whether what runs now is meant to; then release again".to_owned();
     begin(turn, Outcome::Failed { cause, needs })
 }
@@ -78,11 +79,11 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
         return rollback::begin(turn, back_to_cause(outcome, detail), None);
     }
     let (Some(Some(service)), Some(_)) = (turn.seen.service.known(), turn.seen.deployments.known()) else {
-        return past_limit(turn, since, outcome, restored_at, "the service could not be seen");
+        return past_limit(turn, since, outcome, restored_at, WaitingOn::Look { unseen: Unseen::Service });
     };
     if let Some(unknown) = turn.undescribed_deployment() {
-        turn.note(format!("what deployment {} brings is not described yet", unknown.arn.short()));
-        return turn.wait(RETRY_AFTER, "a new deployment has to be described before the release ends");
+        turn.note(Fact::NotDescribed { deployment: unknown.arn.clone() });
+        return turn.wait(RETRY_AFTER, WaitingOn::Description { before: Before::End });
     }
     // After a way back, a deployment of what ran before is the way back, or does the same.
     let is_back = |foreign: &DeploymentSeen| {
@@ -105,19 +106,14 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
             turn.act(Effect::ContinueHook { deployment: foreign.arn.clone(), hook });
         }
         if !turn.effects.is_empty() {
-            turn.tell(
-                "letting the other deployment pass our pause",
-                "it inherited our pause hooks and would wait for us in vain",
-            );
+            turn.tell(Event::ReleasingOtherDeployment);
         }
         let is_ours = configuration::holds_ours(theirs) || configuration::is_set(&plan.configuration, theirs);
         if is_ours && !foreign.status.is_over() && turn.now.duration_since(since) < LIMIT {
-            return turn.wait(LOOK_SOON, "the other deployment has our pause hooks and is let pass them");
+            return turn.wait(LOOK_SOON, WaitingOn::OtherDeployment);
         }
         if !is_ours && !configuration::is_set(&plan.way_back.configuration, theirs) {
-            turn.note(
-                "the other deployment brought its own deployment configuration, which is left as it is",
-            );
+            turn.note(Fact::ConfigurationIsTheirs);
             return see_traffic(turn, plan, since, outcome, restored_at);
         }
     }
@@ -142,7 +138,10 @@ fn see_traffic(
     let promoted = outcome == Outcome::Promoted;
     match weights::at_the_end(&turn, plan, promoted) {
         Weights::AsSet => wait_out(turn, plan, since, outcome, restored_at),
-        Weights::Unseen(why) => past_limit(turn, since, outcome, restored_at, &why),
+        Weights::Unseen(why) => {
+            let detail = Missing::Weights { why }.to_string();
+            past_limit(turn, since, outcome.clone(), restored_at, traffic(outcome, detail))
+        }
         Weights::Differ(detail) => match turn.foreign_deployment().filter(|_| promoted) {
             Some(foreign) => {
                 let detail = format!("deployment {} took over: {detail}", foreign.arn.short());
@@ -151,9 +150,13 @@ fn see_traffic(
             None if promoted && turn.now.duration_since(since) >= DRIFT_TOLERANCE => {
                 rollback::begin(turn, Cause::Weights { detail }, None)
             }
-            None => past_limit(turn, since, outcome, restored_at, &detail),
+            None => past_limit(turn, since, outcome.clone(), restored_at, traffic(outcome, detail)),
         },
     }
+}
+
+fn traffic(outcome: Outcome, detail: String) -> WaitingOn {
+    WaitingOn::Traffic { outcome: Box::new(outcome), detail }
 }
 
 /// A person's word still counts while a promoted release settles. A newer release only waits: its turn comes next.
@@ -170,9 +173,9 @@ fn withdraw(mut turn: Turn<'_>, ours: &DeploymentSeen) -> Decision {
     let due = turn.next.acted_at.is_none_or(|at| turn.now.duration_since(at) >= RETRY_AFTER);
     if !ours.status.is_rollback() && due {
         turn.act(Effect::StopDeployment { deployment: ours.arn.clone() });
-        turn.tell("taking our deployment back", "it began after someone else's");
+        turn.tell(Event::Withdrawing);
     }
-    turn.wait(RETRY_AFTER, "our deployment is being taken back")
+    turn.wait(RETRY_AFTER, WaitingOn::Withdrawal)
 }
 
 fn is_failed(outcome: &Outcome) -> bool {
@@ -215,26 +218,23 @@ fn put_back(
     (since, outcome, restored_at): (Timestamp, Outcome, Option<Timestamp>),
 ) -> Decision {
     if turn.now.duration_since(since) >= LIMIT {
-        let what = "the deployment configuration could not be put back";
         // What was promoted stays promoted: that the configuration is still ours says nothing about the version.
         if outcome == Outcome::Promoted {
-            turn.next.progress.restore_pending = Some(by_hand(what, plan));
+            turn.next.progress.restore_pending = Some(by_hand(NOT_RESTORED, plan));
             return see_traffic(turn, plan, since, outcome, restored_at);
         }
-        return past_limit(turn, since, outcome, restored_at, what);
+        return past_limit(turn, since, outcome, restored_at, WaitingOn::ConfigurationRestored);
     }
-    for refusal in &turn.seen.refused {
-        turn.next.report.facts.push(format!("AWS refused to {}: {}", refusal.effect, refusal.error));
-    }
+    turn.note_refusals();
     let first = turn.old.phase != turn.next.phase;
     let due = first || turn.next.acted_at.is_none_or(|at| turn.now.duration_since(at) >= RETRY_AFTER);
     if due {
         let strategy = service.deployment_configuration["strategy"].as_str().unwrap_or("ROLLING").to_owned();
-        turn.saw(format!("the service's deployment configuration is still {strategy} with our hooks"));
+        turn.saw(Fact::ConfigurationIsOurs { strategy });
         turn.act(Effect::RestoreConfiguration { target: plan.target.clone(), configuration: own });
-        turn.tell("putting the configuration back", "the release is over for the service");
+        turn.tell(Event::RestoringConfiguration);
     }
-    turn.wait(RETRY_AFTER, "the service's deployment configuration is being put back")
+    turn.wait(RETRY_AFTER, WaitingOn::ConfigurationRestored)
 }
 
 /// Ends once a stale performer can no longer act and what is seen was seen after that.
@@ -247,9 +247,7 @@ fn wait_out(
 ) -> Decision {
     let safe = turn.next.acted_at.map(|at| at.saturating_add(SETTLE).unwrap_or(at));
     match safe {
-        Some(safe) if turn.seen.at < safe => {
-            turn.wait_until(safe, "a stalled performer of an earlier decision is waited out")
-        }
+        Some(safe) if turn.seen.at < safe => turn.wait_until(safe, WaitingOn::InFlightCalls { until: safe }),
         Some(_) | None => last_look(turn, plan, since, outcome, restored_at),
     }
 }
@@ -271,28 +269,27 @@ fn last_look(
         Outcome::Failed { .. } => return end(turn, outcome, restored_at),
     };
     if let Some(other) = somebody_elses(&turn) {
-        turn.saw(format!("{} was deployed meanwhile, by somebody else", other.short()));
+        turn.saw(Fact::DeployedMeanwhile { task_definition: other });
         return end(turn, outcome, restored_at);
     }
     let detail = match compared(turn.old, turn.seen, &expected) {
         Comparison::Same => return end(turn, outcome, restored_at),
         Comparison::Unknown(why) if turn.now.duration_since(since) < LIMIT => {
-            return turn.wait(LOOK_SOON, why);
+            return turn.wait(LOOK_SOON, WaitingOn::Images { detail: why });
         }
         Comparison::Differs(detail) if turn.seen.at.duration_since(since) < rollback::LAG => {
-            return turn.wait(RETRY_AFTER, detail);
+            return turn.wait(RETRY_AFTER, WaitingOn::Images { detail });
         }
         Comparison::Unknown(detail) | Comparison::Differs(detail) => detail,
     };
     if outcome != Outcome::Promoted && can_be_pinned(&turn, plan) {
-        turn.saw(detail.clone());
+        turn.saw(Fact::OtherImages { detail: detail.clone() });
         // Once: what does not help the first time is for a person.
         turn.next.progress.corrected = true;
         return rollback::begin(turn, back_to_cause(outcome, detail), None);
     }
     let runs = turn.seen.service.known().and_then(Option::as_ref).map(|service| &service.task_definition);
     let needs = other_images(runs, &detail, plan);
-    turn.tell("ended: failed", needs.clone());
     let cause = match outcome {
         Outcome::RolledBack { cause } | Outcome::Failed { cause, .. } => cause,
         Outcome::Promoted | Outcome::Superseded { .. } | Outcome::Cancelled { .. } => {
@@ -330,15 +327,20 @@ pub(super) fn other_images(runs: Option<&TaskDefinitionArn>, detail: &str, plan:
 }
 
 fn past_limit(
-    mut turn: Turn<'_>,
+    turn: Turn<'_>,
     since: Timestamp,
     outcome: Outcome,
     restored_at: Option<Timestamp>,
-    what: &str,
+    waiting_on: WaitingOn,
 ) -> Decision {
     if turn.now.duration_since(since) < LIMIT {
-        return turn.wait(LOOK_SOON, what.to_owned());
+        return turn.wait(LOOK_SOON, waiting_on);
     }
+    let what = if waiting_on == WaitingOn::ConfigurationRestored {
+        NOT_RESTORED.to_owned()
+    } else {
+        waiting_on.to_string()
+    };
     let cause = Cause::TimedOut {
         stage: format!("settling, to be {}", outcome.word()),
         limit_secs: LIMIT.as_secs().unsigned_abs(),
@@ -347,16 +349,17 @@ fn past_limit(
         Outcome::RolledBack { cause } | Outcome::Failed { cause, .. } => cause,
         Outcome::Promoted | Outcome::Superseded { .. } | Outcome::Cancelled { .. } => cause,
     };
-    let needs = turn.old.plan.as_ref().map_or_else(|| what.to_owned(), |plan| by_hand(what, plan));
-    turn.tell("ended: failed", needs.clone());
+    let needs = turn.old.plan.as_ref().map_or_else(|| what.clone(), |plan| by_hand(&what, plan));
     end(turn, Outcome::Failed { cause, needs }, restored_at)
 }
+
+const NOT_RESTORED: &str = "the deployment configuration could not be restored";
 
 /// What a person has to do about a configuration that is still ours.
 fn by_hand(what: &str, plan: &Plan) -> String {
     let configuration = &plan.way_back.configuration;
     format!(
-        "{what}: see that the load balancer sends all traffic to one version, and put the service's deploymentConfiguration back by hand: {configuration}"
+        "{what}: see that the load balancer sends all traffic to one version, and restore the service's deploymentConfiguration by hand: {configuration}"
     )
 }
 
@@ -365,7 +368,7 @@ pub(super) fn end(mut turn: Turn<'_>, outcome: Outcome, restored_at: Option<Time
     let Some(head) = &turn.seen.head else {
         // It has not ended yet, so nothing of that is told; otherwise every look would tell it again.
         turn.untell();
-        return turn.wait(LOOK_SOON, "the service's row could not be read");
+        return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::ServiceRecord });
     };
     let mut head = ServiceHead { version: head.version + 1, ..head.clone() };
     if head.active.as_ref() == Some(&turn.old.id) {
@@ -376,18 +379,8 @@ pub(super) fn end(mut turn: Turn<'_>, outcome: Outcome, restored_at: Option<Time
     if let Some(plan) = &turn.old.plan {
         head.left_behind = left_behind(&turn, plan, head.left_behind);
     }
-    let why = match &outcome {
-        Outcome::Promoted => "all traffic is on the new version".to_owned(),
-        Outcome::RolledBack { cause } => cause.to_string(),
-        Outcome::Superseded { by } => format!("{by} takes its place"),
-        Outcome::Cancelled { by, why } => format!("{by}: {why}"),
-        Outcome::Failed { needs, .. } => format!("a person is needed: {needs}"),
-    };
-    let pending = turn.next.progress.restore_pending.clone().filter(|_| outcome == Outcome::Promoted);
-    match pending {
-        Some(needs) => turn.conclude("ended: promoted, restore pending: manual intervention required", needs),
-        None => turn.conclude(format!("ended: {}", outcome.word()), why),
-    }
+    let restore_pending = turn.next.progress.restore_pending.clone().filter(|_| outcome == Outcome::Promoted);
+    turn.conclude(Event::Ended { outcome: Box::new(outcome.clone()), restore_pending });
     turn.head = Some(head);
     let at = turn.now;
     turn.enter(Phase::Ended { outcome, at, restored_at });

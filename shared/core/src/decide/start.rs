@@ -3,10 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Decision, LOOK_SOON, rollback, settle, turn::Turn};
-use crate::history::Actor;
+use crate::history::{Actor, Event, Fact, Unseen, WaitingOn};
 use crate::observation::ServiceHead;
 use crate::plan::{self, Plan};
-use crate::preflight::{self, Finding, Preflight};
+use crate::ports::PortError;
+use crate::preflight::{self, Finding, FindingCode, Preflight};
 use crate::release::{Cause, Intent, Outcome, Phase, Progress, Release, Request, Step, Successor};
 
 /// How often a waiting release looks whether it is its turn, even if the one before it says nothing.
@@ -20,7 +21,7 @@ const REPLANS_MAX: u32 = 3;
 /// Waits for its turn, and takes it.
 pub(super) fn queued(mut turn: Turn<'_>) -> Decision {
     let Some(head) = &turn.seen.head else {
-        return turn.wait(LOOK_SOON, "the service's row could not be read");
+        return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::ServiceRecord });
     };
     let id = turn.old.id.clone();
     let without_me = || ServiceHead {
@@ -30,22 +31,19 @@ pub(super) fn queued(mut turn: Turn<'_>) -> Decision {
     };
     if let Some(outcome) = asked_to_stop(turn.old.request.as_ref()) {
         turn.head = (head.waiting.as_ref() == Some(&id)).then(without_me);
-        turn.tell(format!("ended: {}", outcome.word()), "it was asked to before it started");
         return end_now(turn, outcome);
     }
     match (&head.active, &head.waiting) {
         (Some(active), _) if *active != id => {
-            let why = format!("it is queued behind release {active}");
-            turn.wait(QUEUE_LOOK_EVERY, why)
+            let behind = Some(active.clone());
+            turn.wait(QUEUE_LOOK_EVERY, WaitingOn::Turn { behind })
         }
         (None, Some(newer)) if *newer != id => {
             let outcome = Outcome::Superseded { by: newer.clone().into() };
-            turn.tell("ended: superseded", format!("only the newest waits, and that is {newer}"));
             end_now(turn, outcome)
         }
         (None | Some(_), _) if goes_elsewhere(turn.old, head) => {
             turn.head = (head.waiting.as_ref() == Some(&id)).then(without_me);
-            turn.tell("ended: superseded", GOES_ELSEWHERE);
             end_now(turn, Outcome::Superseded { by: Successor::Policy })
         }
         (None | Some(_), _) => {
@@ -53,14 +51,11 @@ pub(super) fn queued(mut turn: Turn<'_>) -> Decision {
             turn.next.progress.started_at = Some(turn.now);
             let now = turn.now;
             turn.enter(Phase::Preparing { since: now });
-            turn.tell("started", "no other release of the service is under way");
-            turn.wait(SignedDuration::ZERO, "preflight: prove the way forward and the way back")
+            turn.tell(Event::Started);
+            turn.wait(SignedDuration::ZERO, WaitingOn::Preflight { again: false })
         }
     }
 }
-
-const GOES_ELSEWHERE: &str =
-    "the policy was changed while it waited and sends the service's releases to another target now";
 
 /// Whether the policy's target is another one than when the release was created: its plan would be made of two policies.
 fn goes_elsewhere(release: &Release, head: &ServiceHead) -> bool {
@@ -71,22 +66,20 @@ fn goes_elsewhere(release: &Release, head: &ServiceHead) -> bool {
 /// Looks at everything that can be known, and makes the plan.
 pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
     if let Some(outcome) = asked_to_stop(turn.old.request.as_ref()) {
-        turn.tell(format!("ended: {}", outcome.word()), "it was asked to before anything was changed");
         return settle::end(turn, outcome, None);
     }
     let Some(head) = &turn.seen.head else {
-        return turn.wait(LOOK_SOON, "the service's row could not be read");
+        return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::ServiceRecord });
     };
     if goes_elsewhere(turn.old, head) {
-        turn.tell("ended: superseded", GOES_ELSEWHERE);
         return settle::end(turn, Outcome::Superseded { by: Successor::Policy }, None);
     }
     let old = turn.old;
     let waited = turn.now.duration_since(since);
     match preflight::check(&head.policy, &old.image, &old.intent, turn.seen) {
         Preflight::Pass(ground, notes) => {
-            for note in &notes {
-                turn.saw(note.to_string());
+            for finding in notes {
+                turn.saw(Fact::Finding { finding });
             }
             let asked = plan::Asked { intent: &old.intent, bypass_freeze: old.bypass_freeze.as_deref() };
             let plan = plan::compile(&head.policy, &old.target, &old.image, asked, ground, turn.now);
@@ -95,33 +88,29 @@ pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
                 Intent::Deploy | Intent::Return { .. } => None,
             };
             let now = turn.now;
-            turn.tell(
-                "preflight passed",
-                format!("the way back to {} is proven", plan.way_back.task_definition.short()),
-            );
+            turn.tell(Event::PreflightPassed { rollback_target: plan.way_back.task_definition.clone() });
             if turn.next.progress.planned.take().is_some_and(|before| before != plan.hash())
                 && !turn.next.gates.is_empty()
             {
                 turn.next.gates.clear();
-                turn.tell("approvals are asked for again", "they were given for another plan");
+                turn.tell(Event::ApprovalsReset);
             }
+            let first = plan.stages.get(1).cloned();
             turn.next.plan = Some(plan);
             turn.enter(Phase::Running { stage: 1, since: now, step: Step::Entered });
-            turn.wait(SignedDuration::ZERO, "the first stage begins")
+            let waiting_on = first.map_or(WaitingOn::Nothing, |stage| WaitingOn::Stage { stage });
+            turn.wait(SignedDuration::ZERO, waiting_on)
         }
         Preflight::CannotSee(errors) => {
             for error in &errors {
-                turn.note(format!("could not see: {error}"));
+                turn.note(Fact::Unseen { error: error.to_string() });
             }
             if waited < PATIENCE {
-                return turn.wait(LOOK_SOON, "preflight could not see everything; it looks again");
+                return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::Preflight });
             }
-            let findings = errors.iter().map(|error| format!("could not see: {error}")).collect();
-            fail(
-                turn,
-                findings,
-                "make what preflight asks for readable to Tidegate's role, then release again",
-            )
+            let unseen =
+                |error: &PortError| Finding::blocking(FindingCode::Unseen, format!("could not see: {error}"));
+            fail(turn, errors.iter().map(unseen).collect())
         }
         Preflight::Blocked(findings) => blocked(turn, findings, waited),
     }
@@ -131,8 +120,12 @@ pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
 pub(super) fn plan_again(mut turn: Turn<'_>, plan: &Plan, stage: usize, changes: &[String]) -> Decision {
     let times = turn.next.progress.replanned;
     if times >= REPLANS_MAX {
-        let mut findings = vec![format!("what the plan is made from has changed {} times", times + 1)];
-        findings.extend_from_slice(changes);
+        let problem = format!(
+            "what the plan is made from has changed {} times, at last so: {}",
+            times + 1,
+            changes.join("; ")
+        );
+        let findings = vec![Finding::blocking(FindingCode::KeepsChanging, problem)];
         return rollback::begin(turn, Cause::Preflight { findings }, Some(stage));
     }
     let now = turn.now;
@@ -144,44 +137,33 @@ pub(super) fn plan_again(mut turn: Turn<'_>, plan: &Plan, stage: usize, changes:
     };
     turn.next.plan = None;
     turn.enter(Phase::Preparing { since: now });
-    turn.tell("planning again", format!("since the plan was made, {}", changes.join("; ")));
-    turn.wait(SignedDuration::ZERO, "preflight: nothing has been started, and the plan is made anew")
+    turn.tell(Event::Replanned { changes: changes.to_vec() });
+    turn.wait(SignedDuration::ZERO, WaitingOn::Preflight { again: true })
 }
 
 fn blocked(mut turn: Turn<'_>, findings: Vec<Finding>, waited: SignedDuration) -> Decision {
-    let blocking: Vec<&Finding> = findings.iter().filter(|finding| finding.blocking).collect();
     for finding in &findings {
-        turn.note(finding.to_string());
+        turn.note(Fact::Finding { finding: finding.clone() });
     }
+    let blocking: Vec<Finding> = findings.into_iter().filter(|finding| finding.blocking).collect();
     if let [only] = blocking.as_slice()
-        && only.code == "already_running"
+        && only.code == FindingCode::AlreadyRunning
     {
         let why = only.problem.clone();
-        turn.tell("ended: cancelled", why.clone());
         return settle::end(turn, Outcome::Cancelled { by: Actor::Tidegate, why }, None);
     }
-    if blocking.iter().all(|finding| may_pass(finding)) && waited < PATIENCE {
-        let codes: Vec<&str> = blocking.iter().map(|finding| finding.code.as_str()).collect();
-        let why = format!("preflight waits for {} to pass, {PATIENCE:#} at most", codes.join(", "));
-        return turn.wait(LOOK_SOON, why);
+    if blocking.iter().all(|finding| finding.code.may_pass()) && waited < PATIENCE {
+        let within_secs = u32::try_from(PATIENCE.as_secs()).unwrap_or(u32::MAX);
+        return turn.wait(LOOK_SOON, WaitingOn::Findings { findings: blocking, within_secs });
     }
-    let needs: Vec<String> = blocking.iter().map(|finding| finding.remedy.clone()).collect();
-    let findings = blocking.iter().map(|finding| format!("{}: {}", finding.code, finding.problem)).collect();
-    fail(turn, findings, &needs.join("; "))
+    fail(turn, blocking)
 }
 
-/// Whether a finding can pass without a person: alarms recover, services settle.
-fn may_pass(finding: &Finding) -> bool {
-    matches!(
-        finding.code.as_str(),
-        "service_not_steady" | "alarm_red" | "alarm_without_data" | "alarm_not_evaluated"
-    )
-}
-
-fn fail(mut turn: Turn<'_>, findings: Vec<String>, needs: &str) -> Decision {
-    let cause = Cause::Preflight { findings };
-    turn.tell("ended: failed", cause.to_string());
-    settle::end(turn, Outcome::Failed { cause, needs: needs.to_owned() }, None)
+fn fail(turn: Turn<'_>, findings: Vec<Finding>) -> Decision {
+    let mut needs: Vec<&str> = findings.iter().map(|finding| finding.code.remedy()).collect();
+    needs.dedup();
+    let needs = needs.join("; ");
+    settle::end(turn, Outcome::Failed { cause: Cause::Preflight { findings }, needs }, None)
 }
 
 fn asked_to_stop(request: Option<&Request>) -> Option<Outcome> {
@@ -196,6 +178,7 @@ fn asked_to_stop(request: Option<&Request>) -> Option<Outcome> {
 /// Ends a release that never was the active one: nothing to settle, no row to free.
 fn end_now(mut turn: Turn<'_>, outcome: Outcome) -> Decision {
     let at = turn.now;
+    turn.conclude(Event::Ended { outcome: Box::new(outcome.clone()), restore_pending: None });
     turn.enter(Phase::Ended { outcome, at, restored_at: None });
     turn.over()
 }

@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{CLOCK_SKEW, Decision, LOOK_EVERY, deadline};
-use crate::effect::Effect;
-use crate::history::{Actor, Entry, Report};
+use crate::effect::{Action, Effect};
+use crate::history::{Actor, Entry, Event, Fact, Report, WaitingOn};
 use crate::ids::DeploymentArn;
 use crate::observation::{DeploymentSeen, Observation, ServiceHead};
 use crate::release::{Phase, Release, Step, Wake};
@@ -21,23 +21,23 @@ pub(super) struct Turn<'a> {
     pub(super) effects: Vec<Effect>,
     pub(super) head: Option<ServiceHead>,
     actor: Actor,
-    saw: Vec<String>,
-    told: Option<(String, String)>,
-    noticed: Option<(String, String)>,
+    saw: Vec<Fact>,
+    told: Vec<Event>,
+    noticed: Option<Event>,
 }
 
 impl<'a> Turn<'a> {
     pub(super) fn new(old: &'a Release, seen: &'a Observation, now: Timestamp) -> Self {
         Self {
             old,
-            next: Release { report: Report::default(), ..old.clone() },
+            next: Release { report: Report::waiting_on(WaitingOn::Nothing), ..old.clone() },
             seen,
             now,
             effects: Vec::new(),
             head: None,
             actor: Actor::Tidegate,
             saw: Vec::new(),
-            told: None,
+            told: Vec::new(),
             noticed: None,
         }
     }
@@ -47,30 +47,24 @@ impl<'a> Turn<'a> {
         Decision { release: self.old.clone(), entry: None, head: None, effects: Vec::new() }
     }
 
-    /// Says what changed and why: a history entry is written. The first telling of a turn names what changed; later ones are kept as
-    /// what was seen.
-    pub(super) fn tell(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        match &self.told {
-            None => self.told = Some((what.into(), why.into())),
-            Some(_) => self.saw.push(format!("{}: {}", what.into(), why.into())),
-        }
+    /// Says what happened: a history entry is written. The first event of a turn is the entry's, later ones stand beside it.
+    pub(super) fn tell(&mut self, event: Event) {
+        self.told.push(event);
     }
 
-    /// Says what was noticed and is worth a history entry of its own; where the turn has more to tell, it is one of the facts of that.
-    pub(super) fn notice(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.noticed = Some((what.into(), why.into()));
+    /// Says what was noticed and is worth a history entry of its own; where the turn has more to tell, it stands beside that.
+    pub(super) fn notice(&mut self, event: Event) {
+        self.noticed = Some(event);
     }
 
-    /// Says how the release ended: that names the entry, whatever else was told on the way there in the same turn.
-    pub(super) fn conclude(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        if let Some((what, why)) = self.told.replace((what.into(), why.into())) {
-            self.saw.push(format!("{what}: {why}"));
-        }
+    /// Says how the release ended: that is the entry's event, whatever else was told on the way there in the same turn.
+    pub(super) fn conclude(&mut self, event: Event) {
+        self.told.insert(0, event);
     }
 
     /// Takes back what was told: it does not happen in this turn after all.
     pub(super) fn untell(&mut self) {
-        self.told = None;
+        self.told.clear();
     }
 
     /// Says who acted, when it was not Tidegate by the plan.
@@ -79,15 +73,23 @@ impl<'a> Turn<'a> {
     }
 
     /// Keeps a fact for the history and the report.
-    pub(super) fn saw(&mut self, fact: impl Into<String>) {
+    pub(super) fn saw(&mut self, fact: impl Into<Fact>) {
         let fact = fact.into();
         self.next.report.facts.push(fact.clone());
         self.saw.push(fact);
     }
 
     /// Keeps a fact for the report alone.
-    pub(super) fn note(&mut self, fact: impl Into<String>) {
+    pub(super) fn note(&mut self, fact: impl Into<Fact>) {
         self.next.report.facts.push(fact.into());
+    }
+
+    /// Keeps what AWS refused for the report.
+    pub(super) fn note_refusals(&mut self) {
+        for refusal in &self.seen.refused {
+            let fact = Fact::Refused { effect: refusal.effect, error: refusal.error.to_string() };
+            self.next.report.facts.push(fact);
+        }
     }
 
     /// Performs an effect after the commit.
@@ -108,56 +110,47 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Ends the turn: look again after `delay`, and why.
-    pub(super) fn wait(self, delay: SignedDuration, why: impl Into<String>) -> Decision {
+    /// Ends the turn: look again after `delay`, and what for.
+    pub(super) fn wait(self, delay: SignedDuration, waiting_on: WaitingOn) -> Decision {
         let at = self.now.saturating_add(delay).unwrap_or(self.now);
-        self.wait_until(at, why)
+        self.wait_until(at, waiting_on)
     }
 
-    /// Ends the turn: look again at `at`, and why.
-    pub(super) fn wait_until(mut self, at: Timestamp, why: impl Into<String>) -> Decision {
-        let why = why.into();
-        self.next.report.next.clone_from(&why);
+    /// Ends the turn: look again at `at`, and what for.
+    pub(super) fn wait_until(mut self, at: Timestamp, waiting_on: WaitingOn) -> Decision {
+        self.next.report.waiting_on = waiting_on;
         let soon = at.duration_since(self.now) < LOOK_EVERY;
-        self.next.wake = Some(Wake { soon, ..Wake::new(at, why) });
+        self.next.wake = Some(Wake { soon, ..Wake::new(at) });
         self.finish()
     }
 
     /// Ends the turn: nothing more to wait for.
     pub(super) fn over(mut self) -> Decision {
-        self.next.report.next = "nothing: the release has ended".into();
+        self.next.report.waiting_on = WaitingOn::Nothing;
         self.next.wake = None;
         self.finish()
     }
 
     fn finish(mut self) -> Decision {
         self.next.report.deadline = deadline::of(&self.next);
-        match (self.noticed.take(), &self.told) {
-            (Some((what, why)), Some(_)) => self.saw.push(format!("{what}: {why}")),
-            (noticed, None) => self.told = noticed,
-            (None, Some(_)) => {}
-        }
-        let changed = self.told.is_some() || self.head.is_some() || !self.effects.is_empty();
+        self.told.extend(self.noticed.take());
+        let changed = !self.told.is_empty() || self.head.is_some() || !self.effects.is_empty();
         if !changed && self.next == *self.old {
             return self.unchanged();
         }
         self.next.version = self.old.version + 1;
-        let version = self.next.version;
-        if self.told.is_none() && !self.effects.is_empty() {
-            let names: Vec<String> = self.effects.iter().map(ToString::to_string).collect();
+        let actions: Vec<Action> = self.effects.iter().map(Effect::action).collect();
+        if self.told.is_empty() && !actions.is_empty() {
             let first = matches!(self.old.phase, Phase::Running { step: Step::Entered, .. });
-            let why = if first { "the plan's next step" } else { "no result was seen of doing it before" };
-            self.told = Some((names.join("; "), why.into()));
+            self.told.push(Event::Acted { actions: actions.clone(), again: !first });
         }
-        let entry = self.told.map(|(what, why)| Entry {
-            version,
-            at: self.now,
-            actor: self.actor,
-            what,
-            why,
+        let mut told = self.told.into_iter();
+        let entry = told.next().map(|event| Entry {
+            also: told.collect(),
             saw: self.saw,
-            effects: self.effects.iter().map(ToString::to_string).collect(),
+            actions,
             measured: self.next.progress.measured,
+            ..Entry::new(self.next.version, self.now, self.actor, event)
         });
         Decision { release: self.next, entry, head: self.head, effects: self.effects }
     }

@@ -1,6 +1,7 @@
 //! Where a deployment waits for us, and where it waits for somebody else.
 
 use super::turn::Turn;
+use crate::history::Fact;
 use crate::ids::HookId;
 use crate::observation::{DeploymentSeen, HookSeen};
 use crate::pauses::{Pause, Pauses, Whose};
@@ -43,12 +44,8 @@ pub(super) fn note_other_pauses(turn: &mut Turn<'_>, plan: &Plan, deployment: &D
     for hook in deployment.hooks.iter().filter(|hook| hook.pause && hook.awaiting) {
         match pauses.whose(deployment, hook, turn.seen.at) {
             Whose::Ours => {}
-            Whose::Theirs => turn.note(
-                "the deployment waits at a pause hook of the service's own; whoever configured it has to continue it",
-            ),
-            Whose::Unclear => turn.note(
-                "the deployment waits at a pause hook that may be the service's own or Tidegate's; continue it yourself if it is yours",
-            ),
+            Whose::Theirs => turn.note(Fact::OtherPause { unclear: false }),
+            Whose::Unclear => turn.note(Fact::OtherPause { unclear: true }),
         }
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn compare(plan: &Plan, seen: &Observation, share: Percent) -> Weight
     }
     if seen.weights.known().is_none() {
         let why = seen.weights.error().map_or_else(|| "not asked for".to_owned(), ToString::to_string);
-        return Weights::Unseen(format!("the live weights could not be read: {why}"));
+        return Weights::Unseen(why);
     }
     drift(plan, seen, share).map_or(Weights::AsSet, Weights::Differ)
 }

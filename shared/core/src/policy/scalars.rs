@@ -14,14 +14,14 @@ use crate::ids::{AlarmName, RepositoryName, Tag};
 pub struct Percent(u16);
 
 impl Percent {
-    /// 0 %.
+    /// 0%.
     pub const NONE: Self = Self(0);
-    /// 100 %.
+    /// 100%.
     pub const ALL: Self = Self(1000);
-    /// ECS takes linear steps of 3 % and more.
+    /// ECS takes linear steps of 3% and more.
     pub const MINIMUM_LINEAR_STEP: Self = Self(30);
 
-    /// From tenths of a percent; more than 1000 is 100 %.
+    /// From tenths of a percent; more than 1000 is 100%.
     pub const fn from_tenths(tenths: u16) -> Self {
         Self(if tenths > 1000 { 1000 } else { tenths })
     }
@@ -60,7 +60,7 @@ impl Percent {
         f64::from(self.0) / 10.0
     }
 
-    /// This much more, at most 100 %.
+    /// This much more, at most 100%.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self::from_tenths(self.0.saturating_add(other.0))
@@ -125,7 +125,7 @@ impl JsonSchema for Percent {
     }
 }
 
-/// A share a policy asks for is more than nothing. Shares that are stored, set or measured may be 0 %, so the type itself allows it.
+/// A share a policy asks for is more than nothing. Shares that are stored, set or measured may be 0%, so the type itself allows it.
 pub(super) fn some_percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Percent, D::Error> {
     match Percent::deserialize(deserializer)? {
         Percent::NONE => Err(de::Error::custom("found 0, allowed 0.1 to 100 in steps of 0.1")),

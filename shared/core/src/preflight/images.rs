@@ -1,6 +1,6 @@
 //! The images: the one that is released, those that run and would have to run again, and those of a revision that is gone back to.
 
-use super::{Finding, Ground};
+use super::{Finding, FindingCode, Ground};
 use crate::ids::{ContainerName, Image};
 use crate::observation::{ImageSeen, Observation, Seen, Stored};
 use crate::ports::PortError;
@@ -42,21 +42,18 @@ pub(super) fn released(
     let runs = running.get(container).map_or(&[][..], |stable| &stable.digests);
     if *intent == Intent::Deploy && !runs.is_empty() && runs.iter().all(|digest| known.contains(digest)) {
         findings.push(Finding::blocking(
-            "already_running",
+            FindingCode::AlreadyRunning,
             format!("the service already runs {}", image.digest.short()),
-            "nothing to do",
         ));
     }
     match &seen.new_image {
         Seen::Known(None) => findings.push(Finding::blocking(
-            "image_missing",
+            FindingCode::ImageMissing,
             format!("{} is not in {}", image.digest.short(), image.repository),
-            "push the image again",
         )),
         Seen::Known(Some(new)) if new.archived => findings.push(Finding::blocking(
-            "image_archived",
+            FindingCode::ImageArchived,
             format!("{} is archived; Amazon ECS cannot pull it", image.digest.short()),
-            "restore the image in ECR",
         )),
         Seen::Known(Some(new)) => findings.extend(platform(new, ground)),
         Seen::NotAsked | Seen::Unknown(_) => {}
@@ -71,9 +68,8 @@ fn platform(new: &ImageSeen, ground: Ground<'_>) -> Option<Finding> {
         Seen::Known(parts) => parts,
         Seen::Unknown(error) => {
             return Some(Finding::note(
-                "platform_unproven",
+                FindingCode::PlatformUnproven,
                 format!("the platforms of {} could not be read: {error}", new.digest.short()),
-                "allow ecr:BatchGetImage and ecr:GetDownloadUrlForLayer on the repository",
             ));
         }
         Seen::NotAsked => return None,
@@ -84,13 +80,12 @@ fn platform(new: &ImageSeen, ground: Ground<'_>) -> Option<Finding> {
     }
     let names: Vec<String> = built.iter().map(ToString::to_string).collect();
     Some(Finding::blocking(
-        "wrong_platform",
+        FindingCode::WrongPlatform,
         format!(
             "{} is built for {}, and the task definition runs on {wanted}: no task could start",
             new.digest.short(),
             names.join(" and ")
         ),
-        format!("build and push the image for {wanted}, or correct runtimePlatform of the task definition"),
     ))
 }
 
@@ -106,10 +101,9 @@ fn stable(name: &ContainerName, image: &StableImage, released: bool, ground: Gro
             "AWS tells no digest of the image {} that container {name} runs, so a rollback could not be proven to bring it again",
             image.reference
         );
-        let remedy = "deploy the service once with the image by digest";
         let blocks = released && ground.service.desired > 0;
         let make = if blocks { Finding::blocking } else { Finding::note };
-        return vec![make("running_digest_unknown", problem, remedy)];
+        return vec![make(FindingCode::RunningDigestUnknown, problem)];
     };
     let mut findings = Vec::new();
     if let [first, second, ..] = image.digests.as_slice() {
@@ -118,9 +112,8 @@ fn stable(name: &ContainerName, image: &StableImage, released: bool, ground: Gro
             first.short(),
             second.short()
         );
-        let remedy = "deploy the service once with the image by digest, so that all its tasks run one";
         let make = if released { Finding::blocking } else { Finding::note };
-        findings.push(make("running_images_differ", problem, remedy));
+        findings.push(make(FindingCode::RunningImagesDiffer, problem));
     }
     findings.extend(stays(name, &pinned, ground));
     findings
@@ -132,35 +125,30 @@ fn stays(name: &ContainerName, pinned: &str, ground: Ground<'_>) -> Option<Findi
     let short = digest.as_ref().map_or(pinned, |digest| digest.short());
     match ground.stored.get(pinned)? {
         Seen::Known(Stored::Gone) => Some(Finding::blocking(
-            "old_image_missing",
+            FindingCode::StableImageMissing,
             format!(
                 "the image {short} that container {name} runs is gone from ECR ({pinned}): a rollback could not start it again"
             ),
-            "push it again, or deploy an image that stays, and protect it in the repository's lifecycle policy",
         )),
         Seen::Known(Stored::There(old)) if old.archived => Some(Finding::blocking(
-            "old_image_archived",
+            FindingCode::StableImageArchived,
             format!("the image {short} that container {name} runs is archived: it could not be pulled again"),
-            "restore it in ECR",
         )),
         Seen::Known(Stored::There(old)) if old.expiring => Some(Finding::blocking(
-            "old_image_expiring",
+            FindingCode::StableImageExpiring,
             format!(
                 "the image {short} that container {name} runs is about to be expired by the repository's lifecycle policy"
             ),
-            "exclude it in the lifecycle policy",
         )),
         Seen::Known(Stored::Elsewhere) => Some(Finding::note(
-            "old_image_unproven",
+            FindingCode::StableImageElsewhere,
             format!(
                 "the image of container {name} ({pinned}) is not in ECR, so it was not proven to be there"
             ),
-            "keep a copy in ECR",
         )),
         Seen::Unknown(error) => Some(Finding::note(
-            "old_image_unproven",
+            FindingCode::StableImageUnreadable,
             format!("the image of container {name} ({pinned}) could not be looked up: {error}"),
-            "allow Tidegate's role to read the repository, or keep a copy in one it may read",
         )),
         Seen::Known(Stored::There(_)) | Seen::NotAsked => None,
     }
@@ -174,12 +162,11 @@ pub(super) fn others(container: &ContainerName, ground: Ground<'_>) -> Vec<Findi
         return Vec::new();
     }
     vec![Finding::note(
-        "other_containers_stay",
+        FindingCode::OtherContainersStay,
         format!(
             "only container {container} gets the new image; {} of the same task runs an image of the same repository and stays at the one it runs",
             sharing.join(" and ")
         ),
-        "see that both versions work side by side, or deploy the other container's image yourself",
     )]
 }
 
@@ -194,13 +181,10 @@ pub(super) fn destination(
     let Some(destination) = ground.destination else {
         return match &seen.destination {
             Seen::Known(None) => vec![Finding::blocking(
-                "destination_missing",
+                FindingCode::DestinationMissing,
                 format!(
-                    "task definition {}, which that release ran, has been deleted",
-                    task_definition.short()
-                ),
-                format!(
-                    "release the image itself, which registers a new revision: tidegate release SERVICE {} --insist",
+                    "task definition {}, which that release ran with {}, has been deleted",
+                    task_definition.short(),
                     image.digest
                 ),
             )],
@@ -210,12 +194,11 @@ pub(super) fn destination(
     let mut findings = Vec::new();
     if !destination.active {
         findings.push(Finding::note(
-            "destination_inactive",
+            FindingCode::DestinationInactive,
             format!(
                 "task definition {} is not ACTIVE; the same document is registered again",
                 task_definition.short()
             ),
-            "nothing to do",
         ));
     }
     let images = destination_images(intent, Some(destination));
@@ -232,10 +215,9 @@ fn pulled(name: &ContainerName, reference: &str, ground: Ground<'_>) -> Option<F
         Seen::Known(Stored::There(_) | Stored::Elsewhere) | Seen::NotAsked | Seen::Unknown(_) => return None,
     };
     Some(Finding::blocking(
-        "destination_image_missing",
+        FindingCode::DestinationImageMissing,
         format!(
             "the image that container {name} ran then ({reference}) {problem}: no task of that version could start"
         ),
-        "push the image again or restore it, or release another image",
     ))
 }

@@ -264,8 +264,8 @@ async fn a_policy_for_another_account_watches_its_alarms_there_and_its_repositor
 async fn a_wake_up_says_whether_more_is_expected_and_a_held_release_is_due_when_its_holder_leaves() {
     let fixture = Fixture::new("held").await;
     fixture.put_head(apply(&policy("shop", &[]), 0)).await;
-    let soon = Release { wake: Some(Wake::soon(at(2), "something is expected")), ..release(1, "shop") };
-    let held = Wake { held_until: Some(at(50)), ..Wake::new(at(3), "traffic goes back") };
+    let soon = Release { wake: Some(Wake::soon(at(2))), ..release(1, "shop") };
+    let held = Wake { held_until: Some(at(50)), ..Wake::new(at(3)) };
     let held = Release { wake: Some(held), ..release(2, "shop") };
     fixture.create(&[soon.clone(), held.clone()]).await;
     let due = async |secs| fixture.ledger.due(at(secs)).await.unwrap().whole().unwrap();

@@ -148,7 +148,7 @@ async fn of_twenty_writers_exactly_one_wins() {
         assert_eq!(lost.as_ref().unwrap_err().kind, ErrorKind::Conflict);
     }
     let stored = fixture.ledger.release(&id(1)).await.unwrap().unwrap();
-    assert_eq!((stored.version, stored.report.next), (1, format!("writer {}", winners[0])));
+    assert_eq!((stored.version, stored.report.waiting_on.to_string()), (1, format!("writer {}", winners[0])));
     let entries = if winners[0] % 2 == 0 { 2 } else { 1 };
     assert_eq!(fixture.ledger.history(&id(1)).await.unwrap().whole().unwrap().len(), entries);
 }

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{
     Projection, ProjectionType, ScalarAttributeType,
 };
 use jiff::Timestamp;
-use tidegate_core::history::{Actor, Entry, Report};
+use tidegate_core::history::{Actor, Entry, Event, Report, WaitingOn};
 use tidegate_core::ids::{AccountId, Digest, Image, Region, ReleaseId, RepositoryName, ServiceName};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::{self, Policy};
@@ -159,8 +159,8 @@ pub(crate) fn release(n: usize, service: &str) -> Release {
         bypass_freeze: None,
         request: None,
         acted_at: None,
-        wake: Some(Wake::new(at(i64::try_from(n).unwrap()), "its turn may have come")),
-        report: Report::next("waits for its turn"),
+        wake: Some(Wake::new(at(i64::try_from(n).unwrap()))),
+        report: Report::waiting_on(WaitingOn::Turn { behind: None }),
     }
 }
 
@@ -176,21 +176,12 @@ pub(crate) fn ended(mut release: Release) -> Release {
 /// The same release a version later, with another report.
 pub(crate) fn next(mut release: Release, report: &str) -> Release {
     release.version += 1;
-    release.report = Report::next(report);
+    release.report = Report::waiting_on(WaitingOn::Scan { why: report.to_owned() });
     release
 }
 
-pub(crate) fn entry(version: u64, what: &str) -> Entry {
-    Entry {
-        version,
-        at: at(0),
-        actor: Actor::Tidegate,
-        what: what.into(),
-        why: "the test".into(),
-        saw: vec![],
-        effects: vec![],
-        measured: None,
-    }
+pub(crate) fn entry(version: u64, why: &str) -> Entry {
+    Entry::new(version, at(0), Actor::Tidegate, Event::AnswerNotCounted { why: why.to_owned() })
 }
 
 pub(crate) fn create(release: &Release) -> ReleaseWrite {

@@ -1,5 +1,6 @@
 //! DynamoDB's limits: pages of 1 MB, items of 400 KB, transactions of 100 actions.
 
+use tidegate_core::history::{Event, Fact};
 use tidegate_core::ports::{Commit, ErrorKind, Ledger, ReleaseWrite};
 use tidegate_core::release::Release;
 
@@ -7,7 +8,7 @@ use crate::fixture::*;
 
 /// Its row takes somewhat more than this many bytes.
 fn sized(mut release: Release, bytes: usize) -> Release {
-    release.report.facts = vec!["x".repeat(bytes)];
+    release.report.facts = vec![Fact::OtherImages { detail: "x".repeat(bytes) }];
     release
 }
 
@@ -44,14 +45,14 @@ async fn long_histories_and_many_services_go_on_after_the_first_page() {
     for _ in 0..15 {
         current = next(current, "on");
         let mut write = update(&current);
-        write.entry.as_mut().unwrap().saw = vec!["y".repeat(100_000)];
+        write.entry.as_mut().unwrap().saw = vec![Fact::OtherImages { detail: "y".repeat(100_000) }];
         fixture.ledger.commit(writes([write])).await.unwrap();
     }
     assert_eq!(fixture.ledger.history(&id(1)).await.unwrap().whole().unwrap().len(), 16);
 
     for n in 0..12 {
         let mut write = apply(&policy(&format!("service-{n:02}"), &[]), 0);
-        write.entry.as_mut().unwrap().why = "z".repeat(120_000);
+        write.entry.as_mut().unwrap().event = Event::AnswerNotCounted { why: "z".repeat(120_000) };
         let tags = vec![tidegate_core::policy::TagPattern::new("t".repeat(120_000)).unwrap()];
         write.head.policy.from.ecr.tags = tags;
         fixture.put_head(write).await;
@@ -67,7 +68,7 @@ async fn a_row_that_is_too_large_is_told_with_its_keys_and_nothing_is_written() 
     assert!(error.message.contains(&format!("pk=RELEASE#{} sk=STATE would be 41", id(1))), "{error}");
 
     let mut entry = entry(0, "created");
-    entry.saw = vec!["é".repeat(205_000)];
+    entry.saw = vec![Fact::OtherImages { detail: "é".repeat(205_000) }];
     let write = ReleaseWrite { entry: Some(entry), ..create(&release(1, "shop")) };
     refused(fixture.ledger.commit(writes([write])).await, ErrorKind::Invalid, "TooLarge");
     assert_eq!(fixture.rows().await, 0);

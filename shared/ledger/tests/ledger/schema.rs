@@ -4,6 +4,8 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tidegate_core::effect::Action;
+use tidegate_core::history::{Entry, Event, Fact};
 use tidegate_core::listing::Listing;
 use tidegate_core::ports::{ErrorKind, Ledger, PortError, Watched};
 
@@ -130,7 +132,8 @@ const FIRST_RELEASE: &str = r#"{
               "digest": "sha256:0000000000000000000000000000000000000000000000000000000000000001"},
     "intent": {"kind": "deploy"}, "requested_by": {"kind": "event", "source": "aws.ecr", "id": "event-1"},
     "created_at": "2027-01-15T08:00:00Z", "version": 0, "phase": {"phase": "queued"},
-    "wake": {"at": "2027-01-15T08:00:01Z", "why": "its turn may have come"}
+    "wake": {"at": "2027-01-15T08:00:01Z"},
+    "report": {"facts": [], "waiting_on": {"waiting_on": "turn", "behind": null}}
 }"#;
 const FIRST_HEAD: &str = r#"{
     "version": 0, "watching_since": "2027-01-15T08:00:00Z",
@@ -139,7 +142,11 @@ const FIRST_HEAD: &str = r#"{
                "strategy": {"canary": {"percent": 10, "bake": "5m"}, "bake": "15m"}}
 }"#;
 const FIRST_ENTRY: &str = r#"{"version": 0, "at": "2027-01-15T08:00:00Z", "actor": {"kind": "tidegate"},
-    "what": "created", "why": "the test"}"#;
+    "event": {"event": "answer_not_counted", "why": "created"}}"#;
+/// What a version to come may write: an event, a fact and an action of its own.
+const LATER_ENTRY: &str = r#"{"version": 0, "at": "2027-01-15T08:00:00Z", "actor": {"kind": "tidegate"},
+    "event": {"event": "moon_consulted", "phase": "full"}, "saw": [{"fact": "moon", "phase": "full"}],
+    "actions": [{"action": "howl"}]}"#;
 
 #[tokio::test]
 async fn a_new_reader_reads_the_rows_of_the_first_version() {
@@ -148,14 +155,24 @@ async fn a_new_reader_reads_the_rows_of_the_first_version() {
     fixture.damage("SERVICE#shop", "HEAD", "body", text(FIRST_HEAD)).await;
     fixture.damage(&release_pk(1), "HISTORY#00000000000000000000", "body", text(FIRST_ENTRY)).await;
 
-    let mut expected = release(1, "shop");
-    expected.report = Default::default();
-    assert_eq!(fixture.ledger.release(&id(1)).await.unwrap(), Some(expected));
+    assert_eq!(fixture.ledger.release(&id(1)).await.unwrap(), Some(release(1, "shop")));
     assert_eq!(
         fixture.ledger.service(&name("shop")).await.unwrap(),
         Some(apply(&policy("shop", &[]), 0).head)
     );
     assert_eq!(fixture.ledger.history(&id(1)).await.unwrap().whole().unwrap(), [entry(0, "created")]);
+}
+
+#[tokio::test]
+async fn an_old_reader_reads_events_it_does_not_know_as_such() {
+    let fixture = two_of_each("later-events").await;
+    fixture.damage(&release_pk(1), "HISTORY#00000000000000000000", "body", text(LATER_ENTRY)).await;
+    let history = fixture.ledger.history(&id(1)).await.unwrap().whole().unwrap();
+    let Entry { event, saw, actions, .. } = &history[0];
+    assert_eq!(
+        (event, saw.as_slice(), actions.as_slice()),
+        (&Event::Unknown, &[Fact::Unknown][..], &[Action::Unknown][..])
+    );
 }
 
 /// The rows of a list in which exactly one, of this name, cannot be read.

@@ -5,7 +5,7 @@
 //! another execution's release.
 
 use tidegate_core::gate;
-use tidegate_core::history::Actor;
+use tidegate_core::history::{Actor, Event};
 use tidegate_core::ids::ServiceName;
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::PipelineAction;
@@ -82,8 +82,13 @@ impl Home {
         }
         let word = if approved { "approved" } else { "rejected" };
         tracing::info!(service = %service, release.id = %release.id, pipeline = %action, word, "answered a pipeline");
-        let what = format!("{word} {action} of execution {}", waiting.execution);
-        self.note(service, &Actor::Tidegate, (what, summary), None).await?;
+        let event = Event::PipelineAnswered {
+            action: action.to_string(),
+            execution: waiting.execution.to_string(),
+            approved,
+            why: summary,
+        };
+        self.note(service, &Actor::Tidegate, event, None).await?;
         Ok(true)
     }
 }

@@ -9,7 +9,7 @@ use tidegate_core::announced::{self, Announced, Announcement, Awaited, PATIENCE}
 use tidegate_core::ids::{Digest, ServiceName};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::ports::{ALREADY_HANDLED, Commit, ErrorKind, Images, PortError, RowWrite};
-use tidegate_core::trigger::{Reason, Refusal, Trigger};
+use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 
 use super::{Announcing, Attempt, Resolved, Taken, Wanted};
 use crate::arrivals::{Asked, CONFLICTS_MAX, REMEMBERED};
@@ -218,7 +218,7 @@ impl Home {
             service,
             trigger: announced.trigger,
             by: &announced.by,
-            what: format!("did not release {}", announced.reference()),
+            subject: Subject::Image { reference: announced.reference().to_string() },
             delivery: Some(&delivery),
         };
         self.refuse(&attempt, refusal).await.map(|_| ())

@@ -8,7 +8,7 @@ use tidegate_core::policy::{BuildOrigin, Policy};
 use tidegate_core::ports::{BuildMade, ErrorKind, PortError, Watched};
 use tidegate_core::reference::Reference;
 use tidegate_core::release::{Provenance, Release};
-use tidegate_core::trigger::{Reason, Refusal, Trigger};
+use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 use tidegate_wire::artifact;
 
 use super::{Attempt, Sources, Taken, Wanted, WayInError};
@@ -116,7 +116,10 @@ impl Home {
             service,
             trigger: Trigger::Build,
             by: &change.by,
-            what: format!("build {} ended as {}", change.build, change.status),
+            subject: Subject::FailedBuild {
+                build: change.build.to_string(),
+                status: change.status.to_string(),
+            },
             delivery: Some(&delivery),
         };
         self.refuse(&attempt, Refusal::new(Reason::Failed, why)).await?;
@@ -140,7 +143,7 @@ impl Home {
             service,
             trigger: Trigger::Build,
             by,
-            what: format!("released nothing of build {}", made.id),
+            subject: Subject::Build { build: made.id.to_string() },
             delivery: Some(&delivery),
         };
         // Before anything it made is read.

@@ -279,7 +279,8 @@ impl Home {
             return Err(Trouble::Fail(JobFailure::JobFailed, message));
         }
         let token = Token { tries: 0, ..token.clone() };
-        let summary = format!("{}: {}; next: {}", release.image, release.summary(), release.report.next);
+        let summary =
+            format!("{}: {}; next: {}", release.image, release.summary(), release.report.waiting_on);
         let percent = percent(&release);
         Ok(JobAnswer::Continue { token: text(&token), summary, release: Some(id.clone()), percent })
     }

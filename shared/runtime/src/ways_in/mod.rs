@@ -11,7 +11,7 @@ mod others;
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::admission::{self, Admission, PushTimes};
-use tidegate_core::history::Actor;
+use tidegate_core::history::{Actor, Event};
 use tidegate_core::ids::{Image, ServiceName, ecr_registry};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::Policy;
@@ -20,7 +20,7 @@ use tidegate_core::ports::{
 };
 use tidegate_core::reference::{Pick, Reference};
 use tidegate_core::release::Provenance;
-use tidegate_core::trigger::{Reason, Refusal, RefusalLog, Trigger};
+use tidegate_core::trigger::{Reason, Refusal, RefusalLog, Subject, Trigger};
 
 use crate::arrivals::{Asked, CONFLICTS_MAX, REMEMBERED};
 use crate::unfinished::Unfinished;
@@ -74,7 +74,7 @@ impl Wanted {
             service: &self.service,
             trigger,
             by: &self.by,
-            what: format!("did not release {}", self.image),
+            subject: Subject::Image { reference: self.image.to_string() },
             delivery: self.delivery.as_deref(),
         }
     }
@@ -89,8 +89,8 @@ pub struct Attempt<'a> {
     pub trigger: Trigger,
     /// Who or what asked.
     pub by: &'a Actor,
-    /// What did not happen, for the history.
-    pub what: String,
+    /// What it is about.
+    pub subject: Subject,
     /// The delivery's id.
     pub delivery: Option<&'a str>,
 }
@@ -256,8 +256,8 @@ impl Home {
         attempt: &Attempt<'_>,
         refusal: &Refusal,
     ) -> Result<bool, PortError> {
-        let Attempt { service, trigger, by, what, delivery } = attempt;
-        tracing::warn!(service = %service, what, why = refusal.why, "a request was refused");
+        let Attempt { service, trigger, by, subject, delivery } = attempt;
+        tracing::warn!(service = %service, what = %subject, why = refusal.why, "a request was refused");
         if refusal.reason == Reason::Closed {
             return Ok(true);
         }
@@ -273,7 +273,7 @@ impl Home {
                 }
                 Err(error) => return Err(error),
             };
-            let log = RefusalLog::with(current.as_ref(), *trigger, refusal, what, by, now);
+            let log = RefusalLog::with(current.as_ref(), *trigger, refusal, subject, by, now);
             let expected = current.map(|log| log.version);
             let commit = Commit {
                 refusals: Some(RowWrite { service: (*service).clone(), expected, row: log }),
@@ -297,12 +297,12 @@ impl Home {
         Ok(true)
     }
 
-    /// Writes something into a service's history, once for each delivery. Returns whether it was written.
+    /// Writes an event into a service's history, once for each delivery. Returns whether it was written.
     pub async fn note(
         &self,
         service: &ServiceName,
         by: &Actor,
-        told: (String, String),
+        event: Event,
         delivery: Option<&str>,
     ) -> Result<bool, PortError> {
         for attempt in 1.. {
@@ -310,7 +310,7 @@ impl Home {
             let now = self.time.now();
             let until = now.saturating_add(REMEMBERED).unwrap_or(now);
             let once = delivery.map(|delivery| (format!("{service}#{delivery}"), until));
-            let commit = admission::note(&head, service, by.clone(), told.clone(), once, now);
+            let commit = admission::note(&head, service, by.clone(), event.clone(), once, now);
             match self.ledger.commit(commit).await {
                 Ok(()) => return Ok(true),
                 Err(error) if error.code == ALREADY_HANDLED => return Ok(false),

@@ -80,7 +80,7 @@ async fn an_approval_is_given_to_the_execution_that_started_the_release_and_to_n
     assert!(given[0].1 && given[0].2.contains("approved by alice"), "{given:?}");
     assert_eq!(answered(&bench).await.len(), 1, "once is enough");
     let told = bench.told();
-    assert_eq!(told.last().unwrap().what, "approved checkout/Deploy/Approve of execution e-1");
+    assert_eq!(told.last().unwrap().event.to_string(), "approved checkout/Deploy/Approve of execution e-1");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use tidegate_core::history::{Actor, Entry};
+use tidegate_core::history::{Actor, Entry, Event};
 use tidegate_core::ids::{Region, ReleaseId, Target};
 use tidegate_core::policy::{PipelineAction, parse};
 use tidegate_core::ports::{
@@ -108,7 +108,10 @@ impl Bench {
     pub(crate) fn told(&self) -> Vec<Entry> {
         let state = self.universe.state();
         let history = state.rows.told(&names::service());
-        history.into_iter().filter(|entry| !entry.what.starts_with("policy")).collect()
+        history
+            .into_iter()
+            .filter(|entry| !matches!(entry.event, Event::PolicyStored | Event::PolicyChanged))
+            .collect()
     }
 
     /// Rewrites a release, as its course would have.
@@ -117,16 +120,8 @@ impl Bench {
         let mut release = old.clone();
         release.version += 1;
         change(&mut release);
-        let entry = Entry {
-            version: release.version,
-            at: self.now(),
-            actor: Actor::Tidegate,
-            what: "turned by the test".into(),
-            why: String::new(),
-            saw: Vec::new(),
-            effects: Vec::new(),
-            measured: None,
-        };
+        let event = Event::Acted { actions: Vec::new(), again: false };
+        let entry = Entry::new(release.version, self.now(), Actor::Tidegate, event);
         let over = release.is_over();
         let write = ReleaseWrite { expected: Some(old.version), release, entry: Some(entry) };
         let mut commit = Commit { releases: vec![write], ..Commit::default() };

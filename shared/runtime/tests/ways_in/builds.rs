@@ -65,7 +65,7 @@ async fn an_older_build_whose_event_comes_late_changes_nothing() {
     assert_eq!(word(&bench, &changed(3, "SUCCEEDED")).await, "created");
     assert_eq!(word(&bench, &changed(2, "SUCCEEDED")).await, "refused");
     assert_eq!(bench.releases().len(), 1);
-    assert!(bench.told().last().unwrap().why.contains("newer image"));
+    assert!(bench.told().last().unwrap().event.why().contains("newer image"));
     // A late word that it still runs is no news either.
     assert_eq!(word(&bench, &changed(3, "IN_PROGRESS")).await, "nothing");
 }
@@ -83,11 +83,14 @@ async fn builds_that_did_not_succeed_are_counted_once_each() {
     let told = bench.told();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
-        told[0].what.starts_with("build checkout:2 ended as NOT_YET_INVENTED (5 of this kind since"),
+        told[0]
+            .event
+            .to_string()
+            .starts_with("build checkout:2 ended as NOT_YET_INVENTED (5 of this kind since"),
         "{}",
-        told[0].what
+        told[0].event.to_string()
     );
-    assert!(told[0].why.contains("https://logs.example.com/1"));
+    assert!(told[0].event.why().contains("https://logs.example.com/1"));
 }
 
 #[tokio::test]
@@ -136,7 +139,11 @@ async fn what_a_build_names_wrongly_is_refused_with_a_recorded_reason() {
         assert_eq!(word(&bench, &changed(2, "SUCCEEDED")).await, "refused", "{variable}");
         assert!(bench.releases().is_empty());
         let told = bench.told();
-        assert!(told.last().unwrap().why.contains(expected), "{variable}: {}", told.last().unwrap().why);
+        assert!(
+            told.last().unwrap().event.why().contains(expected),
+            "{variable}: {}",
+            told.last().unwrap().event.why()
+        );
         word(&bench, &changed(2, "SUCCEEDED")).await;
         assert_eq!(bench.told().len(), told.len(), "told once");
     }
@@ -223,7 +230,7 @@ async fn what_a_build_was_made_for_decides() {
         bench.builds.add(build.clone());
         assert_eq!(self::word(&bench, &changed(2, "SUCCEEDED")).await, word, "{build:?}");
         assert_eq!(bench.releases().len(), usize::from(word == "created"));
-        let told = bench.told().last().map(|entry| entry.why.clone()).unwrap_or_default();
+        let told = bench.told().last().map(|entry| entry.event.why().clone()).unwrap_or_default();
         assert!(told.contains(why), "{told}");
         // The clock's look for lost builds asks the same.
         bench.later(300);

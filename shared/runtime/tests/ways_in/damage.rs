@@ -126,7 +126,10 @@ async fn a_build_and_a_manifest_reach_the_service_that_can_be_read() {
     let failed = changed(3, "FAILED");
     let error = bench.home().build_changed(bench.sources(), &failed).await.unwrap_err();
     assert!(error.to_string().starts_with("service aside: "), "{error}");
-    assert_eq!(bench.told().last().unwrap().what, format!("build {} ended as FAILED", failed.build));
+    assert_eq!(
+        bench.told().last().unwrap().event.to_string(),
+        format!("build {} ended as FAILED", failed.build)
+    );
 
     bench.later(100);
     // A manifest names its service; the other's row is no matter of it.

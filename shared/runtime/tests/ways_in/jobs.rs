@@ -376,7 +376,7 @@ async fn only_a_running_execution_of_a_pipeline_the_policy_names_releases() {
         assert!(kind == JobFailure::Configuration && message.contains(expected), "{message}");
         assert!(message.contains("from.pipeline.names"), "{message}");
         assert!(bench.releases().is_empty());
-        assert!(bench.told().last().unwrap().why.contains(expected));
+        assert!(bench.told().last().unwrap().event.why().contains(expected));
     }
     let other = Bench::with(&POLICY.replace("names: [checkout]", "names: [payment]")).await;
     assert!(failure(&run(&other, &job("j-1", TAGGED, None, None)).await).1.contains("payment"));

@@ -146,5 +146,9 @@ async fn the_late_event_of_an_older_tag_takes_nothing_back() {
     // Of two promotions the older one's event comes last; its image is the newer one.
     event_of(&bench, "prod-4", 4, early).await;
     assert_eq!(bench.releases().len(), 1);
-    assert!(bench.told().last().unwrap().why.contains("a newer image, tagged at"), "{:?}", bench.told());
+    assert!(
+        bench.told().last().unwrap().event.why().contains("a newer image, tagged at"),
+        "{:?}",
+        bench.told()
+    );
 }

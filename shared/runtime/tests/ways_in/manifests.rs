@@ -111,7 +111,10 @@ async fn what_nobody_can_read_is_an_error_and_what_is_not_allowed_is_recorded() 
         .unwrap()
         .whole()
         .unwrap();
-    assert!(told[0].why.contains("takes no manifests from s3://releases/checkout/forged.json"), "{told:?}");
+    assert!(
+        told[0].event.why().contains("takes no manifests from s3://releases/checkout/forged.json"),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]
@@ -168,7 +171,7 @@ async fn only_a_sender_the_policy_names_asks_and_only_for_tags_it_allows() {
     ] {
         let bench = Bench::with(&policy).await;
         assert_eq!(request(&bench, asked, "e-1").await.word(), "refused");
-        assert!(bench.told().last().unwrap().why.contains(expected), "{:?}", bench.told());
+        assert!(bench.told().last().unwrap().event.why().contains(expected), "{:?}", bench.told());
         assert!(bench.releases().is_empty());
     }
     let bench = Bench::with(&open).await;
@@ -200,7 +203,7 @@ async fn a_flood_of_refused_requests_is_one_line_and_does_not_touch_the_services
     // The same delivery again is the same refusal.
     request(&bench, r#"{"service":"checkout","tag":"main-3"}"#, "e-1").await;
     let history = bench.home().ledger.service_history(&names::service(), 1).await.unwrap().whole().unwrap();
-    let told: Vec<&str> = history.iter().map(|entry| entry.what.as_str()).collect();
+    let told: Vec<String> = history.iter().map(|entry| entry.event.to_string()).collect();
     assert!(told[0].starts_with("did not release main-3 (333 of this kind since"), "{told:?}");
     assert!(told[1].starts_with("policy"), "what happened to the service keeps its place: {told:?}");
     assert_eq!(version().await, before);
@@ -254,5 +257,9 @@ async fn what_is_no_image_is_refused_and_throws_nothing_out() {
     assert!(matches!(by_name, Taken::Refused(_)), "{by_name:?}");
     assert_eq!(bench.releases().len(), 1);
     assert!(bench.releases()[0].request.is_none(), "the image that is signed is not thrown out");
-    assert!(bench.told().iter().any(|entry| entry.what.contains("3 of this kind")), "{:?}", bench.told());
+    assert!(
+        bench.told().iter().any(|entry| entry.event.to_string().contains("3 of this kind")),
+        "{:?}",
+        bench.told()
+    );
 }

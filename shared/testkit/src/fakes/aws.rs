@@ -933,7 +933,7 @@ impl Aws {
         self.scene.weights[source] = 100 - to;
         self.scene.deployments[at].percent = to;
         let arn = self.scene.deployments[at].arn.clone();
-        self.tell(format!("{}: the candidate has {to} %", arn.short()));
+        self.tell(format!("{}: the candidate has {to}%", arn.short()));
         self.notify(format!("{} has shifted", arn.short()));
         if to < 100 {
             let field = ["canaryConfiguration", "linearConfiguration"];

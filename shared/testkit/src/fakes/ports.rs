@@ -144,14 +144,14 @@ impl Port {
             let id = &release.id.as_str()[20..];
             let _ = write!(line, " · {id} v{} {}", release.version, release.summary());
             if let Some(entry) = &write.entry {
-                let _ = write!(line, " ({}: {})", entry.what, entry.why);
+                let _ = write!(line, " ({}: {})", entry.event, entry.event.why());
             }
             if let Some(wake) = &release.wake {
-                let _ = write!(line, " -> {} at {}", wake.why, wake.at);
+                let _ = write!(line, " -> {} at {}", release.report.waiting_on, wake.at);
             }
         }
         if let Some(entry) = commit.head.as_ref().and_then(|head| head.entry.as_ref()) {
-            let _ = write!(line, " · service: {} ({})", entry.what, entry.why);
+            let _ = write!(line, " · service: {} ({})", entry.event, entry.event.why());
         }
         if let Err(error) = result {
             let _ = write!(line, " · {error}");
@@ -288,7 +288,7 @@ impl Ledger for Port {
 
     async fn commit(&self, commit: Commit) -> Result<(), PortError> {
         let entry = commit.releases.first().and_then(|write| write.entry.as_ref());
-        let name = entry.map_or("dynamodb:TransactWriteItems", |entry| entry.what.as_str()).to_owned();
+        let name = entry.map_or("dynamodb:TransactWriteItems".to_owned(), |entry| entry.event.to_string());
         self.call(&name, false, |state, _| {
             let now = state.now;
             let result = state.rows.commit(&commit, now);

@@ -492,7 +492,7 @@ fn promoted_carries_all_traffic(release: &Release, live: &ServiceState) -> Optio
     let own = release.progress.task_definition.as_ref()?;
     let share = live.shares.get(own).copied().unwrap_or(0);
     (release.outcome() == Some(&Outcome::Promoted) && !plan.measured_at.is_empty() && share != 100)
-        .then(|| format!("release {} ended promoted with {share} % of the traffic", release.id))
+        .then(|| format!("release {} ended promoted with {share}% of the traffic", release.id))
 }
 
 /// A digest that was rolled back is quarantined.
@@ -506,8 +506,8 @@ fn what_was_rolled_back_is_quarantined(release: &Release, rows: &Rows) -> Option
 /// The history explains every transition; the ledger has seen to the ones between.
 fn the_history_tells_the_end(release: &Release, rows: &Rows) -> Option<String> {
     let last = rows.history(&release.id).last()?;
-    let told = last.version == release.version && !last.why.is_empty() && last.what.starts_with("ended");
-    (!told).then(|| format!("release {} ended and its history ends with \"{}\"", release.id, last.what))
+    let told = last.version == release.version && last.event.is_end();
+    (!told).then(|| format!("release {} ended and its history ends with \"{}\"", release.id, last.event))
 }
 
 /// No push is lost, and none is overtaken by an older one: the newest has had its release.

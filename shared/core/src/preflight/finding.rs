@@ -1,0 +1,256 @@
+//! What preflight can find: a closed list, each with its remedy.
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of thing was found. Its name is stable: `alarm_in_alarm`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the problem of the finding and its remedy say what each means")]
+pub enum FindingCode {
+    ServiceMissing,
+    ServiceNotActive,
+    ControllerNotEcs,
+    ServiceNotSteady,
+    NoTasksWanted,
+    TaskDefinitionInactive,
+    ContainerMissing,
+    TooManyTags,
+    RequestsNotCounted,
+    LeftoverConfiguration,
+    LeftoverOfUnknown,
+    OwnPauseHooks,
+    OwnPauseHooksElsewhere,
+    TooManyPauseHooks,
+    NothingToShift,
+    NoSecondTargetGroup,
+    NoInfrastructureRole,
+    RuleMissing,
+    RuleWithoutBothGroups,
+    MoreThanOneWeight,
+    OwnAlarmInAlarm,
+    NoAlarms,
+    AlarmMissing,
+    AlarmSilenced,
+    AlarmNotEvaluated,
+    AlarmInAlarm,
+    AlarmWithoutData,
+    AlarmStateUnknown,
+    AlreadyRunning,
+    ImageMissing,
+    ImageArchived,
+    PlatformUnproven,
+    WrongPlatform,
+    RunningDigestUnknown,
+    RunningImagesDiffer,
+    StableImageMissing,
+    StableImageArchived,
+    StableImageExpiring,
+    StableImageElsewhere,
+    StableImageUnreadable,
+    OtherContainersStay,
+    DestinationMissing,
+    DestinationInactive,
+    DestinationImageMissing,
+    Unseen,
+    Quarantined,
+    KeepsChanging,
+    /// Something that only a newer version of Tidegate finds.
+    #[serde(other)]
+    Unknown,
+}
+
+impl FindingCode {
+    /// Its name, as machines read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ServiceMissing => "service_missing",
+            Self::ServiceNotActive => "service_not_active",
+            Self::ControllerNotEcs => "controller_not_ecs",
+            Self::ServiceNotSteady => "service_not_steady",
+            Self::NoTasksWanted => "no_tasks_wanted",
+            Self::TaskDefinitionInactive => "task_definition_inactive",
+            Self::ContainerMissing => "container_missing",
+            Self::TooManyTags => "too_many_tags",
+            Self::RequestsNotCounted => "requests_not_counted",
+            Self::LeftoverConfiguration => "leftover_configuration",
+            Self::LeftoverOfUnknown => "leftover_of_unknown",
+            Self::OwnPauseHooks => "own_pause_hooks",
+            Self::OwnPauseHooksElsewhere => "own_pause_hooks_elsewhere",
+            Self::TooManyPauseHooks => "too_many_pause_hooks",
+            Self::NothingToShift => "nothing_to_shift",
+            Self::NoSecondTargetGroup => "no_second_target_group",
+            Self::NoInfrastructureRole => "no_infrastructure_role",
+            Self::RuleMissing => "rule_missing",
+            Self::RuleWithoutBothGroups => "rule_without_both_groups",
+            Self::MoreThanOneWeight => "more_than_one_weight",
+            Self::OwnAlarmInAlarm => "own_alarm_in_alarm",
+            Self::NoAlarms => "no_alarms",
+            Self::AlarmMissing => "alarm_missing",
+            Self::AlarmSilenced => "alarm_silenced",
+            Self::AlarmNotEvaluated => "alarm_not_evaluated",
+            Self::AlarmInAlarm => "alarm_in_alarm",
+            Self::AlarmWithoutData => "alarm_without_data",
+            Self::AlarmStateUnknown => "alarm_state_unknown",
+            Self::AlreadyRunning => "already_running",
+            Self::ImageMissing => "image_missing",
+            Self::ImageArchived => "image_archived",
+            Self::PlatformUnproven => "platform_unproven",
+            Self::WrongPlatform => "wrong_platform",
+            Self::RunningDigestUnknown => "running_digest_unknown",
+            Self::RunningImagesDiffer => "running_images_differ",
+            Self::StableImageMissing => "stable_image_missing",
+            Self::StableImageArchived => "stable_image_archived",
+            Self::StableImageExpiring => "stable_image_expiring",
+            Self::StableImageElsewhere => "stable_image_elsewhere",
+            Self::StableImageUnreadable => "stable_image_unreadable",
+            Self::OtherContainersStay => "other_containers_stay",
+            Self::DestinationMissing => "destination_missing",
+            Self::DestinationInactive => "destination_inactive",
+            Self::DestinationImageMissing => "destination_image_missing",
+            Self::Unseen => "unseen",
+            Self::Quarantined => "quarantined",
+            Self::KeepsChanging => "keeps_changing",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// What to do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::ServiceMissing => "create it, or correct to.ecs in the policy",
+            Self::ServiceNotActive => "release to an ACTIVE service",
+            Self::ControllerNotEcs => {
+                "the native engine needs the ECS controller; UpdateService can change the controller"
+            }
+            Self::ServiceNotSteady => {
+                "wait until it is steady, or end the other deployment; then release again"
+            }
+            Self::NoTasksWanted => "set a desired count",
+            Self::TaskDefinitionInactive => "register the running task definition again and deploy it once",
+            Self::ContainerMissing => "correct to.ecs.container in the policy",
+            Self::TooManyTags => "remove tags from the task definition that runs",
+            Self::RequestsNotCounted => "remove evidence.min_requests from the policy, or set it to 0",
+            Self::LeftoverConfiguration => {
+                "nothing to do: this release restores the configuration the service had before that one"
+            }
+            Self::LeftoverOfUnknown => {
+                "this release removes the hooks; strategy, bake time and alarms may be left over as well: set them as you want them"
+            }
+            Self::OwnPauseHooks => {
+                "remove the hook and let the policy ask for the approval (approval.before: shift or promote), or use strategy rolling"
+            }
+            Self::OwnPauseHooksElsewhere => {
+                "answer them yourself while the candidate starts, within 30 minutes; Tidegate leaves them alone"
+            }
+            Self::TooManyPauseHooks => "remove some of them",
+            Self::NothingToShift => "use strategy blue_green or rolling, or add a load balancer",
+            Self::NoSecondTargetGroup => {
+                "add advancedConfiguration to every load balancer of the service, or use strategy rolling"
+            }
+            Self::NoInfrastructureRole => {
+                "give a role with AmazonECSInfrastructureRolePolicyForLoadBalancers"
+            }
+            Self::RuleMissing => "correct productionListenerRule of the service",
+            Self::RuleWithoutBothGroups => "attach both target groups to the rule, one with weight 0",
+            Self::MoreThanOneWeight => {
+                "see that exactly one target group has a weight above 0 when a release starts"
+            }
+            Self::OwnAlarmInAlarm => "fix what it reports first, for Amazon ECS to be the second line",
+            Self::NoAlarms => "name alarms in rollback.alarms",
+            Self::AlarmMissing => "create it, or correct rollback.alarms",
+            Self::AlarmSilenced => "end the mute, or release later",
+            Self::AlarmNotEvaluated => "wait until CloudWatch evaluates it again, or correct the alarm",
+            Self::AlarmInAlarm => "fix what it reports first",
+            Self::AlarmWithoutData => "send it traffic, or treat missing data as not breaching",
+            Self::AlarmStateUnknown => "update Tidegate",
+            Self::AlreadyRunning => "nothing to do",
+            Self::ImageMissing => "push the image again",
+            Self::ImageArchived => "restore the image in ECR",
+            Self::PlatformUnproven => {
+                "allow ecr:BatchGetImage and ecr:GetDownloadUrlForLayer on the repository"
+            }
+            Self::WrongPlatform => {
+                "build and push the image for that platform, or correct runtimePlatform of the task definition"
+            }
+            Self::RunningDigestUnknown => "deploy the service once with the image by digest",
+            Self::RunningImagesDiffer => {
+                "deploy the service once with the image by digest, so that all its tasks run one"
+            }
+            Self::StableImageMissing => {
+                "push it again, or deploy an image that stays, and protect it in the repository's lifecycle policy"
+            }
+            Self::StableImageArchived => "restore it in ECR",
+            Self::StableImageExpiring => "exclude it in the lifecycle policy",
+            Self::StableImageElsewhere => "keep a copy in ECR",
+            Self::StableImageUnreadable => {
+                "allow Tidegate's role to read the repository, or keep a copy in one it may read"
+            }
+            Self::OtherContainersStay => {
+                "see that both versions work side by side, or deploy the other container's image yourself"
+            }
+            Self::DestinationMissing => {
+                "release the image itself, which registers a new revision: tidegate release SERVICE DIGEST --insist"
+            }
+            Self::DestinationInactive => "nothing to do",
+            Self::DestinationImageMissing => "push the image again or restore it, or release another image",
+            Self::Unseen => "make what preflight asks for readable to Tidegate's role, then release again",
+            Self::KeepsChanging => "see who or what changes the service, then release again",
+            Self::Quarantined => {
+                "release a fixed image, or this one all the same: tidegate release SERVICE DIGEST --insist"
+            }
+            Self::Unknown => "update Tidegate",
+        }
+    }
+
+    /// Whether it can pass without a person: alarms recover, services settle.
+    pub fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Self::ServiceNotSteady | Self::AlarmInAlarm | Self::AlarmWithoutData | Self::AlarmNotEvaluated
+        )
+    }
+
+    /// Whether it is about the version a rollback release leaves, so that it never holds one: a version that crashes is never steady, and
+    /// nobody wants to come back to it.
+    pub(super) fn is_about_what_is_left(self) -> bool {
+        matches!(
+            self,
+            Self::ServiceNotSteady
+                | Self::TaskDefinitionInactive
+                | Self::StableImageMissing
+                | Self::StableImageArchived
+                | Self::StableImageExpiring
+                | Self::RunningDigestUnknown
+                | Self::RunningImagesDiffer
+        )
+    }
+}
+
+/// One thing preflight found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What kind of thing.
+    pub code: FindingCode,
+    /// Whether the release cannot start.
+    pub blocking: bool,
+    /// What was found.
+    pub problem: String,
+}
+
+impl Finding {
+    /// One that keeps the release from starting.
+    pub fn blocking(code: FindingCode, problem: String) -> Self {
+        Self { code, blocking: true, problem }
+    }
+
+    /// One that is only told.
+    pub(super) fn note(code: FindingCode, problem: String) -> Self {
+        Self { code, blocking: false, problem }
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.problem, self.code.remedy())
+    }
+}
