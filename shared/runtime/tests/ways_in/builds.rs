@@ -252,7 +252,7 @@ async fn a_batch_releases_nothing_and_hides_no_build_whose_event_was_lost() {
     assert!(bench.releases().is_empty());
     let told = bench.told();
     assert_eq!(told.len(), 1, "six builds of a batch are one line: {told:?}");
-    assert!(told[0].why.contains("one build of batch"), "{}", told[0].why);
+    assert!(told[0].event.why().contains("one build of batch"), "{}", told[0].event.why());
     // The clock looks past all of them, to the build whose event never came.
     let find = async || bench.home().find_lost_builds(bench.sources(), bench.pace()).await.unwrap().done;
     assert_eq!((find().await, find().await), (1, 0));
