@@ -16,6 +16,5 @@ pub mod live;
 pub mod output;
 pub mod policies;
 pub mod render;
-pub mod view;
 pub mod wakes;
 pub mod words;

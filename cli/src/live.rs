@@ -9,17 +9,7 @@ use tidegate_core::plan::Plan;
 use tidegate_core::policy::Percent;
 use tidegate_core::ports::{Alarms, PortError, Traffic};
 use tidegate_core::release::Release;
-
-/// One look.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Live {
-    /// The candidate's share on the load balancer, when it is measured there and could be read.
-    pub measured: Option<Percent>,
-    /// The alarms, when they could be read; one that is missing does not exist.
-    pub alarms: Option<BTreeMap<AlarmName, AlarmSeen>>,
-    /// What could not be read, and why.
-    pub unseen: Vec<String>,
-}
+use tidegate_view::Live;
 
 /// Looks.
 pub async fn look(release: &Release, traffic: &dyn Traffic, alarms: &dyn Alarms) -> Live {

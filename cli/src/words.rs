@@ -13,7 +13,7 @@ pub fn release(release: &Release) -> String {
 
 /// Where a release is, without its cause.
 pub fn summary(release: &Release) -> String {
-    crate::view::summary(release)
+    tidegate_view::summary(release)
 }
 
 /// `main-3 (01m8btv6k2) has ended: promoted at 11:58:53`; `None` while it is open.

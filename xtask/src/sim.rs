@@ -31,8 +31,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "stalled performers are waited out",
         file: "shared/core/src/decide/settle.rs",
-        rule: "        Some(safe) if turn.seen.at < safe => {",
-        without: "        Some(safe) if turn.seen.at < safe && safe < turn.seen.at => {",
+        rule: "        Some(safe) if turn.seen.at < safe => ",
+        without: "        Some(safe) if turn.seen.at < safe && safe < turn.seen.at => ",
         within: 60,
     },
     Mutation {
@@ -185,8 +185,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a bake lasts as long as the plan says",
         file: "shared/core/src/decide/running.rs",
-        rule: "    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs))).unwrap_or(since);\n    let doubt",
-        without: "    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs) / 2)).unwrap_or(since);\n    let doubt",
+        rule: "    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs))).unwrap_or(since);\n    let weights",
+        without: "    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs) / 2)).unwrap_or(since);\n    let weights",
         within: 60,
     },
     Mutation {

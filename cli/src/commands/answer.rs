@@ -15,8 +15,8 @@ use crate::find::{self, ReleaseArg};
 use crate::line::{Line, Tone};
 use crate::output::Output;
 use crate::render::Clock;
-use crate::view::{self, StageState, StageView};
 use crate::words;
+use tidegate_view::{StageState, StageView};
 
 /// The arguments of `approve` and `reject`.
 #[derive(Debug, clap::Args)]
@@ -102,7 +102,7 @@ async fn must_wait(release: &Release, verb: &str, connection: &Connection) -> an
         Phase::Preparing { .. } => {
             format!("preflight is still looking at {name}, so there is nothing to {verb} yet")
         }
-        Phase::RollingBack { .. } => {
+        Phase::RollingBack(_) => {
             format!("{name} is being rolled back; there is nothing to {verb} any more")
         }
         Phase::Settling { outcome, .. } => {
@@ -118,7 +118,7 @@ fn not_counted(error: AnswerError, release: &Release, verb: &str, clock: &Clock)
     match error {
         AnswerError::NotCounted(NotCounted::NotWaiting { .. }) => {
             let later = next_approval(release)
-                .map(|stage| format!("; stage {} is {stage}", stage.number, stage = stage.text))
+                .and_then(|stage| Some(format!("; stage {} is {}", stage.number?, stage.text)))
                 .unwrap_or_else(|| "; its plan holds no approval after that".to_owned());
             Refusal::new(format!(
                 "{name} does not wait for approval now, it is at \"{}\"{later}",
@@ -155,5 +155,5 @@ fn not_counted(error: AnswerError, release: &Release, verb: &str, clock: &Clock)
 /// The next stage of the plan that is an approval.
 fn next_approval(release: &Release) -> Option<StageView> {
     let ahead = |stage: &StageView| stage.stage == "approve" && stage.state == StageState::Ahead;
-    view::stages(release, &[]).into_iter().find(ahead)
+    tidegate_view::stages(release, &[]).into_iter().find(ahead)
 }

@@ -14,7 +14,6 @@ use crate::exit::Exit;
 use crate::line::{Line, Tone};
 use crate::output::Output;
 use crate::policies::{self, Change};
-use crate::view;
 
 /// The arguments of `apply`.
 #[derive(Debug, clap::Args)]
@@ -129,7 +128,7 @@ async fn apply(
         change,
         fields,
         warnings: people::warnings(policy),
-        strategy: view::strategy(policy),
+        strategy: tidegate_view::strategy(policy),
     })
 }
 

@@ -22,7 +22,7 @@ use crate::find;
 use crate::image::ImageArg;
 use crate::output::Output;
 use crate::render;
-use crate::view::{FindingView, PlanView, PlannedView, RollbackView};
+use tidegate_view::{FindingView, PlanView, PlannedView, RollbackView};
 
 /// The arguments of `plan`.
 #[derive(Debug, clap::Args)]

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::find;
 use crate::output::Output;
 use crate::render;
-use crate::view::ReleaseRow;
+use tidegate_view::ReleaseRow;
 
 /// The arguments of `releases`.
 #[derive(Debug, clap::Args)]

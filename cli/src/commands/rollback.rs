@@ -115,10 +115,7 @@ async fn service(args: &Args, connection: &Connection) -> anyhow::Result<Service
             outcome.word()
         ))
         .remedy(format!("to roll the service back: tidegate rollback {}", release.service)),
-        Phase::Preparing { .. }
-        | Phase::Running { .. }
-        | Phase::RollingBack { .. }
-        | Phase::Settling { .. } => {
+        Phase::Preparing { .. } | Phase::Running { .. } | Phase::RollingBack(_) | Phase::Settling { .. } => {
             Refusal::new(format!("{} is not the active release any more", words::release(release)))
         }
     };

@@ -8,7 +8,7 @@ use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::render;
-use crate::view::ServiceRow;
+use tidegate_view::ServiceRow;
 
 #[derive(Serialize)]
 struct Answer {

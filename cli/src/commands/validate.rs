@@ -8,7 +8,6 @@ use crate::exit::Exit;
 use crate::line::{Line, Tone};
 use crate::output::Output;
 use crate::policies::{self, PolicyFile};
-use crate::view;
 
 /// The arguments of `validate`.
 #[derive(Debug, clap::Args)]
@@ -50,8 +49,10 @@ fn object(file: &PolicyFile) -> serde_json::Value {
 fn lines(file: &PolicyFile) -> Vec<Line> {
     match &file.policy {
         Ok(policy) => {
-            let valid = Line::of(Tone::Good, "✓ ")
-                .add(Tone::Plain, format!("{}: {}, {}", file.file, policy.service, view::strategy(policy)));
+            let valid = Line::of(Tone::Good, "✓ ").add(
+                Tone::Plain,
+                format!("{}: {}, {}", file.file, policy.service, tidegate_view::strategy(policy)),
+            );
             [valid].into_iter().chain(policies::warned(&warnings(policy))).collect()
         }
         Err(error) => vec![Line::of(Tone::Bad, "✗ ").add(Tone::Plain, error.to_string())],

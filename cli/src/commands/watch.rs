@@ -16,11 +16,11 @@ use crate::exit::Exit;
 use crate::find::{self, ReleaseArg};
 use crate::image::ImageArg;
 use crate::line::Line;
-use crate::live::{self, Live};
+use crate::live;
 use crate::output::Output;
 use crate::render::{self, Clock};
-use crate::view::ReleaseView;
 use crate::words;
+use tidegate_view::{Live, ReleaseView};
 
 /// How often the ledger is read.
 const POLL: SignedDuration = SignedDuration::from_secs(1);

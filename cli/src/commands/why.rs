@@ -7,11 +7,11 @@ use super::clock;
 use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::find::{self, ReleaseArg};
-use crate::live::{self, Live};
+use crate::live;
 use crate::output::Output;
 use crate::render;
-use crate::view::{EntryView, ReleaseView, entries};
 use crate::words;
+use tidegate_view::{EntryView, Live, ReleaseView, entries};
 
 /// How many of a service's own entries are shown.
 const SERVICE_ENTRIES: u32 = 10;

@@ -3,7 +3,7 @@
 use super::tree::deadline;
 use super::{Clock, traffic, tree};
 use crate::line::{Line, Tone};
-use crate::view::{AlarmView, ReleaseView};
+use tidegate_view::{AlarmView, ReleaseView};
 
 /// The lines to append. The first look is told as the whole tree; so is the end, without what was told before.
 pub fn changes(before: Option<&ReleaseView>, now: &ReleaseView, clock: &Clock) -> Vec<Line> {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::line::Tone;
-use crate::view::{ReleaseView, State};
+use tidegate_view::{ReleaseView, State};
 
 pub use changes::changes;
 pub use plan::{plan, rollback};

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::span;
 use crate::line::{Line, Tone};
-use crate::view::{PlanView, PlannedView, RollbackView, WayBackView};
+use tidegate_view::{PlanView, PlannedView, RollbackView, WayBackView};
 
 const LABEL: usize = 12;
 const STAGE: usize = 34;

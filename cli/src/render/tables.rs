@@ -5,7 +5,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{Clock, span, tone};
 use crate::line::{Line, Tone};
-use crate::view::{ReleaseRow, ServiceRow};
+use tidegate_view::{ReleaseRow, ServiceRow};
 
 /// A cell.
 type Cell = (Tone, String);

@@ -4,7 +4,7 @@ use tidegate_core::history::{Deadline, DeadlineAction};
 
 use super::{Clock, span, tone, traffic, word};
 use crate::line::{Line, Tone};
-use crate::view::{AlarmView, FailedTaskView, ReleaseView, StageState, StageView, State};
+use tidegate_view::{AlarmView, FailedTaskView, ReleaseView, StageState, StageView, State};
 
 /// As wide as the names beside the tree.
 const LABEL: usize = 9;

@@ -2,7 +2,7 @@
 
 use super::{Clock, tree};
 use crate::line::{Line, Tone};
-use crate::view::{EntryView, ReleaseView};
+use tidegate_view::{EntryView, ReleaseView};
 
 /// The explanation; `service` is the service's own newest entries, newest first.
 pub fn why(view: &ReleaseView, service: &[EntryView], clock: &Clock) -> Vec<Line> {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use tidegate_cli::live::Live;
 use tidegate_cli::render::Clock;
 use tidegate_core::effect::Action;
 use tidegate_core::gate::{ApprovalGate, Approver, Given, Opened};
@@ -20,9 +19,12 @@ use tidegate_core::observation::{
 use tidegate_core::plan::{Asked, Plan, Stage, compile};
 use tidegate_core::policy::{self, Approval, Percent, Person, Policy};
 use tidegate_core::preflight::{Finding, FindingCode, Ground};
-use tidegate_core::release::{Cause, Intent, Outcome, Phase, Progress, Provenance, Release, Step, Wake};
+use tidegate_core::release::{
+    Cause, Intent, Outcome, Phase, Progress, Provenance, Release, RollingBack, Step, Wake,
+};
 use tidegate_core::running::RunningSeen;
 use tidegate_core::tasks::{FailedTask, Failure, LogStream, StopCode};
+use tidegate_view::Live;
 
 pub(crate) const POLICY: &str = r#"
 service: checkout
@@ -173,7 +175,7 @@ pub(crate) fn baking() -> Release {
     let percent = Percent::from_tenths(100);
     Release {
         version: 9,
-        phase: Phase::Running { stage: 4, since: at(52), step: Step::Entered },
+        phase: Phase::Running { stage: 3, since: at(52), step: Step::Entered },
         plan: Some(plan()),
         progress: Progress {
             started_at: Some(at(2)),
@@ -213,7 +215,7 @@ pub(crate) fn crashing() -> Release {
         }),
     };
     let mut release = baking();
-    release.phase = Phase::Running { stage: 2, since: at(12), step: Step::Entered };
+    release.phase = Phase::Running { stage: 1, since: at(12), step: Step::Entered };
     release.progress.failed_tasks = vec![failed(1, 40), failed(2, 70)];
     (release.progress.set, release.progress.measured) = (None, None);
     let deadline = Deadline { at: at(12 + 1800), then: DeadlineAction::RollBack };
@@ -231,7 +233,7 @@ pub(crate) fn approving() -> Release {
     let mut plan = plan();
     let approvers = vec![person("ann"), person("bob"), person("eve")];
     plan.gates.approvals.push(ApprovalGate { approval, approvers, because: None });
-    plan.stages.insert(1, Stage::Approve { gate: 0 });
+    plan.stages.insert(0, Stage::Approve { gate: 0 });
     let given = Given {
         approver: "ann".into(),
         approve: true,
@@ -245,10 +247,10 @@ pub(crate) fn approving() -> Release {
     let waiting_on = WaitingOn::Approvals { missing: 1, of, until: opened.expires_at };
     Release {
         version: 4,
-        phase: Phase::Running { stage: 1, since: at(5), step: Step::Entered },
+        phase: Phase::Running { stage: 0, since: at(5), step: Step::Entered },
         plan: Some(plan),
         progress: Progress { started_at: Some(at(2)), ..Progress::default() },
-        gates: BTreeMap::from([(1, opened)]),
+        gates: BTreeMap::from([(0, opened)]),
         wake: Some(Wake::new(at(306))),
         report: Report::waiting_on(waiting_on),
         ..queued()
@@ -269,16 +271,7 @@ pub(crate) fn rolling_back() -> Release {
     let stage = Some("PRODUCTION_TRAFFIC_SHIFT".to_owned());
     Release {
         version: 10,
-        phase: Phase::RollingBack {
-            cause: alarm_cause(),
-            since: at(181),
-            stage: Some(4),
-            restored_at: None,
-            returning: None,
-            returning_at: None,
-            over_at: None,
-            differs_since: None,
-        },
+        phase: Phase::RollingBack(RollingBack::new(alarm_cause(), at(181), Some(3))),
         wake: Some(Wake::new(at(187))),
         report: Report::waiting_on(WaitingOn::Rollback { asked: false }).fact(Fact::DeploymentStatus {
             deployment,

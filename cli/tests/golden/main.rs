@@ -8,14 +8,14 @@ mod fixtures;
 use fixtures::*;
 use insta::{assert_json_snapshot, assert_snapshot};
 use tidegate_cli::line::Line;
-use tidegate_cli::live::Live;
 use tidegate_cli::render;
-use tidegate_cli::view::{PlanView, PlannedView, ReleaseRow, ReleaseView, ServiceRow, StageState, entries};
 use tidegate_core::history::{Entry, Event};
 use tidegate_core::observation::{Promoted, Quarantined};
 use tidegate_core::plan::Plan;
 use tidegate_core::preflight::{Finding, FindingCode};
 use tidegate_core::release::Release;
+use tidegate_view::Live;
+use tidegate_view::{PlanView, PlannedView, ReleaseRow, ReleaseView, ServiceRow, StageState, entries};
 
 fn text(lines: &[Line]) -> String {
     lines.iter().map(Line::text).collect::<Vec<_>>().join("\n")
@@ -223,19 +223,30 @@ fn lists() {
     assert_json_snapshot!("json_of_a_service_in_a_list", busy);
 }
 
-/// The times stages were done at are read from the core's own words; this holds the two together.
+/// What the core tells of a stage is what the view looks for.
 #[test]
-fn the_core_still_tells_of_a_stage_in_the_words_that_are_looked_for() {
+fn a_stage_that_the_core_tells_of_is_shown_as_done() {
     use tidegate_core::decide::decide;
     use tidegate_core::observation::{Observation, Seen};
     use tidegate_core::release::{Phase, Step};
 
     let mut release = baking();
-    release.phase = Phase::Running { stage: 1, since: at(5), step: Step::Entered };
+    release.phase = Phase::Running { stage: 0, since: at(5), step: Step::Entered };
     let candidate = release.progress.task_definition.take();
     let seen = Observation { at: at(12), revision: Seen::Known(candidate), ..Observation::default() };
     let decision = decide(&release, &seen, at(12));
     let view = ReleaseView::new(&decision.release, &[decision.entry.unwrap()], &Live::default());
     let stage = &view.stages[1];
-    assert_eq!((stage.state, stage.done_at), (StageState::Done, Some(at(12))));
+    assert_eq!((stage.number, stage.state, stage.done_at), (Some(1), StageState::Done, Some(at(12))));
+}
+
+#[test]
+fn a_release_that_is_shown_ends_as_a_command_does() {
+    use tidegate_cli::exit::Exit;
+    for release in
+        [queued(), baking(), rolling_back(), rolled_back(), promoted(), failed(), cancelled(), superseded()]
+    {
+        let view = ReleaseView::new(&release, &[], &Live::default());
+        assert_eq!(view.exit_code, Exit::of(&release).code(), "{}", release.summary());
+    }
 }

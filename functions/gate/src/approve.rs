@@ -332,7 +332,7 @@ fn void(release: &Release, state: &str) -> String {
         Phase::Queued
         | Phase::Preparing { .. }
         | Phase::Running { .. }
-        | Phase::RollingBack { .. }
+        | Phase::RollingBack(_)
         | Phase::Settling { .. }
         | Phase::Ended { .. } => format!("The release does not wait for this approval: it is at: {state}."),
     }

@@ -205,7 +205,7 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
 
 pub(crate) fn turning_back(release: &Release) -> bool {
     match &release.phase {
-        Phase::RollingBack { .. } | Phase::Ended { .. } => true,
+        Phase::RollingBack(_) | Phase::Ended { .. } => true,
         Phase::Settling { outcome, .. } => *outcome != Outcome::Promoted,
         Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } => false,
     }

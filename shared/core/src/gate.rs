@@ -358,7 +358,7 @@ pub fn decided(release: &Release, gate: usize) -> Option<(bool, String)> {
     match &release.phase {
         Phase::Queued | Phase::Preparing { .. } => None,
         Phase::Running { stage, .. } => (*stage > at).then(|| (true, passed())),
-        Phase::RollingBack { cause, .. } => turned_back(cause.to_string()),
+        Phase::RollingBack(back) => turned_back(back.cause.to_string()),
         Phase::Settling { outcome: Outcome::Promoted, .. }
         | Phase::Ended { outcome: Outcome::Promoted, .. } => Some((true, passed())),
         Phase::Settling { outcome, .. } | Phase::Ended { outcome, .. } => {

@@ -1,5 +1,7 @@
 //! What must always hold, as functions: called before writing, after reading, and by the simulator.
 
+use crate::decide::Decision;
+use crate::effect::Effect;
 use crate::observation::ServiceHead;
 use crate::policy::Percent;
 use crate::release::{Outcome, Phase, Release};
@@ -27,7 +29,7 @@ pub fn check_release(release: &Release) -> Result<(), Vec<String>> {
                 broken.push("a release that has not started must have no deployment".to_owned());
             }
         }
-        Phase::RollingBack { .. } | Phase::Settling { .. } | Phase::Ended { .. } => {}
+        Phase::RollingBack(_) | Phase::Settling { .. } | Phase::Ended { .. } => {}
     }
     if let Some(plan) = &release.plan
         && plan.image.digest != release.image.digest
@@ -94,10 +96,74 @@ pub fn check_step(old: &Release, new: &Release) -> Result<(), Vec<String>> {
     result(broken)
 }
 
+/// What holds for a decision about `old`: checked before it is committed, so that no fault of a rule reaches the world.
+pub fn check_decision(old: &Release, decision: &Decision) -> Result<(), Vec<String>> {
+    let new = &decision.release;
+    let mut broken = Vec::new();
+    if new.version == old.version {
+        if new != old || !decision.effects.is_empty() || decision.entry.is_some() || decision.head.is_some() {
+            broken.push("what is not written as a new version changes nothing and does nothing".to_owned());
+        }
+        return result(broken);
+    }
+    if let Err(step) = check_step(old, new) {
+        broken.extend(step);
+    }
+    if let Err(release) = check_release(new) {
+        broken.extend(release);
+    }
+    if new.is_over() && !decision.effects.is_empty() {
+        broken.push("an ended release does nothing more to the world".to_owned());
+    }
+    if let Some(effect) = decision.effects.iter().find(|effect| moves_forward(new, effect)) {
+        broken.push(format!(
+            "after a breach nothing gives the candidate more traffic, but it is decided to {effect}"
+        ));
+    }
+    let deploys =
+        |effect: &&Effect| matches!(effect, Effect::StartDeployment { .. } | Effect::ReturnTo { .. });
+    if decision.effects.iter().filter(deploys).count() > 1 {
+        broken.push("one decision starts one deployment at most".to_owned());
+    }
+    if (is_elsewhere(&old.phase, &new.phase) || !decision.effects.is_empty()) && decision.entry.is_none() {
+        broken.push("every transition and every effect has its history entry".to_owned());
+    }
+    if let Some(entry) = decision.entry.as_ref().filter(|entry| entry.version != new.version) {
+        broken.push(format!(
+            "the history entry of version {} cannot be of version {}",
+            new.version, entry.version
+        ));
+    }
+    result(broken)
+}
+
+fn is_elsewhere(old: &Phase, new: &Phase) -> bool {
+    match (old, new) {
+        (Phase::Running { stage: from, .. }, Phase::Running { stage: to, .. }) => from != to,
+        _ => std::mem::discriminant(old) != std::mem::discriminant(new),
+    }
+}
+
+/// Whether the effect gives the release's candidate more traffic though the release goes back. Another deployment that inherited our
+/// pauses is continued all the same: it is not the candidate.
+fn moves_forward(release: &Release, effect: &Effect) -> bool {
+    let is_ours = match effect {
+        Effect::ContinueHook { deployment, .. } => release.progress.deployment.as_ref() == Some(deployment),
+        Effect::StartDeployment { .. } => true,
+        Effect::RegisterTaskDefinition { .. }
+        | Effect::StopDeployment { .. }
+        | Effect::ReturnTo { .. }
+        | Effect::RestoreConfiguration { .. }
+        | Effect::Invite { .. }
+        | Effect::StartBuild { .. } => false,
+    };
+    is_ours && effect.is_forward() && goes_back(&release.phase)
+}
+
 /// Whether the release is on the way back, or will end as something else than promoted.
 fn goes_back(phase: &Phase) -> bool {
     match phase {
-        Phase::RollingBack { .. } => true,
+        Phase::RollingBack(_) => true,
         Phase::Settling { outcome, .. } | Phase::Ended { outcome, .. } => *outcome != Outcome::Promoted,
         Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } => false,
     }

@@ -30,8 +30,6 @@ const BAKE_GRACE_SECS: u64 = 10 * 60;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Stage {
-    /// The way back was proven before the first step.
-    Preflight,
     /// The running task definition again, with every image by the digest that runs: what a rollback deploys.
     PinRollbackTarget,
     /// The current task definition, with only the container's image changed.
@@ -68,17 +66,13 @@ pub enum Stage {
     RollOut,
     /// The old version's tasks are given up.
     Promote,
-    /// The service's own deployment configuration is put back.
-    PutBack,
 }
 
 impl Stage {
     /// How long the stage may take before the release is rolled back, seconds.
     pub fn limit_secs(&self) -> u64 {
         match self {
-            Self::Preflight | Self::PinRollbackTarget | Self::RegisterTaskDefinition | Self::PutBack => {
-                10 * 60
-            }
+            Self::PinRollbackTarget | Self::RegisterTaskDefinition => 10 * 60,
             Self::StartDeployment => 30 * 60,
             // A Network Load Balancer adds ten minutes to every shift (ECS developer guide, NLB resources for blue/green).
             Self::Shift { .. } => 25 * 60,
@@ -94,8 +88,7 @@ impl Stage {
     fn at_least_secs(&self) -> u32 {
         match self {
             Self::Bake { secs, .. } => *secs,
-            Self::Preflight
-            | Self::PinRollbackTarget
+            Self::PinRollbackTarget
             | Self::RegisterTaskDefinition
             | Self::StartDeployment
             | Self::Shift { .. }
@@ -104,8 +97,7 @@ impl Stage {
             | Self::Scan
             | Self::Verify { .. }
             | Self::RollOut
-            | Self::Promote
-            | Self::PutBack => 0,
+            | Self::Promote => 0,
         }
     }
 }
@@ -113,7 +105,6 @@ impl Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Preflight => f.write_str("preflight"),
             Self::PinRollbackTarget => f.write_str("pin rollback target"),
             Self::RegisterTaskDefinition => f.write_str("register task definition"),
             Self::StartDeployment => f.write_str("start deployment"),
@@ -127,7 +118,6 @@ impl fmt::Display for Stage {
             Self::Verify { verify } => write!(f, "verification {}", verify + 1),
             Self::RollOut => f.write_str("roll out"),
             Self::Promote => f.write_str("promote"),
-            Self::PutBack => f.write_str("restore configuration"),
         }
     }
 }
@@ -428,7 +418,7 @@ fn strategy_for(policy: &Policy, intent: &Intent) -> Strategy {
 }
 
 fn stages(strategy: &Strategy, gates: &Gates, pins: bool, registers: bool) -> Vec<Stage> {
-    let mut stages = vec![Stage::Preflight];
+    let mut stages = Vec::new();
     stages.extend(gates.scan.is_some().then_some(Stage::Scan));
     stages.extend(approvals(gates, Before::Deploy));
     stages.extend(gates.freeze.is_some().then_some(Stage::Freeze));
@@ -452,7 +442,6 @@ fn stages(strategy: &Strategy, gates: &Gates, pins: bool, registers: bool) -> Ve
         stages.extend(approvals(gates, Before::Promote));
         stages.push(Stage::Promote);
     }
-    stages.push(Stage::PutBack);
     stages
 }
 
@@ -609,45 +598,5 @@ impl Plan {
     /// The shortest time from the first to the last stage, seconds.
     pub fn at_least_secs(&self) -> u64 {
         self.stages.iter().map(|stage| u64::from(stage.at_least_secs())).sum()
-    }
-
-    /// The plan for people: a line for each stage with the earliest time it begins, then the way back.
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines = vec![
-            format!("release {} to {}", self.image, self.target),
-            format!("  container   {}", self.container),
-            format!("  plan        {}", &self.hash()[..12]),
-        ];
-        let mut at = 0u32;
-        for (number, stage) in self.stages.iter().enumerate() {
-            let span = Span::from_secs(at).map_or_else(|| format!("{at}s"), |span| span.to_string());
-            lines.push(format!("  {:>2}. {stage:<32} from +{span}", number + 1));
-            at = at.saturating_add(stage.at_least_secs());
-        }
-        let alarms = match self.alarms.as_slice() {
-            [] => "none: only Amazon ECS's own checks and you move it back".to_owned(),
-            names => names.iter().map(AlarmName::as_str).collect::<Vec<_>>().join(", "),
-        };
-        lines.push(format!("  moved back by  {alarms}"));
-        if self.failed_tasks > 0 {
-            lines.push(format!("                 {} failed tasks of the candidate", self.failed_tasks));
-        }
-        if let Some(needed) = &self.evidence {
-            lines.push(format!("  each bake sees {} requests at least", needed.min_requests));
-        }
-        lines.push("the way back".to_owned());
-        for rule in &self.way_back.weights {
-            let weights: Vec<String> =
-                rule.weights.iter().map(|(group, weight)| format!("{} {weight}", group.short())).collect();
-            lines.push(format!("  traffic             {}", weights.join(", ")));
-        }
-        lines.push(format!("  task definition     {}", self.way_back.task_definition.short()));
-        for container in self.way_back.images.keys() {
-            let image = self.way_back.image(container).unwrap_or_default();
-            lines.push(format!("  image               {container}: {image}"));
-        }
-        let strategy = self.way_back.configuration["strategy"].as_str().unwrap_or("ROLLING");
-        lines.push(format!("  configuration       {strategy}, as it is now"));
-        lines
     }
 }

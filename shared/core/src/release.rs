@@ -120,30 +120,8 @@ pub enum Phase {
         /// What has been done in this stage.
         step: Step,
     },
-    /// On the way back.
-    RollingBack {
-        /// Why.
-        cause: Cause,
-        /// Since when.
-        since: Timestamp,
-        /// The stage it broke off in, when there was a plan.
-        stage: Option<usize>,
-        /// When the old version was first seen to carry all traffic again.
-        #[serde(default)]
-        restored_at: Option<Timestamp>,
-        /// The deployment back, when ECS had none to roll back.
-        #[serde(default)]
-        returning: Option<DeploymentArn>,
-        /// When that deployment was first decided; from then on only its end ends the way back.
-        #[serde(default)]
-        returning_at: Option<Timestamp>,
-        /// When the release's own deployment was first seen to be over.
-        #[serde(default)]
-        over_at: Option<Timestamp>,
-        /// Since when the images that run are seen not to be those of before, though the rollback has ended.
-        #[serde(default)]
-        differs_since: Option<Timestamp>,
-    },
+    /// Being rolled back.
+    RollingBack(RollingBack),
     /// Traffic is where it belongs; the service's configuration is put back and stale performers are waited out.
     Settling {
         /// What the release will end as.
@@ -164,6 +142,55 @@ pub enum Phase {
         #[serde(default)]
         restored_at: Option<Timestamp>,
     },
+}
+
+/// How far a rollback is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollingBack {
+    /// Why.
+    pub cause: Cause,
+    /// Since when.
+    pub since: Timestamp,
+    /// The stage it broke off in, when there was a plan.
+    pub stage: Option<usize>,
+    /// When the stable version was first seen to carry all traffic again.
+    #[serde(default)]
+    pub restored_at: Option<Timestamp>,
+    /// The deployment of the stable version, when ECS had none to roll back.
+    #[serde(default)]
+    pub redeployment: Option<DeploymentArn>,
+    /// When that deployment was first decided; from then on only its end ends the rollback.
+    #[serde(default)]
+    pub redeployed_at: Option<Timestamp>,
+    /// When the release's own deployment was first seen to be over.
+    #[serde(default)]
+    pub over_at: Option<Timestamp>,
+    /// Since when the images that run are seen not to be those of before, though the rollback has ended.
+    #[serde(default)]
+    pub differs_since: Option<Timestamp>,
+}
+
+impl RollingBack {
+    /// A rollback that begins.
+    pub fn new(cause: Cause, since: Timestamp, stage: Option<usize>) -> Self {
+        Self {
+            cause,
+            since,
+            stage,
+            restored_at: None,
+            redeployment: None,
+            redeployed_at: None,
+            over_at: None,
+            differs_since: None,
+        }
+    }
+}
+
+impl Phase {
+    /// How far the rollback is, when the release is being rolled back.
+    pub fn rolling_back(&self) -> Option<&RollingBack> {
+        if let Self::RollingBack(back) = self { Some(back) } else { None }
+    }
 }
 
 /// What has been done in the current stage.
@@ -543,7 +570,7 @@ impl Release {
             Phase::Queued
             | Phase::Preparing { .. }
             | Phase::Running { .. }
-            | Phase::RollingBack { .. }
+            | Phase::RollingBack(_)
             | Phase::Settling { .. } => None,
         }
     }
@@ -554,7 +581,7 @@ impl Release {
             Phase::Running { stage, .. } => self.plan.as_ref()?.stages.get(*stage),
             Phase::Queued
             | Phase::Preparing { .. }
-            | Phase::RollingBack { .. }
+            | Phase::RollingBack(_)
             | Phase::Settling { .. }
             | Phase::Ended { .. } => None,
         }
@@ -582,7 +609,7 @@ impl Release {
                 Some(stage) => stage.to_string(),
                 None => format!("stage {stage}"),
             },
-            Phase::RollingBack { cause, .. } => format!("rolling back: {cause}"),
+            Phase::RollingBack(RollingBack { cause, .. }) => format!("rolling back: {cause}"),
             Phase::Settling { outcome, .. } => format!("settling: will be {}", outcome.word()),
             Phase::Ended { outcome, .. } => outcome.word().into(),
         }
@@ -591,7 +618,7 @@ impl Release {
     /// Why it did not end well, if it did not.
     pub fn cause(&self) -> Option<&Cause> {
         match &self.phase {
-            Phase::RollingBack { cause, .. } => Some(cause),
+            Phase::RollingBack(RollingBack { cause, .. }) => Some(cause),
             Phase::Settling { outcome, .. } | Phase::Ended { outcome, .. } => match outcome {
                 Outcome::RolledBack { cause } | Outcome::Failed { cause, .. } => Some(cause),
                 Outcome::Promoted | Outcome::Superseded { .. } | Outcome::Cancelled { .. } => None,

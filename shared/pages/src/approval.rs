@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 use maud::{Markup, html};
-use tidegate_core::gate::{ApprovalGate, Given, Opened, asked_by};
-use tidegate_core::history::{AlarmStands, Entry, Fact};
-use tidegate_core::ids::AlarmName;
+use tidegate_core::gate::{ApprovalGate, Opened, asked_by};
+use tidegate_core::history::{Entry, Fact};
 use tidegate_core::plan::{Plan, Stage};
 use tidegate_core::policy::Before;
-use tidegate_core::release::{Phase, Provenance, Release};
+use tidegate_core::release::{Provenance, Release};
+use tidegate_view::{GivenView, Live, StageState, StageView};
 
 use crate::layout::{Page, frame};
 use crate::words;
@@ -167,64 +167,45 @@ fn exposure(plan: &Plan) -> String {
             Stage::RollOut => shares.push("task by task, in place".to_owned()),
             Stage::Bake { secs, .. } => {
                 if let Some(last) = shares.last_mut() {
-                    *last = format!("{last} for {}", words::secs(*secs));
+                    *last = format!("{last} for {}", words::secs(u64::from(*secs)));
                 }
             }
-            Stage::Preflight
-            | Stage::PinRollbackTarget
+            Stage::PinRollbackTarget
             | Stage::RegisterTaskDefinition
             | Stage::StartDeployment
             | Stage::Approve { .. }
             | Stage::Freeze
             | Stage::Scan
             | Stage::Verify { .. }
-            | Stage::Promote
-            | Stage::PutBack => {}
+            | Stage::Promote => {}
         }
     }
     if shares.is_empty() { "none".to_owned() } else { shares.join(", then ") }
 }
 
 fn stages(view: &ApprovalView<'_>) -> Markup {
-    let at = match &view.release.phase {
-        Phase::Running { stage, .. } => Some(*stage),
-        Phase::Queued
-        | Phase::Preparing { .. }
-        | Phase::RollingBack { .. }
-        | Phase::Settling { .. }
-        | Phase::Ended { .. } => None,
-    };
     html! {
         section aria-labelledby="plan" {
             h2 #plan { "The plan" }
-            (plan_table(view.plan, at))
+            (stage_table(&tidegate_view::stages(view.release, view.history)))
             p.small.soft { "Plan " code { (view.form.plan_hash.get(..12).unwrap_or_default()) } ". An approval counts for this plan and this image only." }
         }
     }
 }
 
 /// The stages with the state of each and the earliest time it begins, counted from the first.
-pub(crate) fn plan_table(plan: &Plan, at: Option<usize>) -> Markup {
-    let mut from = 0u32;
-    let rows: Vec<(usize, String, u32)> = plan
-        .stages
-        .iter()
-        .enumerate()
-        .map(|(index, stage)| {
-            let begins = from;
-            from = from.saturating_add(words::at_least(stage));
-            (index, words::stage(plan, stage), begins)
-        })
-        .collect();
+pub(crate) fn stage_table(stages: &[StageView]) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label="Stages of the plan" {
             table {
                 thead { tr { th scope="col" { abbr title="number" { "#" } } th scope="col" { "What" } th scope="col" { "Earliest" } th scope="col" { "State" } } }
                 tbody {
-                    @for (index, what, begins) in &rows {
-                        tr.here[at == Some(*index)] aria-current=[(at == Some(*index)).then_some("step")] {
-                            td { (index + 1) } td { (what) } td.nowrap { "+" (words::secs(*begins)) }
-                            td.nowrap { (state(*index, at)) }
+                    @for stage in stages {
+                        @let here = matches!(stage.state, StageState::Now | StageState::BrokenOff);
+                        tr.here[here] aria-current=[here.then_some("step")] {
+                            td { @if let Some(number) = stage.number { (number) } }
+                            td { (stage.text) } td.nowrap { "+" (words::secs(stage.earliest_secs)) }
+                            td.nowrap { (state(stage)) }
                         }
                     }
                 }
@@ -233,11 +214,13 @@ pub(crate) fn plan_table(plan: &Plan, at: Option<usize>) -> Markup {
     }
 }
 
-fn state(index: usize, at: Option<usize>) -> &'static str {
-    match at {
-        Some(at) if index < at => "done",
-        Some(at) if index == at => "now",
-        Some(_) | None => "",
+fn state(stage: &StageView) -> &'static str {
+    match stage.state {
+        StageState::Done => "done",
+        StageState::Now => "now",
+        StageState::BrokenOff => "broken off",
+        StageState::Ahead => "",
+        StageState::NotReached => "not reached",
     }
 }
 
@@ -269,26 +252,14 @@ fn evidence(view: &ApprovalView<'_>) -> Markup {
     }
 }
 
-/// How an alarm stood at the last look.
-fn stands<'a>(view: &'a ApprovalView<'_>, alarm: &AlarmName) -> Option<&'a str> {
-    view.release.report.facts.iter().find_map(|fact| {
-        let Fact::Alarm { name, state } = fact else { return None };
-        (name == alarm).then(|| match state {
-            Some(AlarmStands::Is(state)) => state.as_str(),
-            Some(AlarmStands::Gone) => "does not exist",
-            None => "could not be read",
-        })
-    })
-}
-
 fn alarms(view: &ApprovalView<'_>) -> Markup {
     if view.plan.alarms.is_empty() {
         return html! { "none: only Amazon ECS's own checks and people move it back" };
     }
     html! {
         ul {
-            @for alarm in &view.plan.alarms {
-                li { (alarm) @if let Some(state) = stands(view, alarm) { ": " span.word { (state) } } }
+            @for alarm in tidegate_view::alarms(view.release, &Live::default()) {
+                li { (alarm.name) @if let Some(state) = &alarm.state { ": " span.word { (state) } } }
             }
         }
         p.small.soft { "One that goes off, also while you decide, ends the release and moves traffic back." }
@@ -302,20 +273,20 @@ fn answers(view: &ApprovalView<'_>) -> Markup {
             h2 #answers { "Who has answered" }
             p { (words::count(needed, "approval is", "approvals are")) " needed." }
             @if view.opened.given.is_empty() { p { "Nobody yet." } }
-            (given_list(&view.opened.given))
+            (given_list(&view.opened.given.iter().map(GivenView::from).collect::<Vec<_>>()))
         }
     }
 }
 
 /// Each answer with who, when and what they said.
-pub(crate) fn given_list(given: &[Given]) -> Markup {
+pub(crate) fn given_list(given: &[GivenView]) -> Markup {
     html! {
         @if !given.is_empty() {
             ul {
                 @for given in given {
                     li {
                         (given.approver) " "
-                        @if given.approve { span.word.go { "approved" } } @else { span.word.stop { "rejected" } }
+                        @if given.approved { span.word.go { "approved" } } @else { span.word.stop { "rejected" } }
                         ", " (words::moment(given.at))
                         @if let Some(comment) = &given.comment { ": “" (comment) "”" }
                     }

@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use maud::{Markup, html};
-use tidegate_core::history::Entry;
 use tidegate_core::policy::Percent;
-
 use tidegate_core::words::span;
+use tidegate_view::EntryView;
 
 use crate::words::moment;
 
@@ -26,10 +25,10 @@ struct Point {
 }
 
 /// The changes of the measured share; the first entry stands for none.
-fn points(history: &[Entry]) -> Vec<Point> {
+fn points(history: &[EntryView]) -> Vec<Point> {
     let mut points: Vec<Point> = Vec::new();
     for entry in history {
-        let share = entry.measured.unwrap_or(Percent::NONE);
+        let share = entry.measured_percent.unwrap_or(Percent::NONE);
         if points.last().is_none_or(|last| last.share != share) {
             points.push(Point { at: entry.at, share });
         }
@@ -38,7 +37,7 @@ fn points(history: &[Entry]) -> Vec<Point> {
 }
 
 /// The picture and its table. `until` is now, or the release's end.
-pub(crate) fn chart(history: &[Entry], until: Timestamp) -> Markup {
+pub(crate) fn chart(history: &[EntryView], until: Timestamp) -> Markup {
     let points = points(history);
     let Some(first) = points.first() else {
         return html! { p.soft { "Nothing has been measured yet." } };

@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 use tidegate_core::history::Entry;
-use tidegate_core::release::{Outcome, Phase, Release};
+use tidegate_core::release::Release;
+use tidegate_core::words::span;
+use tidegate_view::{EntryView, FailedTaskView, Live, NextView, ReleaseView, State};
 
-use crate::approval::{given_list, plan_table};
+use crate::approval::{given_list, stage_table};
 use crate::chart::chart;
 use crate::layout::{Page, frame};
 use crate::words;
@@ -25,44 +27,48 @@ pub struct StatusView<'a> {
 
 /// The page.
 pub fn status(view: &StatusView<'_>) -> Page {
-    let release = view.release;
-    let title = format!("{}: {}", release.service, release.summary());
-    let until = match &release.phase {
-        Phase::Ended { at, .. } => *at,
-        Phase::Queued
-        | Phase::Preparing { .. }
-        | Phase::Running { .. }
-        | Phase::RollingBack { .. }
-        | Phase::Settling { .. } => view.now,
-    };
+    let release = ReleaseView::new(view.release, view.history, &Live::default());
+    let title = format!("{}: {}", release.service, release.summary);
     let main = html! {
         h1 { (release.service) }
-        (standing(release, view.now))
+        (standing(&release, view.now))
         section aria-labelledby="traffic" {
             h2 #traffic { "Traffic of the new version" }
-            (chart(view.history, until))
+            (chart(&release.history, release.ended_at.unwrap_or(view.now)))
         }
-        (failed_tasks(release))
-        (plan(release))
-        @for (stage, opened) in &release.gates {
-            section aria-labelledby={"approval-" (stage)} {
-                h2 id={"approval-" (stage)} { "Approval" }
-                p { "Asked " (words::moment(opened.at)) ", until " (words::moment(opened.expires_at)) "." }
-                (given_list(&opened.given))
+        (failed_tasks(&release.failed_tasks))
+        section aria-labelledby="plan" {
+            h2 #plan { "The plan" }
+            @if release.stages.is_empty() {
+                p.soft { "It is made when the release's turn comes." }
+            } @else {
+                (stage_table(&release.stages))
             }
         }
-        (history(view.history, view.unreadable))
+        @for asked in &release.approvals {
+            section aria-labelledby={"approval-" (asked.stage)} {
+                h2 id={"approval-" (asked.stage)} { "Approval" }
+                p { "Asked " (words::moment(asked.opened_at)) ", until " (words::moment(asked.expires_at)) "." }
+                (given_list(&asked.given))
+            }
+        }
+        (history(&release.history, view.unreadable))
     };
-    frame(&title, &format!("release {}", release.id), &main)
+    frame(&title, &format!("release {}", release.release), &main)
 }
 
-fn standing(release: &Release, now: Timestamp) -> Markup {
-    let (tone, word) = match &release.phase {
-        Phase::Queued => ("note", "queued"),
-        Phase::Preparing { .. } => ("note", "preparing"),
-        Phase::Running { .. } => ("note", "under way"),
-        Phase::RollingBack { .. } => ("note stop", "rolling back"),
-        Phase::Settling { outcome, .. } | Phase::Ended { outcome, .. } => (tone_of(outcome), outcome.word()),
+fn standing(release: &ReleaseView, now: Timestamp) -> Markup {
+    let (tone, word) = match release.state {
+        State::Queued => ("note", "queued"),
+        State::Preflight => ("note", "in preflight"),
+        State::Running => ("note", "under way"),
+        State::RollingBack => ("note stop", "rolling back"),
+        State::Settling => ("note", "settling"),
+        State::Promoted => ("note go", "promoted"),
+        State::RolledBack => ("note stop", "rolled back"),
+        State::Failed => ("note stop", "failed"),
+        State::Superseded => ("note warn", "superseded"),
+        State::Cancelled => ("note warn", "cancelled"),
     };
     html! {
         section class=(tone) aria-labelledby="standing" {
@@ -70,33 +76,32 @@ fn standing(release: &Release, now: Timestamp) -> Markup {
             dl {
                 dt { "Image" } dd { (release.image) }
                 dt { "Runs in" } dd { (release.target) }
-                dt { "Asked for by" } dd { (tidegate_core::words::requester(release)) ", " (words::moment(release.created_at)) }
-                dt { "Stands at" } dd { (release.summary()) }
-                @if let Some(cause) = release.cause() { dt { "Why" } dd { (cause) } }
-                @match &release.phase {
-                    Phase::Settling { outcome, .. } | Phase::Ended { outcome, .. } => (ended_by(outcome)),
-                    Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } | Phase::RollingBack { .. } => {}
-                }
-                @if let Some(needs) = &release.progress.restore_pending { dt { "Needed" } dd { (needs) } }
-                dt { "Next" } dd { (release.report.waiting_on) }
-                @if let Some(wake) = &release.wake {
-                    dt { "Looked at again" } dd { "in " (tidegate_core::words::span(wake.at.duration_since(now))) }
-                    @if let Some(deadline) = &release.report.deadline {
-                        dt { "Limit" } dd { "it " (deadline.then.words()) " " (words::moment(deadline.at)) " at the latest" }
-                    }
-                }
+                dt { "Asked for by" } dd { (release.requested_by) ", " (words::moment(release.created_at)) }
+                dt { "Stands at" } dd { (release.summary) }
+                @if let Some(because) = &release.because { dt { "Why" } dd { (because) } }
+                @if let Some(needs) = &release.needs { dt { "Needed" } dd { (needs) } }
+                (next(&release.next, now))
             }
-            @if !release.report.facts.is_empty() {
+            @if !release.facts.is_empty() {
                 h3.soft.small { "Seen at the last look" }
-                ul { @for fact in &release.report.facts { li { (fact) } } }
+                ul { @for fact in &release.facts { li { (fact) } } }
             }
         }
     }
 }
 
+fn next(next: &NextView, now: Timestamp) -> Markup {
+    html! {
+        dt { "Next" } dd { (next.what) }
+        @if let Some(at) = next.at { dt { "Looked at again" } dd { "in " (span(at.duration_since(now))) } }
+        @if let Some(deadline) = &next.deadline {
+            dt { "Limit" } dd { "it " (deadline.then.words()) " " (words::moment(deadline.at)) " at the latest" }
+        }
+    }
+}
+
 /// The candidate's tasks that failed, newest first.
-fn failed_tasks(release: &Release) -> Markup {
-    let failed = &release.progress.failed_tasks;
+fn failed_tasks(failed: &[FailedTaskView]) -> Markup {
     html! {
         @if !failed.is_empty() {
             section aria-labelledby="tasks" {
@@ -104,9 +109,9 @@ fn failed_tasks(release: &Release) -> Markup {
                 ul {
                     @for task in failed.iter().rev() {
                         li {
-                            (task)
+                            (task.text)
                             @if let Some(at) = task.at { " " span.soft.small { (words::moment(at)) } }
-                            @if let Some(log) = &task.log { " " a href=(log.url()) rel="noreferrer" { "log" } }
+                            @if let Some(log) = &task.log_url { " " a href=(log) rel="noreferrer" { "log" } }
                         }
                     }
                 }
@@ -115,48 +120,7 @@ fn failed_tasks(release: &Release) -> Markup {
     }
 }
 
-/// Who or what ended it, where its cause does not say so.
-fn ended_by(outcome: &Outcome) -> Markup {
-    html! {
-        @match outcome {
-            Outcome::Cancelled { by, why } => { dt { "Why" } dd { (by) ": " (why) } }
-            Outcome::Superseded { by } => { dt { "Why" } dd { (by) " takes its place" } }
-            Outcome::Failed { needs, .. } => { dt { "Needed" } dd { (needs) } }
-            Outcome::Promoted | Outcome::RolledBack { .. } => {}
-        }
-    }
-}
-
-fn tone_of(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Promoted => "note go",
-        Outcome::RolledBack { .. } | Outcome::Failed { .. } => "note stop",
-        Outcome::Superseded { .. } | Outcome::Cancelled { .. } => "note warn",
-    }
-}
-
-fn plan(release: &Release) -> Markup {
-    let at = match &release.phase {
-        Phase::Running { stage, .. } => Some(*stage),
-        Phase::RollingBack { stage, .. } => *stage,
-        Phase::Settling { outcome: Outcome::Promoted, .. }
-        | Phase::Ended { outcome: Outcome::Promoted, .. } => {
-            release.plan.as_ref().map(|plan| plan.stages.len())
-        }
-        Phase::Queued | Phase::Preparing { .. } | Phase::Settling { .. } | Phase::Ended { .. } => None,
-    };
-    html! {
-        section aria-labelledby="plan" {
-            h2 #plan { "The plan" }
-            @match &release.plan {
-                Some(plan) => (plan_table(plan, at)),
-                None => { p.soft { "It is made when the release's turn comes." } }
-            }
-        }
-    }
-}
-
-fn history(history: &[Entry], unreadable: usize) -> Markup {
+fn history(history: &[EntryView], unreadable: usize) -> Markup {
     html! {
         section aria-labelledby="history" {
             h2 #history { "History" }
@@ -164,10 +128,9 @@ fn history(history: &[Entry], unreadable: usize) -> Markup {
             ol {
                 @for entry in history {
                     li {
-                        strong { (entry.event) } " " span.soft.small { (words::moment(entry.at)) ", " (entry.actor) }
-                        div.small { (entry.event.why()) }
-                        @let details = entry.details();
-                        @if !details.is_empty() { ul.small.soft { @for detail in &details { li { (detail) } } } }
+                        strong { (entry.what) } " " span.soft.small { (words::moment(entry.at)) ", " (entry.by) }
+                        div.small { (entry.why) }
+                        @if !entry.saw.is_empty() { ul.small.soft { @for fact in &entry.saw { li { (fact) } } } }
                     }
                 }
             }

@@ -1,6 +1,5 @@
 //! What approvers answer, counted in the ledger: the one way, whether by link, by HTTP with an AWS identity, or by command line.
 
-use jiff::SignedDuration;
 use tidegate_core::gate::{self, By, NotCounted};
 use tidegate_core::history::Event;
 use tidegate_core::ids::ReleaseId;
@@ -9,7 +8,6 @@ use tidegate_core::release::Release;
 
 use crate::world::Home;
 
-const CONFLICTS_MAX: u32 = 8;
 /// Answers that do not count are kept in a release's history up to this many: whoever holds a used link cannot fill the ledger with it.
 const ATTEMPTS_KEPT: usize = 10;
 
@@ -43,7 +41,7 @@ pub enum AnswerError {
 impl Home {
     /// Counts an answer, again when others were faster, and has the release looked at. Returns the release as it was written.
     pub async fn answer(&self, id: &ReleaseId, answer: &Answer) -> Result<Release, AnswerError> {
-        let mut attempt = 1;
+        let mut attempts = self.attempts();
         loop {
             let release = self.ledger.release(id).await.map_err(AnswerError::Ledger)?;
             let release = release.ok_or_else(|| AnswerError::NoRelease(id.clone()))?;
@@ -56,16 +54,9 @@ impl Home {
                 self.time.now(),
             )?;
             let written = commit.releases.first().map_or(release, |write| write.release.clone());
-            match self.ledger.commit(commit).await {
-                Ok(()) => {
-                    self.wake_now(id, "an approver answered").await;
-                    return Ok(written);
-                }
-                Err(error) if error.kind == ErrorKind::Conflict && attempt < CONFLICTS_MAX => {
-                    attempt += 1;
-                    self.time.sleep(SignedDuration::from_millis(fastrand::i64(10..100))).await;
-                }
-                Err(error) => return Err(AnswerError::Ledger(error)),
+            if attempts.commit(commit).await.map_err(AnswerError::Ledger)? {
+                self.wake_now(id, "an approver answered").await;
+                return Ok(written);
             }
         }
     }

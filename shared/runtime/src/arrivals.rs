@@ -20,7 +20,6 @@ use crate::world::Home;
 
 /// How long a delivery is remembered, so that the same one is handled once.
 pub(crate) const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
-pub(crate) const CONFLICTS_MAX: u32 = 8;
 
 /// An image that was pushed to ECR.
 #[derive(Debug, Clone)]
@@ -142,7 +141,8 @@ impl Home {
         asked: Asked,
         selects: impl Fn(&ServiceHead) -> bool,
     ) -> Result<Option<Admission>, PortError> {
-        for attempt in 1.. {
+        let mut attempts = self.attempts();
+        loop {
             let Some(head) = self.ledger.service(&asked.service).await? else { return Ok(None) };
             if !selects(&head) {
                 return Ok(None);
@@ -174,8 +174,8 @@ impl Home {
             if commit.releases.is_empty() && commit.head.is_none() && commit.once.is_none() {
                 return Ok(Some(admission));
             }
-            match self.ledger.commit(commit).await {
-                Ok(()) => {
+            match attempts.commit(commit).await {
+                Ok(true) => {
                     if let Admission::Created { release, .. } = &admission {
                         self.wake_now(release, "it was created").await;
                         // A release asked to make room has to see it.
@@ -185,14 +185,11 @@ impl Home {
                     }
                     return Ok(Some(admission));
                 }
+                Ok(false) => {}
                 Err(error) if error.code == tidegate_core::ports::ALREADY_HANDLED => return Ok(None),
-                Err(error) if error.kind == ErrorKind::Conflict && attempt < CONFLICTS_MAX => {
-                    self.time.sleep(SignedDuration::from_millis(fastrand::i64(10..100))).await;
-                }
                 Err(error) => return Err(error),
             }
         }
-        Ok(None)
     }
 
     /// The releases a service's row names. One that cannot be read keeps nothing from being let in: what is new waits behind it.

@@ -172,7 +172,7 @@ impl Place {
 /// Traffic goes back, or the service is put as it was: seconds count.
 fn is_way_back(release: &Release) -> bool {
     match &release.phase {
-        Phase::RollingBack { .. } => true,
+        Phase::RollingBack(_) => true,
         Phase::Settling { outcome, .. } => *outcome != Outcome::Promoted,
         Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } | Phase::Ended { .. } => false,
     }
@@ -303,11 +303,9 @@ impl World {
         let seen = observe(self, &release, head, &needs, brought).await;
         let now = self.home.time.now();
         let mut decision = decide::decide(&release, &seen, now);
+        invariants::check_decision(&release, &decision)
+            .map_err(|broken| DriveError::Invariant { release: id.clone(), broken })?;
         let stays = place.stay(&release, &mut decision.release, now);
-        if decision.release.version != release.version {
-            invariants::check_step(&release, &decision.release)
-                .map_err(|broken| DriveError::Invariant { release: id.clone(), broken })?;
-        }
         let changed = match decision.commit(&release, seen.head.as_ref()) {
             None => false,
             Some(commit) => {

@@ -4,6 +4,7 @@
 
 pub mod answers;
 pub mod arrivals;
+mod attempts;
 pub mod clock;
 pub mod config;
 pub mod drive;

@@ -2,19 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use jiff::SignedDuration;
 use tidegate_core::admission::{self, Ask, Current, NotPossible};
 use tidegate_core::history::Actor;
 use tidegate_core::ids::{ReleaseId, ServiceName, Target};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::Policy;
-use tidegate_core::ports::{Commit, ErrorKind, PortError, Watched};
+use tidegate_core::ports::{Commit, PortError, Watched};
 use tidegate_core::release::{Outcome, Release};
 use tidegate_core::rollback::{self, Choice, NoRollback, Running, Situation, Wanted};
 
 use crate::world::{Home, World};
-
-const CONFLICTS_MAX: u32 = 8;
 
 /// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -243,19 +240,14 @@ impl Home {
         &self,
         make: impl AsyncFn() -> Result<Commit, RequestError>,
     ) -> Result<bool, RequestError> {
-        let mut attempt = 1;
+        let mut attempts = self.attempts();
         loop {
             let commit = make().await?;
             if commit.releases.is_empty() && commit.head.is_none() {
                 return Ok(false);
             }
-            match self.ledger.commit(commit).await {
-                Ok(()) => return Ok(true),
-                Err(error) if error.kind == ErrorKind::Conflict && attempt < CONFLICTS_MAX => {
-                    attempt += 1;
-                    self.time.sleep(SignedDuration::from_millis(fastrand::i64(10..100))).await;
-                }
-                Err(error) => return Err(RequestError::Ledger(error)),
+            if attempts.commit(commit).await.map_err(RequestError::Ledger)? {
+                return Ok(true);
             }
         }
     }

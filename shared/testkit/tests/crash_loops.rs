@@ -15,7 +15,7 @@ use tidegate_testkit::sim::{Scenario, Simulation};
 /// How many failed tasks the release knows of after the decision, and whether it is being rolled back.
 fn counted(fixture: &Fixture) -> (usize, bool) {
     let release = fixture.decide().release;
-    let back = matches!(release.phase, Phase::RollingBack { .. });
+    let back = matches!(release.phase, Phase::RollingBack(_));
     (release.progress.failed_tasks.len(), back)
 }
 

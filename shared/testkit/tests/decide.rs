@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tidegate_core::decide::{Decision, needs};
 use tidegate_core::effect::{Effect, EffectKind};
 use tidegate_core::history::{Entry, Fact};
+use tidegate_core::invariants::check_decision;
 use tidegate_core::observation::{
     AlarmState, DeploymentStatus, ImagePart, ImageSeen, RuleSeen, Seen, ServiceHead, Stored,
 };
@@ -21,6 +22,7 @@ use tidegate_testkit::names;
 /// `phase | effects | next look`.
 fn answer(fixture: &Fixture) -> String {
     let decision = fixture.decide();
+    check_decision(&fixture.release, &decision).expect("it may be decided");
     let effects: Vec<String> = decision.effects.iter().map(ToString::to_string).collect();
     let wake = decision.release.wake.as_ref().map_or_else(
         || "never".to_owned(),
@@ -83,7 +85,10 @@ fn shifts_and_bakes() {
     check(Fixture::baking(10).blind_to_alarms().later(300), "bake at 10% for 5m |  | +15s");
     check(Fixture::baking(100).later(900), "promote |  | +0s");
     check(Fixture::promoting(), "promote | continue deployment d0001 | +6s");
-    check(Fixture::promoting().status(DeploymentStatus::Successful), "restore configuration |  | +0s");
+    check(
+        Fixture::promoting().status(DeploymentStatus::Successful),
+        "settling: will be promoted | restore the service's deployment configuration | +6s",
+    );
 }
 
 #[test]
@@ -684,8 +689,8 @@ fn a_release_that_has_baked_is_let_through() {
     let newer = || Request::Supersede { by: names::release(2) };
     let waits = before(Before::Promote).carrying(100).decided().asked(newer());
     decides(&waits.later(30), "approval 3", &[]);
-    let restores = Fixture::promoting().status(DeploymentStatus::Successful).decided().asked(newer());
-    decides(&restores, "settling: will be promoted", &["restore_configuration"]);
+    let settles = Fixture::promoting().status(DeploymentStatus::Successful).decided().asked(newer()).later(6);
+    decides(&settles, "settling: will be promoted", &["restore_configuration"]);
     let bakes = Fixture::baking(100).asked(newer());
     assert!(bakes.decide().release.summary().starts_with("rolling back: the newer release"));
 }
@@ -840,9 +845,9 @@ fn what_a_plan_was_made_from_is_looked_at_again_before_the_start() {
     let again = |fixture: Fixture| {
         check(fixture.clone(), "preflight |  | +0s");
         let decision = fixture.decide();
-        assert_eq!(decision.entry.expect("it is told").event.to_string(), "planning again");
+        assert_eq!(decision.entry.as_ref().expect("it is told").event.to_string(), "planning again");
         assert_eq!((&decision.release.plan, decision.release.progress.replanned), (&None, 1));
-        tidegate_core::invariants::check_step(&fixture.release, &decision.release).expect("it may be");
+        check_decision(&fixture.release, &decision).expect("it may be");
     };
     let mut deployed = Fixture::starting().runs(9);
     if let Seen::Known(seen) = &mut deployed.seen.task_definition {
@@ -991,4 +996,44 @@ fn what_others_deployed_after_a_start_in_vain_is_not_deployed_over() {
         deployments[0].created_at = before;
     }
     decides(&theirs, "start deployment", &["start_deployment"]);
+}
+
+/// A decision is checked as a whole before it is committed, so that a faulty rule stops a release rather than harming a service.
+#[test]
+fn a_decision_that_no_rule_may_make_is_not_committed() {
+    let broken = |fixture: &Fixture, change: &dyn Fn(&mut Decision)| {
+        let mut decision = fixture.decide();
+        check_decision(&fixture.release, &decision).expect("as it is decided, it may be");
+        change(&mut decision);
+        check_decision(&fixture.release, &decision).expect_err("it may not be").join("; ")
+    };
+    let target = names::target();
+    let start = Effect::StartDeployment {
+        target: target.clone(),
+        task_definition: names::task_definition(2),
+        configuration: json!({}),
+    };
+    let back =
+        Effect::ReturnTo { target, task_definition: names::task_definition(1), configuration: json!({}) };
+    let breached = Fixture::baking(10).breached();
+    let ours = breached.release.progress.deployment.clone().expect("it is deployed");
+    let go_on = Effect::ContinueHook { deployment: ours, hook: names::hook(9) };
+    for forward in [start.clone(), go_on] {
+        let said = broken(&breached, &|decision| decision.effects.push(forward.clone()));
+        assert!(said.contains("after a breach"), "{said}");
+    }
+    let twice = broken(&Fixture::starting(), &|decision| decision.effects.push(back.clone()));
+    assert!(twice.contains("one deployment at most"), "{twice}");
+    let untold = broken(&breached, &|decision| decision.entry = None);
+    assert!(untold.contains("history entry"), "{untold}");
+    let ended = Fixture::settling().own_configuration().later(30);
+    let after = broken(&ended, &|decision| {
+        decision.effects.push(Effect::StopDeployment { deployment: names::deployment(1) })
+    });
+    assert!(after.contains("an ended release"), "{after}");
+    let unwritten = broken(&Fixture::baking(10).later(10), &|decision| {
+        decision.release = Fixture::baking(10).later(10).release;
+        decision.effects.push(back.clone());
+    });
+    assert!(unwritten.contains("changes nothing"), "{unwritten}");
 }

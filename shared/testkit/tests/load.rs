@@ -346,7 +346,7 @@ fn the_clock_adds_no_messages_for_a_release_that_somebody_stays_with_and_takes_i
     let back = |universe: &Universe| {
         matches!(
             universe.state().rows.release(&id).map(|release| release.phase.clone()),
-            Some(Phase::RollingBack { .. })
+            Some(Phase::RollingBack(_))
         )
     };
     assert!(back(&universe));

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 use tidegate_core::history::{Held, Missing, WaitingOn};
 use tidegate_core::plan::Stage;
-use tidegate_core::preflight::{Finding, FindingCode};
-use tidegate_core::release::{Cause, Phase, Release};
+use tidegate_core::preflight::FindingCode;
+use tidegate_core::release::{Cause, Phase};
 use tidegate_sandbox::local::shop::Balancer;
 use tidegate_sandbox::local::{ACCOUNT, REGION};
 
 use crate::runner::{Scenario, scenario};
-use crate::story::{CANARY, Story, bad, good};
+use crate::story::{CANARY, Story, bad, blocked_by, good};
 
 const BLUE_GREEN: &str = "{ blue_green: {}, bake: 2s }";
 
@@ -132,14 +132,6 @@ async fn missing(story: &Story) -> Result<()> {
     let release = story.ends(&id, "failed").await?;
     blocked_by(&release, FindingCode::AlarmMissing, "nobody-made-this-alarm")?;
     story.is_as_before().await
-}
-
-/// That preflight found this, and said it of this.
-fn blocked_by(release: &Release, code: FindingCode, about: &str) -> Result<()> {
-    let Some(Cause::Preflight { findings }) = release.cause() else { bail!("{:?}", release.cause()) };
-    let is_it = |finding: &Finding| finding.code == code && finding.problem.contains(about);
-    ensure!(findings.iter().any(is_it), "{findings:?}");
-    Ok(())
 }
 
 async fn muted(story: &Story) -> Result<()> {

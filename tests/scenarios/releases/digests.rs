@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidegate_core::plan::Stage;
+use tidegate_core::preflight::FindingCode;
 use tidegate_core::release::Release;
 use tidegate_sandbox::images::{Push, push};
 use tidegate_sandbox::local::shop::{Balancer, CLUSTER};
 
 use crate::runner::{Scenario, scenario};
 use crate::stage::until;
-use crate::story::{Story, bad, good};
+use crate::story::{Story, bad, blocked_by, good};
 
 const ROLLING: &str = "{ rolling: {}, bake: 120s }";
 const QUICK: &str = "{ rolling: {}, bake: 1s }";
@@ -210,11 +211,10 @@ async fn gone_image(story: &mut Story) -> Result<()> {
     let deleted = story.stage.local.client.json("ecr", target, delete).await;
     deleted.map_err(|error| anyhow::anyhow!("{}: {}", error.code, error.message))?;
     let (_, plan) = story.stage.tidegate(&["plan", story.name.as_str(), LATEST]).await?;
-    ensure!(plan.contains("stable_image_missing"), "{plan}");
+    ensure!(plan.contains("is gone from ECR"), "{plan}");
     let id = story.release("main-2", good("v2")).await?;
     let release = story.ends(&id, "failed").await?;
-    let why = release.cause().map(ToString::to_string).unwrap_or_default();
-    ensure!(why.contains("stable_image_missing"), "{why}");
+    blocked_by(&release, FindingCode::StableImageMissing, "gone from ECR")?;
     ensure!(story.deployments().await?.len() == 2, "something was deployed");
     Ok(())
 }

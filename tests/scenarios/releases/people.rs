@@ -177,7 +177,7 @@ async fn continued_by_hand(story: &Story) -> Result<()> {
     story.turn(false).await?;
     story.ends(&id, "promoted").await?;
     let told = story.told(&id).await;
-    ensure!(told.contains("by someone else"), "the person is not named: {told}");
+    ensure!(told.contains("someone outside Tidegate: shift to 10%"), "the person is not named: {told}");
     Ok(())
 }
 

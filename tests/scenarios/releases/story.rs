@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_core::configuration;
@@ -11,7 +11,8 @@ use tidegate_core::history::{Actor, Entry};
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy;
-use tidegate_core::release::{Outcome, Release};
+use tidegate_core::preflight::{Finding, FindingCode};
+use tidegate_core::release::{Cause, Outcome, Release};
 use tidegate_sandbox::endpoint::{Action, Fault};
 use tidegate_sandbox::images::{Behaviour, Push, push};
 use tidegate_sandbox::load::{self, Load};
@@ -405,4 +406,12 @@ impl Story {
             self.ecs("DescribeServiceDeployments", json!({ "serviceDeploymentArns": arns })).await?;
         Ok(described["serviceDeployments"].as_array().cloned().unwrap_or_default())
     }
+}
+
+/// That preflight found this, and said it of this.
+pub(crate) fn blocked_by(release: &Release, code: FindingCode, about: &str) -> Result<()> {
+    let Some(Cause::Preflight { findings }) = release.cause() else { bail!("{:?}", release.cause()) };
+    let is_it = |finding: &Finding| finding.code == code && finding.problem.contains(about);
+    ensure!(findings.iter().any(is_it), "{findings:?}");
+    Ok(())
 }

@@ -16,8 +16,7 @@ pub(super) fn needed(release: &Release) -> Option<TaskDefinitionArn> {
     let Phase::Running { stage, .. } = &release.phase else { return None };
     let plan = release.plan.as_ref()?;
     let starts = plan.stages.iter().position(|stage| *stage == Stage::StartDeployment)?;
-    let deployed = *stage >= starts && plan.stages.get(*stage) != Some(&Stage::PutBack);
-    deployed.then(|| release.progress.task_definition.clone()).flatten()
+    (*stage >= starts).then(|| release.progress.task_definition.clone()).flatten()
 }
 
 /// Adds the failures that were told or seen to those the release knows.

@@ -25,9 +25,7 @@ pub(super) fn of(release: &Release) -> Option<Deadline> {
             };
             running(release, plan, *stage, *since, then)
         }
-        Phase::RollingBack { since, .. } => {
-            after(*since, rollback::LIMIT, DeadlineAction::ManualIntervention)
-        }
+        Phase::RollingBack(back) => after(back.since, rollback::LIMIT, DeadlineAction::ManualIntervention),
         Phase::Settling { outcome: Outcome::Failed { .. }, .. } => None,
         Phase::Settling { since, .. } => after(*since, settle::LIMIT, DeadlineAction::ManualIntervention),
     }
@@ -52,15 +50,13 @@ fn running(
         Stage::Freeze => return None,
         Stage::Scan => u64::from(plan.gates.scan.as_ref()?.wait.secs()),
         Stage::Verify { verify } => u64::from(plan.gates.verifies.get(*verify)?.timeout.secs()),
-        Stage::Preflight
-        | Stage::PinRollbackTarget
+        Stage::PinRollbackTarget
         | Stage::RegisterTaskDefinition
         | Stage::StartDeployment
         | Stage::Shift { .. }
         | Stage::Bake { .. }
         | Stage::RollOut
-        | Stage::Promote
-        | Stage::PutBack => plan.limit_secs(stage),
+        | Stage::Promote => plan.limit_secs(stage),
     };
     if let Some(at) = evidence::held_until(release) {
         return Some(Deadline { at, then });

@@ -216,8 +216,7 @@ pub(super) fn build_of(release: &Release) -> Option<String> {
     let crate::release::Phase::Running { stage, .. } = &release.phase else { return None };
     match release.stage()? {
         Stage::Verify { .. } => release.progress.builds.get(stage).cloned(),
-        Stage::Preflight
-        | Stage::PinRollbackTarget
+        Stage::PinRollbackTarget
         | Stage::RegisterTaskDefinition
         | Stage::StartDeployment
         | Stage::Shift { .. }
@@ -226,8 +225,7 @@ pub(super) fn build_of(release: &Release) -> Option<String> {
         | Stage::Freeze
         | Stage::Scan
         | Stage::RollOut
-        | Stage::Promote
-        | Stage::PutBack => None,
+        | Stage::Promote => None,
     }
 }
 

@@ -81,7 +81,7 @@ pub fn decide(release: &Release, seen: &Observation, now: Timestamp) -> Decision
             Some(plan) => running::running(turn, plan, *stage, *since, step),
             None => turn.unchanged(),
         },
-        Phase::RollingBack { .. } => rollback::rolling_back(turn),
+        Phase::RollingBack(_) => rollback::rolling_back(turn),
         Phase::Settling { .. } => settle::settling(turn),
         Phase::Ended { .. } => turn.unchanged(),
     }
@@ -113,7 +113,7 @@ pub fn needs(release: &Release, policy: Option<&Policy>) -> Needs {
             requests: evidence::needed(release),
             ..Needs::default()
         },
-        Phase::RollingBack { .. } | Phase::Settling { .. } => Needs {
+        Phase::RollingBack(_) | Phase::Settling { .. } => Needs {
             service: true,
             revision: rollback::sought(release),
             // What was never changed runs as it did.
@@ -136,8 +136,7 @@ fn revision(release: &Release) -> Option<DerivedRevision> {
     match release.stage()? {
         Stage::PinRollbackTarget => plan.way_back.pinned(),
         Stage::RegisterTaskDefinition => Some(plan.candidate.clone()),
-        Stage::Preflight
-        | Stage::StartDeployment
+        Stage::StartDeployment
         | Stage::Shift { .. }
         | Stage::Bake { .. }
         | Stage::Approve { .. }
@@ -145,8 +144,7 @@ fn revision(release: &Release) -> Option<DerivedRevision> {
         | Stage::Scan
         | Stage::Verify { .. }
         | Stage::RollOut
-        | Stage::Promote
-        | Stage::PutBack => None,
+        | Stage::Promote => None,
     }
 }
 

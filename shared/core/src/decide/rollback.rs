@@ -13,7 +13,7 @@ use crate::observation::{DeploymentSeen, DeploymentStatus};
 use crate::plan::Plan;
 use crate::policy::Percent;
 use crate::ports::ErrorKind;
-use crate::release::{Cause, Outcome, Phase, Release};
+use crate::release::{Cause, Outcome, Phase, Release, RollingBack};
 use crate::running::{Comparison, DerivedRevision};
 
 /// How long the way back may take before a person is called. A Network Load Balancer alone adds ten minutes to a shift.
@@ -33,22 +33,13 @@ pub(super) fn begin(mut turn: Turn<'_>, cause: Cause, stage: Option<usize>) -> D
     turn.next.request = None;
     // Whatever was decided before may still be under way in a stalled performer: settling counts from here.
     turn.next.acted_at = Some(now);
-    turn.enter(Phase::RollingBack {
-        cause,
-        since: now,
-        stage,
-        restored_at: None,
-        returning: None,
-        returning_at: None,
-        over_at: None,
-        differs_since: None,
-    });
+    turn.enter(Phase::RollingBack(RollingBack::new(cause, now, stage)));
     rolling_back(turn)
 }
 
 /// One step further back.
 pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
-    let Phase::RollingBack { cause, since, restored_at, .. } = turn.next.phase.clone() else {
+    let Some(RollingBack { cause, since, restored_at, .. }) = turn.next.phase.rolling_back().cloned() else {
         return turn.unchanged();
     };
     let Some(plan) = turn.old.plan.as_ref() else {
@@ -95,7 +86,7 @@ pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
 /// The revision to roll back to, when AWS has refused to deploy it: clean-up jobs deregister what seems to be of no use.
 pub(super) fn sought(release: &Release) -> Option<DerivedRevision> {
     let plan = release.plan.as_ref()?;
-    (release.progress.rollback_refused && matches!(release.phase, Phase::RollingBack { .. }))
+    (release.progress.rollback_refused && matches!(release.phase, Phase::RollingBack(_)))
         .then(|| plan.way_back.copy())
 }
 
@@ -117,18 +108,11 @@ fn note_restored(turn: &mut Turn<'_>, plan: &Plan, restored_at: Option<Timestamp
     let back =
         !plan.measured_at.is_empty() && weights::compare(plan, turn.seen, Percent::NONE) == Weights::AsSet;
     // Only what is seen after the decision to go back counts; the look may be older than that.
-    let since = match &turn.old.phase {
-        Phase::RollingBack { since, .. } => *since,
-        Phase::Queued
-        | Phase::Preparing { .. }
-        | Phase::Running { .. }
-        | Phase::Settling { .. }
-        | Phase::Ended { .. } => return,
-    };
+    let Some(since) = turn.old.phase.rolling_back().map(|back| back.since) else { return };
     if back && restored_at.is_none() && turn.seen.at >= since {
         let at = turn.seen.at;
-        if let Phase::RollingBack { restored_at, .. } = &mut turn.next.phase {
-            *restored_at = Some(at);
+        if let Some(back) = turn.rolling_back() {
+            back.restored_at = Some(at);
         }
         turn.next.progress.set = Some(Percent::NONE);
         turn.tell(Event::TrafficRestored);
@@ -170,22 +154,22 @@ fn after(
     let over_at = mark_over(&mut turn);
     let runs_old = turn.next.is_stable(&service.task_definition);
     let weights_old = weights::compare(plan, turn.seen, Percent::NONE) == Weights::AsSet;
-    let returning = turn.seen.deployments.known().and_then(|seen| {
+    let redeployment = turn.seen.deployments.known().and_then(|seen| {
         seen.iter().find(|deployment| {
             deployment.created_at >= since.saturating_sub(CLOCK_SKEW).unwrap_or(since)
                 && deployment.task_definition.as_ref() == turn.next.rollback_revision()
         })
     });
-    if let Some(returning) = returning {
-        return follow_return(turn, plan, returning, cause);
+    if let Some(redeployment) = redeployment {
+        return follow_redeployment(turn, plan, redeployment, cause);
     }
     if turn.undescribed_deployment().is_some() {
         return turn.wait(RETRY_AFTER, WaitingOn::Description { before: Before::Redeployment });
     }
     let nothing_left =
         Redeploy::NothingToRollBack { deployment: ours.arn.clone(), status: ours.status.clone() };
-    if returning_at(&turn).is_some() {
-        return return_to(turn, plan, nothing_left);
+    if redeployed_at(&turn).is_some() {
+        return redeploy(turn, plan, nothing_left);
     }
     if runs_old && weights_old && ours.status != DeploymentStatus::RollbackFailed {
         return match images_of_before(&mut turn, plan) {
@@ -201,7 +185,7 @@ fn after(
                 turn.wait(RETRY_AFTER, WaitingOn::Restored { what: Restored::Images { detail } })
             }
             // A tag means another image now than it did, and Amazon ECS asked it again.
-            Images::Others(detail) => return_to(turn, plan, Redeploy::OtherImages { detail }),
+            Images::Others(detail) => redeploy(turn, plan, Redeploy::OtherImages { detail }),
         };
     }
     if ours.status == DeploymentStatus::RollbackSuccessful {
@@ -212,7 +196,7 @@ fn after(
             return turn.wait(RETRY_AFTER, WaitingOn::Restored { what: Restored::TaskDefinition });
         }
     }
-    return_to(turn, plan, nothing_left)
+    redeploy(turn, plan, nothing_left)
 }
 
 /// Whether the images that ran before the release run again.
@@ -228,8 +212,9 @@ enum Images {
 /// Reads lag behind, so a difference counts once it has lasted.
 fn images_of_before(turn: &mut Turn<'_>, plan: &Plan) -> Images {
     let at = turn.seen.at;
-    let Phase::RollingBack { differs_since, .. } = &mut turn.next.phase else { return Images::Again };
-    match compared(turn.old, turn.seen, &plan.way_back.digests()) {
+    let compared = compared(turn.old, turn.seen, &plan.way_back.digests());
+    let Some(RollingBack { differs_since, .. }) = turn.rolling_back() else { return Images::Again };
+    match compared {
         Comparison::Same => {
             *differs_since = None;
             Images::Again
@@ -245,32 +230,18 @@ fn images_of_before(turn: &mut Turn<'_>, plan: &Plan) -> Images {
 /// Since when the release's own deployment is seen to be over.
 fn mark_over(turn: &mut Turn<'_>) -> Timestamp {
     let at = turn.now;
-    match &mut turn.next.phase {
-        Phase::RollingBack { over_at, .. } => *over_at.get_or_insert(at),
-        Phase::Queued
-        | Phase::Preparing { .. }
-        | Phase::Running { .. }
-        | Phase::Settling { .. }
-        | Phase::Ended { .. } => at,
-    }
+    turn.rolling_back().map_or(at, |back| *back.over_at.get_or_insert(at))
 }
 
-fn returning_at(turn: &Turn<'_>) -> Option<Timestamp> {
-    match &turn.next.phase {
-        Phase::RollingBack { returning_at, .. } => *returning_at,
-        Phase::Queued
-        | Phase::Preparing { .. }
-        | Phase::Running { .. }
-        | Phase::Settling { .. }
-        | Phase::Ended { .. } => None,
-    }
+fn redeployed_at(turn: &Turn<'_>) -> Option<Timestamp> {
+    turn.next.phase.rolling_back()?.redeployed_at
 }
 
 /// Deploys what ran before, once; again only when nothing is seen of it for a while.
-fn return_to(mut turn: Turn<'_>, plan: &Plan, because: Redeploy) -> Decision {
+fn redeploy(mut turn: Turn<'_>, plan: &Plan, because: Redeploy) -> Decision {
     let now = turn.now;
     let revision = turn.next.rollback_revision().unwrap_or(&plan.way_back.task_definition).clone();
-    let first = returning_at(&turn).is_none();
+    let first = redeployed_at(&turn).is_none();
     if note_refused(&mut turn) {
         return turn.wait(SignedDuration::ZERO, WaitingOn::RollbackRevision);
     }
@@ -305,21 +276,25 @@ fn return_to(mut turn: Turn<'_>, plan: &Plan, because: Redeploy) -> Decision {
         });
     }
     if first {
-        if let Phase::RollingBack { returning_at, differs_since, .. } = &mut turn.next.phase {
-            *returning_at = Some(now);
-            *differs_since = None;
+        if let Some(back) = turn.rolling_back() {
+            (back.redeployed_at, back.differs_since) = (Some(now), None);
         }
         turn.tell(Event::Redeploying { revision, because });
     }
     turn.wait(RETRY_AFTER, WaitingOn::Redeployment)
 }
 
-fn follow_return(mut turn: Turn<'_>, plan: &Plan, returning: &DeploymentSeen, cause: &Cause) -> Decision {
-    let arn = returning.arn.clone();
-    if let Phase::RollingBack { returning, .. } = &mut turn.next.phase {
-        *returning = Some(arn);
+fn follow_redeployment(
+    mut turn: Turn<'_>,
+    plan: &Plan,
+    redeployment: &DeploymentSeen,
+    cause: &Cause,
+) -> Decision {
+    let arn = redeployment.arn.clone();
+    if let Some(back) = turn.rolling_back() {
+        back.redeployment = Some(arn);
     }
-    match &returning.status {
+    match &redeployment.status {
         // With early success criteria it is called successful while tasks of the candidate still serve traffic.
         DeploymentStatus::Successful => {
             match (turn.seen.service.known(), weights::at_the_end(&turn, plan, false)) {
@@ -380,7 +355,7 @@ fn give_up(mut turn: Turn<'_>, plan: &Plan, cause: &Cause) -> Decision {
 
 /// Whether an effect of the way back should be performed now: at once when the way back begins, then again after a while.
 fn due(turn: &Turn<'_>, retry_after: SignedDuration) -> bool {
-    let begins = !matches!(turn.old.phase, Phase::RollingBack { .. });
+    let begins = !matches!(turn.old.phase, Phase::RollingBack(_));
     begins || turn.next.acted_at.is_none_or(|at| turn.now.duration_since(at) >= retry_after)
 }
 

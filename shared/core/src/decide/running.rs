@@ -63,7 +63,6 @@ pub(super) fn running(
         return turn.wait(RETRY_AFTER, WaitingOn::Description { before: Before::NextStep });
     }
     match current {
-        Stage::Preflight => advance(turn, plan, stage, StageResult::NothingToDo),
         Stage::PinRollbackTarget => match plan.way_back.pinned() {
             Some(revision) => register(turn, plan, stage, step, &revision),
             None => advance(turn, plan, stage, StageResult::AlreadyPinned),
@@ -78,7 +77,6 @@ pub(super) fn running(
         Stage::Verify { verify } => gates::verify(turn, plan, stage, since, *verify),
         Stage::RollOut => roll_out(turn, plan, stage),
         Stage::Promote => promote(turn, plan, stage, since, step),
-        Stage::PutBack => settle::begin(turn, Outcome::Promoted),
     }
 }
 
@@ -121,9 +119,8 @@ fn is_void(turn: &Turn<'_>, refusal: &Refusal) -> bool {
 fn has_baked(release: &Release, plan: &Plan) -> bool {
     let Phase::Running { stage, .. } = &release.phase else { return false };
     plan.stages[*stage..].iter().all(|stage| match stage {
-        Stage::Approve { .. } | Stage::Promote | Stage::PutBack => true,
-        Stage::Preflight
-        | Stage::PinRollbackTarget
+        Stage::Approve { .. } | Stage::Promote => true,
+        Stage::PinRollbackTarget
         | Stage::RegisterTaskDefinition
         | Stage::StartDeployment
         | Stage::Shift { .. }
@@ -216,33 +213,24 @@ fn described(deployment: &DeploymentSeen) -> String {
 
 /// To the next stage.
 pub(super) fn advance(mut turn: Turn<'_>, plan: &Plan, stage: usize, result: StageResult) -> Decision {
+    turn.tell(Event::StageDone { stage: plan.stages[stage].clone(), result });
+    let Some(next) = plan.stages.get(stage + 1) else { return settle::begin(turn, Outcome::Promoted) };
     let now = turn.now;
-    match plan.stages.get(stage + 1) {
-        Some(next) => {
-            turn.tell(Event::StageDone { stage: plan.stages[stage].clone(), result });
-            let waiting_on = WaitingOn::Stage { stage: next.clone() };
-            turn.enter(Phase::Running { stage: stage + 1, since: now, step: Step::Entered });
-            match next {
-                Stage::Bake { secs, .. } => {
-                    let delay = SignedDuration::from_secs(i64::from(*secs)).min(LOOK_EVERY);
-                    turn.wait(delay, waiting_on)
-                }
-                Stage::Preflight
-                | Stage::PinRollbackTarget
-                | Stage::RegisterTaskDefinition
-                | Stage::StartDeployment
-                | Stage::Shift { .. }
-                | Stage::Approve { .. }
-                | Stage::Freeze
-                | Stage::Scan
-                | Stage::Verify { .. }
-                | Stage::RollOut
-                | Stage::Promote
-                | Stage::PutBack => turn.wait(SignedDuration::ZERO, waiting_on),
-            }
-        }
-        None => settle::begin(turn, Outcome::Promoted),
-    }
+    turn.enter(Phase::Running { stage: stage + 1, since: now, step: Step::Entered });
+    let delay = match next {
+        Stage::Bake { secs, .. } => SignedDuration::from_secs(i64::from(*secs)).min(LOOK_EVERY),
+        Stage::PinRollbackTarget
+        | Stage::RegisterTaskDefinition
+        | Stage::StartDeployment
+        | Stage::Shift { .. }
+        | Stage::Approve { .. }
+        | Stage::Freeze
+        | Stage::Scan
+        | Stage::Verify { .. }
+        | Stage::RollOut
+        | Stage::Promote => SignedDuration::ZERO,
+    };
+    turn.wait(delay, WaitingOn::Stage { stage: next.clone() })
 }
 
 /// Whether the stage's effect should be performed now: never before, or long enough ago without a result.

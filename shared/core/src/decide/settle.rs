@@ -27,16 +27,12 @@ pub(super) const LIMIT: SignedDuration = SignedDuration::from_mins(30);
 /// Goes into settling.
 pub(super) fn begin(mut turn: Turn<'_>, outcome: Outcome) -> Decision {
     // With a load balancer the moment the traffic was back was measured; without one it is this.
-    let restored_at = match &turn.next.phase {
-        Phase::RollingBack { restored_at, .. } => restored_at.or_else(|| {
-            turn.old.plan.as_ref().is_some_and(|plan| plan.measured_at.is_empty()).then_some(turn.seen.at)
-        }),
-        Phase::Queued
-        | Phase::Preparing { .. }
-        | Phase::Running { .. }
-        | Phase::Settling { .. }
-        | Phase::Ended { .. } => None,
-    };
+    let unmeasured = turn.old.plan.as_ref().is_some_and(|plan| plan.measured_at.is_empty());
+    let restored_at = turn
+        .next
+        .phase
+        .rolling_back()
+        .and_then(|back| back.restored_at.or_else(|| unmeasured.then_some(turn.seen.at)));
     let since = turn.now;
     turn.tell(Event::Settling { outcome: Box::new(outcome.clone()) });
     turn.enter(Phase::Settling { outcome, since, restored_at });

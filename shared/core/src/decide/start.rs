@@ -95,9 +95,9 @@ pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
                 turn.next.gates.clear();
                 turn.tell(Event::ApprovalsReset);
             }
-            let first = plan.stages.get(1).cloned();
+            let first = plan.stages.first().cloned();
             turn.next.plan = Some(plan);
-            turn.enter(Phase::Running { stage: 1, since: now, step: Step::Entered });
+            turn.enter(Phase::Running { stage: 0, since: now, step: Step::Entered });
             let waiting_on = first.map_or(WaitingOn::Nothing, |stage| WaitingOn::Stage { stage });
             turn.wait(SignedDuration::ZERO, waiting_on)
         }

@@ -7,7 +7,7 @@ use crate::effect::{Action, Effect};
 use crate::history::{Actor, Entry, Event, Fact, Report, WaitingOn};
 use crate::ids::DeploymentArn;
 use crate::observation::{DeploymentSeen, Observation, ServiceHead};
-use crate::release::{Phase, Release, Step, Wake};
+use crate::release::{Phase, Release, RollingBack, Step, Wake};
 
 /// Amazon ECS lists a deployment before it describes what it brings. This long it may be anyone's, ours too; after that it is not ours.
 const DESCRIBED_WITHIN: SignedDuration = SignedDuration::from_mins(3);
@@ -198,7 +198,7 @@ impl<'a> Turn<'a> {
 
     fn is_known_to_be_ours(&self, deployment: &DeploymentSeen) -> bool {
         self.our_deployment().is_some_and(|ours| ours.arn == deployment.arn)
-            || Some(&deployment.arn) == self.returning()
+            || Some(&deployment.arn) == self.redeployment()
             || (deployment.task_definition.is_some()
                 && deployment.task_definition == self.next.progress.task_definition)
     }
@@ -208,14 +208,12 @@ impl<'a> Turn<'a> {
             && self.now.duration_since(deployment.created_at) < DESCRIBED_WITHIN
     }
 
-    fn returning(&self) -> Option<&DeploymentArn> {
-        match &self.next.phase {
-            Phase::RollingBack { returning, .. } => returning.as_ref(),
-            Phase::Queued
-            | Phase::Preparing { .. }
-            | Phase::Running { .. }
-            | Phase::Settling { .. }
-            | Phase::Ended { .. } => None,
-        }
+    fn redeployment(&self) -> Option<&DeploymentArn> {
+        self.next.phase.rolling_back()?.redeployment.as_ref()
+    }
+
+    /// How far the rollback is, to be rewritten.
+    pub(super) fn rolling_back(&mut self) -> Option<&mut RollingBack> {
+        if let Phase::RollingBack(back) = &mut self.next.phase { Some(back) } else { None }
     }
 }

@@ -40,8 +40,7 @@ pub(super) fn share_before(plan: &Plan, stage: usize) -> Percent {
     let set = before.filter_map(|stage| match stage {
         Stage::Shift { percent } => Some(*percent),
         Stage::RollOut => Some(Percent::ALL),
-        Stage::Preflight
-        | Stage::PinRollbackTarget
+        Stage::PinRollbackTarget
         | Stage::RegisterTaskDefinition
         | Stage::StartDeployment
         | Stage::Bake { .. }
@@ -49,8 +48,7 @@ pub(super) fn share_before(plan: &Plan, stage: usize) -> Percent {
         | Stage::Freeze
         | Stage::Scan
         | Stage::Verify { .. }
-        | Stage::Promote
-        | Stage::PutBack => None,
+        | Stage::Promote => None,
     });
     set.max().unwrap_or(Percent::NONE)
 }

@@ -3,7 +3,6 @@
 //! Only what has proven itself and what the policy lets pass is noted, one image for each service, and only the policy that let it pass
 //! releases it. The clock looks for it every minute; what does not come is told in the service's history.
 
-use jiff::SignedDuration;
 use tidegate_core::admission::{Admission, PushTimes};
 use tidegate_core::announced::{self, Announced, Announcement, Awaited, PATIENCE};
 use tidegate_core::ids::{Digest, ServiceName};
@@ -12,7 +11,7 @@ use tidegate_core::ports::{ALREADY_HANDLED, Commit, ErrorKind, Images, PortError
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 
 use super::{Announcing, Attempt, Resolved, Taken, Wanted};
-use crate::arrivals::{Asked, CONFLICTS_MAX, REMEMBERED};
+use crate::arrivals::{Asked, REMEMBERED};
 use crate::visits::{Looked, Pace};
 use crate::world::Home;
 
@@ -61,7 +60,8 @@ impl Home {
         let Late { stale, why } = late;
         let missing = || Refusal::new(Reason::Missing, why.clone());
         let Some(delivery) = &wanted.delivery else { return self.refuse(&attempt, missing()).await };
-        for tried in 1.. {
+        let mut attempts = self.attempts();
+        loop {
             let Some(head) = self.ledger.service(service).await? else {
                 return Ok(Taken::Refused(missing()));
             };
@@ -100,8 +100,8 @@ impl Home {
                 once: Some((format!("{service}#{delivery}"), now.saturating_add(REMEMBERED).unwrap_or(now))),
                 ..Commit::default()
             };
-            match self.ledger.commit(commit).await {
-                Ok(()) => {
+            match attempts.commit(commit).await {
+                Ok(true) => {
                     tracing::info!(service = %service, image = %wanted.image, why, "the image is waited for");
                     if let Some(gone) = gone.filter(|gone| gone.pick != wanted.image.pick) {
                         let why = format!("{} was announced later, and takes its place", wanted.image);
@@ -109,14 +109,11 @@ impl Home {
                     }
                     return Ok(Taken::Noted { why, until });
                 }
+                Ok(false) => {}
                 Err(error) if error.code == ALREADY_HANDLED => return Ok(Taken::Before(None)),
-                Err(error) if error.kind == ErrorKind::Conflict && tried < CONFLICTS_MAX => {
-                    self.time.sleep(SignedDuration::from_millis(fastrand::i64(10..100))).await;
-                }
                 Err(error) => return Err(error),
             }
         }
-        Ok(Taken::Refused(missing()))
     }
 
     /// Looks for what every service waits for.

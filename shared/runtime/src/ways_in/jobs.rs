@@ -398,7 +398,7 @@ fn percent(release: &Release) -> u8 {
             let behind = (stage * 98).checked_div(stages).unwrap_or(0);
             u8::try_from(behind + 1).unwrap_or(99).min(99)
         }
-        Phase::RollingBack { .. } | Phase::Settling { .. } => 99,
+        Phase::RollingBack(_) | Phase::Settling { .. } => 99,
         Phase::Ended { .. } => 100,
     }
 }

@@ -9,7 +9,7 @@ pub mod jobs;
 pub mod manifests;
 mod others;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tidegate_core::admission::{self, Admission, PushTimes};
 use tidegate_core::history::{Actor, Event};
 use tidegate_core::ids::{Image, ServiceName, ecr_registry};
@@ -22,7 +22,7 @@ use tidegate_core::reference::{Pick, Reference};
 use tidegate_core::release::Provenance;
 use tidegate_core::trigger::{Reason, Refusal, RefusalLog, Subject, Trigger};
 
-use crate::arrivals::{Asked, CONFLICTS_MAX, REMEMBERED};
+use crate::arrivals::{Asked, REMEMBERED};
 use crate::unfinished::Unfinished;
 use crate::world::Home;
 
@@ -261,7 +261,8 @@ impl Home {
         if refusal.reason == Reason::Closed {
             return Ok(true);
         }
-        for tried in 1.. {
+        let mut attempts = self.attempts();
+        loop {
             let now = self.time.now();
             let until = now.saturating_add(REMEMBERED).unwrap_or(now);
             let current = match self.ledger.refusals(service).await {
@@ -280,12 +281,10 @@ impl Home {
                 once: delivery.map(|delivery| (format!("{service}#{delivery}"), until)),
                 ..Commit::default()
             };
-            match self.ledger.commit(commit).await {
-                Ok(()) => break,
+            match attempts.commit(commit).await {
+                Ok(true) => break,
+                Ok(false) => {}
                 Err(error) if error.code == ALREADY_HANDLED => return Ok(false),
-                Err(error) if error.kind == ErrorKind::Conflict && tried < CONFLICTS_MAX => {
-                    self.time.sleep(SignedDuration::from_millis(fastrand::i64(10..100))).await;
-                }
                 // In a flood the count may fall behind; that must not bring every one of them back.
                 Err(error) if error.kind == ErrorKind::Conflict => {
                     tracing::warn!(service = %service, error = %error, "a refusal was not counted");
@@ -305,21 +304,19 @@ impl Home {
         event: Event,
         delivery: Option<&str>,
     ) -> Result<bool, PortError> {
-        for attempt in 1.. {
+        let mut attempts = self.attempts();
+        loop {
             let Some(head) = self.ledger.service(service).await? else { return Ok(false) };
             let now = self.time.now();
             let until = now.saturating_add(REMEMBERED).unwrap_or(now);
             let once = delivery.map(|delivery| (format!("{service}#{delivery}"), until));
             let commit = admission::note(&head, service, by.clone(), event.clone(), once, now);
-            match self.ledger.commit(commit).await {
-                Ok(()) => return Ok(true),
+            match attempts.commit(commit).await {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
                 Err(error) if error.code == ALREADY_HANDLED => return Ok(false),
-                Err(error) if error.kind == ErrorKind::Conflict && attempt < CONFLICTS_MAX => {
-                    self.time.sleep(SignedDuration::from_millis(fastrand::i64(10..100))).await;
-                }
                 Err(error) => return Err(error),
             }
         }
-        Ok(false)
     }
 }

@@ -3,7 +3,7 @@ use tidegate_core::history::Actor;
 use tidegate_core::ids::ReleaseId;
 use tidegate_core::plan::Stage;
 use tidegate_core::ports::{ErrorKind, PortError, WaitingApproval};
-use tidegate_core::release::{Cause, Outcome, Phase, Step};
+use tidegate_core::release::{Cause, Outcome, Phase, RollingBack, Step};
 use tidegate_core::trigger::Trigger;
 use tidegate_runtime::ways_in::Wanted;
 use tidegate_runtime::ways_in::jobs::Started;
@@ -92,16 +92,10 @@ async fn a_release_that_is_turned_back_is_a_rejection() {
         .turn(&id, |release| {
             let cause =
                 Cause::Rejected { by: Actor::Person { name: "alice".into() }, why: "not on a Friday".into() };
-            release.phase = Phase::RollingBack {
-                cause,
-                since,
-                stage: Some(0),
+            release.phase = Phase::RollingBack(RollingBack {
                 restored_at: Some(at),
-                returning: None,
-                returning_at: None,
-                over_at: None,
-                differs_since: None,
-            };
+                ..RollingBack::new(cause, since, Some(0))
+            });
         })
         .await;
     waits(&bench, "e-1");

@@ -182,7 +182,7 @@ async fn an_alarm_turns_a_release_back_whatever_row_beside_it_is_damaged() {
         let error = bench.world.noticed(&watched, hint, until).await.unwrap_err();
         let release = bench.universe.state().rows.release(&id).unwrap().clone();
         let back =
-            matches!(release.phase, Phase::RollingBack { .. } | Phase::Settling { .. } | Phase::Ended { .. });
+            matches!(release.phase, Phase::RollingBack(_) | Phase::Settling { .. } | Phase::Ended { .. });
         assert!(back, "{row:?}: {}", release.summary());
         assert_eq!(bench.universe.state().aws.weights(), [100, 0], "{row:?}");
         match row {

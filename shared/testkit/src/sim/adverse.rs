@@ -240,7 +240,7 @@ fn the_look_at_the_end_of_the_bake_lags(seed: u64, rng: &mut fastrand::Rng) -> S
     let planned = |name: &str, fault| Planned { from: look, name: name.to_owned(), fault };
     scenario.conditions.faults = Faults::Planned(vec![
         planned("cloudwatch:DescribeAlarms", Fault::StallAfter(millis(rng, 2_600, 3_000))),
-        planned("bake at 10 %", Fault::StallAfter(secs(rng, 7, 9))),
+        planned("bake at 10%", Fault::StallAfter(secs(rng, 7, 9))),
     ]);
     scenario.promotes = Some(false);
     scenario

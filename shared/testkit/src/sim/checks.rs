@@ -261,7 +261,6 @@ impl Watch {
         let bake = release.plan.as_ref()?.stages.iter().find_map(|stage| match stage {
             Stage::Bake { percent, secs } if percent.is_rounded(share_of(share)) => Some(*secs),
             Stage::Bake { .. }
-            | Stage::Preflight
             | Stage::PinRollbackTarget
             | Stage::RegisterTaskDefinition
             | Stage::StartDeployment
@@ -271,8 +270,7 @@ impl Watch {
             | Stage::Scan
             | Stage::Verify { .. }
             | Stage::RollOut
-            | Stage::Promote
-            | Stage::PutBack => None,
+            | Stage::Promote => None,
         })?;
         let skew = SignedDuration::from_millis(scenario.conditions.skew * 2);
         let baked = performed.begun.duration_since(since) + skew;
@@ -378,7 +376,7 @@ fn is_disturbing(action: &Action) -> bool {
 
 fn goes_back(phase: &Phase) -> bool {
     match phase {
-        Phase::RollingBack { .. } => true,
+        Phase::RollingBack(_) => true,
         Phase::Settling { outcome, .. } | Phase::Ended { outcome, .. } => *outcome != Outcome::Promoted,
         Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } => false,
     }

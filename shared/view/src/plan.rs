@@ -12,7 +12,7 @@ use tidegate_core::preflight::{Finding, FindingCode};
 use tidegate_core::release::Release;
 use tidegate_core::rollback::Leaving;
 
-use super::stages::{Facts, facts};
+use crate::stages::{Facts, facts};
 
 /// The answer of `plan`.
 #[derive(Debug, Clone, PartialEq, Serialize)]

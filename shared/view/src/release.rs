@@ -3,17 +3,16 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use tidegate_core::gate::{Given, Opened};
-use tidegate_core::history::{Deadline, Entry, Event, Report, WaitingOn};
-use tidegate_core::ids::{Image, ReleaseId, ServiceName, Target};
+use tidegate_core::history::{AlarmStands, Deadline, Entry, Event, Fact, Report, WaitingOn};
+use tidegate_core::ids::{AlarmName, Image, ReleaseId, ServiceName, Target};
 use tidegate_core::plan::Stage;
 use tidegate_core::policy::Percent;
 use tidegate_core::release::{Cause, Intent, Outcome, Phase, Release};
 use tidegate_core::tasks::{FailedTask, Failure, LogStream};
 use tidegate_core::words;
 
-use super::stages::{StageView, stages};
-use crate::exit::Exit;
 use crate::live::Live;
+use crate::stages::{StageView, stages};
 
 /// Where a release is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -69,7 +68,7 @@ pub struct ReleaseView {
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// What a command that tells of it ends with now.
-    pub exit_code: Exit,
+    pub exit_code: u8,
     /// The plan's hash, once there is a plan.
     pub plan: Option<String>,
     /// The stages, once there is a plan.
@@ -173,7 +172,9 @@ pub struct ApprovalView {
     pub count: u8,
     /// Who may.
     pub approvers: Vec<String>,
-    /// Until when it is waited.
+    /// Since when it is waited for.
+    pub opened_at: Timestamp,
+    /// Until when.
     pub expires_at: Timestamp,
     /// What has been answered.
     pub given: Vec<GivenView>,
@@ -268,7 +269,7 @@ impl ReleaseView {
             summary: summary(release),
             over: release.is_over(),
             ended_at: ended_at(&release.phase),
-            exit_code: Exit::of(release),
+            exit_code: state(&release.phase).exit_code(),
             plan: release.plan.as_ref().map(tidegate_core::plan::Plan::hash),
             stages: stages(release, history),
             set_percent: release.progress.set,
@@ -297,12 +298,25 @@ impl ReleaseView {
     }
 }
 
+impl State {
+    /// With what a command ends that tells of a release there.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Promoted => 0,
+            Self::RolledBack => 3,
+            Self::Failed => 4,
+            Self::Superseded | Self::Cancelled => 5,
+            Self::Queued | Self::Preflight | Self::Running | Self::RollingBack | Self::Settling => 6,
+        }
+    }
+}
+
 pub(super) fn state(phase: &Phase) -> State {
     match phase {
         Phase::Queued => State::Queued,
         Phase::Preparing { .. } => State::Preflight,
         Phase::Running { .. } => State::Running,
-        Phase::RollingBack { .. } => State::RollingBack,
+        Phase::RollingBack(_) => State::RollingBack,
         Phase::Settling { .. } => State::Settling,
         Phase::Ended { outcome, .. } => match outcome {
             Outcome::Promoted => State::Promoted,
@@ -320,7 +334,7 @@ pub(super) fn ended_at(phase: &Phase) -> Option<Timestamp> {
         Phase::Queued
         | Phase::Preparing { .. }
         | Phase::Running { .. }
-        | Phase::RollingBack { .. }
+        | Phase::RollingBack(_)
         | Phase::Settling { .. } => None,
     }
 }
@@ -328,7 +342,7 @@ pub(super) fn ended_at(phase: &Phase) -> Option<Timestamp> {
 /// Where a release is, for people; the cause of what went wrong is told beside.
 pub fn summary(release: &Release) -> String {
     match release.phase {
-        Phase::RollingBack { .. } => "rolling back".into(),
+        Phase::RollingBack(_) => "rolling back".into(),
         Phase::Queued
         | Phase::Preparing { .. }
         | Phase::Running { .. }
@@ -340,7 +354,7 @@ pub fn summary(release: &Release) -> String {
 fn outcome(phase: &Phase) -> Option<&Outcome> {
     match phase {
         Phase::Settling { outcome, .. } | Phase::Ended { outcome, .. } => Some(outcome),
-        Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } | Phase::RollingBack { .. } => None,
+        Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } | Phase::RollingBack(_) => None,
     }
 }
 
@@ -375,22 +389,42 @@ fn next(release: &Release) -> NextView {
     }
 }
 
-fn alarms(release: &Release, live: &Live) -> Vec<AlarmView> {
+/// The alarms a release is judged by: as they were seen just now, or at its last look as far as that was told.
+pub fn alarms(release: &Release, live: &Live) -> Vec<AlarmView> {
     let Some(plan) = &release.plan else { return Vec::new() };
-    plan.alarms
-        .iter()
-        .map(|name| {
-            let seen = live.alarms.as_ref().map(|alarms| alarms.get(name));
-            let alarm = seen.flatten();
-            AlarmView {
+    let view = |name: &AlarmName| match &live.alarms {
+        Some(seen) => match seen.get(name) {
+            Some(alarm) => AlarmView {
                 name: name.to_string(),
-                state: seen.map(|alarm| alarm.map_or("MISSING", |alarm| alarm.state.as_str()).to_owned()),
-                since: alarm.and_then(|alarm| alarm.since),
-                reason: alarm.map(|alarm| alarm.reason.clone()),
-                silenced: alarm.and_then(|alarm| alarm.silenced.clone()),
-            }
-        })
-        .collect()
+                state: Some(alarm.state.as_str().to_owned()),
+                since: alarm.since,
+                reason: Some(alarm.reason.clone()),
+                silenced: alarm.silenced.clone(),
+            },
+            None => AlarmView::of_state(name, Some(MISSING.to_owned())),
+        },
+        None => AlarmView::of_state(name, told(release, name)),
+    };
+    plan.alarms.iter().map(view).collect()
+}
+
+const MISSING: &str = "MISSING";
+
+/// How the alarm stood at the last look.
+fn told(release: &Release, alarm: &AlarmName) -> Option<String> {
+    release.report.facts.iter().find_map(|fact| {
+        let Fact::Alarm { name, state } = fact else { return None };
+        match state.as_ref().filter(|_| name == alarm)? {
+            AlarmStands::Is(state) => Some(state.as_str().to_owned()),
+            AlarmStands::Gone => Some(MISSING.to_owned()),
+        }
+    })
+}
+
+impl AlarmView {
+    fn of_state(name: &AlarmName, state: Option<String>) -> Self {
+        Self { name: name.to_string(), state, since: None, reason: None, silenced: None }
+    }
 }
 
 fn approvals(release: &Release) -> Vec<ApprovalView> {
@@ -403,6 +437,7 @@ fn approvals(release: &Release) -> Vec<ApprovalView> {
             before: gate.approval.before.to_string(),
             count: gate.approval.count,
             approvers: gate.approvers.iter().map(|person| person.name.clone()).collect(),
+            opened_at: opened.at,
             expires_at: opened.expires_at,
             given: opened.given.iter().map(GivenView::from).collect(),
         })
@@ -423,7 +458,7 @@ impl From<&Given> for GivenView {
 
 fn back(release: &Release, history: &[Entry]) -> Option<BackView> {
     let (since, restored_at) = match &release.phase {
-        Phase::RollingBack { since, restored_at, .. } => (Some(*since), *restored_at),
+        Phase::RollingBack(back) => (Some(back.since), back.restored_at),
         Phase::Settling { outcome: Outcome::Promoted, .. }
         | Phase::Ended { outcome: Outcome::Promoted, .. } => {
             return None;

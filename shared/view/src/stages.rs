@@ -27,10 +27,10 @@ pub enum StageState {
 /// One stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StageView {
-    /// From 1.
-    pub number: usize,
-    /// `preflight`, `approve`, `freeze`, `scan`, `verify`, `register_task_definition`, `start_deployment`, `shift`, `bake`, `roll_out`,
-    /// `promote`, `put_back`.
+    /// Its place in the plan, from 1; null for `preflight` and `restore`, which stand around every plan.
+    pub number: Option<usize>,
+    /// `preflight`, `approve`, `freeze`, `scan`, `verify`, `pin_rollback_target`, `register_task_definition`, `start_deployment`, `shift`,
+    /// `bake`, `roll_out`, `promote`, `restore`.
     pub stage: &'static str,
     /// For people.
     pub text: String,
@@ -38,6 +38,8 @@ pub struct StageView {
     pub percent: Option<Percent>,
     /// How long it bakes.
     pub bake_secs: Option<u32>,
+    /// When it begins at the earliest, counted from the start of the plan.
+    pub earliest_secs: u64,
     /// How far it has come.
     pub state: StageState,
     /// Since when the release is in it.
@@ -48,36 +50,55 @@ pub struct StageView {
     pub done_at: Option<Timestamp>,
 }
 
-/// The stages of a release. Where a release has been is only told by its history once it has been turned back.
+/// What a release goes through: preflight, the stages of its plan, the restoring of the configuration. Where a release has been is only told
+/// by its history once it is rolled back.
 pub fn stages(release: &Release, history: &[Entry]) -> Vec<StageView> {
     let Some(plan) = &release.plan else { return Vec::new() };
     let reached = reached(release, plan, history);
-    plan.stages
-        .iter()
-        .enumerate()
-        .map(|(index, stage)| {
-            let state = match (stage, reached.state(index)) {
-                // The configuration is put back at the end of the way back, too.
-                (Stage::PutBack, StageState::NotReached) => put_back(&release.phase),
-                (_, state) => state,
-            };
-            let since = reached.since.filter(|_| state == StageState::Now);
-            let Facts { name, percent, bake_secs, text } = facts(stage, &plan.gates);
-            StageView {
-                number: index + 1,
-                stage: name,
-                text,
-                percent,
-                bake_secs,
-                state,
-                since,
-                bake_ends_at: since.zip(bake_secs).and_then(|(since, secs)| {
-                    since.saturating_add(SignedDuration::from_secs(secs.into())).ok()
-                }),
-                done_at: done_at(stage, history).filter(|_| state == StageState::Done),
-            }
-        })
-        .collect()
+    let passed = |event: &Event| matches!(event, Event::PreflightPassed { .. });
+    let mut stages = vec![StageView {
+        state: StageState::Done,
+        done_at: last(history, passed),
+        ..frame("preflight", "preflight", 0)
+    }];
+    let mut earliest_secs = 0;
+    for (index, stage) in plan.stages.iter().enumerate() {
+        let state = reached.state(index);
+        let since = reached.since.filter(|_| state == StageState::Now);
+        let Facts { name, percent, bake_secs, text } = facts(stage, &plan.gates);
+        let ends = |secs: u32| since?.saturating_add(SignedDuration::from_secs(secs.into())).ok();
+        stages.push(StageView {
+            number: Some(index + 1),
+            stage: name,
+            text,
+            percent,
+            bake_secs,
+            earliest_secs,
+            state,
+            since,
+            bake_ends_at: bake_secs.and_then(ends),
+            done_at: done_at(stage, history).filter(|_| state == StageState::Done),
+        });
+        earliest_secs += bake_secs.map_or(0, u64::from);
+    }
+    let (state, since) = restored(release);
+    stages.push(StageView { state, since, ..frame("restore", "restore configuration", earliest_secs) });
+    stages
+}
+
+fn frame(stage: &'static str, text: &str, earliest_secs: u64) -> StageView {
+    StageView {
+        number: None,
+        stage,
+        text: text.to_owned(),
+        percent: None,
+        bake_secs: None,
+        earliest_secs,
+        state: StageState::Ahead,
+        since: None,
+        bake_ends_at: None,
+        done_at: None,
+    }
 }
 
 /// How far a release has come in its plan.
@@ -107,13 +128,11 @@ fn reached(release: &Release, plan: &Plan, history: &[Entry]) -> Reached {
     match &release.phase {
         Phase::Queued | Phase::Preparing { .. } => Reached { index: 0, since: None, forward: true },
         Phase::Running { stage, since, .. } => Reached { index: *stage, since: Some(*since), forward: true },
-        Phase::RollingBack { stage, .. } => {
-            Reached { index: stage.unwrap_or_else(told), since: None, forward: false }
+        Phase::RollingBack(back) => {
+            Reached { index: back.stage.unwrap_or_else(told), since: None, forward: false }
         }
-        Phase::Settling { outcome: Outcome::Promoted, since, .. } => {
-            Reached { index: plan.stages.len().saturating_sub(1), since: Some(*since), forward: true }
-        }
-        Phase::Ended { outcome: Outcome::Promoted, .. } => {
+        Phase::Settling { outcome: Outcome::Promoted, .. }
+        | Phase::Ended { outcome: Outcome::Promoted, .. } => {
             Reached { index: plan.stages.len(), since: None, forward: true }
         }
         Phase::Settling { .. } | Phase::Ended { .. } => {
@@ -122,30 +141,27 @@ fn reached(release: &Release, plan: &Plan, history: &[Entry]) -> Reached {
     }
 }
 
-/// How far a release that was turned back is with putting the configuration back.
-fn put_back(phase: &Phase) -> StageState {
-    match phase {
-        Phase::Settling { .. } => StageState::Now,
-        Phase::Ended { outcome, .. } => match outcome {
-            Outcome::Failed { .. } => StageState::NotReached,
-            Outcome::Promoted
-            | Outcome::RolledBack { .. }
-            | Outcome::Superseded { .. }
-            | Outcome::Cancelled { .. } => StageState::Done,
-        },
-        Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } | Phase::RollingBack { .. } => {
-            StageState::Ahead
+/// How far the service's own configuration is from being restored: at the end of every release, also of one that is rolled back.
+fn restored(release: &Release) -> (StageState, Option<Timestamp>) {
+    let pending = release.progress.restore_pending.is_some();
+    match &release.phase {
+        Phase::Settling { since, .. } => (StageState::Now, Some(*since)),
+        Phase::Ended { outcome: Outcome::Failed { .. }, .. } => (StageState::NotReached, None),
+        Phase::Ended { .. } if pending => (StageState::NotReached, None),
+        Phase::Ended { .. } => (StageState::Done, None),
+        Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } | Phase::RollingBack(_) => {
+            (StageState::Ahead, None)
         }
     }
 }
 
-/// When the history says that the stage was over.
+/// When the history says that the stage was over; a plan may have been made anew, so the last time counts.
 fn done_at(stage: &Stage, history: &[Entry]) -> Option<Timestamp> {
-    let preflight = *stage == Stage::Preflight;
-    let ends = |event: &Event| {
-        event.result_of(stage).is_some() || (preflight && matches!(event, Event::PreflightPassed { .. }))
-    };
-    history.iter().find(|entry| entry.events().any(ends)).map(|entry| entry.at)
+    last(history, |event| event.result_of(stage).is_some())
+}
+
+fn last(history: &[Entry], is_it: impl Fn(&Event) -> bool) -> Option<Timestamp> {
+    history.iter().rev().find(|entry| entry.events().any(&is_it)).map(|entry| entry.at)
 }
 
 /// What a stage is, apart from how far it has come.
@@ -160,7 +176,6 @@ pub(super) struct Facts {
 pub(super) fn facts(stage: &Stage, gates: &Gates) -> Facts {
     let plain = |name| Facts { name, percent: None, bake_secs: None, text: stage.to_string() };
     match stage {
-        Stage::Preflight => plain("preflight"),
         Stage::Approve { gate } => match gates.approvals.get(*gate) {
             Some(gate) => Facts { text: asked(gate), ..plain("approve") },
             None => plain("approve"),
@@ -182,7 +197,6 @@ pub(super) fn facts(stage: &Stage, gates: &Gates) -> Facts {
         }
         Stage::RollOut => plain("roll_out"),
         Stage::Promote => plain("promote"),
-        Stage::PutBack => plain("put_back"),
     }
 }
 

@@ -8,7 +8,7 @@ use tidegate_core::policy::{Percent, Policy, Shift};
 use tidegate_core::release::Release;
 use tidegate_core::words;
 
-use super::release::{State, because, ended_at, state, summary};
+use crate::release::{State, because, ended_at, state, summary};
 
 /// A release in a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -1,0 +1,37 @@
+//! Writing what others may be writing at the same time: it is decided anew on what they wrote, a few times.
+
+use jiff::SignedDuration;
+use tidegate_core::ports::{Commit, ErrorKind, PortError};
+
+use crate::world::Home;
+
+/// How often something is decided anew before it is left to whoever asked for it.
+const ATTEMPTS: u32 = 8;
+
+/// The attempts of one change.
+pub(crate) struct Attempts<'a> {
+    home: &'a Home,
+    left: u32,
+}
+
+impl Home {
+    /// A change that is about to be made.
+    pub(crate) fn attempts(&self) -> Attempts<'_> {
+        Attempts { home: self, left: ATTEMPTS - 1 }
+    }
+}
+
+impl Attempts<'_> {
+    /// Commits what was decided. `false`: others were faster, and it has to be decided anew. The last conflict is an error.
+    pub(crate) async fn commit(&mut self, commit: Commit) -> Result<bool, PortError> {
+        match self.home.ledger.commit(commit).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind == ErrorKind::Conflict && self.left > 0 => {
+                self.left -= 1;
+                self.home.time.sleep(SignedDuration::from_millis(fastrand::i64(10..100))).await;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! PURE: what people are shown of a release, a plan, a list of services, as plain data. The command line's tree, its `--json` and the pages
+//! render it, and none of them looks at the ledger's own types for it: rows may change with a schema version, what scripts read may not.
+//! Fields are only ever added.
+
+mod live;
+mod plan;
+mod release;
+mod rows;
+mod stages;
+
+pub use live::Live;
+pub use plan::{
+    FindingView, PlanView, PlannedStage, PlannedView, RollbackView, RuleView, WayBackView, WeightView,
+};
+pub use release::{
+    AlarmView, ApprovalView, BackView, CauseView, EntryView, FailedTaskView, GivenView, NextView,
+    ReleaseView, State, alarms, because, cause_kind, entries, summary,
+};
+pub use rows::{PromotedRow, ReleaseRow, ServiceRow, strategy};
+pub use stages::{StageState, StageView, stages};
