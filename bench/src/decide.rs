@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use tidegate_core::actor::Actor;
 use tidegate_core::admission::{Admission, Arrival, Current, admit};
 use tidegate_core::decide::decide;
-use tidegate_core::history::Actor;
 use tidegate_core::ids::{Digest, Image, ReleaseId};
+use tidegate_core::intent::Provenance;
 use tidegate_core::observation::{
-    AlarmSeen, AlarmState, ImageSeen, LoadBalancerSeen, Observation, RuleSeen, Seen, ServiceHead,
-    ServiceSeen, Stored, TaskDefinitionSeen,
+    AlarmSeen, AlarmState, ImageSeen, LoadBalancerSeen, Observation, RuleSeen, Seen, ServiceSeen, Stored,
+    TaskDefinitionSeen,
 };
 use tidegate_core::policy;
-use tidegate_core::release::{Provenance, Release};
-use tidegate_core::running::RunningSeen;
+use tidegate_core::release::Release;
+use tidegate_core::revision::RunningSeen;
+use tidegate_core::service::ServiceRecord;
 
 use crate::{Row, median};
 
@@ -75,7 +77,7 @@ fn time(rounds: usize, mut call: impl FnMut()) -> Duration {
 fn queued(now: Timestamp) -> Result<(Release, Observation)> {
     let policy = policy::parse("bench.yaml", POLICY)?;
     let target = policy.target(&"111122223333".parse()?, &"eu-central-1".parse()?);
-    let head = ServiceHead::new(policy.clone(), now);
+    let head = ServiceRecord::new(policy.clone(), now);
     let arrival = Arrival {
         service: policy.service.clone(),
         target,
@@ -107,7 +109,7 @@ fn image(letter: char) -> Result<Image> {
     })
 }
 
-fn observation(now: Timestamp, head: ServiceHead) -> Result<Observation> {
+fn observation(now: Timestamp, head: ServiceRecord) -> Result<Observation> {
     let elb = "arn:aws:elasticloadbalancing:eu-central-1:111122223333";
     let (blue, green) = (format!("{elb}:targetgroup/blue/1").parse()?, format!("{elb}:targetgroup/green/2"));
     let green: tidegate_core::ids::TargetGroupArn = green.parse()?;

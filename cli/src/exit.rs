@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
-use tidegate_core::release::{Outcome, Release};
+use tidegate_core::outcome::Outcome;
+use tidegate_core::release::Release;
 
 /// How the command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use serde_json::json;
-use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::text::{visible, visible_json};
 
 use crate::exit::Exit;

@@ -4,10 +4,11 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use tidegate_core::fault::PortError;
 use tidegate_core::ids::{ReleaseId, ServiceName};
-use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{Ledger, PortError};
+use tidegate_core::ports::Ledger;
 use tidegate_core::release::Release;
+use tidegate_core::service::ServiceRecord;
 
 use crate::exit::Exit;
 use crate::fault::Refusal;
@@ -107,7 +108,7 @@ fn two_meant(active: &Release, waiting: &Release, verb: &str) -> Refusal {
 /// What was named.
 enum Named {
     Release(Box<Release>),
-    Service(ServiceName, Box<ServiceHead>),
+    Service(ServiceName, Box<ServiceRecord>),
 }
 
 async fn named(ledger: &dyn Ledger, wanted: &ReleaseArg) -> anyhow::Result<Named> {
@@ -187,7 +188,7 @@ pub async fn by_id(ledger: &dyn Ledger, id: &ReleaseId) -> anyhow::Result<Option
 }
 
 /// The row of a service.
-pub async fn service(ledger: &dyn Ledger, name: &ServiceName) -> anyhow::Result<ServiceHead> {
+pub async fn service(ledger: &dyn Ledger, name: &ServiceName) -> anyhow::Result<ServiceRecord> {
     let head = ledger.service(name).await.with_context(|| format!("failed to read service {name}"))?;
     match head {
         Some(head) => Ok(head),
@@ -210,7 +211,7 @@ async fn no_service(ledger: &dyn Ledger, name: &ServiceName) -> Refusal {
 async fn candidates(
     ledger: &dyn Ledger,
     service: &ServiceName,
-    head: &ServiceHead,
+    head: &ServiceRecord,
 ) -> anyhow::Result<Candidates> {
     let (active, waiting) =
         tokio::try_join!(open(ledger, head.active.as_ref()), open(ledger, head.waiting.as_ref()))?;

@@ -4,10 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
-use tidegate_core::ids::{AccountId, Image, Region, Tag, ecr_registry};
+use tidegate_core::ids::{AccountId, Image, Region, Tag};
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::Images;
 use tidegate_core::reference::{Pick, Reference};
+use tidegate_core::registry::ecr_registry;
 
 /// An image as it was named.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use tidegate_core::fault::PortError;
 use tidegate_core::ids::{AlarmName, RuleArn};
 use tidegate_core::observation::{AlarmSeen, RuleSeen};
 use tidegate_core::plan::Plan;
 use tidegate_core::policy::Percent;
-use tidegate_core::ports::{Alarms, PortError, Traffic};
+use tidegate_core::ports::{Alarms, Traffic};
 use tidegate_core::release::Release;
 use tidegate_view::Live;
 

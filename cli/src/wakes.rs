@@ -6,8 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use tidegate_aws::port_error;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::ReleaseId;
-use tidegate_core::ports::{ErrorKind, PortError, Waker};
+use tidegate_core::ports::Waker;
 use tidegate_wake::SqsWaker;
 use tokio::sync::OnceCell;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
-use tidegate_core::history::Actor;
+use tidegate_core::actor::Actor;
 use tidegate_core::ids::ServiceName;
 use tidegate_core::people::{self, Warning};
 use tidegate_core::policy::Policy;

@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
-use tidegate_core::admission::Ask;
 use tidegate_core::ids::{ReleaseId, ServiceName};
+use tidegate_core::requests::Ask;
 
 use super::NO_REASON;
 use super::watch::{self, Until};

@@ -2,11 +2,12 @@
 
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
+use tidegate_core::fault::ErrorKind;
 use tidegate_core::history::{Entry, Event};
 use tidegate_core::ids::{Digest, Image, ReleaseId, ServiceName};
-use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{ErrorKind, Ledger};
+use tidegate_core::ports::Ledger;
 use tidegate_core::release::Release;
+use tidegate_core::service::ServiceRecord;
 
 use crate::connect::Connection;
 use crate::exit::Exit;
@@ -86,7 +87,7 @@ async fn wait(
 /// The image, once ECR has it.
 async fn resolve(
     connection: &Connection,
-    head: &ServiceHead,
+    head: &ServiceRecord,
     image: &ImageArg,
 ) -> anyhow::Result<Option<Image>> {
     let home = connection.home();
@@ -97,7 +98,7 @@ async fn resolve(
 async fn newest(
     ledger: &dyn Ledger,
     service: &ServiceName,
-    head: &ServiceHead,
+    head: &ServiceRecord,
     digest: &Digest,
 ) -> anyhow::Result<Option<Release>> {
     for id in head.waiting.iter().chain(&head.active) {
@@ -135,7 +136,7 @@ async fn refused(
 
 fn never_came(
     service: &ServiceName,
-    head: &ServiceHead,
+    head: &ServiceRecord,
     image: &ImageArg,
     pinned: Option<&Image>,
     limit: SignedDuration,

@@ -4,15 +4,19 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
+use tidegate_core::actor::Actor;
 use tidegate_core::decide;
-use tidegate_core::history::{Actor, Report, WaitingOn};
+use tidegate_core::fault::PortError;
+use tidegate_core::finding::{Finding, FindingCode};
+use tidegate_core::history::{Report, WaitingOn};
 use tidegate_core::ids::{Image, ReleaseId, ServiceName};
-use tidegate_core::observation::{Observation, ServiceHead};
+use tidegate_core::intent::{Intent, Provenance};
+use tidegate_core::observation::Observation;
 use tidegate_core::plan::{self as core_plan, Plan};
-use tidegate_core::ports::PortError;
-use tidegate_core::preflight::{self, Finding, FindingCode, Preflight};
-use tidegate_core::release::{Intent, Phase, Progress, Provenance, Release};
+use tidegate_core::preflight::{self, Preflight};
+use tidegate_core::release::{Phase, Progress, Release};
 use tidegate_core::rollback::Choice;
+use tidegate_core::service::ServiceRecord;
 use tidegate_runtime::World;
 use tidegate_runtime::observe::{Brought, observe};
 
@@ -87,7 +91,7 @@ pub async fn rollback(
 async fn look(
     world: &World,
     service: &ServiceName,
-    head: &ServiceHead,
+    head: &ServiceRecord,
     image: Image,
     intent: Intent,
 ) -> anyhow::Result<PlanView> {
@@ -110,7 +114,7 @@ async fn look(
 
 fn judge(
     world: &World,
-    head: &ServiceHead,
+    head: &ServiceRecord,
     release: &Release,
     seen: &Observation,
 ) -> (Vec<Finding>, Vec<String>, Option<Plan>) {
@@ -134,7 +138,7 @@ fn judge(
 fn imagined(
     world: &World,
     service: &ServiceName,
-    head: &ServiceHead,
+    head: &ServiceRecord,
     image: Image,
     intent: Intent,
 ) -> anyhow::Result<Release> {
@@ -162,7 +166,7 @@ fn imagined(
 }
 
 /// A digest that was rolled back is not released again, which preflight does not ask.
-fn quarantined(head: &ServiceHead, release: &Release) -> Option<Finding> {
+fn quarantined(head: &ServiceRecord, release: &Release) -> Option<Finding> {
     let digest = &release.image.digest;
     let quarantined = head.quarantine.get(digest).filter(|_| release.intent == Intent::Deploy)?;
     let problem = format!(
@@ -175,7 +179,7 @@ fn quarantined(head: &ServiceHead, release: &Release) -> Option<Finding> {
 }
 
 /// What the ledger says that does not block.
-fn notes(head: &ServiceHead) -> Vec<String> {
+fn notes(head: &ServiceRecord) -> Vec<String> {
     let active = head.active.iter().map(|active| {
         let active = active.short();
         format!("release {active} is under way; this one would wait, or replace it, as on_newer says")

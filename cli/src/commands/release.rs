@@ -4,8 +4,8 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 use tidegate_core::admission::Admission;
 use tidegate_core::ids::{Image, ReleaseId, ServiceName};
+use tidegate_core::intent::Provenance;
 use tidegate_core::ports::Images;
-use tidegate_core::release::Provenance;
 use tidegate_runtime::arrivals::Asked;
 
 use super::watch::{self, Until};

@@ -2,8 +2,9 @@
 
 use anyhow::Context as _;
 use serde::Serialize;
+use tidegate_core::fault::ErrorKind;
 use tidegate_core::ids::ServiceName;
-use tidegate_core::ports::{ErrorKind, Ledger};
+use tidegate_core::ports::Ledger;
 use tidegate_core::release::Release;
 
 use super::clock;

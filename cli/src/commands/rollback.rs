@@ -3,11 +3,11 @@
 
 use anyhow::bail;
 use serde::Serialize;
-use tidegate_core::admission::NotPossible;
 use tidegate_core::ids::{ReleaseId, ServiceName};
-use tidegate_core::observation::{Promoted, Quarantined};
 use tidegate_core::release::Phase;
+use tidegate_core::requests::NotPossible;
 use tidegate_core::rollback::{Choice, Ended, NoRollback, Wanted};
+use tidegate_core::service::{Promoted, Quarantined};
 use tidegate_runtime::requests::{Asking, RequestError};
 
 use super::NO_REASON;

@@ -3,9 +3,9 @@
 
 use anyhow::{Context as _, bail};
 use jiff::{SignedDuration, Timestamp};
+use tidegate_core::fault::PortError;
 use tidegate_core::history::Entry;
 use tidegate_core::ids::ReleaseId;
-use tidegate_core::ports::PortError;
 use tidegate_core::release::Release;
 use tidegate_runtime::World;
 

@@ -1,6 +1,6 @@
 //! `watch --image`: the release that is to come, not the one before.
 
-use tidegate_core::history::Actor;
+use tidegate_core::actor::Actor;
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 use tidegate_runtime::ways_in::Attempt;
 use tidegate_testkit::fakes::Quality;

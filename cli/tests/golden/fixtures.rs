@@ -6,23 +6,24 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tidegate_cli::render::Clock;
+use tidegate_core::actor::Actor;
+use tidegate_core::approval::{ApprovalGate, Approver, Given, Opened};
 use tidegate_core::effect::Action;
-use tidegate_core::gate::{ApprovalGate, Approver, Given, Opened};
-use tidegate_core::history::{
-    Actor, Deadline, DeadlineAction, Entry, Event, Fact, Report, StageResult, WaitingOn,
-};
-use tidegate_core::ids::{AccountId, Image, Region, ReleaseId, ecr_registry};
-use tidegate_core::observation::DeploymentStatus;
+use tidegate_core::finding::{Finding, FindingCode};
+use tidegate_core::ground::Ground;
+use tidegate_core::history::{Deadline, DeadlineAction, Entry, Event, Fact, Report, StageResult, WaitingOn};
+use tidegate_core::ids::{AccountId, Image, Region, ReleaseId};
+use tidegate_core::intent::{Intent, Provenance};
 use tidegate_core::observation::{
-    AlarmSeen, AlarmState, LoadBalancerSeen, RuleSeen, ServiceHead, ServiceSeen, TaskDefinitionSeen,
+    AlarmSeen, AlarmState, DeploymentStatus, LoadBalancerSeen, RuleSeen, ServiceSeen, TaskDefinitionSeen,
 };
+use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::plan::{Asked, Plan, Stage, compile};
 use tidegate_core::policy::{self, Approval, Percent, Person, Policy};
-use tidegate_core::preflight::{Finding, FindingCode, Ground};
-use tidegate_core::release::{
-    Cause, Intent, Outcome, Phase, Progress, Provenance, Release, RollingBack, Step, Wake,
-};
-use tidegate_core::running::RunningSeen;
+use tidegate_core::registry::ecr_registry;
+use tidegate_core::release::{Phase, Progress, Release, RollingBack, Step, Wake};
+use tidegate_core::revision::RunningSeen;
+use tidegate_core::service::ServiceRecord;
 use tidegate_core::tasks::{FailedTask, Failure, LogStream, StopCode};
 use tidegate_view::Live;
 
@@ -58,8 +59,8 @@ pub(crate) fn policy() -> Policy {
     policy::parse("checkout.yaml", POLICY).unwrap()
 }
 
-pub(crate) fn head() -> ServiceHead {
-    ServiceHead::new(policy(), at(-3600))
+pub(crate) fn head() -> ServiceRecord {
+    ServiceRecord::new(policy(), at(-3600))
 }
 
 pub(crate) fn id(number: u32) -> ReleaseId {

@@ -9,11 +9,11 @@ use fixtures::*;
 use insta::{assert_json_snapshot, assert_snapshot};
 use tidegate_cli::line::Line;
 use tidegate_cli::render;
+use tidegate_core::finding::{Finding, FindingCode};
 use tidegate_core::history::{Entry, Event};
-use tidegate_core::observation::{Promoted, Quarantined};
 use tidegate_core::plan::Plan;
-use tidegate_core::preflight::{Finding, FindingCode};
 use tidegate_core::release::Release;
+use tidegate_core::service::{Promoted, Quarantined};
 use tidegate_view::Live;
 use tidegate_view::{PlanView, PlannedView, ReleaseRow, ReleaseView, ServiceRow, StageState, entries};
 

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
-use tidegate_core::ports::{Pipelines, PortError};
+use tidegate_core::fault::PortError;
+use tidegate_core::ports::Pipelines;
 use tidegate_runtime::Home;
 use tidegate_runtime::drive::deadline;
 use tidegate_runtime::visits::{Looked, Pace, Rotation};

@@ -4,9 +4,9 @@
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
+use tidegate_core::fault::PortError;
 use tidegate_core::gate::{By, NotCounted};
 use tidegate_core::ids::ReleaseId;
-use tidegate_core::ports::PortError;
 use tidegate_runtime::answers::{Answer, AnswerError};
 
 use crate::approve::{COMMENT_MAX, comment};

@@ -9,10 +9,12 @@
 
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use tidegate_core::gate::{self, By, NotCounted, Token, same_secret};
+use tidegate_core::approval::{Token, same_secret};
+use tidegate_core::fault::PortError;
+use tidegate_core::gate::{self, By, NotCounted};
 use tidegate_core::ids::ReleaseId;
-use tidegate_core::ports::PortError;
-use tidegate_core::release::{Outcome, Phase, Release, Successor};
+use tidegate_core::outcome::{Outcome, Successor};
+use tidegate_core::release::{Phase, Release};
 use tidegate_core::text::REASON_MAX;
 use tidegate_pages::{ApprovalView, Form, Message, Tone};
 use tidegate_runtime::answers::{Answer, AnswerError};

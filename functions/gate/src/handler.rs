@@ -5,7 +5,8 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use lambda_runtime::LambdaEvent;
 use serde_json::Value;
-use tidegate_core::ports::{Images, PortError};
+use tidegate_core::fault::PortError;
+use tidegate_core::ports::Images;
 use tidegate_pages::{Message, Tone};
 use tidegate_runtime::Home;
 

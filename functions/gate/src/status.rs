@@ -1,10 +1,10 @@
 //! The status page behind a signed, read-only link.
 
 use http::StatusCode;
-use tidegate_core::gate::same_secret;
+use tidegate_core::approval::same_secret;
+use tidegate_core::fault::PortError;
 use tidegate_core::ids::ReleaseId;
 use tidegate_core::listing::Damaged;
-use tidegate_core::ports::PortError;
 use tidegate_pages::StatusView;
 
 use crate::call::{Call, Reply};

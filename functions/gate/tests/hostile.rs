@@ -7,10 +7,11 @@ mod common;
 use common::{ANNA, Fixture, Got, event, filled, form_event, provenance, through, with};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use tidegate_core::actor::Actor;
 use tidegate_core::gate::waiting_at;
-use tidegate_core::history::Actor;
 use tidegate_core::ids::ReleaseId;
-use tidegate_core::release::{Outcome, Provenance};
+use tidegate_core::intent::Provenance;
+use tidegate_core::outcome::Outcome;
 use tidegate_testkit::names;
 
 /// The ledger as it is: no test of "nothing changed" looks at less.
@@ -300,7 +301,7 @@ async fn a_newer_image_voids_the_links_of_the_one_it_replaces() {
     let fixture = Fixture::new(1).await;
     let policy = common::POLICY.replace("COUNT", "1") + "on_newer: replace\n";
     let policy = tidegate_core::policy::parse("checkout.yaml", &policy).unwrap();
-    let ops = tidegate_core::history::Actor::Person { name: "ops".into() };
+    let ops = tidegate_core::actor::Actor::Person { name: "ops".into() };
     fixture.world.home.apply(&policy, &ops).await.unwrap();
     let old = fixture.release(2, provenance()).await;
     let form = filled(&fixture.open(&old, "anna").await.body, "approve", "checkout", "");

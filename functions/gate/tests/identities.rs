@@ -7,11 +7,11 @@ mod common;
 
 use common::{Fixture, Got, event, through};
 use serde_json::json;
+use tidegate_core::actor::Actor;
 use tidegate_core::admission::Admission;
 use tidegate_core::gate::waiting_at;
-use tidegate_core::history::Actor;
 use tidegate_core::ids::ReleaseId;
-use tidegate_core::release::Provenance;
+use tidegate_core::intent::Provenance;
 
 const ANNA: &str = "arn:aws:sts::111122223333:assumed-role/engineer/anna";
 const BEN: &str = "arn:aws:sts::111122223333:assumed-role/engineer/ben-from-home";

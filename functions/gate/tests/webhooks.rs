@@ -10,9 +10,9 @@ use hmac::{Hmac, Mac as _};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use tidegate_core::fault::PortError;
 use tidegate_core::history::{Entry, Event};
 use tidegate_core::policy;
-use tidegate_core::ports::PortError;
 use tidegate_runtime::visits::{Looked, Pace, Rotation};
 use tidegate_testkit::fakes::{Fault, Faults};
 use tidegate_testkit::names;
@@ -35,7 +35,7 @@ async fn shop_with(from: &str, to: &str) -> Fixture {
     assert!(text.contains(from), "{from}");
     let text = if from.is_empty() { text } else { text.replace(from, to) };
     let policy = policy::parse("checkout.yaml", &text).unwrap();
-    let ops = tidegate_core::history::Actor::Person { name: "ops".into() };
+    let ops = tidegate_core::actor::Actor::Person { name: "ops".into() };
     fixture.world.home.apply(&policy, &ops).await.unwrap();
     fixture.push(7);
     fixture
@@ -550,7 +550,7 @@ async fn only_the_policy_that_let_it_pass_releases_what_is_late() {
         let text = common::POLICY.replace("COUNT", "1");
         assert!(text.contains(from), "{from}");
         let policy = policy::parse("checkout.yaml", &text.replace(from, to)).unwrap();
-        let ops = tidegate_core::history::Actor::Person { name: "ops".into() };
+        let ops = tidegate_core::actor::Actor::Person { name: "ops".into() };
         fixture.world.home.apply(&policy, &ops).await.unwrap();
     };
     for (from, to, why) in [

@@ -2,8 +2,8 @@
 
 use lambda_runtime::Error;
 use serde_json::{Map, Value, json};
+use tidegate_core::actor::Actor;
 use tidegate_core::container_image::MediaTypes;
-use tidegate_core::history::Actor;
 use tidegate_core::ids::Image;
 use tidegate_core::ports::ObjectAt;
 use tidegate_runtime::Home;

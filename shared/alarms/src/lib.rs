@@ -11,9 +11,10 @@ use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::types::{AlarmMuteRuleStatus, AlarmType};
 use jiff::Timestamp;
 use tidegate_aws::{SdkConfig, Targets, port_error};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{AlarmName, Target};
 use tidegate_core::observation::AlarmSeen;
-use tidegate_core::ports::{Alarms, ErrorKind, PortError};
+use tidegate_core::ports::Alarms;
 
 /// `DescribeAlarms` takes this many names, and returns this many alarms at most.
 const NAMES_A_CALL: usize = 100;

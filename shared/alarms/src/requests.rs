@@ -8,9 +8,10 @@ use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{Dimension, Metric, MetricDataQuery, MetricStat, StatusCode};
 use jiff::Timestamp;
 use tidegate_aws::port_error;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::Target;
 use tidegate_core::observation::RequestsAsked;
-use tidegate_core::ports::{ErrorKind, Metrics, PortError};
+use tidegate_core::ports::Metrics;
 
 use crate::CloudWatchAdapter;
 

@@ -12,7 +12,8 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use tidegate_aws::{SdkConfig, port_error};
-use tidegate_core::ports::{Artifacts, ErrorKind, ObjectAt, ObjectNow, Objects, PortError};
+use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::ports::{Artifacts, ObjectAt, ObjectNow, Objects};
 
 pub use archive::{ARCHIVE_MAX, ENTRY_MAX};
 

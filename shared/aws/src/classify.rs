@@ -7,7 +7,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
-use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::fault::{ErrorKind, PortError};
 
 /// Longer messages are cut; AWS repeats the request in some of them.
 const LONGEST_MESSAGE: usize = 1000;

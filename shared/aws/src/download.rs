@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnector as _, HttpConnectorSett
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
-use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::fault::{ErrorKind, PortError};
 
 /// How long a document may take.
 const LIMIT: Duration = Duration::from_millis(2500);

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use aws_sdk_codebuild::Client;
 use aws_sdk_codebuild::types::{Build, EnvironmentVariable, EnvironmentVariableType, StatusType};
 use tidegate_aws::{SdkConfig, port_error};
-use tidegate_core::gate::{BuildSeen, BuildStatus};
-use tidegate_core::ports::{Builds, ErrorKind, PortError};
+use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::observation::{BuildSeen, BuildStatus};
+use tidegate_core::ports::Builds;
 
 const START: &str = "codebuild:StartBuild";
 const GET: &str = "codebuild:BatchGetBuilds";

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use aws_sdk_codebuild::types::{Build, BuildArtifacts, SortOrderType};
 use jiff::Timestamp;
 use tidegate_aws::port_error;
-use tidegate_core::ports::{BuildMade, BuildOutputs, ErrorKind, ObjectAt, PortError};
+use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::ports::{BuildMade, BuildOutputs, ObjectAt};
 
 use crate::{CodeBuildAdapter, GET};
 

@@ -1,14 +1,18 @@
 //! What becomes of a new image, and of what people ask: the only ways a release comes to be or is interfered with.
 
-use jiff::{SignedDuration, Timestamp};
+use crate::push::PushTimes;
+use jiff::Timestamp;
 
-use crate::history::{Actor, Entry, Event, Report, WaitingOn};
+use crate::actor::Actor;
+use crate::commit::{Commit, ReleaseWrite, ServiceWrite};
+use crate::history::{Entry, Event, Report, WaitingOn};
 use crate::ids::{AlarmName, Image, ReleaseId, ServiceName, Target};
-use crate::observation::{OpenWatch, ServiceHead, TargetWatch};
+use crate::intent::{Intent, Provenance, Request};
+use crate::outcome::Outcome;
 use crate::people::People;
 use crate::policy::OnNewer;
-use crate::ports::{Commit, HeadWrite, ReleaseWrite};
-use crate::release::{Intent, Outcome, Phase, Progress, Provenance, Release, Request, Wake};
+use crate::release::{Phase, Progress, Release, Wake};
+use crate::service::{OpenWatch, ServiceRecord, TargetWatch};
 use crate::trigger::{Reason, Refusal};
 
 /// An image that asks to be released.
@@ -35,48 +39,6 @@ pub struct Arrival {
     pub bypass_freeze: Option<String>,
     /// The delivery, so that the same one is handled once, and until when that is remembered.
     pub once: Option<(String, Timestamp)>,
-}
-
-/// When an image was pushed. A tag that is put on an image later does not change when the image was pushed, and a mirror brings what was
-/// announced before when it can, so these are three things that are never compared with each other's.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PushTimes {
-    /// When the image was pushed, as ECR describes it.
-    pub image: Option<Timestamp>,
-    /// When the tag was put on it, as the event of a push says.
-    pub tag: Option<Timestamp>,
-    /// When it was announced, as the sender of a webhook says.
-    pub said: Option<Timestamp>,
-}
-
-/// How long after the push of an image its tag may come, by ECR's clocks, and still be part of that push.
-pub(crate) const ONE_PUSH: SignedDuration = SignedDuration::from_secs(10);
-
-impl PushTimes {
-    /// Not after now: a clock that goes before ours must not shut out what comes after.
-    fn until(self, now: Timestamp) -> Self {
-        let past = |at: Option<Timestamp>| at.map(|at| at.min(now));
-        Self { image: past(self.image), tag: past(self.tag), said: past(self.said) }
-    }
-
-    /// Why it is older than what was let in, if it is. Tags are compared with tags, images with images; an image that somebody tagged long
-    /// after it was pushed is meant now, whenever it was pushed.
-    fn older(self, head: &ServiceHead) -> Option<String> {
-        let told = |what: &str, at: Timestamp, newest: Timestamp| {
-            format!("it was {what} at {at}, and a newer image, {what} at {newest}, was let in before")
-        };
-        if let (Some(at), Some(newest)) = (self.tag, head.newest_push)
-            && at < newest
-        {
-            return Some(told("tagged", at, newest));
-        }
-        let image = self.image?;
-        if self.tag.is_some_and(|tag| tag.duration_since(image) > ONE_PUSH) {
-            return None;
-        }
-        let newest = head.newest_image.filter(|newest| image < *newest)?;
-        Some(told("pushed", image, newest))
-    }
 }
 
 /// What becomes of an arrival.
@@ -126,7 +88,7 @@ impl Admission {
 #[derive(Debug, Clone, Copy)]
 pub struct Current<'a> {
     /// The service's row.
-    pub head: &'a ServiceHead,
+    pub head: &'a ServiceRecord,
     /// The release under way.
     pub active: Option<&'a Release>,
     /// The release that waits.
@@ -171,7 +133,7 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
             return Admission::Runs { release: runs.release.clone() };
         }
     }
-    let mut next = ServiceHead { version: head.version + 1, waiting: Some(id.clone()), ..head.clone() };
+    let mut next = ServiceRecord { version: head.version + 1, waiting: Some(id.clone()), ..head.clone() };
     if arrival.insist {
         next.quarantine.remove(digest);
     }
@@ -194,7 +156,7 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
         let request = Request::Supersede { by: id.clone() };
         commit.releases.push(asked(active, request, Actor::Tidegate, now));
     }
-    commit.head = Some(HeadWrite {
+    commit.head = Some(ServiceWrite {
         service: arrival.service.clone(),
         expected: Some(head.version),
         head: next,
@@ -211,14 +173,14 @@ pub(crate) fn turning_back(release: &Release) -> bool {
     }
 }
 
-fn refuse(head: &ServiceHead, arrival: &Arrival, reason: Reason, why: String, now: Timestamp) -> Admission {
+fn refuse(head: &ServiceRecord, arrival: &Arrival, reason: Reason, why: String, now: Timestamp) -> Admission {
     let version = head.version + 1;
     let event = Event::ImageRefused { image: arrival.image.clone(), why: why.clone() };
     let entry = Entry::new(version, now, arrival.by.clone(), event);
-    let head = HeadWrite {
+    let head = ServiceWrite {
         service: arrival.service.clone(),
         expected: Some(head.version),
-        head: ServiceHead { version, ..head.clone() },
+        head: ServiceRecord { version, ..head.clone() },
         entry: Some(entry),
     };
     Admission::Refused {
@@ -274,7 +236,7 @@ pub(crate) fn superseded(waiting: &Release, by: &ReleaseId, now: Timestamp) -> R
     write(waiting, next, Actor::Tidegate, event, now)
 }
 
-fn asked(release: &Release, request: Request, by: Actor, now: Timestamp) -> ReleaseWrite {
+pub(crate) fn asked(release: &Release, request: Request, by: Actor, now: Timestamp) -> ReleaseWrite {
     let event = Event::Asked { request: request.clone() };
     let next = Release {
         version: release.version + 1,
@@ -292,7 +254,7 @@ fn write(old: &Release, next: Release, actor: Actor, event: Event, now: Timestam
 
 /// Writes an event into a service's history that leads to no release.
 pub fn note(
-    head: &ServiceHead,
+    head: &ServiceRecord,
     service: &ServiceName,
     by: Actor,
     event: Event,
@@ -301,100 +263,44 @@ pub fn note(
 ) -> Commit {
     let version = head.version + 1;
     let entry = Entry::new(version, now, by, event);
-    let head = HeadWrite {
+    let head = ServiceWrite {
         service: service.clone(),
         expected: Some(head.version),
-        head: ServiceHead { version, ..head.clone() },
+        head: ServiceRecord { version, ..head.clone() },
         entry: Some(entry),
     };
     Commit { head: Some(head), once, ..Commit::default() }
 }
 
-/// What a person can ask of a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    /// Roll it back.
-    Rollback,
-    /// Cancel it.
-    Cancel,
-}
-
-/// Why something that was asked cannot be done; fits "cannot …: {error}".
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotPossible {
-    /// The release has ended.
-    #[error("release {release} has already ended: {word}")]
-    Ended {
-        /// Which.
-        release: ReleaseId,
-        /// As what.
-        word: &'static str,
-    },
-    /// The release is already on its way back.
-    #[error("release {release} is already being rolled back")]
-    AlreadyBack {
-        /// Which.
-        release: ReleaseId,
-    },
-    /// A rollback makes no sense, or not without naming where to.
-    #[error(transparent)]
-    Rollback(#[from] crate::rollback::NoRollback),
-    /// The reason is too long.
-    #[error("the reason is too long: {0}")]
-    LongReason(crate::text::TooLong),
-}
-
-/// Asks a release under way to stop.
-pub fn ask(
-    release: &Release,
-    ask: Ask,
-    by: Actor,
-    why: String,
-    now: Timestamp,
-) -> Result<Commit, NotPossible> {
-    crate::text::reason(&why).map_err(NotPossible::LongReason)?;
-    if let Some(outcome) = release.outcome() {
-        return Err(NotPossible::Ended { release: release.id.clone(), word: outcome.word() });
-    }
-    if turning_back(release) {
-        return Err(NotPossible::AlreadyBack { release: release.id.clone() });
-    }
-    let request = match ask {
-        Ask::Rollback => Request::Rollback { by: by.clone(), why: why.clone() },
-        Ask::Cancel => Request::Cancel { by: by.clone(), why: why.clone() },
-    };
-    Ok(Commit { releases: vec![asked(release, request, by, now)], ..Commit::default() })
-}
-
 /// Stores a policy. A release under way keeps the plan it has; the next one is planned from this policy.
 pub fn apply(
-    current: Option<&ServiceHead>,
+    current: Option<&ServiceRecord>,
     policy: crate::policy::Policy,
     by: Actor,
     now: Timestamp,
-) -> Option<HeadWrite> {
+) -> Option<ServiceWrite> {
     if current.is_some_and(|head| head.policy == policy) {
         return None;
     }
     let service = policy.service.clone();
     let (expected, head) = match current {
-        None => (None, ServiceHead::new(policy, now)),
+        None => (None, ServiceRecord::new(policy, now)),
         Some(head) => {
             // A changed source starts to be watched now; another change of the policy releases nothing either.
             let watching_since = if head.policy.from == policy.from { head.watching_since } else { now };
             let open = head.active.is_some().then(|| still_watched(head));
             let version = head.version + 1;
-            (Some(head.version), ServiceHead { version, policy, watching_since, open, ..head.clone() })
+            (Some(head.version), ServiceRecord { version, policy, watching_since, open, ..head.clone() })
         }
     };
     let event = if expected.is_none() { Event::PolicyStored } else { Event::PolicyChanged };
     let entry = Entry::new(head.version, now, by, event);
-    Some(HeadWrite { service, expected, head, entry: Some(entry) })
+    Some(ServiceWrite { service, expected, head, entry: Some(entry) })
 }
 
 /// What the release under way is judged by, and where: the policy it may have been planned from, and those before it that were in force
 /// while it was under way.
-fn still_watched(head: &ServiceHead) -> OpenWatch {
+fn still_watched(head: &ServiceRecord) -> OpenWatch {
     let mut open = head.open.clone().unwrap_or_default();
     let add = |all: &mut Vec<AlarmName>, some: &[AlarmName]| {
         for alarm in some {

@@ -6,11 +6,12 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::history::{Actor, Entry, Event};
+use crate::actor::Actor;
+use crate::history::{Entry, Event};
 use crate::ids::{Digest, ServiceName};
-use crate::observation::ServiceHead;
+use crate::intent::Provenance;
 use crate::reference::{Pick, Reference};
-use crate::release::Provenance;
+use crate::service::ServiceRecord;
 use crate::trigger::Trigger;
 
 /// How long an image is looked for.
@@ -80,7 +81,7 @@ pub struct Announcement {
 
 impl Announced {
     /// Notes an announcement. A time after now is now: a clock that goes before ours must not shut out what comes after.
-    pub fn new(announcement: Announcement, head: &ServiceHead, now: Timestamp) -> Self {
+    pub fn new(announcement: Announcement, head: &ServiceRecord, now: Timestamp) -> Self {
         let Announcement { trigger, pick, stale, by, why, provenance, delivery, said_at } = announcement;
         let said_at = said_at.min(now);
         let (watching_since, newest_push, newest_image) =
@@ -107,18 +108,18 @@ impl Announced {
     }
 
     /// Whether the policy's source is the one that let the sender pass.
-    pub fn is_of_this_policy(&self, head: &ServiceHead) -> bool {
+    pub fn is_of_this_policy(&self, head: &ServiceRecord) -> bool {
         self.watching_since == head.watching_since
     }
 
     /// Whether a webhook that was let in told of something newer: webhooks come out of order too, and what a mirror brings later is not
     /// newer for that.
-    pub fn is_older(&self, head: &ServiceHead) -> bool {
+    pub fn is_older(&self, head: &ServiceRecord) -> bool {
         head.newest_said.is_some_and(|newest| self.said_at < newest)
     }
 
     /// Whether a machine's request was let in since: it is newer, whatever brings this image when.
-    pub fn is_overtaken(&self, head: &ServiceHead) -> bool {
+    pub fn is_overtaken(&self, head: &ServiceRecord) -> bool {
         (self.newest_push, self.newest_image) != (head.newest_push, head.newest_image)
     }
 
@@ -177,10 +178,10 @@ mod tests {
         Timestamp::from_second(1_700_000_000 + secs).unwrap()
     }
 
-    fn head() -> ServiceHead {
+    fn head() -> ServiceRecord {
         let text = "service: checkout\nfrom: { ecr: { repository: shop/checkout, tags: [\"v*\"] }, webhooks: { docker_hub: shop/checkout } }\n\
                     to: { ecs: { cluster: prod, service: web, container: app } }\nstrategy: { blue_green: {} }\n";
-        ServiceHead::new(policy::parse("p.yaml", text).unwrap(), at(0))
+        ServiceRecord::new(policy::parse("p.yaml", text).unwrap(), at(0))
     }
 
     fn announced(tag: &str, said: i64) -> Announced {
@@ -221,15 +222,15 @@ mod tests {
         let waits = announced("v1", 10);
         assert!(!waits.is_overtaken(&head()) && waits.is_of_this_policy(&head()));
         for newer in [
-            ServiceHead { newest_push: Some(at(5)), ..head() },
-            ServiceHead { newest_image: Some(at(5)), ..head() },
+            ServiceRecord { newest_push: Some(at(5)), ..head() },
+            ServiceRecord { newest_image: Some(at(5)), ..head() },
         ] {
             assert!(waits.is_overtaken(&newer));
         }
         assert!(!waits.is_older(&head()));
-        assert!(waits.is_older(&ServiceHead { newest_said: Some(at(11)), ..head() }));
-        assert!(!waits.is_older(&ServiceHead { newest_said: Some(at(10)), ..head() }));
-        assert!(!waits.is_of_this_policy(&ServiceHead { watching_since: at(1), ..head() }));
+        assert!(waits.is_older(&ServiceRecord { newest_said: Some(at(11)), ..head() }));
+        assert!(!waits.is_older(&ServiceRecord { newest_said: Some(at(10)), ..head() }));
+        assert!(!waits.is_of_this_policy(&ServiceRecord { watching_since: at(1), ..head() }));
     }
 
     #[test]

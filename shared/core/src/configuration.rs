@@ -10,14 +10,9 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use crate::ids::AlarmName;
-use crate::observation::LeftBehind;
 use crate::pauses::{self, Pause};
 use crate::policy::{Shift, Span, Strategy};
-
-/// Where our pause hooks stand: before every shift of production traffic, and before the old version is given up.
-pub const PAUSE_BEFORE_SHIFT: &str = "PRE_PRODUCTION_TRAFFIC_SHIFT";
-/// The pause the final bake happens in: all traffic is on the new version, both versions run.
-pub const PAUSE_BEFORE_PROMOTION: &str = "POST_PRODUCTION_TRAFFIC_SHIFT";
+use crate::service::LeftBehind;
 
 /// How much longer than the bake ECS waits at a pause hook before it rolls back by itself: Tidegate is then surely gone.
 const HOOK_GRACE_MINUTES: u64 = 15;

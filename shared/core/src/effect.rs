@@ -5,9 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::gate::Token;
+use crate::approval::Token;
 use crate::ids::{DeploymentArn, HookId, Image, ReleaseId, Target, TaskDefinitionArn};
-use crate::running::DerivedRevision;
+use crate::revision::DerivedRevision;
 
 /// How long after its own commit a performer may still begin an effect. After that it reloads: someone else may have decided
 /// otherwise since, and AWS's calls have no conditions.

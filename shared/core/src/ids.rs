@@ -408,11 +408,6 @@ impl fmt::Display for Image {
     }
 }
 
-/// The usual host of a private ECR registry.
-pub fn ecr_registry(account: &AccountId, region: &Region) -> String {
-    crate::registry::Registry::ecr(account, region).host().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

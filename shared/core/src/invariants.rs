@@ -2,9 +2,10 @@
 
 use crate::decide::Decision;
 use crate::effect::Effect;
-use crate::observation::ServiceHead;
+use crate::outcome::Outcome;
 use crate::policy::Percent;
-use crate::release::{Outcome, Phase, Release};
+use crate::release::{Phase, Release};
+use crate::service::ServiceRecord;
 
 /// What holds for every release by itself. The errors name what is broken.
 pub fn check_release(release: &Release) -> Result<(), Vec<String>> {
@@ -43,13 +44,13 @@ pub fn check_release(release: &Release) -> Result<(), Vec<String>> {
 }
 
 /// What holds for a service's row.
-pub fn check_head(head: &ServiceHead) -> Result<(), Vec<String>> {
+pub fn check_head(head: &ServiceRecord) -> Result<(), Vec<String>> {
     let mut broken = Vec::new();
     if head.active.is_some() && head.active == head.waiting {
         broken.push("the active release must not also wait".to_owned());
     }
-    if head.promoted.len() > ServiceHead::PROMOTED_KEPT {
-        broken.push(format!("at most {} promoted releases are kept", ServiceHead::PROMOTED_KEPT));
+    if head.promoted.len() > ServiceRecord::PROMOTED_KEPT {
+        broken.push(format!("at most {} promoted releases are kept", ServiceRecord::PROMOTED_KEPT));
     }
     result(broken)
 }

@@ -4,29 +4,42 @@
 //! the world and answers the next release, the effects to perform, when to look again, and why. Everything else in the
 //! project exists to feed that function and to carry out its answer.
 
+pub mod actor;
 pub mod admission;
 pub mod announced;
+pub mod approval;
+pub mod commit;
 pub mod configuration;
 pub mod container_image;
 pub mod decide;
 pub mod effect;
+pub mod fault;
+pub mod finding;
 pub mod gate;
+pub mod ground;
 pub mod history;
 pub mod ids;
+pub mod intent;
 pub mod invariants;
 pub mod listing;
 pub mod observation;
+pub mod outcome;
 pub mod pauses;
 pub mod people;
 pub mod plan;
 pub mod policy;
 pub mod ports;
 pub mod preflight;
+pub mod push;
 pub mod reference;
+pub mod refusals;
 pub mod registry;
 pub mod release;
+pub mod requests;
+pub mod revision;
 pub mod rollback;
 pub mod running;
+pub mod service;
 pub mod sweep;
 pub mod tasks;
 pub mod text;

@@ -1,7 +1,7 @@
 //! What a list of rows answers: those that can be read, and those that cannot. A damaged row stops nothing but itself, and is told.
 
+use crate::fault::PortError;
 use crate::ids::{ReleaseId, ServiceName};
-use crate::ports::PortError;
 
 /// A row that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,7 +85,7 @@ impl<T> FromIterator<Result<T, Box<Damaged>>> for Listing<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::ErrorKind;
+    use crate::fault::ErrorKind;
 
     fn damaged(name: &str) -> Damaged {
         let message = format!("row {name} is not JSON");

@@ -1,6 +1,8 @@
 //! What was seen of the world in one look: the inventory [`crate::decide`] works on. Whatever could not be seen is said so, with
 //! the reason; nothing is ever guessed to be fine.
 
+use crate::policy::{Percent, SeverityName};
+use crate::service::ServiceRecord;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -8,14 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::effect::EffectKind;
-use crate::gate::{BuildSeen, ScanSeen};
+use crate::fault::PortError;
 use crate::ids::{
-    AlarmName, ContainerName, DeploymentArn, Digest, HookId, ReleaseId, RuleArn, ServiceRevisionArn,
-    TargetGroupArn, TaskDefinitionArn,
+    AlarmName, ContainerName, DeploymentArn, Digest, HookId, RuleArn, ServiceRevisionArn, TargetGroupArn,
+    TaskDefinitionArn,
 };
-use crate::policy::{Percent, Policy};
-use crate::ports::PortError;
-use crate::running::{DerivedRevision, RunningSeen};
+use crate::revision::{DerivedRevision, RunningSeen};
 use crate::tasks::StoppedTask;
 
 /// One part of the world: seen, not asked for, or asked for and not answered.
@@ -63,7 +63,7 @@ pub struct Observation {
     /// When the look began, before the first call. What is decided from it is at least this true.
     pub at: Timestamp,
     /// The service's row in the ledger.
-    pub head: Option<ServiceHead>,
+    pub head: Option<ServiceRecord>,
     /// The ECS service; `Known(None)` when there is none of that name.
     pub service: Seen<Option<ServiceSeen>>,
     /// The task definition the service runs.
@@ -138,123 +138,6 @@ pub struct Refusal {
     pub effect: EffectKind,
     /// What AWS said.
     pub error: PortError,
-}
-
-/// A service's row in the ledger: its policy and its place in the queue.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ServiceHead {
-    /// Counts changes; every write names the version it was decided on.
-    pub version: u64,
-    /// The policy releases are planned from.
-    pub policy: Policy,
-    /// Since when the policy's source is watched: images pushed before are not released by themselves.
-    pub watching_since: Timestamp,
-    /// The one release under way.
-    #[serde(default)]
-    pub active: Option<ReleaseId>,
-    /// The one release that waits; only the newest waits.
-    #[serde(default)]
-    pub waiting: Option<ReleaseId>,
-    /// The releases promoted last, newest first, at most [`ServiceHead::PROMOTED_KEPT`].
-    #[serde(default)]
-    pub promoted: Vec<Promoted>,
-    /// Digests that were rolled back here and are not released again unless a person says so.
-    #[serde(default)]
-    pub quarantine: BTreeMap<Digest, Quarantined>,
-    /// When the tag that was let in by a push last was put on its image, by the time of its event: an event that comes late starts nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub newest_push: Option<Timestamp>,
-    /// When the newest image that was let in without a person was pushed: an older one is not released again by a machine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub newest_image: Option<Timestamp>,
-    /// When the newest image that was let in by a webhook was announced, as its sender says: what a mirror brings later need not be newer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub newest_said: Option<Timestamp>,
-    /// What the release under way is judged by though the policy no longer says so: its events must still find the service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub open: Option<OpenWatch>,
-    /// What a release that ended left in the ECS service because it could not be restored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub left_behind: Option<LeftBehind>,
-}
-
-/// A deployment configuration of ours that a release left in a service.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LeftBehind {
-    /// The release.
-    pub release: ReleaseId,
-    /// What it had set.
-    pub set: Value,
-    /// What should have been restored.
-    pub own: Value,
-}
-
-/// What earlier policies watched while the release under way may have been planned from them.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct OpenWatch {
-    /// One for each target.
-    pub targets: Vec<TargetWatch>,
-}
-
-/// The alarms of a release to one target.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TargetWatch {
-    /// Where.
-    pub to: crate::policy::EcsDestination,
-    /// Which alarms.
-    pub alarms: Vec<AlarmName>,
-}
-
-impl ServiceHead {
-    /// How many promoted releases are remembered for a manual rollback.
-    pub const PROMOTED_KEPT: usize = 20;
-    /// How many quarantined digests are remembered; the oldest is dropped beyond it (ECR has long expired it).
-    pub const QUARANTINE_KEPT: usize = 200;
-
-    /// A service without history.
-    pub fn new(policy: Policy, now: Timestamp) -> Self {
-        Self {
-            version: 0,
-            policy,
-            watching_since: now,
-            active: None,
-            waiting: None,
-            promoted: Vec::new(),
-            quarantine: BTreeMap::new(),
-            newest_push: None,
-            open: None,
-            left_behind: None,
-            newest_image: None,
-            newest_said: None,
-        }
-    }
-}
-
-/// A release that was promoted: where a manual rollback can go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Promoted {
-    /// The release.
-    pub release: ReleaseId,
-    /// Its image.
-    pub image: crate::ids::Image,
-    /// The task definition it runs.
-    pub task_definition: TaskDefinitionArn,
-    /// The images of its containers, by digest where that is known.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub images: BTreeMap<ContainerName, String>,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// Why a digest is not released again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quarantined {
-    /// The release that was rolled back.
-    pub release: ReleaseId,
-    /// Why it was.
-    pub why: String,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// An ECS service.
@@ -681,4 +564,55 @@ pub enum Hint {
     Task(Box<StoppedTask>),
     /// Something happened; look.
     Look(String),
+}
+
+/// What a scan of the image found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanSeen {
+    /// How far it is.
+    pub status: ScanStatus,
+    /// The findings.
+    pub findings: Vec<ScanFinding>,
+}
+
+/// How far a scan is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ScanStatus {
+    /// Done.
+    Complete,
+    /// Not yet, or never started.
+    Pending,
+    /// It cannot be done, with what AWS says.
+    Failed(String),
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanFinding {
+    /// `CVE-2026-1234`.
+    pub id: String,
+    /// How bad.
+    pub severity: SeverityName,
+}
+
+/// A verification build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildSeen {
+    /// Its id: `project:uuid`.
+    pub id: String,
+    /// How far it is.
+    pub status: BuildStatus,
+    /// Where its log is read.
+    pub log_url: Option<String>,
+}
+
+/// How far a build is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildStatus {
+    /// Under way.
+    InProgress,
+    /// It ended well.
+    Succeeded,
+    /// It did not: FAILED, FAULT, STOPPED, TIMED_OUT, or what AWS may add, as AWS spells it.
+    Failed(String),
 }

@@ -8,7 +8,6 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::configuration::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
 use crate::observation::{DeploymentSeen, HookSeen};
 
 /// The timeouts of our hooks leave a remainder of their own when divided by this. People choose multiples of five.
@@ -20,6 +19,11 @@ const LONGEST_MINUTES: u64 = 20_160;
 const APART_MINUTES: u64 = 45;
 /// How exactly the time of expiry is known.
 const EXACT: SignedDuration = SignedDuration::from_mins(2);
+
+/// Where our pause hooks stand: before every shift of production traffic, and before the old version is given up.
+pub const PAUSE_BEFORE_SHIFT: &str = "PRE_PRODUCTION_TRAFFIC_SHIFT";
+/// The pause the final bake happens in: all traffic is on the new version, both versions run.
+pub const PAUSE_BEFORE_PROMOTION: &str = "POST_PRODUCTION_TRAFFIC_SHIFT";
 
 /// One of our two pauses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,11 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::Actor;
+use crate::actor::Actor;
 use crate::ids::{AwsPattern, Closeness};
+use crate::intent::Provenance;
 use crate::plan::Plan;
 use crate::policy::{Approval, Person, Policy};
-use crate::release::{Provenance, Release};
+use crate::release::Release;
 
 /// The people of a policy or a plan, by name.
 #[derive(Debug, Clone, Default)]

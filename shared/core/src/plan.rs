@@ -8,20 +8,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::approval::{ApprovalGate, Approver};
 use crate::configuration::{self, GateWaits};
-use crate::gate::{ApprovalGate, Approver};
+use crate::ground::Ground;
 use crate::ids::{
     AlarmName, ContainerName, Digest, Image, RuleArn, Target, TargetGroupArn, TaskDefinitionArn,
 };
+use crate::intent::Intent;
 use crate::observation::{LoadBalancerSeen, RuleSeen};
 use crate::policy::{
     Approval, Before, Freeze, OnExpiry, Percent, Person, Policy, Scan, Shift, Span, Strategy, Verify,
     VerifyAt,
 };
-use crate::preflight::Ground;
 use crate::reference::digest_of;
-use crate::release::Intent;
-use crate::running::{DerivedRevision, StableImage, destination_images, stable_images};
+use crate::revision::{DerivedRevision, StableImage};
+use crate::running::{destination_images, stable_images};
 
 /// How much longer than it lasts a bake may be held for alarms that are not OK, seconds.
 const BAKE_GRACE_SECS: u64 = 10 * 60;

@@ -1,5 +1,7 @@
 //! What the core asks of the world, in its own words. Adapters implement these; no SDK type crosses them.
 
+use crate::commit::Commit;
+use crate::fault::PortError;
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
@@ -8,7 +10,6 @@ use jiff::Timestamp;
 use crate::announced::Awaited;
 use crate::container_image::MediaTypes;
 use crate::effect::{Effect, Invite};
-use crate::gate::{BuildSeen, ScanSeen};
 use crate::history::Entry;
 use crate::ids::{
     AlarmName, ContainerName, Digest, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target,
@@ -16,133 +17,17 @@ use crate::ids::{
 };
 use crate::listing::Listing;
 use crate::observation::{
-    AlarmSeen, DeploymentSeen, ImageSeen, RequestsAsked, RuleSeen, ServiceHead, ServiceSeen, Stored,
+    AlarmSeen, BuildSeen, DeploymentSeen, ImageSeen, RequestsAsked, RuleSeen, ScanSeen, ServiceSeen, Stored,
     TaskDefinitionSeen,
 };
 use crate::policy::PipelineAction;
 use crate::reference::Pick;
+use crate::refusals::RefusalLog;
 use crate::release::Release;
-use crate::running::{DerivedRevision, RunningSeen};
+use crate::revision::{DerivedRevision, RunningSeen};
+use crate::service::ServiceRecord;
 use crate::sweep::TagsSeen;
 use crate::tasks::StoppedTask;
-use crate::trigger::RefusalLog;
-
-/// What kind of failure a call met: each asks for another answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// Too many calls; later it will work.
-    Throttled,
-    /// The service or the network did not answer; later it may work.
-    Unavailable,
-    /// A condition did not hold: reload and decide again.
-    Conflict,
-    /// There is no such thing.
-    NotFound,
-    /// Not allowed; a person has to grant it.
-    Denied,
-    /// The request is wrong; trying again does not help.
-    Invalid,
-}
-
-impl ErrorKind {
-    /// Whether the same call may succeed later without anyone changing anything.
-    pub fn is_transient(self) -> bool {
-        match self {
-            Self::Throttled | Self::Unavailable | Self::Conflict => true,
-            Self::NotFound | Self::Denied | Self::Invalid => false,
-        }
-    }
-}
-
-/// A call that failed, with AWS's code and request id kept.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{operation}: {code}: {message}{}", request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default())]
-pub struct PortError {
-    /// What kind.
-    pub kind: ErrorKind,
-    /// `ecs:DescribeServices`.
-    pub operation: String,
-    /// AWS's error code, or ours when the call never got there.
-    pub code: String,
-    /// AWS's message.
-    pub message: String,
-    /// AWS's request id.
-    pub request_id: Option<String>,
-}
-
-impl PortError {
-    /// An error without request id.
-    pub fn new(
-        kind: ErrorKind,
-        operation: impl Into<String>,
-        code: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            kind,
-            operation: operation.into(),
-            code: code.into(),
-            message: message.into(),
-            request_id: None,
-        }
-    }
-}
-
-/// The error code of a commit whose `once` key has been there before: the delivery was handled.
-pub const ALREADY_HANDLED: &str = "AlreadyHandled";
-
-/// One atomic change of the ledger. Either all of it happens or none.
-#[derive(Debug, Clone, Default)]
-pub struct Commit {
-    /// Releases to write: each with the version it must have now (`None`: it must not exist yet) and the history entry of the change
-    /// (`None` only when nothing but the wake-up time or the report changes).
-    pub releases: Vec<ReleaseWrite>,
-    /// The service row to write.
-    pub head: Option<HeadWrite>,
-    /// What a service's triggers were refused.
-    pub refusals: Option<RowWrite<RefusalLog>>,
-    /// What was seen in a service's repository.
-    pub tags: Option<RowWrite<TagsSeen>>,
-    /// What waits for its image.
-    pub awaited: Option<RowWrite<Awaited>>,
-    /// A delivery that must not have been handled before, with the time until which it is remembered.
-    pub once: Option<(String, Timestamp)>,
-}
-
-/// A row of its own beside a service's to write.
-#[derive(Debug, Clone)]
-pub struct RowWrite<T> {
-    /// The service.
-    pub service: ServiceName,
-    /// The version the row must have now; `None`: there must be no row.
-    pub expected: Option<u64>,
-    /// The new row.
-    pub row: T,
-}
-
-/// A release to write.
-#[derive(Debug, Clone)]
-pub struct ReleaseWrite {
-    /// The version the row must have now; `None`: there must be no row.
-    pub expected: Option<u64>,
-    /// The new release; its version is the expected one plus one, or 0.
-    pub release: Release,
-    /// The history entry.
-    pub entry: Option<Entry>,
-}
-
-/// A service row to write.
-#[derive(Debug, Clone)]
-pub struct HeadWrite {
-    /// The service.
-    pub service: ServiceName,
-    /// The version the row must have now; `None`: there must be no row.
-    pub expected: Option<u64>,
-    /// The new row; its version is the expected one plus one, or 0.
-    pub head: ServiceHead,
-    /// The service's own history entry, when the change is not told by a release's.
-    pub entry: Option<Entry>,
-}
 
 /// What services watch: how an event finds them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,9 +49,9 @@ pub enum Watched {
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// A service's row, consistently read.
-    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceHead>, PortError>;
+    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceRecord>, PortError>;
     /// All services by name.
-    async fn services(&self) -> Result<Listing<(ServiceName, ServiceHead)>, PortError>;
+    async fn services(&self) -> Result<Listing<(ServiceName, ServiceRecord)>, PortError>;
     /// A release, consistently read.
     async fn release(&self, id: &ReleaseId) -> Result<Option<Release>, PortError>;
     /// A service's releases, newest first.

@@ -7,6 +7,11 @@ use std::fmt;
 
 use crate::ids::{AccountId, Image, Region};
 
+/// The usual host of a private ECR registry.
+pub fn ecr_registry(account: &AccountId, region: &Region) -> String {
+    Registry::ecr(account, region).host().to_owned()
+}
+
 /// A registry, with the host it was named by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registry {

@@ -1,19 +1,18 @@
 //! A release: what is released, why, how far it is.
 
+use crate::intent::{Intent, Provenance, Request};
+use crate::outcome::{Cause, Outcome};
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::effect::EffectKind;
-use crate::gate::Opened;
-use crate::history::{Actor, Report};
-use crate::ids::{
-    AlarmName, ContainerName, DeploymentArn, HookId, Image, ReleaseId, ServiceName, Target, TaskDefinitionArn,
-};
+use crate::actor::Actor;
+use crate::approval::Opened;
+use crate::history::Report;
+use crate::ids::{DeploymentArn, HookId, Image, ReleaseId, ServiceName, Target, TaskDefinitionArn};
 use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
-use crate::preflight::Finding;
 use crate::tasks::FailedTask;
 
 /// One release of one image to one service.
@@ -63,41 +62,6 @@ pub struct Release {
     pub wake: Option<Wake>,
     /// Why it is where it is.
     pub report: Report,
-}
-
-/// Where an image comes from, as far as was said.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Provenance {
-    /// The commit it was built from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub commit: Option<String>,
-    /// Who made it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub author: Option<String>,
-    /// Where the build is read about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-}
-
-/// What a release is meant to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Intent {
-    /// Bring a new image.
-    Deploy,
-    /// Go back to the release promoted before, on a person's word.
-    Return {
-        /// The release gone back from; `None` when what ran was deployed outside Tidegate.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        from: Option<ReleaseId>,
-        /// The release gone back to.
-        to: ReleaseId,
-        /// The task definition that release ran.
-        task_definition: TaskDefinitionArn,
-        /// The images its containers ran, by digest where that is known.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        images: BTreeMap<ContainerName, String>,
-    },
 }
 
 /// How far a release is.
@@ -213,233 +177,6 @@ pub enum Step {
     },
 }
 
-/// What a release ends as.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Outcome {
-    /// All traffic is on the new version.
-    Promoted,
-    /// The service is what it was before.
-    RolledBack {
-        /// Why.
-        cause: Cause,
-    },
-    /// Something newer took its place.
-    Superseded {
-        /// What.
-        by: Successor,
-    },
-    /// A person cancelled it.
-    Cancelled {
-        /// Who.
-        by: Actor,
-        /// Why.
-        why: String,
-    },
-    /// A person is needed.
-    Failed {
-        /// What went wrong.
-        cause: Cause,
-        /// Exactly what a person has to do.
-        needs: String,
-    },
-}
-
-/// What takes a release's place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Successor {
-    /// A newer release.
-    Release(ReleaseId),
-    /// A policy that sends the service's releases somewhere else.
-    Policy,
-}
-
-impl From<ReleaseId> for Successor {
-    fn from(release: ReleaseId) -> Self {
-        Self::Release(release)
-    }
-}
-
-impl std::fmt::Display for Successor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Release(release) => write!(f, "release {release}"),
-            Self::Policy => f.write_str("a policy with another target"),
-        }
-    }
-}
-
-impl Outcome {
-    /// One word for tables and exit codes.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Promoted => "promoted",
-            Self::RolledBack { .. } => "rolled back",
-            Self::Superseded { .. } => "superseded",
-            Self::Cancelled { .. } => "cancelled",
-            Self::Failed { .. } => "failed",
-        }
-    }
-}
-
-/// A gate of the policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GateKind {
-    /// People approve.
-    Approval,
-    /// No freeze window is open.
-    Freeze,
-    /// The image's scan.
-    Scan,
-    /// A build that tries the candidate.
-    Verification,
-}
-
-impl std::fmt::Display for GateKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Approval => "approval",
-            Self::Freeze => "freeze",
-            Self::Scan => "scan",
-            Self::Verification => "verification",
-        })
-    }
-}
-
-/// Why a release did not go on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "cause", rename_all = "snake_case")]
-pub enum Cause {
-    /// An alarm of the policy went off.
-    Alarm {
-        /// Which.
-        alarm: AlarmName,
-        /// What CloudWatch said.
-        reason: String,
-        /// When it went off, by CloudWatch's clock.
-        at: Option<Timestamp>,
-    },
-    /// ECS ended or rolled back the deployment by itself: circuit breaker, its own alarm watch, a hook's timeout.
-    Deployment {
-        /// What ECS said.
-        reason: String,
-    },
-    /// A person asked for it.
-    Requested {
-        /// Who.
-        by: Actor,
-        /// Why.
-        why: String,
-    },
-    /// A person cancelled the release.
-    CancelRequested {
-        /// Who.
-        by: Actor,
-        /// Why.
-        why: String,
-    },
-    /// A newer release replaces this one (`on_newer: replace`).
-    Newer {
-        /// Which.
-        release: ReleaseId,
-    },
-    /// AWS refused an effect for good.
-    Refused {
-        /// The effect.
-        effect: EffectKind,
-        /// What AWS said.
-        error: String,
-    },
-    /// Tasks of the candidate crashed, did not start or failed their health checks.
-    FailedTasks {
-        /// How many.
-        count: u32,
-        /// The last of them.
-        last: Box<FailedTask>,
-    },
-    /// Too little was seen of the candidate to promote it.
-    Inconclusive {
-        /// What was seen, what should have been, and what to do.
-        detail: String,
-    },
-    /// A stage took longer than it may.
-    TimedOut {
-        /// The stage.
-        stage: String,
-        /// Its limit, seconds.
-        limit_secs: u64,
-    },
-    /// The live weights are not what the stage set.
-    Weights {
-        /// What was seen, what should be.
-        detail: String,
-    },
-    /// Preflight found what must be fixed first.
-    Preflight {
-        /// What it found.
-        findings: Vec<Finding>,
-    },
-    /// A person said no, or nobody said yes in time.
-    Rejected {
-        /// Who; Tidegate when the time ran out.
-        by: Actor,
-        /// What they said.
-        why: String,
-    },
-    /// A gate of the policy did not open: freeze, scan, verification.
-    Gate {
-        /// Which.
-        gate: GateKind,
-        /// Why.
-        detail: String,
-    },
-    /// Someone else deployed to the service meanwhile.
-    Interference {
-        /// What was seen.
-        detail: String,
-    },
-    /// The images that run are not those that should.
-    Images {
-        /// Which container runs which.
-        detail: String,
-    },
-}
-
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Alarm { alarm, reason, .. } => write!(f, "alarm {alarm} went off: {reason}"),
-            Self::Deployment { reason } => write!(f, "Amazon ECS ended the deployment: {reason}"),
-            Self::Requested { by, why } => write!(f, "{by} asked to roll back: {why}"),
-            Self::CancelRequested { by, why } => write!(f, "{by} cancelled it: {why}"),
-            Self::Newer { release } => write!(f, "the newer release {release} replaces it"),
-            Self::Refused { effect, error } => write!(f, "AWS refused to {effect}: {error}"),
-            Self::FailedTasks { count, last } => {
-                let tasks = if *count == 1 { "1 task".to_owned() } else { format!("{count} tasks") };
-                write!(f, "{tasks} of the candidate failed: {last}")?;
-                last.log.as_ref().map_or(Ok(()), |log| write!(f, "; its log: {}", log.url()))
-            }
-            Self::Inconclusive { detail } => write!(f, "too little was seen to go on: {detail}"),
-            Self::TimedOut { stage, limit_secs } => {
-                let limit = i64::try_from(*limit_secs)
-                    .map_or(jiff::SignedDuration::MAX, jiff::SignedDuration::from_secs);
-                write!(f, "stage \"{stage}\" took longer than {}", crate::words::span(limit))
-            }
-            Self::Weights { detail } => write!(f, "the live weights are not what was set: {detail}"),
-            Self::Preflight { findings } => {
-                let problems: Vec<&str> = findings.iter().map(|finding| finding.problem.as_str()).collect();
-                write!(f, "preflight: {}", problems.join("; "))
-            }
-            Self::Rejected { by, why } => write!(f, "{by} rejected it: {why}"),
-            Self::Gate { gate, detail } => write!(f, "{gate}: {detail}"),
-            Self::Interference { detail } => write!(f, "someone else deployed to the service: {detail}"),
-            Self::Images { detail } => write!(f, "another image runs than should: {detail}"),
-        }
-    }
-}
-
 /// What has been learnt on the way.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
@@ -500,31 +237,6 @@ pub struct RequestsSeen {
     pub stage: usize,
     /// So many at least: counts come late, and are not asked for any more once there are enough.
     pub count: u64,
-}
-
-/// What was asked of a release after it had started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "snake_case")]
-pub enum Request {
-    /// Roll back.
-    Rollback {
-        /// Who.
-        by: Actor,
-        /// Why.
-        why: String,
-    },
-    /// Break off: before traffic has moved it ends as cancelled; after that it is rolled back first.
-    Cancel {
-        /// Who.
-        by: Actor,
-        /// Why.
-        why: String,
-    },
-    /// Make room for a newer release.
-    Supersede {
-        /// Which.
-        by: ReleaseId,
-    },
 }
 
 /// When to look again; what for says the report.
@@ -625,5 +337,17 @@ impl Release {
             },
             Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } => None,
         }
+    }
+}
+
+/// Who or what asked for a release: `push of main-2`.
+pub fn requester(release: &Release) -> String {
+    let label = release.image.label();
+    match &release.requested_by {
+        Actor::Event { source, .. } if source == "aws.ecr" => format!("push of {label}"),
+        Actor::Event { source, id } if source == "tidegate.clock" && id.starts_with("pushed at ") => {
+            format!("push of {label}, found by the clock")
+        }
+        by @ (Actor::Event { .. } | Actor::Person { .. } | Actor::Tidegate) => by.to_string(),
     }
 }

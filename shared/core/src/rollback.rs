@@ -3,12 +3,14 @@
 
 use jiff::Timestamp;
 
+use crate::actor::Actor;
 use crate::admission::{Arrival, Current, creation, new_release, superseded, turning_back};
-use crate::history::Actor;
+use crate::commit::{Commit, ServiceWrite};
 use crate::ids::{Digest, Image, ReleaseId, ServiceName, Target};
-use crate::observation::{Promoted, Quarantined, ServiceHead};
-use crate::ports::{Commit, HeadWrite};
-use crate::release::{Intent, Outcome, Phase, Provenance, Release};
+use crate::intent::{Intent, Provenance};
+use crate::outcome::Outcome;
+use crate::release::{Phase, Release};
+use crate::service::{Promoted, Quarantined, ServiceRecord};
 
 /// What the service runs, as far as it could be seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -316,18 +318,18 @@ fn restored(release: &Release, digest: &Digest) -> bool {
 }
 
 /// The newest promoted version that is not the one that is left, was promoted before it, and was not rolled back itself.
-fn before<'a>(head: &'a ServiceHead, from: &Leaving) -> Option<&'a Promoted> {
+fn before<'a>(head: &'a ServiceRecord, from: &Leaving) -> Option<&'a Promoted> {
     older(head, from).find(|earlier| !head.quarantine.contains_key(&earlier.image.digest))
 }
 
-fn older<'a>(head: &'a ServiceHead, from: &Leaving) -> impl Iterator<Item = &'a Promoted> {
+fn older<'a>(head: &'a ServiceRecord, from: &Leaving) -> impl Iterator<Item = &'a Promoted> {
     // What was never promoted is left for whatever was promoted last.
     let at = head.promoted.iter().position(|one| one.image.digest == from.digest);
     let digest = from.digest.clone();
     head.promoted.iter().skip(at.unwrap_or(0)).filter(move |one| one.image.digest != digest)
 }
 
-fn nothing_before(head: &ServiceHead, from: &Leaving) -> NoRollback {
+fn nothing_before(head: &ServiceRecord, from: &Leaving) -> NoRollback {
     let quarantined = older(head, from)
         .filter_map(|one| Some((one.clone(), head.quarantine.get(&one.image.digest)?.clone())))
         .collect();
@@ -335,7 +337,7 @@ fn nothing_before(head: &ServiceHead, from: &Leaving) -> NoRollback {
 }
 
 /// The promoted release that is named; a tag means the newest release that was promoted with it, unless the tag has moved.
-fn find<'a>(head: &'a ServiceHead, service: &ServiceName, named: &str) -> Result<&'a Promoted, NoRollback> {
+fn find<'a>(head: &'a ServiceRecord, service: &ServiceName, named: &str) -> Result<&'a Promoted, NoRollback> {
     let tagged: Vec<&Promoted> = head
         .promoted
         .iter()
@@ -363,7 +365,7 @@ fn find<'a>(head: &'a ServiceHead, service: &ServiceName, named: &str) -> Result
 }
 
 fn allowed(
-    head: &ServiceHead,
+    head: &ServiceRecord,
     service: &ServiceName,
     from: Option<&Leaving>,
     to: &Promoted,
@@ -419,7 +421,7 @@ pub fn commit(current: Current<'_>, from: &Leaving, to: &Promoted, ask: Ask<'_>)
         task_definition: to.task_definition.clone(),
         images: to.images.clone(),
     };
-    let mut next = ServiceHead { version: head.version + 1, waiting: Some(id.clone()), ..head.clone() };
+    let mut next = ServiceRecord { version: head.version + 1, waiting: Some(id.clone()), ..head.clone() };
     if from.digest != to.image.digest {
         let release = from.release.clone().unwrap_or_else(|| id.clone());
         let entry = Quarantined { release, why: format!("{by} rolled it back: {why}"), at: now };
@@ -429,7 +431,11 @@ pub fn commit(current: Current<'_>, from: &Leaving, to: &Promoted, ask: Ask<'_>)
     let release = new_release(id.clone(), &arrival, intent, now);
     let mut commit = creation(release, reason, now);
     commit.releases.extend(current.waiting.map(|waiting| superseded(waiting, &id, now)));
-    commit.head =
-        Some(HeadWrite { service: service.clone(), expected: Some(head.version), head: next, entry: None });
+    commit.head = Some(ServiceWrite {
+        service: service.clone(),
+        expected: Some(head.version),
+        head: next,
+        entry: None,
+    });
     commit
 }

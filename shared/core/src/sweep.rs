@@ -9,10 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::admission::{ONE_PUSH, PushTimes};
 use crate::ids::{Digest, Tag};
-use crate::observation::ServiceHead;
+use crate::push::{ONE_PUSH, PushTimes};
 use crate::release::Release;
+use crate::service::ServiceRecord;
 
 /// How long the event of a push has, once the tag was seen, before it counts as lost.
 pub const EVENT_GRACE: SignedDuration = SignedDuration::from_secs(120);
@@ -69,7 +69,12 @@ impl TagsSeen {
     /// After one look more. What is seen for the first time starts nothing, unless it was pushed after the policy was applied. ECR tells the
     /// second of a push, so of two in one second the push counts as the earlier: nothing starts that may have been there before.
     #[must_use]
-    pub fn after(current: Option<&Self>, head: &ServiceHead, mut tags: Vec<Tagged>, now: Timestamp) -> Self {
+    pub fn after(
+        current: Option<&Self>,
+        head: &ServiceRecord,
+        mut tags: Vec<Tagged>,
+        now: Timestamp,
+    ) -> Self {
         let current = current.filter(|seen| seen.watching_since == head.watching_since);
         tags.sort_by_key(|it| std::cmp::Reverse(it.pushed_at));
         tags.truncate(Self::KEPT);
@@ -147,7 +152,7 @@ impl Fresh {
     }
 
     /// Whether what was let in since is newer. Of two that were tagged between the same two looks the newer image counts: more cannot be known.
-    pub fn is_overtaken(&self, head: &ServiceHead) -> bool {
+    pub fn is_overtaken(&self, head: &ServiceRecord) -> bool {
         let by_image = head.newest_image.is_some_and(|newest| newest > self.pushed_at);
         match head.newest_push {
             // Its tag is as old as its image, so a tag that was let in later is newer, whatever image it was put on.
@@ -172,10 +177,10 @@ mod tests {
     use super::*;
     use crate::policy;
 
-    fn head() -> ServiceHead {
+    fn head() -> ServiceRecord {
         let text = "service: checkout\nfrom: { ecr: { repository: shop/checkout, tags: [\"prod-*\"] } }\n\
                     to: { ecs: { cluster: prod, service: web, container: app } }\nstrategy: { blue_green: {} }\n";
-        ServiceHead::new(policy::parse("p.yaml", text).unwrap(), at(0))
+        ServiceRecord::new(policy::parse("p.yaml", text).unwrap(), at(0))
     }
 
     fn at(secs: i64) -> Timestamp {
@@ -217,7 +222,7 @@ mod tests {
     #[test]
     fn another_source_is_seen_for_the_first_time() {
         let first = look(None, &[tagged("prod-1", 1, -500)], 60);
-        let other = ServiceHead { watching_since: at(90), ..head() };
+        let other = ServiceRecord { watching_since: at(90), ..head() };
         let second = TagsSeen::after(Some(&first), &other, vec![tagged("prod-9", 9, -900)], at(120));
         assert!(second.fresh.is_empty());
     }
@@ -231,7 +236,7 @@ mod tests {
             after: at(1000),
             since: at(1060),
         };
-        let let_in = |push: i64, image: i64| ServiceHead {
+        let let_in = |push: i64, image: i64| ServiceRecord {
             newest_push: Some(at(push)),
             newest_image: Some(at(image)),
             ..head()

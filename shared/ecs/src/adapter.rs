@@ -14,10 +14,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tidegate_aws::{SdkConfig, Targets, port_error};
 use tidegate_core::effect::Effect;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{ContainerName, DeploymentArn, Target, TaskDefinitionArn};
 use tidegate_core::observation::{DeploymentSeen, ServiceSeen, TaskDefinitionSeen};
-use tidegate_core::ports::{Ecs, ErrorKind, PortError};
-use tidegate_core::running::{DerivedRevision, RunningSeen};
+use tidegate_core::ports::Ecs;
+use tidegate_core::revision::{DerivedRevision, RunningSeen};
 use tidegate_core::tasks::StoppedTask;
 
 use crate::raw::{KeepBody, read};

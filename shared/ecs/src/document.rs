@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tidegate_core::fault::PortError;
 use tidegate_core::ids::Target;
-use tidegate_core::ports::{PortError, TaskDefinitions};
+use tidegate_core::ports::TaskDefinitions;
 
 use crate::EcsAdapter;
 use crate::adapter::{describe_service, describe_task_definition};

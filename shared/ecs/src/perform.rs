@@ -14,9 +14,9 @@ use serde_json::{Map, Value, json};
 use tidegate_aws::port_error;
 use tidegate_core::configuration;
 use tidegate_core::effect::{CALL_LIMIT, Effect};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{DeploymentArn, HookId, ReleaseId, Target, TaskDefinitionArn};
-use tidegate_core::ports::{ErrorKind, PortError};
-use tidegate_core::running::DerivedRevision;
+use tidegate_core::revision::DerivedRevision;
 
 use crate::EcsAdapter;
 use crate::adapter::{describe_deployment, describe_service, list_deployments};

@@ -16,7 +16,7 @@ use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_types::body::SdkBody;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::fault::{ErrorKind, PortError};
 
 /// Keeps the body of the last answer of one call.
 #[derive(Debug, Clone, Default)]

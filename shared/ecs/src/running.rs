@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types::DesiredStatus;
 use tidegate_aws::port_error;
+use tidegate_core::fault::PortError;
 use tidegate_core::ids::{ContainerName, Digest, Target};
 use tidegate_core::observation::ServiceSeen;
-use tidegate_core::ports::PortError;
-use tidegate_core::running::RunningSeen;
+use tidegate_core::revision::RunningSeen;
 
 use crate::adapter::{ARNS_A_CALL, describe_revisions};
 use crate::raw::KeepBody;

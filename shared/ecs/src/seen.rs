@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{ContainerName, Digest, HookId, InvalidId, ServiceRevisionArn, TaskDefinitionArn};
 use tidegate_core::observation::{
     DeploymentSeen, DeploymentStatus, HookSeen, LoadBalancerSeen, Platform, ServiceSeen, TaskDefinitionSeen,
 };
 use tidegate_core::policy::Percent;
-use tidegate_core::ports::{ErrorKind, PortError};
 use tidegate_core::reference::digest_of;
 
 /// An element of an answer's `failures[]`: what was asked for and not described.

@@ -9,8 +9,8 @@ use aws_sdk_ecs::types::{Container, DesiredStatus, Task};
 use jiff::Timestamp;
 use serde_json::Value;
 use tidegate_aws::port_error;
+use tidegate_core::fault::PortError;
 use tidegate_core::ids::{ContainerName, Region, Target, TaskArn, TaskDefinitionArn};
-use tidegate_core::ports::PortError;
 use tidegate_core::tasks::{LogStream, StopCode, StoppedContainer, StoppedTask};
 
 use crate::adapter::{EcsAdapter, describe_task_definition};
@@ -193,7 +193,8 @@ fn timestamp(at: &DateTime) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use tidegate_core::ports::{Ecs, ErrorKind};
+    use tidegate_core::fault::ErrorKind;
+    use tidegate_core::ports::Ecs;
     use tidegate_replay::{Answer, Replay};
 
     use super::*;

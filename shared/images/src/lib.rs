@@ -21,10 +21,10 @@ use aws_sdk_ecr::types::{
 use jiff::Timestamp;
 use tidegate_aws::{Downloads, SdkConfig, port_error};
 use tidegate_core::container_image::MediaTypes;
-use tidegate_core::gate::ScanSeen;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{Digest, Image, RepositoryName, Tag};
-use tidegate_core::observation::{ImageSeen, Seen, Stored};
-use tidegate_core::ports::{ErrorKind, ImageDescribed, Images, PortError};
+use tidegate_core::observation::{ImageSeen, ScanSeen, Seen, Stored};
+use tidegate_core::ports::{ImageDescribed, Images};
 use tidegate_core::reference::Pick;
 use tidegate_core::registry::{EcrRegistry, Registry};
 

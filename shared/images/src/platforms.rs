@@ -6,9 +6,9 @@ use aws_sdk_ecr::types::ImageIdentifier;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tidegate_aws::{Downloads, port_error};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{Digest, Image};
 use tidegate_core::observation::{ImagePart, Platform};
-use tidegate_core::ports::{ErrorKind, PortError};
 
 const BATCH_GET_IMAGE: &str = "ecr:BatchGetImage";
 const GET_DOWNLOAD_URL: &str = "ecr:GetDownloadUrlForLayer";

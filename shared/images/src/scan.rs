@@ -3,10 +3,10 @@
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::types::{ImageIdentifier, ImageScanFindings, ScanStatus as EcrStatus};
 use tidegate_aws::port_error;
-use tidegate_core::gate::{ScanFinding, ScanSeen, ScanStatus};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::Image;
+use tidegate_core::observation::{ScanFinding, ScanSeen, ScanStatus};
 use tidegate_core::policy::SeverityName;
-use tidegate_core::ports::{ErrorKind, PortError};
 
 const DESCRIBE: &str = "ecr:DescribeImageScanFindings";
 

@@ -5,8 +5,10 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Delete, Put, TransactWriteItem};
 use jiff::{SignedDuration, Timestamp};
 use tidegate_aws::{kind_of, port_error};
+use tidegate_core::commit::{Commit, ReleaseWrite, RowWrite, ServiceWrite};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{ReleaseId, ServiceName};
-use tidegate_core::ports::{Commit, ErrorKind, HeadWrite, Ledger as _, PortError, ReleaseWrite, RowWrite};
+use tidegate_core::ports::Ledger as _;
 
 use crate::keys::{self, Key};
 use crate::row::{self, Item, RowError};
@@ -131,7 +133,7 @@ impl DynamoLedger {
         Ok(())
     }
 
-    fn head_actions(&self, write: &HeadWrite, actions: &mut Vec<Action>) -> Result<(), RowError> {
+    fn head_actions(&self, write: &ServiceWrite, actions: &mut Vec<Action>) -> Result<(), RowError> {
         let key = keys::head(&write.service);
         let condition = version_condition(&key, write.expected, write.head.version)?;
         let expects = expectation(&format!("service {}", write.service), write.expected);
@@ -156,7 +158,7 @@ impl DynamoLedger {
 
     /// The rows by which events find the service, and the one that says whose an ECS service is, follow its policy. The policy read here is the one replaced: the head's version
     /// condition fails if it changes in between.
-    async fn watch_actions(&self, write: &HeadWrite, actions: &mut Vec<Action>) -> Result<(), PortError> {
+    async fn watch_actions(&self, write: &ServiceWrite, actions: &mut Vec<Action>) -> Result<(), PortError> {
         let current = self.service(&write.service).await?;
         let (added, dropped) = watches::change(current.as_ref(), &write.head, &self.home);
         for watched in added {

@@ -53,14 +53,16 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::{SignedDuration, Timestamp};
 use tidegate_aws::port_error;
 use tidegate_core::announced::Awaited;
+use tidegate_core::commit::Commit;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
 use tidegate_core::listing::{Damaged, Listing};
-use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{Commit, Due, ErrorKind, Ledger, PortError, Watched};
+use tidegate_core::ports::{Due, Ledger, Watched};
+use tidegate_core::refusals::RefusalLog;
 use tidegate_core::release::Release;
+use tidegate_core::service::ServiceRecord;
 use tidegate_core::sweep::TagsSeen;
-use tidegate_core::trigger::RefusalLog;
 
 pub use commit::ALREADY_HANDLED;
 pub use row::SCHEMA;
@@ -204,12 +206,12 @@ fn each_known<T>(items: &[Item], read: fn(&Item) -> (Option<T>, Option<RowError>
 
 #[async_trait]
 impl Ledger for DynamoLedger {
-    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceHead>, PortError> {
+    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceRecord>, PortError> {
         let item = self.get(&keys::head(name)).await?;
         item.map(|item| row::read_head(&item).map(|(_, head)| head)).transpose().map_err(|e| e.at(GET))
     }
 
-    async fn services(&self) -> Result<Listing<(ServiceName, ServiceHead)>, PortError> {
+    async fn services(&self) -> Result<Listing<(ServiceName, ServiceRecord)>, PortError> {
         let items = all(self.partition(Some(BY_SERVICE), keys::GSI1PK, keys::ALL_SERVICES)).await?;
         Ok(each(&items, row::read_head))
     }

@@ -7,15 +7,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidegate_core::announced::Awaited;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::invariants;
 use tidegate_core::listing::Damaged;
-use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{Due, ErrorKind, PortError};
+use tidegate_core::ports::Due;
+use tidegate_core::refusals::RefusalLog;
 use tidegate_core::release::Release;
+use tidegate_core::service::ServiceRecord;
 use tidegate_core::sweep::TagsSeen;
-use tidegate_core::trigger::RefusalLog;
 
 use crate::keys::{self, Key};
 
@@ -92,7 +93,7 @@ pub(crate) fn release(release: &Release) -> Result<Item, RowError> {
     fits(key, item)
 }
 
-pub(crate) fn head(service: &ServiceName, head: &ServiceHead) -> Result<Item, RowError> {
+pub(crate) fn head(service: &ServiceName, head: &ServiceRecord) -> Result<Item, RowError> {
     let key = keys::head(service);
     check(&key, invariants::check_head(head))?;
     check_name(service, head).map_err(|problem| invariant(&key, problem))?;
@@ -194,9 +195,9 @@ pub(crate) fn read_release(item: &Item) -> Result<Release, RowError> {
     Ok(release)
 }
 
-pub(crate) fn read_head(item: &Item) -> Result<(ServiceName, ServiceHead), RowError> {
+pub(crate) fn read_head(item: &Item) -> Result<(ServiceName, ServiceRecord), RowError> {
     let key = key_of(item)?;
-    let head: ServiceHead = read(&key, item)?;
+    let head: ServiceRecord = read(&key, item)?;
     let service = service_in(&key, &key.pk)?;
     check_name(&service, &head).map_err(|problem| corrupt(&key, problem))?;
     check_version(&key, item, head.version)?;
@@ -332,7 +333,7 @@ fn check_version(key: &Key, item: &Item, in_body: u64) -> Result<(), RowError> {
     }
 }
 
-fn check_name(service: &ServiceName, head: &ServiceHead) -> Result<(), String> {
+fn check_name(service: &ServiceName, head: &ServiceRecord) -> Result<(), String> {
     if head.policy.service == *service {
         return Ok(());
     }

@@ -1,9 +1,9 @@
 //! What a policy makes a service watch, the rows by which events find it, and what it has for itself alone.
 
 use tidegate_core::ids::{AlarmName, Target};
-use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::{EcsDestination, Policy};
 use tidegate_core::ports::Watched;
+use tidegate_core::service::ServiceRecord;
 
 use crate::Home;
 
@@ -30,7 +30,7 @@ pub fn watched_by(policy: &Policy, home: &Home) -> Vec<Watched> {
 
 /// Everything whose events concern a service: its policy's, and what the release under way is judged by though a changed policy does not
 /// say so any more.
-fn watched(head: &ServiceHead, home: &Home) -> Vec<Watched> {
+fn watched(head: &ServiceRecord, home: &Home) -> Vec<Watched> {
     let mut watched = watched_by(&head.policy, home);
     for open in head.open.iter().flat_map(|open| &open.targets) {
         let target = open.to.target(&home.account, &home.region);
@@ -44,7 +44,7 @@ fn watched(head: &ServiceHead, home: &Home) -> Vec<Watched> {
 }
 
 /// The ECS services that this service alone releases to: its policy's, and that of a release under way whose policy has changed since.
-fn owned(head: &ServiceHead, home: &Home) -> Vec<Target> {
+fn owned(head: &ServiceRecord, home: &Home) -> Vec<Target> {
     let open = head.open.iter().flat_map(|open| &open.targets).map(|open| &open.to);
     let mut owned: Vec<Target> = Vec::new();
     for to in std::iter::once(&head.policy.to.ecs).chain(open) {
@@ -59,7 +59,11 @@ fn owned(head: &ServiceHead, home: &Home) -> Vec<Target> {
 /// What has to become a service's own when its row takes another's place, and what no longer is.
 ///
 /// Nothing is taken while the policy stays, so that the end of a release never depends on it.
-pub(crate) fn taken(old: Option<&ServiceHead>, new: &ServiceHead, home: &Home) -> (Vec<Target>, Vec<Target>) {
+pub(crate) fn taken(
+    old: Option<&ServiceRecord>,
+    new: &ServiceRecord,
+    home: &Home,
+) -> (Vec<Target>, Vec<Target>) {
     let now = owned(new, home);
     let mut left = old.map(|head| owned(head, home)).unwrap_or_default();
     left.retain(|before| !now.iter().any(|now| now.is_same_service(before)));
@@ -83,8 +87,8 @@ fn add_alarms(watched: &mut Vec<Watched>, to: &EcsDestination, alarms: &[AlarmNa
 /// Nothing when policy and open watches are equal. Otherwise everything of the new one is written again, also what was watched before, so
 /// that applying a policy mends rows that were lost.
 pub(crate) fn change(
-    old: Option<&ServiceHead>,
-    new: &ServiceHead,
+    old: Option<&ServiceRecord>,
+    new: &ServiceRecord,
     home: &Home,
 ) -> (Vec<Watched>, Vec<Watched>) {
     if old.is_some_and(|old| (&old.policy, &old.open) == (&new.policy, &new.open)) {

@@ -5,7 +5,8 @@ use aws_sdk_sns::Client;
 use aws_sdk_sns::config::Region;
 use tidegate_aws::{SdkConfig, port_error};
 use tidegate_core::effect::Invite;
-use tidegate_core::ports::{ErrorKind, Messenger, PortError};
+use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::ports::Messenger;
 use tidegate_core::text::visible;
 
 const PUBLISH: &str = "sns:Publish";

@@ -2,11 +2,13 @@
 
 use jiff::Timestamp;
 use maud::{Markup, html};
-use tidegate_core::gate::{ApprovalGate, Opened, asked_by};
+use tidegate_core::approval::{ApprovalGate, Opened};
+use tidegate_core::gate::asked_by;
 use tidegate_core::history::{Entry, Fact};
+use tidegate_core::intent::Provenance;
 use tidegate_core::plan::{Plan, Stage};
 use tidegate_core::policy::Before;
-use tidegate_core::release::{Provenance, Release};
+use tidegate_core::release::Release;
 use tidegate_view::{GivenView, Live, StageState, StageView};
 
 use crate::layout::{Page, frame};

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use maud::{Markup, html};
-use tidegate_core::gate::ApprovalGate;
+use tidegate_core::approval::ApprovalGate;
 use tidegate_core::policy::{OnExpiry, Span};
 
 /// A moment, to the second, in UTC: approvers are in many time zones, and without script the page knows none of them.

@@ -7,8 +7,9 @@ use aws_sdk_codepipeline::types::{
     PipelineExecutionStatus, StageState,
 };
 use tidegate_aws::{SdkConfig, port_error};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::policy::PipelineAction;
-use tidegate_core::ports::{ErrorKind, JobAnswer, JobFailure, Pipelines, PortError, WaitingApproval};
+use tidegate_core::ports::{JobAnswer, JobFailure, Pipelines, WaitingApproval};
 
 const SUCCESS: &str = "codepipeline:PutJobSuccessResult";
 const FAILURE: &str = "codepipeline:PutJobFailureResult";

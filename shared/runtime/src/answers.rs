@@ -1,9 +1,9 @@
 //! What approvers answer, counted in the ledger: the one way, whether by link, by HTTP with an AWS identity, or by command line.
 
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::gate::{self, By, NotCounted};
 use tidegate_core::history::Event;
 use tidegate_core::ids::ReleaseId;
-use tidegate_core::ports::{ErrorKind, PortError};
 use tidegate_core::release::Release;
 
 use crate::world::Home;

@@ -1,17 +1,20 @@
 //! A new image: which services it concerns, and what becomes of it there.
 
 use jiff::{SignedDuration, Timestamp};
-use tidegate_core::admission::{self, Admission, Arrival, Current, PushTimes};
+use tidegate_core::actor::Actor;
+use tidegate_core::admission::{self, Admission, Arrival, Current};
+use tidegate_core::commit::Commit;
 use tidegate_core::container_image::MediaTypes;
-use tidegate_core::history::Actor;
-use tidegate_core::ids::{
-    AccountId, Digest, Image, Region, ReleaseId, RepositoryName, ServiceName, Tag, ecr_registry,
-};
+use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::ids::{AccountId, Digest, Image, Region, ReleaseId, RepositoryName, ServiceName, Tag};
+use tidegate_core::intent::Provenance;
 use tidegate_core::listing::Listing;
-use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{Commit, ErrorKind, Images, PortError, Watched};
+use tidegate_core::ports::{Images, Watched};
+use tidegate_core::push::PushTimes;
 use tidegate_core::reference::Pick;
-use tidegate_core::release::{Provenance, Release};
+use tidegate_core::registry::ecr_registry;
+use tidegate_core::release::Release;
+use tidegate_core::service::ServiceRecord;
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 
 use crate::unfinished::Unfinished;
@@ -139,7 +142,7 @@ impl Home {
     pub async fn release_image(
         &self,
         asked: Asked,
-        selects: impl Fn(&ServiceHead) -> bool,
+        selects: impl Fn(&ServiceRecord) -> bool,
     ) -> Result<Option<Admission>, PortError> {
         let mut attempts = self.attempts();
         loop {
@@ -186,7 +189,7 @@ impl Home {
                     return Ok(Some(admission));
                 }
                 Ok(false) => {}
-                Err(error) if error.code == tidegate_core::ports::ALREADY_HANDLED => return Ok(None),
+                Err(error) if error.code == tidegate_core::commit::ALREADY_HANDLED => return Ok(None),
                 Err(error) => return Err(error),
             }
         }
@@ -195,7 +198,7 @@ impl Home {
     /// The releases a service's row names. One that cannot be read keeps nothing from being let in: what is new waits behind it.
     pub(crate) async fn current(
         &self,
-        head: &ServiceHead,
+        head: &ServiceRecord,
     ) -> Result<(Option<Release>, Option<Release>), PortError> {
         let active = match &head.active {
             Some(id) => self.readable(id).await?,
@@ -267,7 +270,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    fn arrival(&self, world: &Home, head: &ServiceHead, now: Timestamp) -> Arrival {
+    fn arrival(&self, world: &Home, head: &ServiceRecord, now: Timestamp) -> Arrival {
         let until = now.saturating_add(REMEMBERED).unwrap_or(now);
         Arrival {
             service: self.service.clone(),

@@ -1,7 +1,8 @@
 //! Writing what others may be writing at the same time: it is decided anew on what they wrote, a few times.
 
 use jiff::SignedDuration;
-use tidegate_core::ports::{Commit, ErrorKind, PortError};
+use tidegate_core::commit::Commit;
+use tidegate_core::fault::{ErrorKind, PortError};
 
 use crate::world::Home;
 

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use tidegate_core::actor::Actor;
 use tidegate_core::admission::Admission;
-use tidegate_core::history::Actor;
-use tidegate_core::ids::{Image, ReleaseId, RepositoryName, ServiceName, ecr_registry};
-use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{Commit, Due, ErrorKind, ImageDescribed, Images, PortError, RowWrite, WakeUp};
-use tidegate_core::release::Provenance;
+use tidegate_core::commit::{Commit, RowWrite};
+use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::ids::{Image, ReleaseId, RepositoryName, ServiceName};
+use tidegate_core::intent::Provenance;
+use tidegate_core::ports::{Due, ImageDescribed, Images, WakeUp};
+use tidegate_core::registry::ecr_registry;
+use tidegate_core::service::ServiceRecord;
 use tidegate_core::sweep::{Tagged, TagsSeen};
 use tidegate_core::trigger::Trigger;
 use tokio::sync::OnceCell;
@@ -90,7 +93,7 @@ impl Home {
         &self,
         repositories: &Repositories<'_>,
         service: &ServiceName,
-        head: &ServiceHead,
+        head: &ServiceRecord,
         now: Timestamp,
     ) -> Result<bool, PortError> {
         let registry = ecr_registry(&self.account, &self.region);
@@ -115,7 +118,7 @@ impl Home {
     async fn release_lost(
         &self,
         service: &ServiceName,
-        head: &ServiceHead,
+        head: &ServiceRecord,
         seen: &mut TagsSeen,
         now: Timestamp,
     ) -> Result<bool, PortError> {
@@ -145,7 +148,7 @@ impl Home {
             bypass_freeze: None,
             delivery: None,
         };
-        let still = |head: &ServiceHead| head.policy.selects(&lost.tag) && !lost.is_overtaken(head);
+        let still = |head: &ServiceRecord| head.policy.selects(&lost.tag) && !lost.is_overtaken(head);
         let admission = self.release_image(asked, still).await?;
         seen.settle(|it| it.is_due(now));
         Ok(matches!(admission, Some(Admission::Created { .. })))
@@ -186,7 +189,7 @@ impl Repositories<'_> {
 }
 
 /// The tags that start a release when they are pushed, on images.
-fn selected(images: &[ImageDescribed], head: &ServiceHead) -> Vec<Tagged> {
+fn selected(images: &[ImageDescribed], head: &ServiceRecord) -> Vec<Tagged> {
     let mut selected = Vec::new();
     for image in images.iter().filter(|image| image.is_no_image().is_none()) {
         let Some(pushed_at) = image.pushed_at else { continue };

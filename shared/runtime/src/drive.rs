@@ -3,11 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::decide::{self, Decision};
 use tidegate_core::effect::{Effect, Lease};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::invariants;
-use tidegate_core::observation::{Accomplished, Hint, Refusal, ServiceHead};
-use tidegate_core::ports::{ErrorKind, PortError};
-use tidegate_core::release::{Outcome, Phase, Release};
+use tidegate_core::observation::{Accomplished, Hint, Refusal};
+use tidegate_core::outcome::Outcome;
+use tidegate_core::release::{Phase, Release};
+use tidegate_core::service::ServiceRecord;
 
 use crate::observe::{Brought, observe};
 use crate::world::World;
@@ -112,7 +114,7 @@ enum Turned {
 
 struct Done {
     release: Release,
-    head: Option<ServiceHead>,
+    head: Option<ServiceRecord>,
     changed: bool,
     performed: bool,
     brought: Brought,

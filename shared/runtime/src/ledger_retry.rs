@@ -9,14 +9,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::announced::Awaited;
+use tidegate_core::commit::{ALREADY_HANDLED, Commit};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::listing::Listing;
-use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{ALREADY_HANDLED, Commit, Due, ErrorKind, Ledger, PortError, Watched};
+use tidegate_core::ports::{Due, Ledger, Watched};
+use tidegate_core::refusals::RefusalLog;
 use tidegate_core::release::Release;
+use tidegate_core::service::ServiceRecord;
 use tidegate_core::sweep::TagsSeen;
-use tidegate_core::trigger::RefusalLog;
 
 use crate::time::Time;
 use crate::world::{Home, World};
@@ -151,11 +153,11 @@ impl Retrying {
 
 #[async_trait]
 impl Ledger for Retrying {
-    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceHead>, PortError> {
+    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceRecord>, PortError> {
         self.read(|| self.ledger.service(name)).await
     }
 
-    async fn services(&self) -> Result<Listing<(ServiceName, ServiceHead)>, PortError> {
+    async fn services(&self) -> Result<Listing<(ServiceName, ServiceRecord)>, PortError> {
         self.read(|| self.ledger.services()).await
     }
 

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use tidegate_core::configuration;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{AlarmName, RuleArn};
+use tidegate_core::intent::Intent;
 use tidegate_core::observation::{
-    Accomplished, AlarmSeen, Entropy, Hint, Needs, Observation, Refusal, Seen, ServiceHead, ServiceSeen,
-    Stored, TaskDefinitionSeen,
+    Accomplished, AlarmSeen, Entropy, Hint, Needs, Observation, Refusal, Seen, ServiceSeen, Stored,
+    TaskDefinitionSeen,
 };
-use tidegate_core::ports::{ErrorKind, PortError};
-use tidegate_core::release::{Intent, Release};
+use tidegate_core::release::Release;
 use tidegate_core::running::{image_of, to_look_up};
+use tidegate_core::service::ServiceRecord;
 
 use crate::world::World;
 
@@ -37,7 +39,7 @@ fn entropy() -> Entropy {
 pub async fn observe(
     world: &World,
     release: &Release,
-    head: Option<ServiceHead>,
+    head: Option<ServiceRecord>,
     needs: &Needs,
     brought: &Brought,
 ) -> Observation {

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use tidegate_core::admission::{self, Ask, Current, NotPossible};
-use tidegate_core::history::Actor;
+use tidegate_core::actor::Actor;
+use tidegate_core::admission::{self, Current};
+use tidegate_core::commit::Commit;
+use tidegate_core::fault::PortError;
 use tidegate_core::ids::{ReleaseId, ServiceName, Target};
-use tidegate_core::observation::ServiceHead;
+use tidegate_core::outcome::Outcome;
 use tidegate_core::policy::Policy;
-use tidegate_core::ports::{Commit, PortError, Watched};
-use tidegate_core::release::{Outcome, Release};
+use tidegate_core::ports::Watched;
+use tidegate_core::release::Release;
+use tidegate_core::requests::{Ask, NotPossible};
 use tidegate_core::rollback::{self, Choice, NoRollback, Running, Situation, Wanted};
+use tidegate_core::service::ServiceRecord;
 
 use crate::world::{Home, World};
 
@@ -63,7 +67,7 @@ pub struct Asking<'a> {
 
 /// What was looked at for a rollback.
 struct Looked {
-    head: ServiceHead,
+    head: ServiceRecord,
     active: Option<Release>,
     waiting: Option<Release>,
     last: Option<Release>,
@@ -137,7 +141,7 @@ impl World {
     }
 
     /// What the service runs.
-    async fn running(&self, head: &ServiceHead) -> Running {
+    async fn running(&self, head: &ServiceRecord) -> Running {
         let target = head.policy.target(&self.home.account, &self.home.region);
         let unseen = |error: PortError| Running::Unseen(error.told());
         let service = match self.ecs.service(&target).await {
@@ -187,7 +191,7 @@ impl Home {
         self.attempt(async || {
             let release = self.ledger.release(id).await.map_err(RequestError::Ledger)?;
             let release = release.ok_or_else(|| RequestError::NoRelease(id.clone()))?;
-            Ok(admission::ask(&release, ask, by.clone(), why.to_owned(), self.time.now())?)
+            Ok(tidegate_core::requests::ask(&release, ask, by.clone(), why.to_owned(), self.time.now())?)
         })
         .await?;
         self.wake_now(id, "a person asked something of it").await;
@@ -228,7 +232,7 @@ impl Home {
     }
 
     /// Whether this is the ECS service of its policy, or that of a release under way whose policy has changed since.
-    fn releases_to(&self, head: &ServiceHead, target: &Target) -> bool {
+    fn releases_to(&self, head: &ServiceRecord, target: &Target) -> bool {
         let open = head.open.iter().flat_map(|open| &open.targets).map(|open| &open.to);
         std::iter::once(&head.policy.to.ecs)
             .chain(open)

@@ -3,10 +3,11 @@
 use std::error::Error as _;
 
 use jiff::Timestamp;
+use tidegate_core::fault::PortError;
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::listing::Damaged;
 use tidegate_core::observation::Hint;
-use tidegate_core::ports::{PortError, Watched};
+use tidegate_core::ports::Watched;
 use tidegate_core::release::Release;
 
 use crate::drive::DriveError;

@@ -1,6 +1,6 @@
 //! What loops over services leave behind when something fails: everything else is done first, then all failures are told together.
 
-use tidegate_core::ports::PortError;
+use tidegate_core::fault::PortError;
 
 /// Some of what was to be done failed; the rest is done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

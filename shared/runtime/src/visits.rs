@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::ids::ServiceName;
-use tidegate_core::observation::ServiceHead;
+use tidegate_core::service::ServiceRecord;
 
 use crate::time::Time;
 
@@ -22,7 +22,7 @@ pub struct Rotation(Mutex<Option<ServiceName>>);
 
 impl Rotation {
     /// The services by name, from the one after the last visited on.
-    fn order(&self, mut services: Vec<(ServiceName, ServiceHead)>) -> Vec<(ServiceName, ServiceHead)> {
+    fn order(&self, mut services: Vec<(ServiceName, ServiceRecord)>) -> Vec<(ServiceName, ServiceRecord)> {
         services.sort_by(|(left, _), (right, _)| left.cmp(right));
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let start = match last {
@@ -64,8 +64,8 @@ impl Pace<'_> {
         self,
         time: &dyn Time,
         what: &str,
-        services: Vec<(ServiceName, ServiceHead)>,
-        look: impl Fn(ServiceName, ServiceHead) -> L,
+        services: Vec<(ServiceName, ServiceRecord)>,
+        look: impl Fn(ServiceName, ServiceRecord) -> L,
     ) -> Looked
     where
         L: Future<Output = Result<bool, String>>,

@@ -2,7 +2,7 @@
 
 use aws_sdk_secretsmanager::Client;
 use tidegate_aws::{SdkConfig, port_error};
-use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::fault::{ErrorKind, PortError};
 
 const GET: &str = "secretsmanager:GetSecretValue";
 

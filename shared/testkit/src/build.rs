@@ -2,21 +2,23 @@
 //! test: `Fixture::baking(10).breached()`.
 
 use jiff::{SignedDuration, Timestamp};
-use tidegate_core::configuration::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
+use tidegate_core::actor::Actor;
 use tidegate_core::decide::{Decision, decide};
 use tidegate_core::effect::EffectKind;
-use tidegate_core::history::{Actor, Report, WaitingOn};
+use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::history::{Report, WaitingOn};
 use tidegate_core::ids::TaskDefinitionArn;
+use tidegate_core::intent::{Intent, Provenance, Request};
 use tidegate_core::observation::{
     AlarmSeen, AlarmState, DeploymentSeen, DeploymentStatus, Hint, HookSeen, ImageSeen, Observation, Refusal,
-    RuleSeen, Seen, ServiceHead,
+    RuleSeen, Seen,
 };
+use tidegate_core::outcome::{Cause, Outcome};
+use tidegate_core::pauses::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
 use tidegate_core::plan::Stage;
 use tidegate_core::policy::{self, Percent, Policy};
-use tidegate_core::ports::{ErrorKind, PortError};
-use tidegate_core::release::{
-    Cause, Intent, Outcome, Phase, Progress, Provenance, Release, Request, Step, Wake,
-};
+use tidegate_core::release::{Phase, Progress, Release, Step, Wake};
+use tidegate_core::service::ServiceRecord;
 use tidegate_core::tasks::{StopCode, StoppedContainer, StoppedTask};
 
 use crate::fakes::Universe;
@@ -79,7 +81,7 @@ impl Fixture {
         let state = universe.state();
         let scene = state.aws.as_of(names::start());
         let head =
-            ServiceHead { waiting: Some(names::release(1)), ..ServiceHead::new(policy, names::start()) };
+            ServiceRecord { waiting: Some(names::release(1)), ..ServiceRecord::new(policy, names::start()) };
         let seen = Observation {
             at: names::start(),
             head: Some(head),

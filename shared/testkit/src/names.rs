@@ -4,8 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use tidegate_core::ids::{
     AccountId, AlarmName, ClusterName, ContainerName, DeploymentArn, Digest, EcsServiceName, HookId, Image,
     Region, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target, TargetGroupArn, TaskArn,
-    TaskDefinitionArn, ecr_registry,
+    TaskDefinitionArn,
 };
+use tidegate_core::registry::ecr_registry;
 
 /// When every test begins.
 pub fn start() -> Timestamp {

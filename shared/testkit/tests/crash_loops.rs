@@ -4,8 +4,9 @@ use jiff::SignedDuration;
 use tidegate_core::history::DeadlineAction;
 use tidegate_core::ids::TaskDefinitionArn;
 use tidegate_core::observation::Seen;
+use tidegate_core::outcome::Cause;
 use tidegate_core::plan::Stage;
-use tidegate_core::release::{Cause, Phase};
+use tidegate_core::release::Phase;
 use tidegate_core::tasks::{StopCode, StoppedTask};
 use tidegate_testkit::build::{Fixture, stopped_task};
 use tidegate_testkit::fakes::Quality;
@@ -121,8 +122,8 @@ fn before_the_deployment_nothing_is_asked_for_and_nothing_counts() {
 #[test]
 fn stopped_tasks_that_cannot_be_seen_hold_nothing_and_are_told() {
     let mut blind = Fixture::baking(10).later(300);
-    blind.seen.stopped_tasks = Seen::Unknown(tidegate_core::ports::PortError::new(
-        tidegate_core::ports::ErrorKind::Denied,
+    blind.seen.stopped_tasks = Seen::Unknown(tidegate_core::fault::PortError::new(
+        tidegate_core::fault::ErrorKind::Denied,
         "ecs:ListTasks",
         "AccessDeniedException",
         "no",

@@ -5,17 +5,20 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tidegate_core::decide::{Decision, needs};
 use tidegate_core::effect::{Effect, EffectKind};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::{Entry, Fact};
+use tidegate_core::intent::Request;
 use tidegate_core::invariants::check_decision;
 use tidegate_core::observation::{
-    AlarmState, DeploymentStatus, ImagePart, ImageSeen, RuleSeen, Seen, ServiceHead, Stored,
+    AlarmState, DeploymentStatus, ImagePart, ImageSeen, RuleSeen, Seen, Stored,
 };
+use tidegate_core::outcome::{Outcome, Successor};
 use tidegate_core::plan::{Plan, Stage};
 use tidegate_core::policy::{Before, Percent, Shift, Span, Strategy};
-use tidegate_core::ports::{ErrorKind, PortError};
 use tidegate_core::preflight::{self, Preflight};
-use tidegate_core::release::{Outcome, Phase, Release, Request, Step, Successor};
-use tidegate_core::running::RunningSeen;
+use tidegate_core::release::{Phase, Release, Step};
+use tidegate_core::revision::RunningSeen;
+use tidegate_core::service::ServiceRecord;
 use tidegate_testkit::build::{Fixture, cancel_asked, rollback_asked};
 use tidegate_testkit::names;
 
@@ -200,7 +203,7 @@ fn left_over() -> (Release, Fixture) {
     let decision = stuck.decide();
     let mut next = Fixture::queued();
     next.seen.service = stuck.seen.service.clone();
-    next.seen.head = decision.head.clone().map(|head| ServiceHead { waiting: None, ..head });
+    next.seen.head = decision.head.clone().map(|head| ServiceRecord { waiting: None, ..head });
     (decision.release, next)
 }
 
@@ -911,7 +914,7 @@ fn what_others_deploy_before_the_start_is_planned_with_and_never_undone() {
 #[test]
 fn an_approval_counts_for_the_plan_it_was_given_for() {
     let given = |fixture: &mut Fixture| {
-        let gate = tidegate_core::gate::Opened {
+        let gate = tidegate_core::approval::Opened {
             at: fixture.now,
             expires_at: fixture.now,
             invitations: Vec::new(),

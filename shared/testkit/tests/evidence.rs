@@ -1,11 +1,11 @@
 //! Zero traffic is no proof: a bake in which too few requests were seen holds, and is turned back in the end.
 
 use tidegate_core::decide::needs;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::{DeadlineAction, Missing};
 use tidegate_core::observation::Seen;
+use tidegate_core::outcome::Cause;
 use tidegate_core::plan::Stage;
-use tidegate_core::ports::{ErrorKind, PortError};
-use tidegate_core::release::Cause;
 use tidegate_testkit::build::Fixture;
 use tidegate_testkit::fakes::{Balancing, Quality};
 use tidegate_testkit::sim::{Scenario, Simulation};

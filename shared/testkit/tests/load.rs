@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use tidegate_core::history::Actor;
+use tidegate_core::actor::Actor;
 use tidegate_core::ids::ServiceName;
+use tidegate_core::intent::Provenance;
 use tidegate_core::policy::parse;
-use tidegate_core::release::{Phase, Provenance};
+use tidegate_core::release::Phase;
 use tidegate_runtime::Home;
 use tidegate_runtime::arrivals::Asked;
 use tidegate_runtime::visits::{Pace, Rotation};
@@ -318,7 +319,7 @@ fn the_clock_adds_no_messages_for_a_release_that_somebody_stays_with_and_takes_i
     assert!(universe.state().aws.state().under_way.is_some(), "{summary}");
     let by = Actor::Person { name: "tester".into() };
     universe
-        .run(home.ask(&id, tidegate_core::admission::Ask::Rollback, &by, "it looks wrong"))
+        .run(home.ask(&id, tidegate_core::requests::Ask::Rollback, &by, "it looks wrong"))
         .expect("asked");
     woken(&universe);
     // The driver stays; it is stopped in the middle of its wait.

@@ -1,13 +1,13 @@
 //! What a rollback chooses, where a whole story would only get in the way.
 
 use tidegate_core::admission::Current;
-use tidegate_core::observation::{Promoted, Quarantined, ServiceHead};
 use tidegate_core::rollback::{Choice, NoRollback, Running, Situation, Wanted, choose};
+use tidegate_core::service::{Promoted, Quarantined, ServiceRecord};
 use tidegate_testkit::{build, names};
 
 /// Builds that were promoted, newest first; those that were rolled back later.
-fn head(promoted: &[u32], rolled_back: &[u32]) -> ServiceHead {
-    let mut head = ServiceHead::new(build::policy(), names::start());
+fn head(promoted: &[u32], rolled_back: &[u32]) -> ServiceRecord {
+    let mut head = ServiceRecord::new(build::policy(), names::start());
     head.promoted = promoted
         .iter()
         .map(|build| Promoted {
@@ -26,7 +26,7 @@ fn head(promoted: &[u32], rolled_back: &[u32]) -> ServiceHead {
     head
 }
 
-fn chosen(head: &ServiceHead, runs: u32, wanted: Wanted<'_>) -> Result<(String, String), NoRollback> {
+fn chosen(head: &ServiceRecord, runs: u32, wanted: Wanted<'_>) -> Result<(String, String), NoRollback> {
     let current = Current { head, active: None, waiting: None };
     let running = Running::Digest(names::digest(runs));
     match choose(Situation { current, last: None, running: &running }, &names::service(), wanted)? {

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::Action;
 use tidegate_aws::{SdkConfig, Targets, port_error};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{RuleArn, Target};
 use tidegate_core::observation::RuleSeen;
-use tidegate_core::ports::{ErrorKind, PortError, Traffic};
+use tidegate_core::ports::Traffic;
 
 const DESCRIBE_RULES: &str = "elasticloadbalancing:DescribeRules";
 const DESCRIBE_LISTENERS: &str = "elasticloadbalancing:DescribeListeners";

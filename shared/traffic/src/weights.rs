@@ -1,9 +1,9 @@
 //! PURE: from the actions of a rule or listener to the weights it forwards with.
 
 use aws_sdk_elasticloadbalancingv2::types::{Action, ActionTypeEnum};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{RuleArn, TargetGroupArn};
 use tidegate_core::observation::RuleSeen;
-use tidegate_core::ports::{ErrorKind, PortError};
 
 /// A target group that is named without a weight gets everything.
 const ONLY: i32 = 1;

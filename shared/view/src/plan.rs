@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tidegate_core::finding::{Finding, FindingCode};
 use tidegate_core::ids::{Image, ReleaseId, ServiceName, Target};
-use tidegate_core::observation::{Promoted, RuleSeen};
+use tidegate_core::observation::RuleSeen;
 use tidegate_core::plan::{Plan, WayBack};
 use tidegate_core::policy::Percent;
-use tidegate_core::preflight::{Finding, FindingCode};
 use tidegate_core::release::Release;
 use tidegate_core::rollback::Leaving;
+use tidegate_core::service::Promoted;
 
 use crate::stages::{Facts, facts};
 

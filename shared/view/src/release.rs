@@ -2,14 +2,15 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tidegate_core::gate::{Given, Opened};
+use tidegate_core::approval::{Given, Opened};
 use tidegate_core::history::{AlarmStands, Deadline, Entry, Event, Fact, Report, WaitingOn};
 use tidegate_core::ids::{AlarmName, Image, ReleaseId, ServiceName, Target};
+use tidegate_core::intent::Intent;
+use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::plan::Stage;
 use tidegate_core::policy::Percent;
-use tidegate_core::release::{Cause, Intent, Outcome, Phase, Release};
+use tidegate_core::release::{Phase, Release, requester};
 use tidegate_core::tasks::{FailedTask, Failure, LogStream};
-use tidegate_core::words;
 
 use crate::live::Live;
 use crate::stages::{StageView, stages};
@@ -262,7 +263,7 @@ impl ReleaseView {
                 Intent::Deploy => None,
                 Intent::Return { to, .. } => Some(to.clone()),
             },
-            requested_by: words::requester(release),
+            requested_by: requester(release),
             created_at: release.created_at,
             version: release.version,
             state: state(&release.phase),

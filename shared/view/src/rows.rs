@@ -3,10 +3,9 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use tidegate_core::ids::{AccountId, Image, Region, ReleaseId, ServiceName, Target};
-use tidegate_core::observation::{Promoted, ServiceHead};
 use tidegate_core::policy::{Percent, Policy, Shift};
-use tidegate_core::release::Release;
-use tidegate_core::words;
+use tidegate_core::release::{Release, requester};
+use tidegate_core::service::{Promoted, ServiceRecord};
 
 use crate::release::{State, because, ended_at, state, summary};
 
@@ -46,7 +45,7 @@ impl From<&Release> for ReleaseRow {
             set_percent: release.progress.set,
             created_at: release.created_at,
             ended_at: ended_at(&release.phase),
-            requested_by: words::requester(release),
+            requested_by: requester(release),
             because: because(release),
         }
     }
@@ -90,7 +89,7 @@ impl From<&Promoted> for PromotedRow {
 
 impl ServiceRow {
     /// A service's row; a policy that names no account or region means where Tidegate is installed.
-    pub fn new(service: &ServiceName, head: &ServiceHead, account: &AccountId, region: &Region) -> Self {
+    pub fn new(service: &ServiceName, head: &ServiceRecord, account: &AccountId, region: &Region) -> Self {
         Self {
             service: service.clone(),
             target: head.policy.target(account, region),

@@ -2,11 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use tidegate_core::gate::ApprovalGate;
+use tidegate_core::approval::ApprovalGate;
 use tidegate_core::history::{Entry, Event};
+use tidegate_core::outcome::Outcome;
 use tidegate_core::plan::{Gates, Plan, Stage};
 use tidegate_core::policy::Percent;
-use tidegate_core::release::{Outcome, Phase, Release};
+use tidegate_core::release::{Phase, Release};
 
 /// How far a stage has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

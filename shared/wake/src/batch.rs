@@ -6,8 +6,8 @@ use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchOutput;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use futures::StreamExt as _;
 use tidegate_aws::{kind_of, port_error};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::ReleaseId;
-use tidegate_core::ports::{ErrorKind, PortError};
 
 use crate::{SqsWaker, WakeUp, body, delay};
 

@@ -8,8 +8,9 @@ mod batch;
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use tidegate_aws::port_error;
+use tidegate_core::fault::PortError;
 use tidegate_core::ids::ReleaseId;
-use tidegate_core::ports::{PortError, Waker};
+use tidegate_core::ports::Waker;
 use tidegate_wire::wake::WakeMessage;
 
 pub use batch::NotSent;

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use tidegate_core::ids::{AccountId, Digest, Image, Region, RepositoryName, Tag, ecr_registry};
+use tidegate_core::ids::{AccountId, Digest, Image, Region, RepositoryName, Tag};
+use tidegate_core::registry::ecr_registry;
 
 use crate::arn::Arn;
 use crate::decode;

@@ -6,8 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tidegate_core::ids::{Digest, ServiceName, Tag};
+use tidegate_core::intent::Provenance;
 use tidegate_core::reference::Reference;
-use tidegate_core::release::Provenance;
 
 use crate::decode::{self, Place};
 

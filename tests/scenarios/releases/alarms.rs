@@ -5,10 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
+use tidegate_core::finding::FindingCode;
 use tidegate_core::history::{Held, Missing, WaitingOn};
+use tidegate_core::outcome::Cause;
 use tidegate_core::plan::Stage;
-use tidegate_core::preflight::FindingCode;
-use tidegate_core::release::{Cause, Phase};
+use tidegate_core::release::Phase;
 use tidegate_sandbox::local::shop::Balancer;
 use tidegate_sandbox::local::{ACCOUNT, REGION};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use tidegate_core::finding::FindingCode;
 use tidegate_core::plan::Stage;
-use tidegate_core::preflight::FindingCode;
 use tidegate_core::release::Release;
 use tidegate_sandbox::images::{Push, push};
 use tidegate_sandbox::local::shop::{Balancer, CLUSTER};

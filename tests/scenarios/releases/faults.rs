@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
-use tidegate_core::admission::Ask;
-use tidegate_core::history::Actor;
-use tidegate_core::release::{Cause, Outcome};
+use tidegate_core::actor::Actor;
+use tidegate_core::outcome::{Cause, Outcome};
+use tidegate_core::requests::Ask;
 use tidegate_sandbox::endpoint::{Action, Fault};
 use tidegate_sandbox::local::shop::{Balancer, CLUSTER};
 use tidegate_sandbox::local::{ACCOUNT, REGION};

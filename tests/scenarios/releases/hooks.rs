@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
-use tidegate_core::release::Cause;
+use tidegate_core::outcome::Cause;
 use tidegate_sandbox::local::shop::Balancer;
 use tidegate_sandbox::local::{ACCOUNT, HOOK_ROLE};
 use tidegate_sandbox::ministack::functions::{create_function, create_role};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidegate_core::history::WaitingOn;
-use tidegate_core::release::{Cause, Outcome, Release};
+use tidegate_core::outcome::{Cause, Outcome};
+use tidegate_core::release::Release;
 use tidegate_sandbox::images::Behaviour;
 use tidegate_sandbox::local::shop::{Balancer, call};
 
@@ -270,7 +271,7 @@ async fn way_back(story: &Story) -> Result<()> {
     ensure!(code == 0, "exit code {code}: {text}");
     story.runs(&second).await?;
     let newest: Release = story.releases().await?.into_iter().next().context("a release")?;
-    ensure!(matches!(newest.intent, tidegate_core::release::Intent::Return { .. }), "{:?}", newest.intent);
+    ensure!(matches!(newest.intent, tidegate_core::intent::Intent::Return { .. }), "{:?}", newest.intent);
     let (code, text) = story.stage.tidegate(&["rollback", story.name.as_str(), "--yes"]).await?;
     ensure!(code == 1 && text.contains("already runs main-2 again"), "exit code {code}: {text}");
     Ok(())

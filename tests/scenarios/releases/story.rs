@@ -6,13 +6,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tidegate_core::actor::Actor;
 use tidegate_core::configuration;
-use tidegate_core::history::{Actor, Entry};
+use tidegate_core::finding::{Finding, FindingCode};
+use tidegate_core::history::Entry;
 use tidegate_core::ids::{ReleaseId, ServiceName};
-use tidegate_core::observation::ServiceHead;
+use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::policy;
-use tidegate_core::preflight::{Finding, FindingCode};
-use tidegate_core::release::{Cause, Outcome, Release};
+use tidegate_core::release::Release;
+use tidegate_core::service::ServiceRecord;
 use tidegate_sandbox::endpoint::{Action, Fault};
 use tidegate_sandbox::images::{Behaviour, Push, push};
 use tidegate_sandbox::load::{self, Load};
@@ -189,7 +191,7 @@ impl Story {
         Ok(self.stage.home.ledger.releases(&self.name, 50).await?.whole()?)
     }
 
-    pub(crate) async fn head(&self) -> Result<ServiceHead> {
+    pub(crate) async fn head(&self) -> Result<ServiceRecord> {
         self.stage.home.ledger.service(&self.name).await?.context("the service is known")
     }
 

@@ -1,7 +1,8 @@
 //! Every way of moving traffic, behind every kind of load balancer: forward to the end, and back when the alarm says so.
 
 use anyhow::{Result, ensure};
-use tidegate_core::release::{Cause, Outcome, Phase};
+use tidegate_core::outcome::{Cause, Outcome};
+use tidegate_core::release::Phase;
 use tidegate_sandbox::local::shop::Balancer;
 
 use crate::runner::{Scenario, scenario};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tidegate_core::release::Cause;
+use tidegate_core::outcome::Cause;
 use tidegate_sandbox::endpoint::{Action, Fault};
 use tidegate_sandbox::events::Disturbance;
 use tidegate_sandbox::local::shop::Balancer;

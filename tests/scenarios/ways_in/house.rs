@@ -5,7 +5,7 @@ use std::io::{Cursor, Write as _};
 use anyhow::{Context, Result, anyhow};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
-use tidegate_core::history::Actor;
+use tidegate_core::actor::Actor;
 use tidegate_core::policy;
 use tidegate_sandbox::local::shop::{Balancer, CLUSTER};
 use tidegate_sandbox::local::{ACCOUNT, REGION};

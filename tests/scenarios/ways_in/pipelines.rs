@@ -92,7 +92,7 @@ async fn approved(story: &Story) -> Result<()> {
         let commit = given.map_err(|error| anyhow!("{error}"))?;
         match story.stage.home.ledger.commit(commit).await {
             Ok(()) => Ok(Some(())),
-            Err(error) if error.kind == tidegate_core::ports::ErrorKind::Conflict => Ok(None),
+            Err(error) if error.kind == tidegate_core::fault::ErrorKind::Conflict => Ok(None),
             Err(error) => Err(error.into()),
         }
     })

@@ -3,9 +3,9 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use tidegate_core::gate::same_secret;
+use tidegate_core::approval::same_secret;
+use tidegate_core::intent::Provenance;
 use tidegate_core::reference::Reference;
-use tidegate_core::release::Provenance;
 use tidegate_runtime::ways_in::Announcing;
 
 use super::{About, Refused, Said, Wish, short};

@@ -16,8 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tidegate_core::intent::Provenance;
 use tidegate_core::reference::Reference;
-use tidegate_core::release::Provenance;
 use tidegate_runtime::ways_in::Announcing;
 
 use super::{About, Refused, Run, Said, Wish, short};

@@ -5,8 +5,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use tidegate_core::intent::Provenance;
 use tidegate_core::reference::Reference;
-use tidegate_core::release::Provenance;
 use tidegate_runtime::ways_in::Announcing;
 
 use super::{About, Refused, Said, Wish, short};

@@ -11,13 +11,13 @@ mod jenkins;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tidegate_core::actor::Actor;
 use tidegate_core::admission::Admission;
-use tidegate_core::history::Actor;
+use tidegate_core::fault::PortError;
 use tidegate_core::ids::ServiceName;
+use tidegate_core::intent::Provenance;
 use tidegate_core::policy::{GitHubRun, Policy};
-use tidegate_core::ports::PortError;
 use tidegate_core::reference::{Reference, ReferenceError};
-use tidegate_core::release::Provenance;
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 use tidegate_runtime::ways_in::{Announcing, Attempt, Taken, Wanted, WayInError};
 

@@ -7,8 +7,9 @@ use super::{CLOCK_SKEW, turn::Turn};
 use crate::history::{Event, Fact};
 use crate::ids::TaskDefinitionArn;
 use crate::observation::Hint;
+use crate::outcome::Cause;
 use crate::plan::{Plan, Stage};
-use crate::release::{Cause, Phase, Release};
+use crate::release::{Phase, Release};
 use crate::tasks::{FAILED_TASKS_KEPT, FailedTask, StoppedTask};
 
 /// Whose stopped tasks a decision about this release needs to see: the candidate's, from its deployment until it is promoted.

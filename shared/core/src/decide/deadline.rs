@@ -4,9 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{evidence, rollback, settle, start};
 use crate::history::{Deadline, DeadlineAction};
+use crate::outcome::Outcome;
 use crate::plan::{Plan, Stage};
 use crate::policy::OnExpiry;
-use crate::release::{Outcome, Phase, Release};
+use crate::release::{Phase, Release};
 
 /// The deadline of where the release is; `None` where it waits for something that has none: its turn, the end of a freeze.
 pub(super) fn of(release: &Release) -> Option<Deadline> {

@@ -6,9 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::turn::Turn;
 use crate::history::Missing;
 use crate::observation::RequestsAsked;
+use crate::outcome::Cause;
 use crate::plan::{Plan, RequestsNeeded, Stage};
 use crate::policy::Percent;
-use crate::release::{Cause, Phase, Release, RequestsSeen};
+use crate::release::{Phase, Release, RequestsSeen};
 
 /// A bake that has to see requests.
 struct Bake {

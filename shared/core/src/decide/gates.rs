@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Decision, LOOK_EVERY, LOOK_SOON, rollback, running::advance, turn::Turn};
+use crate::actor::Actor;
+use crate::approval::{ApprovalGate, Approver, Invitation, Opened, Token};
 use crate::effect::{Effect, Invite, RETRY_AFTER};
-use crate::gate::{
-    ApprovalGate, Approver, BuildStatus, Invitation, Opened, ScanVerdict, Token, asked_by, eligible, judge,
-    requester,
-};
-use crate::history::{Actor, AlarmStands, Event, Fact, StageResult, Unseen, WaitingOn};
-use crate::observation::{Accomplished, AlarmSeen};
+use crate::gate::{ScanVerdict, asked_by, eligible, judge, requester};
+use crate::history::{AlarmStands, Event, Fact, StageResult, Unseen, WaitingOn};
+use crate::observation::{Accomplished, AlarmSeen, BuildStatus};
+use crate::outcome::{Cause, GateKind};
 use crate::people::Requester;
 use crate::plan::{Plan, Stage};
 use crate::policy::{FreezeThen, OnExpiry};
-use crate::release::{Cause, GateKind, Release};
+use crate::release::Release;
 
 /// A link that was not handed over is made anew after this.
 const INVITE_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(60);

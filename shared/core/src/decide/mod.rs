@@ -17,16 +17,17 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::commit::{Commit, ReleaseWrite, ServiceWrite};
 use crate::effect::Effect;
 use crate::history::Entry;
 use crate::ids::{ContainerName, Digest};
-use crate::observation::{Needs, Observation, Seen, ServiceHead};
+use crate::observation::{Needs, Observation, Seen};
 use crate::plan::{Plan, Stage};
 use crate::policy::{Percent, Policy};
-use crate::ports::Commit;
-use crate::ports::{HeadWrite, ReleaseWrite};
 use crate::release::{Phase, Release};
-use crate::running::{Comparison, DerivedRevision, compare};
+use crate::revision::DerivedRevision;
+use crate::running::{Comparison, compare};
+use crate::service::ServiceRecord;
 
 use turn::Turn;
 
@@ -45,14 +46,14 @@ pub struct Decision {
     /// The history entry; `None` when nothing changes but the wake-up time or the report.
     pub entry: Option<Entry>,
     /// The service row as it is to be, when it changes.
-    pub head: Option<ServiceHead>,
+    pub head: Option<ServiceRecord>,
     /// What to do to the world once the commit has succeeded.
     pub effects: Vec<Effect>,
 }
 
 impl Decision {
     /// The change to commit; `None` when there is nothing to write.
-    pub fn commit(&self, old: &Release, old_head: Option<&ServiceHead>) -> Option<Commit> {
+    pub fn commit(&self, old: &Release, old_head: Option<&ServiceRecord>) -> Option<Commit> {
         if self.release.version == old.version {
             return None;
         }
@@ -61,7 +62,7 @@ impl Decision {
             release: self.release.clone(),
             entry: self.entry.clone(),
         };
-        let head = self.head.clone().map(|head| HeadWrite {
+        let head = self.head.clone().map(|head| ServiceWrite {
             service: old.service.clone(),
             expected: old_head.map(|head| head.version),
             head,

@@ -7,14 +7,17 @@ use super::{
     turn::Turn,
     weights::{self, Weights},
 };
+use crate::actor::Actor;
 use crate::effect::{Effect, EffectKind, RETRY_AFTER};
-use crate::history::{Actor, Before, Event, Fact, Missing, Redeploy, Restored, Unseen, WaitingOn};
+use crate::fault::ErrorKind;
+use crate::history::{Before, Event, Fact, Missing, Redeploy, Restored, Unseen, WaitingOn};
 use crate::observation::{DeploymentSeen, DeploymentStatus};
+use crate::outcome::{Cause, Outcome};
 use crate::plan::Plan;
 use crate::policy::Percent;
-use crate::ports::ErrorKind;
-use crate::release::{Cause, Outcome, Phase, Release, RollingBack};
-use crate::running::{Comparison, DerivedRevision};
+use crate::release::{Phase, Release, RollingBack};
+use crate::revision::DerivedRevision;
+use crate::running::Comparison;
 
 /// How long the way back may take before a person is called. A Network Load Balancer alone adds ten minutes to a shift.
 pub(super) const LIMIT: SignedDuration = SignedDuration::from_hours(2);

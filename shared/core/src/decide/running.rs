@@ -8,16 +8,19 @@ use super::{
     waiting::{awaiting, note_other_pauses},
     weights::{self, DRIFT_TOLERANCE, Weights},
 };
+use crate::actor::Actor;
 use crate::effect::{Effect, EffectKind, RETRY_AFTER};
-use crate::history::{Actor, Before, Event, Fact, Held, Missing, StageResult, Unseen, WaitingOn};
+use crate::history::{Before, Event, Fact, Held, Missing, StageResult, Unseen, WaitingOn};
 use crate::ids::{AlarmName, HookId};
+use crate::intent::Request;
 use crate::observation::{AlarmSeen, AlarmState, DeploymentSeen, DeploymentStatus, Observation, Refusal};
+use crate::outcome::{Cause, Outcome};
 use crate::pauses::Pause;
 use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
 use crate::preflight::{self, Again};
-use crate::release::{Cause, Outcome, Phase, Release, Request, Step};
-use crate::running::DerivedRevision;
+use crate::release::{Phase, Release, Step};
+use crate::revision::DerivedRevision;
 
 /// What was seen longer ago is no ground for going on: a look of several calls may hang in one of them.
 const LOOK_HOLDS: SignedDuration = SignedDuration::from_secs(15);

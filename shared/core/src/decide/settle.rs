@@ -14,12 +14,15 @@ use crate::configuration;
 use crate::effect::{Effect, RETRY_AFTER, SETTLE};
 use crate::history::{Before, Event, Fact, Missing, Unseen, WaitingOn};
 use crate::ids::{ContainerName, HookId, TaskDefinitionArn};
-use crate::observation::{DeploymentSeen, LeftBehind, Promoted, Quarantined, ServiceHead, ServiceSeen};
+use crate::intent::{Intent, Request};
+use crate::observation::{DeploymentSeen, ServiceSeen};
+use crate::outcome::{Cause, Outcome, Successor};
 use crate::pauses::{Pauses, Whose};
 use crate::plan::Plan;
 use crate::reference::pinned;
-use crate::release::{Cause, Intent, Outcome, Phase, Release, Request, Successor};
+use crate::release::{Phase, Release};
 use crate::running::Comparison;
+use crate::service::{LeftBehind, Promoted, Quarantined, ServiceRecord};
 
 /// How long settling may take before a person is called.
 pub(super) const LIMIT: SignedDuration = SignedDuration::from_mins(30);
@@ -366,7 +369,7 @@ pub(super) fn end(mut turn: Turn<'_>, outcome: Outcome, restored_at: Option<Time
         turn.untell();
         return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::ServiceRecord });
     };
-    let mut head = ServiceHead { version: head.version + 1, ..head.clone() };
+    let mut head = ServiceRecord { version: head.version + 1, ..head.clone() };
     if head.active.as_ref() == Some(&turn.old.id) {
         head.active = None;
         head.open = None;
@@ -407,7 +410,7 @@ fn left_behind(turn: &Turn<'_>, plan: &Plan, before: Option<LeftBehind>) -> Opti
 }
 
 /// What the service keeps of a release that ended: where to go back to, and what not to release again.
-fn remember(head: &mut ServiceHead, turn: &Turn<'_>, outcome: &Outcome) {
+fn remember(head: &mut ServiceRecord, turn: &Turn<'_>, outcome: &Outcome) {
     let release = turn.old;
     match outcome {
         Outcome::Promoted => {
@@ -420,7 +423,7 @@ fn remember(head: &mut ServiceHead, turn: &Turn<'_>, outcome: &Outcome) {
                     at: turn.now,
                 };
                 head.promoted.insert(0, promoted);
-                head.promoted.truncate(ServiceHead::PROMOTED_KEPT);
+                head.promoted.truncate(ServiceRecord::PROMOTED_KEPT);
             }
         }
         // What is gone back to was good before; that going back did not work says nothing against it.
@@ -431,7 +434,7 @@ fn remember(head: &mut ServiceHead, turn: &Turn<'_>, outcome: &Outcome) {
         Outcome::RolledBack { cause } | Outcome::Failed { cause, .. } => {
             let entry = Quarantined { release: release.id.clone(), why: cause.to_string(), at: turn.now };
             head.quarantine.insert(release.image.digest.clone(), entry);
-            while head.quarantine.len() > ServiceHead::QUARANTINE_KEPT {
+            while head.quarantine.len() > ServiceRecord::QUARANTINE_KEPT {
                 let oldest = head
                     .quarantine
                     .iter()

@@ -3,12 +3,16 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Decision, LOOK_SOON, rollback, settle, turn::Turn};
-use crate::history::{Actor, Event, Fact, Unseen, WaitingOn};
-use crate::observation::ServiceHead;
+use crate::actor::Actor;
+use crate::fault::PortError;
+use crate::finding::{Finding, FindingCode};
+use crate::history::{Event, Fact, Unseen, WaitingOn};
+use crate::intent::{Intent, Request};
+use crate::outcome::{Cause, Outcome, Successor};
 use crate::plan::{self, Plan};
-use crate::ports::PortError;
-use crate::preflight::{self, Finding, FindingCode, Preflight};
-use crate::release::{Cause, Intent, Outcome, Phase, Progress, Release, Request, Step, Successor};
+use crate::preflight::{self, Preflight};
+use crate::release::{Phase, Progress, Release, Step};
+use crate::service::ServiceRecord;
 
 /// How often a waiting release looks whether it is its turn, even if the one before it says nothing.
 const QUEUE_LOOK_EVERY: SignedDuration = SignedDuration::from_mins(5);
@@ -24,7 +28,7 @@ pub(super) fn queued(mut turn: Turn<'_>) -> Decision {
         return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::ServiceRecord });
     };
     let id = turn.old.id.clone();
-    let without_me = || ServiceHead {
+    let without_me = || ServiceRecord {
         version: head.version + 1,
         waiting: head.waiting.clone().filter(|waiting| *waiting != id),
         ..head.clone()
@@ -47,7 +51,7 @@ pub(super) fn queued(mut turn: Turn<'_>) -> Decision {
             end_now(turn, Outcome::Superseded { by: Successor::Policy })
         }
         (None | Some(_), _) => {
-            turn.head = Some(ServiceHead { active: Some(id.clone()), ..without_me() });
+            turn.head = Some(ServiceRecord { active: Some(id.clone()), ..without_me() });
             turn.next.progress.started_at = Some(turn.now);
             let now = turn.now;
             turn.enter(Phase::Preparing { since: now });
@@ -58,7 +62,7 @@ pub(super) fn queued(mut turn: Turn<'_>) -> Decision {
 }
 
 /// Whether the policy's target is another one than when the release was created: its plan would be made of two policies.
-fn goes_elsewhere(release: &Release, head: &ServiceHead) -> bool {
+fn goes_elsewhere(release: &Release, head: &ServiceRecord) -> bool {
     let target = &release.target;
     head.policy.target(&target.account, &target.region) != *target
 }

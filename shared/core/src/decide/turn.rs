@@ -3,11 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{CLOCK_SKEW, Decision, LOOK_EVERY, deadline};
+use crate::actor::Actor;
 use crate::effect::{Action, Effect};
-use crate::history::{Actor, Entry, Event, Fact, Report, WaitingOn};
+use crate::history::{Entry, Event, Fact, Report, WaitingOn};
 use crate::ids::DeploymentArn;
-use crate::observation::{DeploymentSeen, Observation, ServiceHead};
+use crate::observation::{DeploymentSeen, Observation};
 use crate::release::{Phase, Release, RollingBack, Step, Wake};
+use crate::service::ServiceRecord;
 
 /// Amazon ECS lists a deployment before it describes what it brings. This long it may be anyone's, ours too; after that it is not ours.
 const DESCRIBED_WITHIN: SignedDuration = SignedDuration::from_mins(3);
@@ -19,7 +21,7 @@ pub(super) struct Turn<'a> {
     pub(super) seen: &'a Observation,
     pub(super) now: Timestamp,
     pub(super) effects: Vec<Effect>,
-    pub(super) head: Option<ServiceHead>,
+    pub(super) head: Option<ServiceRecord>,
     actor: Actor,
     saw: Vec<Fact>,
     told: Vec<Event>,

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::Action;
 use crate::ids::{DeploymentArn, Image, ServiceName, TaskDefinitionArn};
+use crate::intent::Request;
 use crate::observation::DeploymentStatus;
+use crate::outcome::{Cause, Outcome};
 use crate::plan::Stage;
 use crate::policy::Percent;
-use crate::release::{Cause, Outcome, Request};
 use crate::tasks::FailedTask;
 use crate::trigger::Subject;
 use crate::words::{bake_span, tasks};

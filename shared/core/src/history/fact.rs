@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Missing;
 use crate::effect::EffectKind;
+use crate::finding::Finding;
 use crate::ids::{AlarmName, DeploymentArn, TaskDefinitionArn};
 use crate::observation::{AlarmState, DeploymentStatus};
 use crate::policy::Percent;
-use crate::preflight::Finding;
 use crate::tasks::FailedTask;
 use crate::words::tasks;
 

@@ -9,41 +9,12 @@ pub use event::{Event, Redeploy, StageResult};
 pub use fact::{AlarmStands, Fact};
 pub use waiting::{Before, Held, Missing, Restored, Unseen, WaitingOn};
 
+use crate::actor::Actor;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::Action;
 use crate::policy::Percent;
-
-/// Who or what acted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Actor {
-    /// Tidegate itself, by the plan.
-    Tidegate,
-    /// A person or tool with an AWS identity.
-    Person {
-        /// Their ARN or name.
-        name: String,
-    },
-    /// An event of an AWS service.
-    Event {
-        /// `aws.ecr`, …
-        source: String,
-        /// The event's id.
-        id: String,
-    },
-}
-
-impl std::fmt::Display for Actor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tidegate => f.write_str("tidegate"),
-            Self::Person { name } => f.write_str(name),
-            Self::Event { source, id } => f.write_str(&crate::words::event(source, id)),
-        }
-    }
-}
 
 /// One entry; written in the transaction that made the change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,12 +4,12 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::finding::Finding;
 use crate::ids::{AlarmName, ReleaseId};
 use crate::observation::AlarmState;
+use crate::outcome::Outcome;
 use crate::plan::Stage;
 use crate::policy::Percent;
-use crate::preflight::Finding;
-use crate::release::Outcome;
 use crate::words::span;
 
 /// What is waited for, or done next.

@@ -1,12 +1,14 @@
 //! The images: the one that is released, those that run and would have to run again, and those of a revision that is gone back to.
 
-use super::{Finding, FindingCode, Ground};
+use crate::fault::PortError;
+use crate::finding::{Finding, FindingCode};
+use crate::ground::Ground;
 use crate::ids::{ContainerName, Image};
+use crate::intent::Intent;
 use crate::observation::{ImageSeen, Observation, Seen, Stored};
-use crate::ports::PortError;
 use crate::reference::digest_of;
-use crate::release::Intent;
-use crate::running::{StableImage, destination_images, sharing, stable_images};
+use crate::revision::StableImage;
+use crate::running::{destination_images, sharing, stable_images};
 
 /// What could not be seen and has to be: of the container that is released everything, of the others whatever may be seen later. A
 /// repository of somebody else's that may not be read stays unread.

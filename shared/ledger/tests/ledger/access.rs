@@ -1,7 +1,8 @@
 //! Every access pattern finds what was written, and nothing else.
 
+use tidegate_core::commit::Commit;
 use tidegate_core::ids::{AccountId, AlarmName, EcsServiceName, Region, RepositoryName};
-use tidegate_core::ports::{Commit, Due, Ledger, Watched};
+use tidegate_core::ports::{Due, Ledger, Watched};
 use tidegate_core::release::{Release, Wake};
 use tidegate_ledger::watched_by;
 
@@ -142,7 +143,7 @@ async fn history_is_in_order_of_versions_also_beyond_nine() {
     }
     // A change of nothing but the report leaves no entry.
     current = next(current, "quietly");
-    let quiet = tidegate_core::ports::ReleaseWrite { entry: None, ..update(&current) };
+    let quiet = tidegate_core::commit::ReleaseWrite { entry: None, ..update(&current) };
     fixture.ledger.commit(writes([quiet])).await.unwrap();
 
     let versions: Vec<u64> = fixture

@@ -12,10 +12,12 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::config_bag::ConfigBag;
 use futures::future::join_all;
 use jiff::Timestamp;
+use tidegate_core::commit::{Commit, ReleaseWrite};
+use tidegate_core::fault::ErrorKind;
 use tidegate_core::ids::{AlarmName, EcsServiceName, Region};
-use tidegate_core::observation::{OpenWatch, TargetWatch};
 use tidegate_core::policy::Policy;
-use tidegate_core::ports::{Commit, ErrorKind, Ledger, ReleaseWrite};
+use tidegate_core::ports::Ledger;
+use tidegate_core::service::{OpenWatch, TargetWatch};
 use tidegate_ledger::ALREADY_HANDLED;
 
 use crate::fixture::*;

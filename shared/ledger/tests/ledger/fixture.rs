@@ -8,12 +8,17 @@ use aws_sdk_dynamodb::types::{
     Projection, ProjectionType, ScalarAttributeType,
 };
 use jiff::Timestamp;
-use tidegate_core::history::{Actor, Entry, Event, Report, WaitingOn};
+use tidegate_core::actor::Actor;
+use tidegate_core::commit::{Commit, ReleaseWrite, ServiceWrite};
+use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::history::{Entry, Event, Report, WaitingOn};
 use tidegate_core::ids::{AccountId, Digest, Image, Region, ReleaseId, RepositoryName, ServiceName};
-use tidegate_core::observation::ServiceHead;
+use tidegate_core::intent::Intent;
+use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::policy::{self, Policy};
-use tidegate_core::ports::{Commit, Due, ErrorKind, HeadWrite, Ledger, PortError, ReleaseWrite};
-use tidegate_core::release::{Cause, Intent, Outcome, Phase, Progress, Release, Wake};
+use tidegate_core::ports::{Due, Ledger};
+use tidegate_core::release::{Phase, Progress, Release, Wake};
+use tidegate_core::service::ServiceRecord;
 use tidegate_ledger::{DynamoLedger, Home};
 use tidegate_testkit::ministack::{ACCOUNT, Ministack, REGION};
 
@@ -45,7 +50,7 @@ impl Fixture {
         }
     }
 
-    pub(crate) async fn put_head(&self, write: HeadWrite) {
+    pub(crate) async fn put_head(&self, write: ServiceWrite) {
         self.ledger.commit(Commit { head: Some(write), ..Commit::default() }).await.unwrap();
     }
 
@@ -155,7 +160,7 @@ pub(crate) fn release(n: usize, service: &str) -> Release {
         plan: None,
         progress: Progress::default(),
         gates: std::collections::BTreeMap::new(),
-        provenance: tidegate_core::release::Provenance::default(),
+        provenance: tidegate_core::intent::Provenance::default(),
         bypass_freeze: None,
         request: None,
         acted_at: None,
@@ -201,11 +206,11 @@ pub(crate) fn writes(releases: impl IntoIterator<Item = ReleaseWrite>) -> Commit
     Commit { releases: releases.into_iter().collect(), ..Commit::default() }
 }
 
-pub(crate) fn apply(policy: &Policy, version: u64) -> HeadWrite {
-    HeadWrite {
+pub(crate) fn apply(policy: &Policy, version: u64) -> ServiceWrite {
+    ServiceWrite {
         service: policy.service.clone(),
         expected: version.checked_sub(1),
-        head: ServiceHead { version, ..ServiceHead::new(policy.clone(), at(0)) },
+        head: ServiceRecord { version, ..ServiceRecord::new(policy.clone(), at(0)) },
         entry: Some(entry(version, "policy applied")),
     }
 }

@@ -1,7 +1,9 @@
 //! DynamoDB's limits: pages of 1 MB, items of 400 KB, transactions of 100 actions.
 
+use tidegate_core::commit::{Commit, ReleaseWrite};
+use tidegate_core::fault::ErrorKind;
 use tidegate_core::history::{Event, Fact};
-use tidegate_core::ports::{Commit, ErrorKind, Ledger, ReleaseWrite};
+use tidegate_core::ports::Ledger;
 use tidegate_core::release::Release;
 
 use crate::fixture::*;

@@ -5,9 +5,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_core::effect::Action;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::{Entry, Event, Fact};
 use tidegate_core::listing::Listing;
-use tidegate_core::ports::{ErrorKind, Ledger, PortError, Watched};
+use tidegate_core::ports::{Ledger, Watched};
 
 use crate::fixture::*;
 
@@ -99,7 +100,7 @@ async fn a_policy_is_not_replaced_over_a_row_of_a_newer_schema() {
     let fixture = two_of_each("newer-head").await;
     fixture.damage("SERVICE#shop", "HEAD", "schema", number(2)).await;
     let change =
-        tidegate_core::ports::Commit { head: Some(apply(&policy("shop", &[]), 1)), ..Default::default() };
+        tidegate_core::commit::Commit { head: Some(apply(&policy("shop", &[]), 1)), ..Default::default() };
     refused(fixture.ledger.commit(change).await, ErrorKind::Invalid, "NewerSchema");
 }
 

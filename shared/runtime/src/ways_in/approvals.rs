@@ -4,13 +4,16 @@
 //! that the same pipeline execution started has come to. So a lost answer is given again, and an approval is never answered for
 //! another execution's release.
 
+use tidegate_core::actor::Actor;
+use tidegate_core::fault::PortError;
 use tidegate_core::gate;
-use tidegate_core::history::{Actor, Event};
+use tidegate_core::history::Event;
 use tidegate_core::ids::ServiceName;
-use tidegate_core::observation::ServiceHead;
+use tidegate_core::outcome::Outcome;
 use tidegate_core::policy::PipelineAction;
-use tidegate_core::ports::{Pipelines, PortError};
-use tidegate_core::release::{Outcome, Release};
+use tidegate_core::ports::Pipelines;
+use tidegate_core::release::Release;
+use tidegate_core::service::ServiceRecord;
 
 use super::jobs::Started;
 use crate::visits::{Looked, Pace};
@@ -29,7 +32,7 @@ impl Home {
         let mut failed = Vec::new();
         let services = self.ledger.services().await?.tell(&mut failed).into_iter();
         let asked =
-            |head: &ServiceHead| head.policy.approval.iter().any(|approval| approval.pipeline.is_some());
+            |head: &ServiceRecord| head.policy.approval.iter().any(|approval| approval.pipeline.is_some());
         let asked = services.filter(|(_, head)| asked(head)).collect();
         let looked = pace
             .visit(&*self.time, "answer pipelines", asked, |service, head| async move {
@@ -43,7 +46,7 @@ impl Home {
         &self,
         pipelines: &dyn Pipelines,
         service: &ServiceName,
-        head: &ServiceHead,
+        head: &ServiceRecord,
     ) -> Result<bool, String> {
         let (mut answered, mut failed) = (false, Vec::new());
         for action in head.policy.approval.iter().filter_map(|approval| approval.pipeline.as_ref()) {

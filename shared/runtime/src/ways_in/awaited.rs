@@ -3,11 +3,14 @@
 //! Only what has proven itself and what the policy lets pass is noted, one image for each service, and only the policy that let it pass
 //! releases it. The clock looks for it every minute; what does not come is told in the service's history.
 
-use tidegate_core::admission::{Admission, PushTimes};
+use tidegate_core::admission::Admission;
 use tidegate_core::announced::{self, Announced, Announcement, Awaited, PATIENCE};
+use tidegate_core::commit::{ALREADY_HANDLED, Commit, RowWrite};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{Digest, ServiceName};
-use tidegate_core::observation::ServiceHead;
-use tidegate_core::ports::{ALREADY_HANDLED, Commit, ErrorKind, Images, PortError, RowWrite};
+use tidegate_core::ports::Images;
+use tidegate_core::push::PushTimes;
+use tidegate_core::service::ServiceRecord;
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 
 use super::{Announcing, Attempt, Resolved, Taken, Wanted};
@@ -179,7 +182,7 @@ impl Home {
             bypass_freeze: None,
             delivery: Some(arrival(announced)),
         };
-        let still = |head: &ServiceHead| announced.is_of_this_policy(head) && !announced.is_overtaken(head);
+        let still = |head: &ServiceRecord| announced.is_of_this_policy(head) && !announced.is_overtaken(head);
         let admission = self.release_image(asked, still).await?;
         if admission.is_none() {
             // Handled before, by a clock that did not come to write it down; or overtaken just now, which the next round tells.

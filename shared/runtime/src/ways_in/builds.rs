@@ -1,13 +1,15 @@
 //! Builds: one that succeeded releases the image it made; one that did not is recorded.
 
 use jiff::{SignedDuration, Timestamp};
-use tidegate_core::history::Actor;
+use tidegate_core::actor::Actor;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{AccountId, ContainerName, Region, ServiceName};
-use tidegate_core::observation::ServiceHead;
+use tidegate_core::intent::Provenance;
 use tidegate_core::policy::{BuildOrigin, Policy};
-use tidegate_core::ports::{BuildMade, ErrorKind, PortError, Watched};
+use tidegate_core::ports::{BuildMade, Watched};
 use tidegate_core::reference::Reference;
-use tidegate_core::release::{Provenance, Release};
+use tidegate_core::release::Release;
+use tidegate_core::service::ServiceRecord;
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 use tidegate_wire::artifact;
 
@@ -195,7 +197,7 @@ impl Home {
         &self,
         sources: Sources<'_>,
         service: &ServiceName,
-        head: &ServiceHead,
+        head: &ServiceRecord,
     ) -> Result<bool, WayInError> {
         let Some(source) = &head.policy.from.codebuild else { return Ok(false) };
         let builds = sources.builds.newest(&source.project, BUILDS_SEEN).await?;
@@ -270,7 +272,7 @@ fn half_followed(files: &artifact::Files, container: &ContainerName, image: &Ref
 /// The image a build made: its exported variable, else what its artifacts name. What nobody can mend by waiting is a reason.
 async fn image_of(
     sources: Sources<'_>,
-    head: &ServiceHead,
+    head: &ServiceRecord,
     made: &BuildMade,
 ) -> Result<Result<Reference, String>, PortError> {
     let variable =

@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use tidegate_core::actor::Actor;
 use tidegate_core::admission::Admission;
-use tidegate_core::history::Actor;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{Image, ReleaseId, ServiceName};
+use tidegate_core::outcome::Outcome;
 use tidegate_core::policy::{PipelineSource, Policy};
-use tidegate_core::ports::{
-    Artifacts, ErrorKind, Images, JobAnswer, JobFailure, Pipelines, PortError, TaskDefinitions,
-};
+use tidegate_core::ports::{Artifacts, Images, JobAnswer, JobFailure, Pipelines, TaskDefinitions};
 use tidegate_core::reference::Reference;
-use tidegate_core::release::{Outcome, Phase, Release};
+use tidegate_core::release::{Phase, Release};
 use tidegate_core::trigger::{Reason, Refusal, Trigger};
 use tidegate_wire::artifact::{self, Files};
 use tidegate_wire::pipeline_job::PipelineJob;

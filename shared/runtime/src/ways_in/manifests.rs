@@ -1,9 +1,10 @@
 //! Release manifests in buckets, and the custom event: both say a service and an image.
 
-use tidegate_core::history::Actor;
+use tidegate_core::actor::Actor;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::ServiceName;
 use tidegate_core::policy::Policy;
-use tidegate_core::ports::{ErrorKind, Images, ObjectAt, Objects, PortError, Watched};
+use tidegate_core::ports::{Images, ObjectAt, Objects, Watched};
 use tidegate_core::trigger::{Reason, Refusal, Trigger};
 use tidegate_wire::request::{MANIFEST_MAX, ReleaseRequest};
 

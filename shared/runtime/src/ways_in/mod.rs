@@ -10,17 +10,21 @@ pub mod manifests;
 mod others;
 
 use jiff::Timestamp;
-use tidegate_core::admission::{self, Admission, PushTimes};
-use tidegate_core::history::{Actor, Event};
-use tidegate_core::ids::{Image, ServiceName, ecr_registry};
-use tidegate_core::observation::ServiceHead;
+use tidegate_core::actor::Actor;
+use tidegate_core::admission::{self, Admission};
+use tidegate_core::commit::{ALREADY_HANDLED, Commit, RowWrite};
+use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::history::Event;
+use tidegate_core::ids::{Image, ServiceName};
+use tidegate_core::intent::Provenance;
 use tidegate_core::policy::Policy;
-use tidegate_core::ports::{
-    ALREADY_HANDLED, Artifacts, BuildOutputs, Commit, ErrorKind, Images, Objects, PortError, RowWrite,
-};
+use tidegate_core::ports::{Artifacts, BuildOutputs, Images, Objects};
+use tidegate_core::push::PushTimes;
 use tidegate_core::reference::{Pick, Reference};
-use tidegate_core::release::Provenance;
-use tidegate_core::trigger::{Reason, Refusal, RefusalLog, Subject, Trigger};
+use tidegate_core::refusals::RefusalLog;
+use tidegate_core::registry::ecr_registry;
+use tidegate_core::service::ServiceRecord;
+use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 
 use crate::arrivals::{Asked, REMEMBERED};
 use crate::unfinished::Unfinished;
@@ -201,7 +205,7 @@ impl Home {
             delivery: wanted.delivery.clone(),
         };
         let still =
-            |head: &ServiceHead| closed(&head.policy, trigger).or_else(|| allows(&head.policy)).is_none();
+            |head: &ServiceRecord| closed(&head.policy, trigger).or_else(|| allows(&head.policy)).is_none();
         let admission = self.release_image(asked, still).await?;
         let taken = admission.map_or(Taken::Before(Some(image.clone())), |admission| {
             Taken::Admitted(Box::new(admission), image)

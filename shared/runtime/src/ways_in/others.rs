@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+use tidegate_core::fault::PortError;
 use tidegate_core::ids::{ContainerName, RepositoryName, Tag};
-use tidegate_core::ports::{Images, PortError};
+use tidegate_core::ports::Images;
 use tidegate_core::reference::{Parts, digest_of};
 
 /// The images a task definition names, by container.

@@ -1,9 +1,11 @@
-use tidegate_core::gate::{Given, Opened};
-use tidegate_core::history::Actor;
+use tidegate_core::actor::Actor;
+use tidegate_core::approval::{Given, Opened};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::ReleaseId;
+use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::plan::Stage;
-use tidegate_core::ports::{ErrorKind, PortError, WaitingApproval};
-use tidegate_core::release::{Cause, Outcome, Phase, RollingBack, Step};
+use tidegate_core::ports::WaitingApproval;
+use tidegate_core::release::{Phase, RollingBack, Step};
 use tidegate_core::trigger::Trigger;
 use tidegate_runtime::ways_in::Wanted;
 use tidegate_runtime::ways_in::jobs::Started;

@@ -6,15 +6,18 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use tidegate_core::history::{Actor, Entry, Event};
+use tidegate_core::actor::Actor;
+use tidegate_core::commit::{Commit, ReleaseWrite, ServiceWrite};
+use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::history::{Entry, Event};
 use tidegate_core::ids::{Region, ReleaseId, Target};
+use tidegate_core::outcome::Outcome;
 use tidegate_core::policy::{PipelineAction, parse};
 use tidegate_core::ports::{
-    Artifacts, BuildMade, BuildOutputs, ErrorKind, JobAnswer, ObjectAt, ObjectNow, Objects, Pipelines,
-    PortError, TaskDefinitions, WaitingApproval,
+    Artifacts, BuildMade, BuildOutputs, JobAnswer, ObjectAt, ObjectNow, Objects, Pipelines, TaskDefinitions,
+    WaitingApproval,
 };
-use tidegate_core::ports::{Commit, HeadWrite, ReleaseWrite};
-use tidegate_core::release::{Outcome, Phase, Release};
+use tidegate_core::release::{Phase, Release};
 use tidegate_runtime::visits::{Pace, Rotation};
 use tidegate_runtime::ways_in::Sources;
 use tidegate_runtime::{Home, World};
@@ -131,7 +134,8 @@ impl Bench {
             next.version += 1;
             next.waiting = next.waiting.filter(|waiting| waiting != id);
             let service = names::service();
-            commit.head = Some(HeadWrite { service, expected: Some(head.version), head: next, entry: None });
+            commit.head =
+                Some(ServiceWrite { service, expected: Some(head.version), head: next, entry: None });
         }
         self.home().ledger.commit(commit).await.unwrap();
     }

@@ -1,6 +1,7 @@
 use jiff::Timestamp;
-use tidegate_core::history::Actor;
-use tidegate_core::ports::{BuildMade, ErrorKind, PortError};
+use tidegate_core::actor::Actor;
+use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::ports::BuildMade;
 use tidegate_runtime::ways_in::builds::BuildChanged;
 use tidegate_testkit::names;
 

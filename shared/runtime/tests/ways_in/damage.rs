@@ -1,6 +1,6 @@
 //! A row that cannot be read, damaged or of a newer schema, stops only itself: everybody else is served first, then it is told by name.
 
-use tidegate_core::history::Actor;
+use tidegate_core::actor::Actor;
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::observation::{AlarmSeen, AlarmState, Hint};
 use tidegate_core::policy::parse;

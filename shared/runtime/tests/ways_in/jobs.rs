@@ -1,8 +1,9 @@
 use serde_json::{Value, json};
-use tidegate_core::history::Actor;
+use tidegate_core::actor::Actor;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::ReleaseId;
-use tidegate_core::ports::{ErrorKind, JobAnswer, JobFailure, PortError};
-use tidegate_core::release::{Cause, Outcome};
+use tidegate_core::outcome::{Cause, Outcome};
+use tidegate_core::ports::{JobAnswer, JobFailure};
 use tidegate_runtime::ways_in::jobs::{JobPorts, Started};
 use tidegate_testkit::names;
 use tidegate_wire::pipeline_job::PipelineJob;
@@ -321,7 +322,7 @@ async fn a_quarantined_image_fails_the_action_and_one_that_runs_succeeds_at_once
     let mut next = head.clone();
     next.version += 1;
     next.waiting = None;
-    next.promoted = vec![tidegate_core::observation::Promoted {
+    next.promoted = vec![tidegate_core::service::Promoted {
         release: id.clone(),
         image: names::image(3),
         task_definition: names::task_definition(2),
@@ -330,7 +331,7 @@ async fn a_quarantined_image_fails_the_action_and_one_that_runs_succeeds_at_once
     }];
     next.quarantine.insert(
         names::digest(4),
-        tidegate_core::observation::Quarantined {
+        tidegate_core::service::Quarantined {
             release: names::release(8),
             why: "it was bad".into(),
             at: bench.now(),
@@ -339,7 +340,7 @@ async fn a_quarantined_image_fails_the_action_and_one_that_runs_succeeds_at_once
     bench.end(&id, Outcome::Promoted).await;
     let head = bench.home().ledger.service(&names::service()).await.unwrap().unwrap();
     next.version = head.version + 1;
-    let write = tidegate_core::ports::HeadWrite {
+    let write = tidegate_core::commit::ServiceWrite {
         service: names::service(),
         expected: Some(head.version),
         head: next,
@@ -348,7 +349,7 @@ async fn a_quarantined_image_fails_the_action_and_one_that_runs_succeeds_at_once
     bench
         .home()
         .ledger
-        .commit(tidegate_core::ports::Commit { head: Some(write), ..Default::default() })
+        .commit(tidegate_core::commit::Commit { head: Some(write), ..Default::default() })
         .await
         .unwrap();
 

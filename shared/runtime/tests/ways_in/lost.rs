@@ -1,10 +1,10 @@
 //! Pushes whose event was lost: the clock finds them by what their tags name.
 
 use jiff::Timestamp;
+use tidegate_core::actor::Actor;
 use tidegate_core::container_image::MediaTypes;
-use tidegate_core::history::Actor;
 use tidegate_core::ids::Tag;
-use tidegate_core::release::Outcome;
+use tidegate_core::outcome::Outcome;
 use tidegate_runtime::arrivals::Pushed;
 use tidegate_testkit::names;
 

@@ -1,4 +1,4 @@
-use tidegate_core::history::Actor;
+use tidegate_core::actor::Actor;
 use tidegate_core::ids::ServiceName;
 use tidegate_core::ports::ObjectAt;
 use tidegate_runtime::ways_in::manifests::{Manifested, ObjectWritten};
@@ -33,7 +33,7 @@ async fn a_manifest_releases_what_it_names_once() {
     let release = &bench.releases()[0];
     assert_eq!((&release.image, release.provenance.commit.as_deref()), (&names::image(3), Some("4f1c2d3")));
     let id = release.id.clone();
-    bench.end(&id, tidegate_core::release::Outcome::Promoted).await;
+    bench.end(&id, tidegate_core::outcome::Outcome::Promoted).await;
     assert_eq!(word(&bench, &written(&at, 1)).await, "handled before", "the same event again");
     assert_eq!(bench.releases().len(), 1);
 }
@@ -136,7 +136,7 @@ async fn a_request_is_followed_when_the_policy_says_so() {
     let digest = format!(r#"{{"service":"checkout","digest":"{}","delivery":"7"}}"#, names::digest(3));
     assert_eq!(request(&bench, &digest, "e-1").await.word(), "created");
     let id = bench.releases()[0].id.clone();
-    bench.end(&id, tidegate_core::release::Outcome::Promoted).await;
+    bench.end(&id, tidegate_core::outcome::Outcome::Promoted).await;
     assert_eq!(
         request(&bench, &digest, "e-2").await.word(),
         "handled before",

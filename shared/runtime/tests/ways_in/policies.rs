@@ -1,6 +1,6 @@
 //! Policies as they are stored.
 
-use tidegate_core::history::Actor;
+use tidegate_core::actor::Actor;
 use tidegate_core::policy::parse;
 
 use crate::bench::{Bench, POLICY};

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tidegate_core::configuration;
 use tidegate_core::container_image::MediaTypes;
 use tidegate_core::effect::Effect;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{
     AlarmName, ContainerName, DeploymentArn, Digest, HookId, Image, Tag, TargetGroupArn, TaskDefinitionArn,
 };
@@ -20,9 +21,9 @@ use tidegate_core::observation::{
     ServiceSeen, Stored, TaskDefinitionSeen,
 };
 use tidegate_core::policy::Percent;
-use tidegate_core::ports::{ErrorKind, ImageDescribed, PortError};
+use tidegate_core::ports::ImageDescribed;
 use tidegate_core::reference::{Pick, digest_of};
-use tidegate_core::running::{DerivedRevision, RunningSeen};
+use tidegate_core::revision::{DerivedRevision, RunningSeen};
 use tidegate_core::tasks::{StopCode, StoppedContainer, StoppedTask};
 
 use crate::names;

@@ -5,7 +5,7 @@
 //! (pull request 1848). Whether a block stays when the strategy changes was not: both are played.
 
 use serde_json::{Map, Value, json};
-use tidegate_core::ports::{ErrorKind, PortError};
+use tidegate_core::fault::{ErrorKind, PortError};
 
 /// Blocks, the strategy they belong to, and what AWS says when they come with another one.
 const OF_ONE_STRATEGY: [(&str, &str, &str); 3] = [

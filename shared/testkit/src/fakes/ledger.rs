@@ -7,18 +7,18 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidegate_core::announced::Awaited;
+use tidegate_core::commit::{ALREADY_HANDLED, Commit, ReleaseWrite, RowWrite, ServiceWrite};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
 use tidegate_core::invariants::{check_head, check_release, check_step};
 use tidegate_core::listing::{Damaged, Listing};
-use tidegate_core::observation::ServiceHead;
 use tidegate_core::policy::{EcsDestination, Policy};
-use tidegate_core::ports::{
-    ALREADY_HANDLED, Commit, Due, ErrorKind, HeadWrite, PortError, ReleaseWrite, RowWrite, Watched,
-};
+use tidegate_core::ports::{Due, Watched};
+use tidegate_core::refusals::RefusalLog;
 use tidegate_core::release::{Release, Wake};
+use tidegate_core::service::ServiceRecord;
 use tidegate_core::sweep::TagsSeen;
-use tidegate_core::trigger::RefusalLog;
 
 use crate::names;
 
@@ -37,7 +37,7 @@ pub struct Written<T> {
 /// The ledger's rows.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
-    heads: BTreeMap<ServiceName, Vec<Written<ServiceHead>>>,
+    heads: BTreeMap<ServiceName, Vec<Written<ServiceRecord>>>,
     releases: BTreeMap<ReleaseId, Vec<Written<Release>>>,
     history: BTreeMap<ReleaseId, Vec<Entry>>,
     service_history: BTreeMap<ServiceName, Vec<Entry>>,
@@ -134,7 +134,7 @@ impl Rows {
     }
 
     /// A service's row.
-    pub fn head(&self, name: &ServiceName) -> Option<&ServiceHead> {
+    pub fn head(&self, name: &ServiceName) -> Option<&ServiceRecord> {
         Some(&self.heads.get(name)?.last()?.value)
     }
 
@@ -195,8 +195,8 @@ impl Rows {
     }
 
     /// All heads as an index shows them that has seen what was written until `seen`.
-    pub(super) fn heads_until(&self, seen: Timestamp) -> Vec<(ServiceName, ServiceHead)> {
-        let until = |(name, versions): (&ServiceName, &Vec<Written<ServiceHead>>)| {
+    pub(super) fn heads_until(&self, seen: Timestamp) -> Vec<(ServiceName, ServiceRecord)> {
+        let until = |(name, versions): (&ServiceName, &Vec<Written<ServiceRecord>>)| {
             Some((name.clone(), as_of(versions, seen)?.clone()))
         };
         self.heads.iter().filter_map(until).collect()
@@ -214,7 +214,7 @@ impl Rows {
         account: &AccountId,
         region: &Region,
     ) -> Listing<ServiceName> {
-        let watches = |head: &ServiceHead| {
+        let watches = |head: &ServiceRecord| {
             let open = head.open.iter().flat_map(|open| &open.targets).any(|open| {
                 let policy = Policy {
                     to: tidegate_core::policy::Destination { ecs: open.to.clone() },
@@ -304,7 +304,7 @@ impl Rows {
     }
 
     /// Whether another service releases, or still has a release under way, to the ECS service this policy names.
-    fn is_taken(&self, write: &HeadWrite) -> bool {
+    fn is_taken(&self, write: &ServiceWrite) -> bool {
         let target = |to: &EcsDestination| to.target(&names::account(), &names::region());
         let wanted = target(&write.head.policy.to.ecs);
         let others = self.heads.keys().filter(|name| **name != write.service);
@@ -393,7 +393,7 @@ fn is_active(release: &Release) -> bool {
     !release.is_over() && release.progress.started_at.is_some()
 }
 
-fn faults_of_head(write: &HeadWrite) -> Vec<String> {
+fn faults_of_head(write: &ServiceWrite) -> Vec<String> {
     let mut faults = check_head(&write.head).err().unwrap_or_default();
     if !survives(&write.head) {
         faults.push("a service's row must survive being stored".into());

@@ -7,8 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::announced::Awaited;
+use tidegate_core::commit::Commit;
 use tidegate_core::effect::{Effect, Invite};
-use tidegate_core::gate::{BuildSeen, BuildStatus, ScanSeen, ScanStatus};
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{
     AlarmName, ContainerName, Digest, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target,
@@ -16,18 +17,20 @@ use tidegate_core::ids::{
 };
 use tidegate_core::listing::Listing;
 use tidegate_core::observation::{
-    AlarmSeen, DeploymentSeen, RequestsAsked, RuleSeen, ServiceHead, ServiceSeen, Stored, TaskDefinitionSeen,
+    AlarmSeen, BuildSeen, BuildStatus, DeploymentSeen, RequestsAsked, RuleSeen, ScanSeen, ScanStatus,
+    ServiceSeen, Stored, TaskDefinitionSeen,
 };
 use tidegate_core::ports::{
-    Alarms, Builds, Commit, Due, Ecs, ErrorKind, ImageDescribed, Images, Ledger, Messenger, Metrics,
-    PortError, Traffic, WakeUp, Waker, Watched,
+    Alarms, Builds, Due, Ecs, ImageDescribed, Images, Ledger, Messenger, Metrics, Traffic, WakeUp, Waker,
+    Watched,
 };
 use tidegate_core::reference::Pick;
+use tidegate_core::refusals::RefusalLog;
 use tidegate_core::release::Release;
-use tidegate_core::running::{DerivedRevision, RunningSeen};
+use tidegate_core::revision::{DerivedRevision, RunningSeen};
+use tidegate_core::service::ServiceRecord;
 use tidegate_core::sweep::TagsSeen;
 use tidegate_core::tasks::StoppedTask;
-use tidegate_core::trigger::RefusalLog;
 use tidegate_runtime::time::Time;
 
 use super::conditions::Fault;
@@ -162,7 +165,7 @@ impl Port {
 
 #[async_trait]
 impl Ledger for Port {
-    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceHead>, PortError> {
+    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceRecord>, PortError> {
         self.call("dynamodb:GetItem", false, |state, _| {
             let head = state.rows.head(name).cloned();
             state.rows.read(Row::Service(name.clone()), head).map_err(|damaged| damaged.problem)
@@ -170,7 +173,7 @@ impl Ledger for Port {
         .await
     }
 
-    async fn services(&self) -> Result<Listing<(ServiceName, ServiceHead)>, PortError> {
+    async fn services(&self) -> Result<Listing<(ServiceName, ServiceRecord)>, PortError> {
         self.read("dynamodb:Query services", |state, seen_at| {
             let heads = state.rows.heads_until(seen_at).into_iter();
             heads.map(|head| state.rows.read(Row::Service(head.0.clone()), head)).collect()

@@ -8,9 +8,11 @@ use serde_json::Value;
 use tidegate_core::configuration;
 use tidegate_core::effect::{CALL_LIMIT, Effect, LEASE};
 use tidegate_core::ids::{ReleaseId, TaskDefinitionArn};
+use tidegate_core::intent::Intent;
+use tidegate_core::outcome::{Outcome, Successor};
 use tidegate_core::plan::{Plan, Stage};
 use tidegate_core::policy::Percent;
-use tidegate_core::release::{Intent, Outcome, Phase, Release, Successor};
+use tidegate_core::release::{Phase, Release};
 
 use super::scenario::{Action, Scenario, their_own};
 use crate::fakes::{Performed, Rows, ServiceState, State};
@@ -546,7 +548,7 @@ fn no_push_overtakes_a_newer_one(state: &State) -> Option<String> {
 }
 
 fn is_a_persons(release: &Release) -> bool {
-    matches!(release.requested_by, tidegate_core::history::Actor::Person { .. })
+    matches!(release.requested_by, tidegate_core::actor::Actor::Person { .. })
 }
 
 /// Nothing is started in a window that was open when it was planned, and is still.

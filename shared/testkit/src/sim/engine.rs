@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use jiff::{SignedDuration, Timestamp};
-use tidegate_core::history::Actor;
+use tidegate_core::actor::Actor;
 use tidegate_core::observation::Hint;
 use tidegate_core::plan::Stage;
 use tidegate_core::ports::Watched;
@@ -162,7 +162,7 @@ impl Simulation {
             Actor::Person { name: "setup".into() },
             names::start(),
         );
-        let commit = tidegate_core::ports::Commit { head, ..Default::default() };
+        let commit = tidegate_core::commit::Commit { head, ..Default::default() };
         self.state().rows.commit(&commit, names::start()).expect("an empty ledger takes a policy");
         for (at, action) in self.scenario.script.clone() {
             self.last_act = self.last_act.max(at);
@@ -448,7 +448,7 @@ impl Simulation {
                     trigger: None,
                     pushed_at: None,
                     insist: true,
-                    provenance: tidegate_core::release::Provenance::default(),
+                    provenance: tidegate_core::intent::Provenance::default(),
                     bypass_freeze: None,
                     delivery: None,
                 };
@@ -467,7 +467,7 @@ impl Simulation {
                     let home = universe.world(caller, true).home;
                     let by = Actor::Person { name: "ben".into() };
                     Box::pin(async move {
-                        let ask = tidegate_core::admission::Ask::Cancel;
+                        let ask = tidegate_core::requests::Ask::Cancel;
                         asked(home.ask(&active, ask, &by, "not today").await)
                     })
                 });

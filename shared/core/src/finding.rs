@@ -212,7 +212,7 @@ impl FindingCode {
 
     /// Whether it is about the version a rollback release leaves, so that it never holds one: a version that crashes is never steady, and
     /// nobody wants to come back to it.
-    pub(super) fn is_about_what_is_left(self) -> bool {
+    pub(crate) fn is_about_what_is_left(self) -> bool {
         matches!(
             self,
             Self::ServiceNotSteady
@@ -244,7 +244,7 @@ impl Finding {
     }
 
     /// One that is only told.
-    pub(super) fn note(code: FindingCode, problem: String) -> Self {
+    pub(crate) fn note(code: FindingCode, problem: String) -> Self {
         Self { code, blocking: false, problem }
     }
 }

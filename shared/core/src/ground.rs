@@ -1,0 +1,41 @@
+//! What a plan is made from.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{Digest, Image};
+use crate::observation::{ImageSeen, RuleSeen, Seen, ServiceSeen, Stored, TaskDefinitionSeen};
+use crate::revision::RunningSeen;
+use crate::service::LeftBehind;
+
+/// What a plan is made from, once it has all been seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// The ECS service.
+    pub service: &'a ServiceSeen,
+    /// The task definition it runs.
+    pub task_definition: &'a TaskDefinitionSeen,
+    /// The live weights.
+    pub weights: &'a [RuleSeen],
+    /// The digests that run.
+    pub running: &'a RunningSeen,
+    /// What registries said of images, by reference.
+    pub stored: &'a BTreeMap<String, Seen<Stored>>,
+    /// The release's image in its registry.
+    pub released: Option<&'a ImageSeen>,
+    /// The task definition a rollback release goes to.
+    pub destination: Option<&'a TaskDefinitionSeen>,
+    /// What an earlier release left in the service's configuration.
+    pub left_behind: Option<&'a LeftBehind>,
+}
+
+impl Ground<'_> {
+    /// Whether ECR was seen to have an image.
+    pub fn is_in_ecr(&self, reference: &str) -> bool {
+        matches!(self.stored.get(reference), Some(Seen::Known(Stored::There(_))))
+    }
+
+    /// Every digest AWS may call the release's image by.
+    pub fn released_digests(&self, image: &Image) -> Vec<Digest> {
+        self.released.map_or_else(|| vec![image.digest.clone()], ImageSeen::digests)
+    }
+}
