@@ -1,10 +1,11 @@
-//! Developer commands: `cargo xtask demo`, `sandbox`, `test`, `bench`, `package`, `check-template`.
+//! Developer commands: `cargo xtask demo`, `sandbox`, `test`, `bench`, `package`, `check-template`, `check-layers`.
 //!
 //! Thin on purpose: it makes the Python environment, builds what is needed in one cargo run, and hands over. What the commands
 //! do is in the sandbox; this only saves people from knowing paths.
 
 mod bench;
 mod build;
+mod layers;
 mod package;
 mod run;
 mod sim;
@@ -57,6 +58,8 @@ enum Command {
     },
     /// Checks template.yaml with cfn-lint and the SAM translator.
     CheckTemplate,
+    /// Checks that no crate of shared/ imports upwards and no modules of tidegate-core import each other in a circle.
+    CheckLayers,
 }
 
 #[derive(Debug, Subcommand)]
@@ -107,5 +110,6 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Bench(forwarded) => bench::bench(&workspace, scope, &forwarded.args),
         Command::Sim { mutants } => sim::sim(&workspace, mutants),
         Command::CheckTemplate => template::check(&workspace),
+        Command::CheckLayers => layers::check(&workspace),
     }
 }

@@ -86,7 +86,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "what was not answered was not refused",
-        file: "shared/core/src/ports.rs",
+        file: "shared/core/src/fault.rs",
         rule: "            Self::Throttled | Self::Unavailable | Self::Conflict => true,\n            Self::NotFound",
         without: "            Self::Throttled | Self::Conflict => true,\n            Self::Unavailable | Self::NotFound",
         within: 60,
