@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tidegate_core::decide::{Decision, needs};
 use tidegate_core::effect::{Effect, EffectKind};
 use tidegate_core::fault::{ErrorKind, PortError};
-use tidegate_core::history::{Entry, Fact};
+use tidegate_core::history::{Entry, Event, Fact};
 use tidegate_core::intent::Request;
 use tidegate_core::invariants::check_decision;
 use tidegate_core::observation::{
@@ -1039,4 +1039,20 @@ fn a_decision_that_no_rule_may_make_is_not_committed() {
         decision.effects.push(back.clone());
     });
     assert!(unwritten.contains("changes nothing"), "{unwritten}");
+}
+
+#[test]
+fn what_led_to_the_end_is_told_once_though_the_end_has_to_wait() {
+    // Everything is as it was before the release; the service's row cannot be read, so the release cannot end.
+    let mut over = Fixture::rolling_back().status(DeploymentStatus::RollbackSuccessful).runs(1);
+    over = over.weight(0).own_configuration().runs_image(1).later(60);
+    over.seen.head = None;
+    let settling = over.decide();
+    assert_eq!(settling.release.summary(), "settling: will be rolled back");
+    let told = settling.entry.expect("a change of phase is told").event;
+    assert_eq!(told, Event::TrafficRestored);
+    // The next look, which changes nothing, tells nothing.
+    let again = over.decided().later(15).decide();
+    assert_eq!(again.release.summary(), "settling: will be rolled back");
+    assert!(again.entry.is_none(), "{:?}", again.entry);
 }

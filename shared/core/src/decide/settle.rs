@@ -365,8 +365,7 @@ fn by_hand(what: &str, plan: &Plan) -> String {
 /// Ends the release and frees the service for the next.
 pub(super) fn end(mut turn: Turn<'_>, outcome: Outcome, restored_at: Option<Timestamp>) -> Decision {
     let Some(head) = &turn.seen.head else {
-        // It has not ended yet, so nothing of that is told; otherwise every look would tell it again.
-        turn.untell();
+        // It has not ended yet. What led here has happened and stays told.
         return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::ServiceRecord });
     };
     let mut head = ServiceRecord { version: head.version + 1, ..head.clone() };

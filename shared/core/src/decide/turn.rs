@@ -64,11 +64,6 @@ impl<'a> Turn<'a> {
         self.told.insert(0, event);
     }
 
-    /// Takes back what was told: it does not happen in this turn after all.
-    pub(super) fn untell(&mut self) {
-        self.told.clear();
-    }
-
     /// Says who acted, when it was not Tidegate by the plan.
     pub(super) fn by(&mut self, actor: Actor) {
         self.actor = actor;
