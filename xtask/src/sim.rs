@@ -1,6 +1,7 @@
 //! `sim`: the simulator's adverse worlds, and what they are worth. With `--mutants`, rules of the core are removed one at a time in a copy of
 //! the workspace, and each must break a world within the number that is stated for it. The product itself knows nothing of this.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -231,6 +232,34 @@ const MUTATIONS: &[Mutation] = &[
         without: "{ Claim::Gone } else { Claim::Anothers };",
         within: 60,
     },
+    Mutation {
+        name: "what waits is not released where the policy sends nothing any more",
+        file: "shared/core/src/decide/start.rs",
+        rule: "    head.policy.target(&target.account, &target.region) != *target\n",
+        without: "    head.policy.target(&target.account, &target.region) != *target && release.plan.is_some()\n",
+        within: 60,
+    },
+    Mutation {
+        name: "an alarm reaches a service whose watch row is damaged",
+        file: "shared/runtime/src/sentinel.rs",
+        rule: "        let hints = [hint];\n",
+        without: "        let hints = [hint];\n        if !damaged.is_empty() {\n            return Err(SentinelError::Damaged(damaged));\n        }\n",
+        within: 60,
+    },
+    Mutation {
+        name: "the way back needs nothing of the service's row",
+        file: "shared/runtime/src/drive.rs",
+        rule: "            Err(error) if error.kind == ErrorKind::Invalid => (None, Some(error)),",
+        without: "            Err(error) if error.kind == ErrorKind::Invalid && error.code.is_empty() => (None, Some(error)),",
+        within: 60,
+    },
+    Mutation {
+        name: "a damaged row hides no other",
+        file: "shared/core/src/listing.rs",
+        rule: "        self.rows\n    }\n\n    /// All rows or",
+        without: "        if failed.is_empty() { self.rows } else { Vec::new() }\n    }\n\n    /// All rows or",
+        within: 60,
+    },
 ];
 
 /// Runs the worlds, or, with `mutants`, the worlds against every rule that is removed.
@@ -276,7 +305,9 @@ fn copied(workspace: &Workspace) -> Result<PathBuf> {
         .context("failed to list the files of the checkout")?;
     ensure!(listed.status.success(), "git could not list the files of the checkout");
     let names = String::from_utf8(listed.stdout).context("a file name is not UTF-8")?;
-    for name in names.split('\0').filter(|name| !name.is_empty()) {
+    let names: BTreeSet<&str> = names.split('\0').filter(|name| !name.is_empty()).collect();
+    remove_others(&copy, &copy, &names)?;
+    for name in names {
         let (from, to) = (workspace.root.join(name), copy.join(name));
         let Ok(wanted) = std::fs::read(&from) else { continue };
         // What is equal keeps its time, so that cargo builds only what differs.
@@ -288,6 +319,24 @@ fn copied(workspace: &Workspace) -> Result<PathBuf> {
         std::fs::write(&to, wanted).with_context(|| format!("failed to write {}", to.display()))?;
     }
     Ok(copy)
+}
+
+/// Removes what the checkout does not have any more from its copy, which has a target directory of its own.
+fn remove_others(copy: &Path, folder: &Path, names: &BTreeSet<&str>) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries {
+        let path = entry.with_context(|| format!("failed to read {}", folder.display()))?.path();
+        let name = path.strip_prefix(copy).context("it is in the copy")?;
+        if name == Path::new("target") {
+            continue;
+        }
+        if path.is_dir() {
+            remove_others(copy, &path, names)?;
+        } else if !name.to_str().is_some_and(|name| names.contains(name)) {
+            std::fs::remove_file(&path).with_context(|| format!("failed to remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes a rule; answers the file and what it was.

@@ -274,6 +274,8 @@ pub struct Scene {
 #[derive(Debug, Clone)]
 pub struct Aws {
     scene: Scene,
+    /// The service's alarm.
+    alarm: AlarmName,
     past: Vec<(Timestamp, Scene)>,
     habits: EcsHabits,
     quality: BTreeMap<Digest, Quality>,
@@ -328,6 +330,7 @@ impl Aws {
         };
         let long_ago = names::at(-86_400);
         Self {
+            alarm: names::alarm(),
             scene: Scene {
                 task_definition: first.clone(),
                 configuration,
@@ -365,6 +368,15 @@ impl Aws {
             tampered: false,
             muted: false,
         }
+    }
+
+    /// The same with another name for the service's alarm.
+    #[must_use]
+    pub fn with_alarm(mut self, alarm: AlarmName) -> Self {
+        let seen = self.scene.alarms.remove(&self.alarm);
+        self.scene.alarms.extend(seen.map(|seen| (alarm.clone(), seen)));
+        self.alarm = alarm;
+        self
     }
 
     /// The invariants that were broken by what AWS was asked to do, or that the model itself broke.
@@ -590,7 +602,7 @@ impl Aws {
     /// Whether somebody muted the alarm: red then acts on nothing, and proves nothing.
     pub fn mute_alarm(&mut self, muted: bool, now: Timestamp) {
         self.advance(now);
-        if let Some(alarm) = self.scene.alarms.get_mut(&names::alarm()) {
+        if let Some(alarm) = self.scene.alarms.get_mut(&self.alarm) {
             alarm.silenced = muted.then(|| "muted by night".to_owned());
         }
         self.muted = muted;
@@ -600,7 +612,7 @@ impl Aws {
 
     /// Whether the alarm is in ALARM, muted or not.
     pub fn is_red(&self) -> bool {
-        self.scene.alarms.get(&names::alarm()).is_some_and(|seen| seen.state == AlarmState::Alarm)
+        self.scene.alarms.get(&self.alarm).is_some_and(|seen| seen.state == AlarmState::Alarm)
     }
 
     /// Whether the alarm is muted.
@@ -612,9 +624,9 @@ impl Aws {
         let state = if red { AlarmState::Alarm } else { AlarmState::Ok };
         let silenced = self.muted.then(|| "muted by night".to_owned());
         let seen = AlarmSeen { state, since: Some(now), reason: reason.to_owned(), silenced, unproven: None };
-        self.tell(format!("alarm {} is {}: {reason}", names::alarm(), seen.state.as_str()));
-        self.scene.alarms.insert(names::alarm(), seen.clone());
-        self.emitted.push(Emitted::Alarm(names::alarm(), seen));
+        self.tell(format!("alarm {} is {}: {reason}", self.alarm, seen.state.as_str()));
+        self.scene.alarms.insert(self.alarm.clone(), seen.clone());
+        self.emitted.push(Emitted::Alarm(self.alarm.clone(), seen));
     }
 
     // --- time ---
@@ -1012,7 +1024,7 @@ impl Aws {
             }
             Quality::Bad { .. } | Quality::Good | Quality::NeverStarts | Quality::Crashes { .. } => None,
         });
-        let red = self.scene.alarms.get(&names::alarm()).is_some_and(|seen| seen.state == AlarmState::Alarm);
+        let red = self.scene.alarms.get(&self.alarm).is_some_and(|seen| seen.state == AlarmState::Alarm);
         match bad {
             Some(delay) => {
                 self.good_since = None;
@@ -1048,7 +1060,7 @@ impl Aws {
         let time = self.between(self.habits.alarm_poll);
         self.scene.deployments[at].next_poll = later(now, time);
         if self.is_red() && !self.muted {
-            self.scene.deployments[at].triggered = vec![names::alarm().to_string()];
+            self.scene.deployments[at].triggered = vec![self.alarm.to_string()];
             self.roll_back(at, "alarm detected", now);
             self.keep(now);
         }
@@ -1099,7 +1111,7 @@ impl Aws {
             (0, 0) => 0,
             span => self.between(span),
         };
-        let red = self.scene.alarms.get(&names::alarm()).is_some_and(|seen| seen.state == AlarmState::Alarm);
+        let red = self.scene.alarms.get(&self.alarm).is_some_and(|seen| seen.state == AlarmState::Alarm);
         self.scene.deployments.push(Deployment {
             arn: names::deployment(self.numbers),
             created_at: now,

@@ -311,48 +311,66 @@ impl Ledger for Port {
 
 #[async_trait]
 impl Ecs for Port {
-    async fn service(&self, _: &Target) -> Result<Option<ServiceSeen>, PortError> {
-        self.read("ecs:DescribeServices", |state, at| Some(state.aws.as_of(at).service())).await
+    async fn service(&self, target: &Target) -> Result<Option<ServiceSeen>, PortError> {
+        self.read("ecs:DescribeServices", |state, at| {
+            Some(state.aws_of(target.service.as_str()).as_of(at).service())
+        })
+        .await
     }
 
     async fn task_definition(
         &self,
-        _: &Target,
+        target: &Target,
         arn: &TaskDefinitionArn,
     ) -> Result<Option<TaskDefinitionSeen>, PortError> {
-        self.read("ecs:DescribeTaskDefinition", |state, at| state.aws.as_of(at).task_definition(arn)).await
+        self.read("ecs:DescribeTaskDefinition", |state, at| {
+            state.aws_of(target.service.as_str()).as_of(at).task_definition(arn)
+        })
+        .await
     }
 
     async fn find_revision(
         &self,
-        _: &Target,
+        target: &Target,
         revision: &DerivedRevision,
     ) -> Result<Option<TaskDefinitionArn>, PortError> {
-        self.read("ecs:ListTaskDefinitions", |state, at| state.aws.as_of(at).revision(revision)).await
+        self.read("ecs:ListTaskDefinitions", |state, at| {
+            state.aws_of(target.service.as_str()).as_of(at).revision(revision)
+        })
+        .await
     }
 
     async fn running(
         &self,
-        _: &Target,
+        target: &Target,
         _: &ServiceSeen,
         _: &BTreeSet<ContainerName>,
     ) -> Result<RunningSeen, PortError> {
-        self.read("ecs:DescribeServiceRevisions", |state, at| state.aws.as_of(at).running()).await
+        self.read("ecs:DescribeServiceRevisions", |state, at| {
+            state.aws_of(target.service.as_str()).as_of(at).running()
+        })
+        .await
     }
 
-    async fn deployments(&self, _: &Target, since: Timestamp) -> Result<Vec<DeploymentSeen>, PortError> {
-        self.read("ecs:ListServiceDeployments", |state, at| state.aws.as_of(at).deployments(since, at)).await
+    async fn deployments(&self, target: &Target, since: Timestamp) -> Result<Vec<DeploymentSeen>, PortError> {
+        self.read("ecs:ListServiceDeployments", |state, at| {
+            state.aws_of(target.service.as_str()).as_of(at).deployments(since, at)
+        })
+        .await
     }
 
     async fn stopped_tasks(
         &self,
-        _: &Target,
+        target: &Target,
         task_definition: &TaskDefinitionArn,
     ) -> Result<Vec<StoppedTask>, PortError> {
-        self.read("ecs:ListTasks", |state, at| state.aws.as_of(at).stopped_tasks(task_definition)).await
+        self.read("ecs:ListTasks", |state, at| {
+            state.aws_of(target.service.as_str()).as_of(at).stopped_tasks(task_definition)
+        })
+        .await
     }
 
-    async fn perform(&self, _: &Target, effect: &Effect) -> Result<(), PortError> {
+    async fn perform(&self, target: &Target, effect: &Effect) -> Result<(), PortError> {
         let begun = self.universe.state().now;
         let name = match effect {
             Effect::ContinueHook { hook, .. } => format!("ecs:{} {hook}", effect.name()),
@@ -370,7 +388,7 @@ impl Ecs for Port {
             let by = self.caller.clone();
             let release = self.release.lock().unwrap_or_else(PoisonError::into_inner).clone();
             state.performed.push(Performed { by, begun, applied: now, effect: effect.clone(), release });
-            state.aws.perform(effect, now, seen_at)
+            state.aws_of_mut(target.service.as_str()).perform(effect, now, seen_at)
         })
         .await
     }
@@ -378,9 +396,9 @@ impl Ecs for Port {
 
 #[async_trait]
 impl Traffic for Port {
-    async fn rules(&self, _: &Target, rules: &[RuleArn]) -> Result<Vec<RuleSeen>, PortError> {
+    async fn rules(&self, target: &Target, rules: &[RuleArn]) -> Result<Vec<RuleSeen>, PortError> {
         self.read("elasticloadbalancing:DescribeRules", |state, seen_at| {
-            let rule = state.aws.as_of(seen_at).rule();
+            let rule = state.aws_of(target.service.as_str()).as_of(seen_at).rule();
             rules.iter().filter(|arn| **arn == rule.arn).map(|_| rule.clone()).collect()
         })
         .await
@@ -391,18 +409,25 @@ impl Traffic for Port {
 impl Alarms for Port {
     async fn states(
         &self,
-        _: &Target,
+        target: &Target,
         wanted: &[AlarmName],
     ) -> Result<BTreeMap<AlarmName, AlarmSeen>, PortError> {
-        self.read("cloudwatch:DescribeAlarms", |state, at| state.aws.as_of(at).alarms(wanted)).await
+        self.read("cloudwatch:DescribeAlarms", |state, at| {
+            state.aws_of(target.service.as_str()).as_of(at).alarms(wanted)
+        })
+        .await
     }
 }
 
 #[async_trait]
 impl Metrics for Port {
-    async fn requests(&self, _: &Target, asked: &RequestsAsked, _: Timestamp) -> Result<u64, PortError> {
+    async fn requests(&self, target: &Target, asked: &RequestsAsked, _: Timestamp) -> Result<u64, PortError> {
         self.read("cloudwatch:GetMetricData", |state, at| {
-            asked.behind.iter().map(|(_, group)| state.aws.requests(group, asked.since, at)).sum()
+            asked
+                .behind
+                .iter()
+                .map(|(_, group)| state.aws_of(target.service.as_str()).requests(group, asked.since, at))
+                .sum()
         })
         .await
     }
@@ -411,7 +436,10 @@ impl Metrics for Port {
 #[async_trait]
 impl Images for Port {
     async fn stored(&self, image: &Image) -> Result<Stored, PortError> {
-        self.read("ecr:DescribeImages", |state, at| state.aws.as_of(at).stored(image)).await
+        self.read("ecr:DescribeImages", |state, at| {
+            state.aws_behind(&image.repository).as_of(at).stored(image)
+        })
+        .await
     }
 
     async fn scan(&self, _: &Image) -> Result<ScanSeen, PortError> {
@@ -422,9 +450,14 @@ impl Images for Port {
         .await
     }
 
-    async fn resolve(&self, _: &str, _: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, PortError> {
+    async fn resolve(
+        &self,
+        _: &str,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> Result<Option<Digest>, PortError> {
         self.read("ecr:DescribeImages", |state, seen_at| {
-            let images = state.aws.as_of(seen_at).images();
+            let images = state.aws_behind(repository).as_of(seen_at).images();
             images.iter().rev().find(|(name, ..)| name == tag).map(|(_, digest, _)| digest.clone())
         })
         .await
@@ -433,14 +466,18 @@ impl Images for Port {
     async fn described(
         &self,
         _: &str,
-        _: &RepositoryName,
+        repository: &RepositoryName,
         pick: &Pick,
     ) -> Result<Option<ImageDescribed>, PortError> {
-        self.read("ecr:DescribeImages", |state, seen_at| state.aws.as_of(seen_at).described(pick)).await
+        self.read("ecr:DescribeImages", |state, seen_at| {
+            state.aws_behind(repository).as_of(seen_at).described(pick)
+        })
+        .await
     }
 
-    async fn tagged(&self, _: &str, _: &RepositoryName) -> Result<Vec<ImageDescribed>, PortError> {
-        self.read("ecr:DescribeImages", |state, seen_at| state.aws.as_of(seen_at).tagged()).await
+    async fn tagged(&self, _: &str, repository: &RepositoryName) -> Result<Vec<ImageDescribed>, PortError> {
+        self.read("ecr:DescribeImages", |state, seen_at| state.aws_behind(repository).as_of(seen_at).tagged())
+            .await
     }
 }
 

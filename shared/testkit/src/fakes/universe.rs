@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::effect::{CALL_LIMIT, Effect, Invite};
-use tidegate_core::ids::{AlarmName, Digest, ReleaseId, Tag};
+use tidegate_core::ids::{AlarmName, Digest, ReleaseId, RepositoryName, Tag};
 use tidegate_core::observation::AlarmSeen;
 use tidegate_core::tasks::StoppedTask;
 use tidegate_runtime::{Home, World};
@@ -68,8 +68,10 @@ const SDK_TRIES: u32 = 4;
 pub struct State {
     /// The time.
     pub now: Timestamp,
-    /// AWS.
+    /// AWS, as far as it is about the first service.
     pub aws: Aws,
+    /// The same for each other service that has one of its own, by its name.
+    pub neighbours: BTreeMap<String, Aws>,
     /// The ledger.
     pub rows: Rows,
     /// How the world treats its callers.
@@ -114,9 +116,13 @@ pub(super) struct Fate {
 impl State {
     /// Writes a line of the trace, and what AWS has to tell before it.
     pub fn trace(&mut self, who: &str, what: &str) {
-        let told = self.aws.take_told();
-        for line in told {
-            self.line("aws", &line);
+        let first = self.aws.take_told().into_iter().map(|line| ("aws".to_owned(), line));
+        let others = self.neighbours.iter_mut().flat_map(|(service, aws)| {
+            aws.take_told().into_iter().map(move |line| (format!("aws {service}"), line))
+        });
+        let told: Vec<(String, String)> = first.chain(others).collect();
+        for (aws, line) in told {
+            self.line(&aws, &line);
         }
         self.line(who, what);
     }
@@ -198,12 +204,36 @@ impl State {
 
     /// Moves the time on, and lets AWS do what is due.
     pub fn advance(&mut self, to: Timestamp) {
-        while let Some(next) = self.aws.next_at().filter(|next| *next < to) {
-            self.now = self.now.max(next);
-            self.aws.advance(self.now);
+        let next_at = |state: &Self| {
+            std::iter::once(&state.aws).chain(state.neighbours.values()).filter_map(Aws::next_at).min()
+        };
+        while let Some(next) = next_at(self).filter(|next| *next < to) {
+            self.advance_aws(next);
         }
+        self.advance_aws(to);
+    }
+
+    fn advance_aws(&mut self, to: Timestamp) {
         self.now = self.now.max(to);
-        self.aws.advance(self.now);
+        for aws in std::iter::once(&mut self.aws).chain(self.neighbours.values_mut()) {
+            aws.advance(self.now);
+        }
+    }
+
+    /// AWS as far as it is about this service; the first service's for one that has none of its own.
+    pub fn aws_of(&self, service: &str) -> &Aws {
+        self.neighbours.get(service).unwrap_or(&self.aws)
+    }
+
+    /// The same, to change it.
+    pub fn aws_of_mut(&mut self, service: &str) -> &mut Aws {
+        self.neighbours.get_mut(service).unwrap_or(&mut self.aws)
+    }
+
+    /// AWS as far as it is about the service that is built into this repository: its name is the last part.
+    pub(super) fn aws_behind(&self, repository: &RepositoryName) -> &Aws {
+        let name = repository.as_str();
+        self.aws_of(name.rsplit_once('/').map_or(name, |(_, last)| last))
     }
 
     /// The callers whose timers are due.
@@ -225,6 +255,7 @@ impl Universe {
         let state = State {
             now: names::start(),
             aws,
+            neighbours: BTreeMap::new(),
             rows: Rows::default(),
             conditions,
             queue: Vec::new(),

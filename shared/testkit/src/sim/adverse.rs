@@ -8,7 +8,9 @@ use tidegate_core::plan::Stage;
 use tidegate_core::policy::Percent;
 
 use super::engine::{Report, Simulation};
-use super::scenario::{Action, Delivering, Scenario, asking, gated, policy, with};
+use super::scenario::{
+    Action, Delivering, Neighbour, Scenario, Spoilt, asking, gated, of_a_neighbour, policy, with,
+};
 use crate::fakes::{Fault, Faults, Planned, Quality};
 use crate::names;
 
@@ -47,6 +49,11 @@ const KINDS: &[(&str, Kind)] = &[
     ("the stop is not done", the_stop_is_not_done),
     ("who claimed the rollback dies", who_claimed_the_rollback_dies),
     ("a look hangs", a_look_hangs),
+    ("the policy goes elsewhere", the_policy_goes_elsewhere),
+    ("the watch row is damaged at the alarm", the_watch_row_is_damaged_at_the_alarm),
+    ("the service row is damaged at the alarm", the_service_row_is_damaged_at_the_alarm),
+    ("a neighbour's row is damaged", a_neighbours_row_is_damaged),
+    ("a neighbour's wake-up is damaged", a_neighbours_wake_up_is_damaged),
 ];
 
 fn of(seed: u64) -> &'static (&'static str, Kind) {
@@ -147,20 +154,13 @@ fn nothing_but_looks_finds_the_breach(seed: u64, rng: &mut fastrand::Rng) -> Sce
     scenario
 }
 
-/// A person cancels just after the deployment was asked for. The call hangs, so that there is none when the release is given up and
-/// one a moment later; or it is done and nobody hears of it, and it is not described yet.
+/// A person cancels just after the deployment was asked for, and the call hangs: there is none when the release is given up, and there is one a
+/// moment later.
 fn cancelled_while_it_starts(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
     let mut scenario = canary(seed, Quality::Good);
-    let fault = match rng.u32(0..6) {
-        0 => Fault::AnswerLost,
-        1 => Fault::CrashAfter,
-        _ => Fault::StallBefore(secs(rng, 2, 4)),
-    };
-    if !matches!(fault, Fault::StallBefore(_)) {
-        scenario.habits.described_after = (1_000, rng.u64(2_000..8_000));
-    }
     let start = begun(&played(&scenario), 0, starts);
     scenario.script.push((start + millis(rng, 50, 400), Action::Cancel));
+    let fault = Fault::StallBefore(secs(rng, 2, 4));
     scenario.conditions.faults = Faults::at_first("ecs:start_deployment", fault);
     scenario.promotes = Some(false);
     scenario
@@ -252,7 +252,7 @@ fn performers_stall_at_the_end(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
     scenario.script.push((at(rng, 20, 100), Action::Push(3, Quality::Good)));
     scenario.conditions.faults = match rng.bool() {
         true => Faults::at_first("ecs:restore_configuration", Fault::StallBefore(secs(rng, 2, 4))),
-        false => Faults::at_first("settling", Fault::StallAfter(secs(rng, 2, 4))),
+        false => Faults::at_first("promote: done", Fault::StallAfter(secs(rng, 2, 4))),
     };
     scenario
 }
@@ -266,7 +266,7 @@ fn a_performer_sleeps_and_then_its_call_hangs(seed: u64, rng: &mut fastrand::Rng
     scenario.script.push((restore + millis(rng, 6_100, 6_300), Action::Look));
     let planned = |name: &str, fault| Planned { from: names::start(), name: name.to_owned(), fault };
     scenario.conditions.faults = Faults::Planned(vec![
-        planned("settling", Fault::StallAfter(millis(rng, 3_500, 3_800))),
+        planned("promote: done", Fault::StallAfter(millis(rng, 3_500, 3_800))),
         planned("ecs:restore_configuration", Fault::StallBefore(millis(rng, 3_500, 4_000))),
     ]);
     scenario.promotes = Some(true);
@@ -493,6 +493,70 @@ fn a_look_hangs(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
     scenario.script.push((shift + millis(rng, 500, 1_500), Action::Alarm(true)));
     let (name, fault) = ("cloudwatch:DescribeAlarms".to_owned(), Fault::StallAfter(secs(rng, 24, 34)));
     scenario.conditions.faults = Faults::Planned(vec![Planned { from: shift, name, fault }]);
+    scenario.promotes = Some(false);
+    scenario
+}
+
+/// A release waits behind another, and the policy then sends what is released to another ECS service.
+fn the_policy_goes_elsewhere(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+    let mut scenario = Scenario { policy: gated("promote"), ..canary(seed, Quality::Good) };
+    scenario.script.push((at(rng, 15, 60), Action::Push(3, Quality::Good)));
+    let to = json!({ "ecs": { "cluster": "prod", "service": "checkout-next", "container": "app" } });
+    let elsewhere = with(&scenario.policy, &[("to", to)]);
+    let answered = at(rng, 250, 400);
+    scenario.script.push((at(rng, 70, 240), Action::Apply(Box::new(elsewhere))));
+    scenario
+        .script
+        .extend((0..5).map(|minute| (answered + SignedDuration::from_mins(minute), Action::Answer(true))));
+    scenario.promotes = Some(true);
+    scenario
+}
+
+/// The alarm goes off in the middle of a bake, when the next look is far away, and this row of the service cannot be read.
+fn damaged_at_the_alarm(spoilt: Spoilt, seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+    let mut scenario = canary(seed, Quality::Good);
+    scenario.policy = policy("canary: { percent: 10, bake: 2m }, bake: 2m", "queue");
+    scenario.habits.alarm_poll = (86_400_000, 86_400_000);
+    scenario.habits.alarm_recovery = (3_600_000, 3_600_000);
+    let bakes = |stage: &Stage| matches!(stage, Stage::Bake { .. });
+    let bake = entered(&played(&scenario), bakes);
+    scenario.script.push((bake + secs(rng, 1, 3), Action::Damage(spoilt)));
+    scenario.script.push((bake + secs(rng, 4, 12), Action::Alarm(true)));
+    scenario.script.push((bake + secs(rng, 120, 600), Action::Mend));
+    scenario.promotes = Some(false);
+    scenario
+}
+
+fn the_watch_row_is_damaged_at_the_alarm(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+    damaged_at_the_alarm(Spoilt::Watch, seed, rng)
+}
+
+fn the_service_row_is_damaged_at_the_alarm(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+    damaged_at_the_alarm(Spoilt::Service, seed, rng)
+}
+
+/// The row of another service cannot be read, ever, and only the clock hears of the push to this one.
+fn a_neighbours_row_is_damaged(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+    let mut scenario = deaf(canary(seed, Quality::Good));
+    let script = vec![(at(rng, 1, 4), Action::Damage(Spoilt::Service))];
+    scenario.neighbour = Some(Neighbour { policy: of_a_neighbour(&scenario.policy), script });
+    scenario.promotes = Some(true);
+    scenario
+}
+
+/// The key by which the clock finds another service's release cannot be read, and only the clock sees to it that this one's alarm is looked at.
+fn a_neighbours_wake_up_is_damaged(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+    let mut scenario = deaf(canary(seed, Quality::Good));
+    scenario.policy = policy("canary: { percent: 10, bake: 10m }, bake: 10m", "queue");
+    scenario.habits.alarm_recovery = (3_600_000, 3_600_000);
+    let mut script = vec![(names::at(5), Action::Push(2, Quality::Good))];
+    scenario.neighbour = Some(Neighbour { policy: of_a_neighbour(&scenario.policy), script: script.clone() });
+    let bakes = |stage: &Stage| matches!(stage, Stage::Bake { .. });
+    let bake = entered(&played(&scenario), bakes);
+    script.push((bake + secs(rng, 1, 10), Action::Damage(Spoilt::Wake)));
+    script.push((bake + secs(rng, 900, 1_000), Action::Mend));
+    scenario.neighbour = Some(Neighbour { policy: of_a_neighbour(&scenario.policy), script });
+    scenario.script.push((bake + secs(rng, 90, 200), Action::Alarm(true)));
     scenario.promotes = Some(false);
     scenario
 }

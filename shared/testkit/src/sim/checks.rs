@@ -5,25 +5,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use tidegate_core::approval::ApprovalGate;
 use tidegate_core::configuration;
 use tidegate_core::effect::{CALL_LIMIT, Effect, LEASE};
-use tidegate_core::ids::{ReleaseId, TaskDefinitionArn};
+use tidegate_core::ids::{ReleaseId, ServiceName, TaskDefinitionArn};
 use tidegate_core::intent::Intent;
 use tidegate_core::outcome::{Outcome, Successor};
 use tidegate_core::plan::{Plan, Stage};
-use tidegate_core::policy::Percent;
+use tidegate_core::policy::{OnExpiry, Percent};
 use tidegate_core::release::{Phase, Release};
 
-use super::scenario::{Action, Scenario, their_own};
-use crate::fakes::{Performed, Rows, ServiceState, State};
+use super::scenario::{Action, Scenario, Spoilt, their_own};
+use crate::fakes::{Aws, Performed, Rows, ServiceState, State};
 use crate::names;
 
 /// How old a look may be on which something is continued: the core's own limit.
 const LOOK_HOLDS: SignedDuration = SignedDuration::from_secs(15);
 
 /// Looks on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Watch {
+    service: ServiceName,
     /// The deployment configuration the service's owner wants.
     own: Value,
     pub(super) broken: Vec<String>,
@@ -44,12 +46,44 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(scenario: &Scenario) -> Self {
-        Self { own: scenario.own_configuration.clone(), ..Self::default() }
+    pub(super) fn new(service: ServiceName, scenario: &Scenario) -> Self {
+        Self {
+            service,
+            own: scenario.own_configuration.clone(),
+            broken: Vec::new(),
+            acts: Vec::new(),
+            ended: BTreeSet::new(),
+            rolled_back: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            shared_since: BTreeMap::new(),
+            performed: 0,
+            looked: (0, 0),
+            changed_at: None,
+            red_since: None,
+            breached_since: None,
+        }
+    }
+
+    /// Whose.
+    pub(super) fn service(&self) -> &ServiceName {
+        &self.service
+    }
+
+    fn aws<'a>(&self, state: &'a State) -> &'a Aws {
+        state.aws_of(self.service.as_str())
+    }
+
+    /// The service's releases, oldest first.
+    fn releases<'a>(&'a self, state: &'a State) -> impl DoubleEndedIterator<Item = &'a Release> {
+        state.rows.releases().filter(|release| release.service == self.service)
     }
 
     /// A person or another tool did something.
-    pub(super) fn acted(&mut self, action: &Action, now: Timestamp) {
+    pub(super) fn acted(&mut self, of: &ServiceName, action: &Action, now: Timestamp) {
+        if *of != self.service {
+            return;
+        }
         self.acts.push((now, action.clone()));
         match action {
             Action::Insist(build) => {
@@ -62,7 +96,7 @@ impl Watch {
             | Action::PushAgain(_)
             | Action::RollBack
             | Action::Cancel
-            | Action::Deploy { .. }
+            | Action::Deploy { own_configuration: false, .. }
             | Action::Weights(_)
             | Action::Alarm(_)
             | Action::Mute(_)
@@ -70,6 +104,9 @@ impl Watch {
             | Action::GoOn
             | Action::DeleteImage(_)
             | Action::Deregister(_)
+            | Action::Apply(_)
+            | Action::Damage(_)
+            | Action::Mend
             | Action::Look => {}
         }
     }
@@ -91,28 +128,34 @@ impl Watch {
 
     /// Looks at what is now.
     pub(super) fn look(&mut self, state: &State, scenario: &Scenario) {
-        let looked = (state.aws.happened(), state.trace.len());
+        let looked = (self.aws(state).happened(), state.trace.len());
         if looked == self.looked {
             return;
         }
         self.looked = looked;
         self.watch_alarm(state);
         for performed in &state.performed[self.performed..] {
+            let of = performed.release.as_ref().and_then(|id| state.rows.release(id));
+            if of.is_none_or(|release| release.service != self.service) {
+                continue;
+            }
             self.broken.extend(no_stale_performer_acts(performed, &state.rows));
             let forward = self.goes_forward_on_evidence(performed, state, scenario);
             let over_others = self.leaves_what_others_deployed(performed, state, scenario);
             let baked = self.bakes_before_it_goes_on(performed, state, scenario);
             let approved = self.is_approved_as_it_is(performed, state);
             let thawed = starts_in_no_freeze(performed, &state.rows);
-            let found = [forward, over_others, baked, approved, thawed];
+            let placed = self.starts_where_the_policy_says(performed, state, scenario);
+            let found = [forward, over_others, baked, approved, thawed, placed];
             self.broken.extend(found.into_iter().flatten());
             self.changed_at = Some(state.now);
         }
         self.performed = state.performed.len();
-        let live = state.aws.state();
+        let live = self.aws(state).state();
         for (arn, share) in &live.shares {
             if *share > self.shares.get(arn).copied().unwrap_or(0) && !self.helped(state.now) {
-                self.broken.extend(the_share_never_rises_after_a_breach(arn, state, scenario));
+                let risen = self.the_share_never_rises_after_a_breach(arn, state, scenario);
+                self.broken.extend(risen);
             }
         }
         let late = self.is_turned_back_in_time(state, &live, scenario);
@@ -123,18 +166,19 @@ impl Watch {
             }
         }
         self.shares.clone_from(&live.shares);
-        let ended: Vec<&Release> = state
-            .rows
-            .releases()
+        let ended: Vec<Release> = self
+            .releases(state)
             .filter(|release| release.is_over() && !self.ended.contains(&release.id))
+            .cloned()
             .collect();
-        for release in ended {
+        for release in &ended {
             self.ended.insert(release.id.clone());
             self.changed_at = Some(state.now);
             let disturbed = self.disturbed(release);
             let excused = disturbed || !scenario.conditions.denied.is_empty() || self.took_away(release);
             self.broken.extend(the_outcome_is_what_is_live(release, &live, disturbed, excused));
-            if !self.acted_within(SignedDuration::from_secs(40), state.now, is_disturbing) {
+            let recent = self.acted_within(SignedDuration::from_secs(40), state.now, is_disturbing);
+            if !recent && !self.is_deployed_over(release, state) {
                 self.broken.extend(promoted_carries_all_traffic(release, &live));
             }
             let unexpected = self.what_is_expected(release, scenario);
@@ -156,16 +200,19 @@ impl Watch {
     pub(super) fn at_the_end(&mut self, state: &State, scenario: &Scenario) {
         for (build, before) in self.refused.clone() {
             let of = |release: &&Release| release.image.digest == names::digest(build);
-            let after = state.rows.releases().skip(before).filter(of).count();
+            let after =
+                state.rows.releases().skip(before).filter(of).filter(|it| it.service == self.service).count();
             if after > 0 {
                 self.broken.push(format!("build {build} was rolled back, and released again by a push"));
             }
         }
-        self.broken.extend(the_newest_push_was_released(state));
-        self.broken.extend(no_push_overtakes_a_newer_one(state));
+        let newest = self.the_newest_push_was_released(state);
+        let overtaken = self.no_push_overtakes_a_newer_one(state);
+        self.broken.extend(newest.into_iter().chain(overtaken));
         let undisturbed = !self.acts.iter().any(|(_, action)| is_disturbing(action));
         if undisturbed && scenario.conditions.denied.is_empty() {
-            self.broken.extend(what_runs_is_what_was_promoted_last(state));
+            let last = self.what_runs_is_what_was_promoted_last(state);
+            self.broken.extend(last);
         }
     }
 
@@ -187,8 +234,22 @@ impl Watch {
             | Action::Deregister(_)
             | Action::GoOn
             | Action::Configure(_)
+            | Action::Apply(_)
+            | Action::Damage(_)
+            | Action::Mend
             | Action::Look => false,
         })
+    }
+
+    /// Whether someone else deployed once the release had nothing left to do but to end: that takes nothing from what it was.
+    fn is_deployed_over(&self, release: &Release, state: &State) -> bool {
+        let settles = |phase: &Phase| matches!(phase, Phase::Settling { .. });
+        let versions = state.rows.versions(&release.id);
+        let settled = versions.iter().find(|written| settles(&written.value.phase)).map(|written| written.at);
+        let deployed = |at: Timestamp| {
+            self.acts.iter().any(|(then, action)| *then >= at && matches!(action, Action::Deploy { .. }))
+        };
+        settled.is_some_and(deployed)
     }
 
     /// Whether something that the way forward or back needs was taken away while the release was there.
@@ -203,7 +264,7 @@ impl Watch {
     }
 
     fn watch_alarm(&mut self, state: &State) {
-        self.red_since = state.aws.is_red().then(|| self.red_since.unwrap_or(state.now));
+        self.red_since = self.aws(state).is_red().then(|| self.red_since.unwrap_or(state.now));
     }
 
     /// No deployment is continued while its alarm has been in ALARM for longer than a look, a lease and a call can take.
@@ -257,6 +318,11 @@ impl Watch {
         if release.progress.deployment.as_ref() != Some(deployment) || self.disturbed(release) {
             return None;
         }
+        // Where nothing measures the share, nobody knows of a pause that somebody else has let it pass.
+        let unmeasured = release.plan.as_ref()?.measured_at.is_empty();
+        if unmeasured && self.acts.iter().any(|(_, action)| matches!(action, Action::GoOn)) {
+            return None;
+        }
         let own = release.progress.task_definition.as_ref()?;
         let share = *self.shares.get(own)?;
         let since = *self.shared_since.get(own)?;
@@ -283,9 +349,23 @@ impl Watch {
     /// What starts was approved after the last change to what it was planned from.
     fn is_approved_as_it_is(&self, performed: &Performed, state: &State) -> Option<String> {
         let release = state.rows.release(performed.release.as_ref()?)?;
-        let stages = &release.plan.as_ref()?.stages;
+        let plan = release.plan.as_ref()?;
+        let (stages, approvals) = (&plan.stages, &plan.gates.approvals);
         let start = stages.iter().position(|stage| *stage == Stage::StartDeployment)?;
-        let gated = stages[..start].iter().any(|stage| matches!(stage, Stage::Approve { .. }));
+        let asks = |gate: &ApprovalGate| gate.approval.on_expiry == OnExpiry::Reject;
+        let gated = stages[..start].iter().any(|stage| match stage {
+            Stage::Approve { gate } => approvals.get(*gate).is_some_and(asks),
+            Stage::PinRollbackTarget
+            | Stage::RegisterTaskDefinition
+            | Stage::StartDeployment
+            | Stage::Shift { .. }
+            | Stage::Bake { .. }
+            | Stage::Freeze
+            | Stage::Scan
+            | Stage::Verify { .. }
+            | Stage::RollOut
+            | Stage::Promote => false,
+        });
         if !gated || !matches!(performed.effect, Effect::StartDeployment { .. }) {
             return None;
         }
@@ -320,8 +400,10 @@ impl Watch {
         live: &ServiceState,
         scenario: &Scenario,
     ) -> Option<String> {
-        let tampered = self.acts.iter().any(|(_, action)| is_disturbing(action));
-        let active = state.rows.head(&names::service()).and_then(|head| head.active.clone());
+        // A release whose row cannot be read does nothing, and that is told.
+        let unreadable = |action: &Action| matches!(action, Action::Damage(Spoilt::Release));
+        let tampered = self.acts.iter().any(|(_, action)| is_disturbing(action) || unreadable(action));
+        let active = state.rows.head(&self.service).and_then(|head| head.active.clone());
         let release = active.and_then(|id| state.rows.release(&id));
         let carries = release.is_some_and(|release| {
             let share = release.progress.task_definition.as_ref().and_then(|arn| live.shares.get(arn));
@@ -341,7 +423,7 @@ impl Watch {
                 })
             }
             Some(_) | None => {
-                let red = self.red_since.is_some() && !state.aws.is_muted();
+                let red = self.red_since.is_some() && !self.aws(state).is_muted();
                 let told = scenario.is_calm()
                     && self.acted_within(SignedDuration::from_secs(1), state.now, |action| {
                         matches!(action, Action::Cancel)
@@ -355,11 +437,120 @@ impl Watch {
 
     /// A good build in a world that is kind to it is promoted; a bad one never is.
     fn what_is_expected(&self, release: &Release, scenario: &Scenario) -> Option<String> {
-        let promotes = scenario.promotes?;
+        let promotes = scenario.promotes.filter(|_| self.service == names::service())?;
         let ended = *release.outcome()? == Outcome::Promoted;
         (release.image.digest == names::digest(2) && ended != promotes).then(|| {
             format!("release {} ended {}, and that was certain not to be", release.id, release.summary())
         })
+    }
+
+    /// After a breach the candidate's weight never rises again in that release. What was already on its way when it was noticed (a shift
+    /// that was begun, a call under way) may still arrive, and is turned back.
+    fn the_share_never_rises_after_a_breach(
+        &self,
+        arn: &TaskDefinitionArn,
+        state: &State,
+        scenario: &Scenario,
+    ) -> Option<String> {
+        let release = self.releases(state).rev().find(|release| {
+            release.progress.task_definition.as_ref() == Some(arn) && release.progress.deployment.is_some()
+        })?;
+        let held = release.plan.as_ref().is_some_and(Plan::is_held);
+        let newer = self.releases(state).any(|other| other.id > release.id && other.plan.is_some());
+        let turned = turned_at(release, &state.rows)?;
+        let shift = i64::try_from(scenario.habits.shift.1).expect("within range");
+        let grace = LEASE + CALL_LIMIT + SignedDuration::from_millis(shift);
+        (held && !newer && state.now.duration_since(turned) > grace).then(|| {
+            format!("{} gets more traffic though its release was turned back at {turned}", arn.short())
+        })
+    }
+
+    /// No push is lost, and none is overtaken by an older one: the newest has had its release.
+    fn the_newest_push_was_released(&self, state: &State) -> Option<String> {
+        let (tag, digest, _) = self.aws(state).pushes().last()?;
+        if *digest == names::digest(1) {
+            return None;
+        }
+        let of = |release: &&Release| release.image.digest == *digest;
+        let Some(release) = self.releases(state).rfind(of) else {
+            return Some(format!("{tag} was pushed last and was never released"));
+        };
+        let Some(Outcome::Superseded { by: Successor::Release(by) }) = release.outcome() else { return None };
+        let by = state.rows.release(by)?;
+        let older = by.image.digest != *digest && by.intent == Intent::Deploy && by.image.digest < *digest;
+        (older && !is_a_persons(by))
+            .then(|| format!("{tag} was pushed last and was superseded by the older {}", by.image))
+    }
+
+    /// No machine releases what was pushed before something that was let in already.
+    fn no_push_overtakes_a_newer_one(&self, state: &State) -> Option<String> {
+        let pushes = self.aws(state).pushes();
+        let machines: Vec<&Release> = self
+            .releases(state)
+            .filter(|release| release.intent == Intent::Deploy && !is_a_persons(release))
+            .collect();
+        machines.iter().enumerate().find_map(|(at, release)| {
+            let of = |wanted: &Release| {
+                let digest = wanted.image.digest.clone();
+                pushes.iter().filter(move |(_, pushed, _)| *pushed == digest).map(|(_, _, at)| *at)
+            };
+            let last = of(release).filter(|at| *at <= release.created_at).max()?;
+            let newer =
+                machines[..at].iter().find(|before| of(before).min().is_some_and(|first| first > last))?;
+            Some(format!("{} was released after {}, which was pushed later", release.image, newer.image))
+        })
+    }
+
+    /// At the end the service runs what was promoted last.
+    fn what_runs_is_what_was_promoted_last(&self, state: &State) -> Option<String> {
+        let head = state.rows.head(&self.service)?;
+        let expected =
+            head.promoted.first().map_or_else(|| names::digest(1), |last| last.image.digest.clone());
+        let live = self.aws(state).state();
+        let serving = BTreeMap::from([(expected.clone(), 100)]);
+        (live.serving != serving).then(|| {
+            format!(
+                "{} was promoted last; the service runs {} with {:?}",
+                expected.short(),
+                live.task_definition.short(),
+                live.serving
+            )
+        })
+    }
+
+    /// What is planned is started where the policy of then says.
+    fn starts_where_the_policy_says(
+        &self,
+        performed: &Performed,
+        state: &State,
+        scenario: &Scenario,
+    ) -> Option<String> {
+        let Effect::StartDeployment { target, .. } = &performed.effect else { return None };
+        let planned = state.rows.release(performed.release.as_ref()?)?.plan.as_ref()?.made_at;
+        let applied = self.acts.iter().rev().find_map(|(at, action)| match action {
+            Action::Apply(policy) if *at + SignedDuration::from_secs(2) < planned => Some(policy),
+            Action::Apply(_)
+            | Action::Push(..)
+            | Action::PushAgain(_)
+            | Action::Insist(_)
+            | Action::RollBack
+            | Action::Cancel
+            | Action::Deploy { .. }
+            | Action::Weights(_)
+            | Action::Alarm(_)
+            | Action::Mute(_)
+            | Action::Answer(_)
+            | Action::GoOn
+            | Action::Configure(_)
+            | Action::DeleteImage(_)
+            | Action::Deregister(_)
+            | Action::Damage(_)
+            | Action::Mend
+            | Action::Look => None,
+        })?;
+        let place = &applied.to.ecs.service;
+        (scenario.is_calm() && *place != target.service)
+            .then(|| format!("\"{}\" in {}, and the policy says {place}", performed.effect, target.service))
     }
 
     /// Whether someone else has just moved traffic.
@@ -421,25 +612,6 @@ fn no_stale_performer_acts(performed: &Performed, rows: &Rows) -> Vec<String> {
         broken.push(format!("{what} though the release ended at {ended}"));
     }
     broken
-}
-
-/// After a breach the candidate's weight never rises again in that release. What was already on its way when it was noticed (a shift
-/// that was begun, a call under way) may still arrive, and is turned back.
-fn the_share_never_rises_after_a_breach(
-    arn: &TaskDefinitionArn,
-    state: &State,
-    scenario: &Scenario,
-) -> Option<String> {
-    let release = state.rows.releases().rev().find(|release| {
-        release.progress.task_definition.as_ref() == Some(arn) && release.progress.deployment.is_some()
-    })?;
-    let held = release.plan.as_ref().is_some_and(Plan::is_held);
-    let newer = state.rows.releases().any(|other| other.id > release.id && other.plan.is_some());
-    let turned = turned_at(release, &state.rows)?;
-    let shift = i64::try_from(scenario.habits.shift.1).expect("within range");
-    let grace = LEASE + CALL_LIMIT + SignedDuration::from_millis(shift);
-    (held && !newer && state.now.duration_since(turned) > grace)
-        .then(|| format!("{} gets more traffic though its release was turned back at {turned}", arn.short()))
 }
 
 /// What a release says it ended as is what runs, at that very moment.
@@ -510,43 +682,6 @@ fn the_history_tells_the_end(release: &Release, rows: &Rows) -> Option<String> {
     (!told).then(|| format!("release {} ended and its history ends with \"{}\"", release.id, last.event))
 }
 
-/// No push is lost, and none is overtaken by an older one: the newest has had its release.
-fn the_newest_push_was_released(state: &State) -> Option<String> {
-    let (tag, digest, _) = state.aws.pushes().last()?;
-    if *digest == names::digest(1) {
-        return None;
-    }
-    let of = |release: &&Release| release.image.digest == *digest;
-    let Some(release) = state.rows.releases().rfind(of) else {
-        return Some(format!("{tag} was pushed last and was never released"));
-    };
-    let Some(Outcome::Superseded { by: Successor::Release(by) }) = release.outcome() else { return None };
-    let by = state.rows.release(by)?;
-    let older = by.image.digest != *digest && by.intent == Intent::Deploy && by.image.digest < *digest;
-    (older && !is_a_persons(by))
-        .then(|| format!("{tag} was pushed last and was superseded by the older {}", by.image))
-}
-
-/// No machine releases what was pushed before something that was let in already.
-fn no_push_overtakes_a_newer_one(state: &State) -> Option<String> {
-    let pushes = state.aws.pushes();
-    let machines: Vec<&Release> = state
-        .rows
-        .releases()
-        .filter(|release| release.intent == Intent::Deploy && !is_a_persons(release))
-        .collect();
-    machines.iter().enumerate().find_map(|(at, release)| {
-        let of = |wanted: &Release| {
-            let digest = wanted.image.digest.clone();
-            pushes.iter().filter(move |(_, pushed, _)| *pushed == digest).map(|(_, _, at)| *at)
-        };
-        let last = of(release).filter(|at| *at <= release.created_at).max()?;
-        let newer =
-            machines[..at].iter().find(|before| of(before).min().is_some_and(|first| first > last))?;
-        Some(format!("{} was released after {}, which was pushed later", release.image, newer.image))
-    })
-}
-
 fn is_a_persons(release: &Release) -> bool {
     matches!(release.requested_by, tidegate_core::actor::Actor::Person { .. })
 }
@@ -562,20 +697,4 @@ fn starts_in_no_freeze(performed: &Performed, rows: &Rows) -> Option<String> {
 
 fn share_of(percent: u32) -> Percent {
     Percent::from_tenths(u16::try_from(percent * 10).expect("at most 100"))
-}
-
-/// At the end the service runs what was promoted last.
-fn what_runs_is_what_was_promoted_last(state: &State) -> Option<String> {
-    let head = state.rows.head(&names::service())?;
-    let expected = head.promoted.first().map_or_else(|| names::digest(1), |last| last.image.digest.clone());
-    let live = state.aws.state();
-    let serving = BTreeMap::from([(expected.clone(), 100)]);
-    (live.serving != serving).then(|| {
-        format!(
-            "{} was promoted last; the service runs {} with {:?}",
-            expected.short(),
-            live.task_definition.short(),
-            live.serving
-        )
-    })
 }

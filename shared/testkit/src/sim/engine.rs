@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::actor::Actor;
+use tidegate_core::ids::{AlarmName, EcsServiceName, Image, RepositoryName, ServiceName};
 use tidegate_core::observation::Hint;
 use tidegate_core::plan::Stage;
 use tidegate_core::ports::Watched;
@@ -19,8 +20,8 @@ use tidegate_runtime::requests::{Asking, RequestError};
 use tidegate_runtime::visits::{Pace, Rotation};
 
 use super::checks;
-use super::scenario::{Action, Scenario};
-use crate::fakes::{Aws, Caller, Delivery, Emitted, Performed, State, Universe};
+use super::scenario::{Action, Scenario, Spoilt};
+use crate::fakes::{Aws, Caller, Delivery, Emitted, Performed, Row, State, Universe};
 use crate::names;
 
 /// Of the sentinel and the conductor; intake has less and needs less.
@@ -84,11 +85,21 @@ impl Report {
 /// Something that comes at its time.
 #[derive(Debug, Clone)]
 enum Event {
-    Deliver { delivery: Delivery, attempt: u32, id: u64 },
-    Act(Action),
+    Deliver(Told),
+    Act(ServiceName, Action),
     TimeLimit(u64),
     Minute,
     Second,
+}
+
+/// What a function is told, and how often it has been.
+#[derive(Debug, Clone)]
+struct Told {
+    delivery: Delivery,
+    /// Whose AWS says so.
+    of: ServiceName,
+    attempt: u32,
+    id: u64,
 }
 
 type Outcome = Result<(), String>;
@@ -98,7 +109,7 @@ struct Task {
     began: Timestamp,
     future: Pin<Box<dyn Future<Output = Outcome>>>,
     name: String,
-    delivery: Option<(Delivery, u32, u64)>,
+    told: Option<Told>,
 }
 
 struct Wakes {
@@ -126,7 +137,11 @@ pub struct Simulation {
     numbers: u64,
     polls: u64,
     last_act: Timestamp,
-    watch: checks::Watch,
+    /// Who looks on, for each service.
+    watches: Vec<checks::Watch>,
+    /// The engine's own findings.
+    broken: Vec<String>,
+    damaged: Vec<Row>,
     ran: BTreeMap<String, (u32, SignedDuration)>,
 }
 
@@ -138,6 +153,15 @@ impl Simulation {
         let own = scenario.own_configuration.clone();
         let aws = Aws::new(scenario.balancing, own, scenario.habits.clone(), scenario.seed);
         let universe = Universe::new(aws, scenario.conditions.clone(), scenario.seed, true);
+        let mut watches = vec![checks::Watch::new(names::service(), &scenario)];
+        if let Some(neighbour) = &scenario.neighbour {
+            let service = neighbour.policy.service.clone();
+            let own = scenario.own_configuration.clone();
+            let alarm = AlarmName::new(format!("{service}-5xx")).expect("a name");
+            let aws = Aws::new(scenario.balancing, own, scenario.habits.clone(), scenario.seed ^ 0x9e1f);
+            universe.state().neighbours.insert(service.to_string(), aws.with_alarm(alarm));
+            watches.push(checks::Watch::new(service, &scenario));
+        }
         let mut simulation = Self {
             universe,
             rng: fastrand::Rng::with_seed(scenario.seed ^ 0x5eed),
@@ -147,7 +171,9 @@ impl Simulation {
             numbers: 0,
             polls: 0,
             last_act: names::start(),
-            watch: checks::Watch::new(&scenario),
+            watches,
+            broken: Vec::new(),
+            damaged: Vec::new(),
             ran: BTreeMap::new(),
             scenario,
         };
@@ -156,17 +182,18 @@ impl Simulation {
     }
 
     fn set_up(&mut self) {
-        let head = tidegate_core::admission::apply(
-            None,
-            self.scenario.policy.clone(),
-            Actor::Person { name: "setup".into() },
-            names::start(),
-        );
-        let commit = tidegate_core::commit::Commit { head, ..Default::default() };
-        self.state().rows.commit(&commit, names::start()).expect("an empty ledger takes a policy");
-        for (at, action) in self.scenario.script.clone() {
-            self.last_act = self.last_act.max(at);
-            self.later(at, Event::Act(action));
+        let first = (self.scenario.policy.clone(), self.scenario.script.clone());
+        let neighbour = self.scenario.neighbour.clone().map(|neighbour| (neighbour.policy, neighbour.script));
+        for (policy, script) in std::iter::once(first).chain(neighbour) {
+            let service = policy.service.clone();
+            let by = Actor::Person { name: "setup".into() };
+            let head = tidegate_core::admission::apply(None, policy, by, names::start());
+            let commit = tidegate_core::commit::Commit { head, ..Default::default() };
+            self.state().rows.commit(&commit, names::start()).expect("the ledger takes a policy");
+            for (at, action) in script {
+                self.last_act = self.last_act.max(at);
+                self.later(at, Event::Act(service.clone(), action));
+            }
         }
         self.later(names::at(60), Event::Minute);
         self.later(names::at(1), Event::Second);
@@ -207,10 +234,10 @@ impl Simulation {
                     .filter(|release| !release.is_over())
                     .map(|release| format!("{}: {}", release.id, release.summary()))
                     .collect();
-                self.watch.broken.push(format!("every release ends within {PATIENCE:#}: {open:?}"));
+                self.broken.push(format!("every release ends within {PATIENCE:#}: {open:?}"));
                 break;
             }
-            if !self.watch.broken.is_empty() || !self.state().rows.broken().is_empty() {
+            if !self.found().is_empty() {
                 break;
             }
             self.next();
@@ -219,13 +246,14 @@ impl Simulation {
     }
 
     fn finish(mut self) -> Report {
-        let state = self.universe.state();
-        if self.watch.broken.is_empty() && state.rows.broken().is_empty() && state.aws.broken().is_empty() {
-            self.watch.at_the_end(&state, &self.scenario);
+        if self.found().is_empty() {
+            let state = self.universe.state();
+            for watch in &mut self.watches {
+                watch.at_the_end(&state, &self.scenario);
+            }
         }
-        let mut broken = self.watch.broken.clone();
-        broken.extend(state.rows.broken().iter().cloned());
-        broken.extend(state.aws.broken().iter().cloned());
+        let broken = self.found();
+        let state = self.universe.state();
         let outcomes = state.rows.releases().map(|release| release.summary()).collect();
         Report {
             seed: self.scenario.seed,
@@ -243,6 +271,15 @@ impl Simulation {
         }
     }
 
+    /// What was broken so far.
+    fn found(&self) -> Vec<String> {
+        let state = self.universe.state();
+        let seen = self.watches.iter().flat_map(|watch| &watch.broken);
+        let rows = state.rows.broken().iter();
+        let aws = std::iter::once(&state.aws).chain(state.neighbours.values()).flat_map(Aws::broken);
+        self.broken.iter().chain(seen).chain(rows).chain(aws).cloned().collect()
+    }
+
     /// Everything was done, nothing is under way, and nothing stale can act any more.
     fn is_at_rest(&self) -> bool {
         let state = self.state();
@@ -251,15 +288,15 @@ impl Simulation {
         over && self.tasks.is_empty()
             && is_quiet(&state)
             && state.now.duration_since(self.last_act) > quiet
-            && self.watch.quiet_since(state.now) > SignedDuration::from_secs(70)
+            && self.watches.iter().all(|watch| watch.quiet_since(state.now) > SignedDuration::from_secs(70))
     }
 
     fn push_rolled_back_again(&mut self) {
-        let builds: Vec<u32> = (2..8).filter(|build| self.watch.was_rolled_back(*build)).collect();
+        let builds: Vec<u32> = (2..8).filter(|build| self.watches[0].was_rolled_back(*build)).collect();
         let now = self.now();
         for build in builds {
             let releases = self.state().rows.releases().count();
-            self.watch.refuse(build, releases);
+            self.watches[0].refuse(build, releases);
             self.state().aws.push_again(build, now);
         }
         self.last_act = now;
@@ -292,8 +329,14 @@ impl Simulation {
             Poll::Pending if crashed.contains(&id) => self.ended(id, Err("the invocation died".into())),
             Poll::Pending => {}
         }
+        self.look();
+    }
+
+    fn look(&mut self) {
         let state = self.universe.state();
-        self.watch.look(&state, &self.scenario);
+        for watch in &mut self.watches {
+            watch.look(&state, &self.scenario);
+        }
     }
 
     fn ended(&mut self, id: u64, outcome: Outcome) {
@@ -303,24 +346,24 @@ impl Simulation {
         *ran = (ran.0 + 1, ran.1 + took);
         let Err(error) = outcome else { return };
         self.state().trace(&task.name, &format!("failed: {error}"));
-        let Some((delivery, attempt, id)) = task.delivery else { return };
-        let (again, most) = match &delivery {
+        let Some(told) = task.told else { return };
+        let (again, most) = match &told.delivery {
             Delivery::Wake(_) => (VISIBILITY, RECEIVES),
             Delivery::Alarm(..) | Delivery::Service(_) | Delivery::Task(_) | Delivery::Push(..) => {
-                (SignedDuration::from_secs(60 * i64::from(attempt)), EVENT_TRIES)
+                (SignedDuration::from_secs(60 * i64::from(told.attempt)), EVENT_TRIES)
             }
             Delivery::Round => return,
         };
-        if attempt < most {
+        if told.attempt < most {
             let at = self.now().saturating_add(again).expect("within range");
-            self.later(at, Event::Deliver { delivery, attempt: attempt + 1, id });
+            self.later(at, Event::Deliver(Told { attempt: told.attempt + 1, ..told }));
         }
     }
 
     fn spawn(
         &mut self,
         kind: &str,
-        delivery: Option<(Delivery, u32, u64)>,
+        told: Option<Told>,
         make: impl FnOnce(Universe, Caller, Timestamp) -> Pin<Box<dyn Future<Output = Outcome>>>,
     ) {
         self.numbers += 1;
@@ -330,13 +373,15 @@ impl Simulation {
         let until = ends.saturating_sub(RESERVE).expect("within range");
         let future = make(self.universe.clone(), Caller { id, name: name.clone() }, until);
         let began = self.now();
-        self.tasks.insert(id, Task { kind: kind.to_owned(), began, future, name, delivery });
+        self.tasks.insert(id, Task { kind: kind.to_owned(), began, future, name, told });
         self.later(ends, Event::TimeLimit(id));
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).push(id);
     }
 
-    fn deliver(&mut self, delivery: Delivery, attempt: u32, id: u64) {
-        let told = Some((delivery.clone(), attempt, id));
+    fn deliver(&mut self, told: Told) {
+        let Told { delivery, of, id, .. } = told.clone();
+        let told = Some(told);
+        let service = EcsServiceName::new(of.as_str()).expect("a name");
         match delivery {
             Delivery::Wake(release) => self.spawn("conductor", told, move |universe, caller, until| {
                 let world = universe.world(caller, false);
@@ -349,12 +394,10 @@ impl Simulation {
                 self.sentinel(told, watched, Hint::Alarm { name, seen });
             }
             Delivery::Service(what) => {
-                let service = names::target().service;
                 let watched = Watched::EcsService(names::account(), names::region(), service);
                 self.sentinel(told, watched, Hint::Look(what));
             }
             Delivery::Task(task) => {
-                let service = names::target().service;
                 let watched = Watched::EcsService(names::account(), names::region(), service);
                 self.sentinel(told, watched, Hint::Task(task));
             }
@@ -364,7 +407,7 @@ impl Simulation {
                     let pushed = Pushed {
                         account: names::account(),
                         region: names::region(),
-                        repository: names::repository(),
+                        repository: repository(&of),
                         tag,
                         digest,
                         tagged_at: pushed_at,
@@ -389,7 +432,7 @@ impl Simulation {
         }
     }
 
-    fn sentinel(&mut self, told: Option<(Delivery, u32, u64)>, watched: Watched, hint: Hint) {
+    fn sentinel(&mut self, told: Option<Told>, watched: Watched, hint: Hint) {
         self.spawn("sentinel", told, move |universe, caller, until| {
             let world = universe.world(caller, true);
             Box::pin(async move {
@@ -398,34 +441,59 @@ impl Simulation {
         });
     }
 
-    fn act(&mut self, action: Action) {
+    fn act(&mut self, of: ServiceName, action: Action) {
         let now = self.now();
-        self.state().trace("people", &format!("{action:?}"));
-        self.watch.acted(&action, now);
+        self.state().trace("people", &format!("{action:?} ({of})"));
+        for watch in &mut self.watches {
+            watch.acted(&of, &action, now);
+        }
         match action {
-            Action::Push(build, quality) => self.state().aws.push(build, quality, now),
-            Action::PushAgain(build) => self.state().aws.push_again(build, now),
-            Action::Deploy { revision, own_configuration } => {
-                let own = own_configuration.then(super::scenario::their_own);
-                self.state().aws.deploy_by_someone(revision, own, now);
-            }
-            Action::Weights(weights) => self.state().aws.set_weights_by_someone(weights, now),
-            Action::Alarm(red) => self.state().aws.set_alarm(red, now),
-            Action::DeleteImage(build) => self.state().aws.delete_image(build, now),
-            Action::Deregister(revision) => self.state().aws.deregister(revision, now),
-            Action::Mute(muted) => self.state().aws.mute_alarm(muted, now),
-            Action::GoOn => self.state().aws.go_on_by_someone(now),
-            Action::Configure(own) => self.state().aws.configure_by_owner(own, now),
+            Action::Push(..)
+            | Action::PushAgain(_)
+            | Action::Deploy { .. }
+            | Action::Weights(_)
+            | Action::Alarm(_)
+            | Action::DeleteImage(_)
+            | Action::Deregister(_)
+            | Action::Mute(_)
+            | Action::GoOn
+            | Action::Configure(_) => act_on(self.state().aws_of_mut(of.as_str()), action, now),
             Action::Look => {
                 self.numbers += 1;
-                self.deliver(
-                    Delivery::Service("the service has reached a steady state".into()),
-                    1,
-                    self.numbers,
-                );
+                let delivery = Delivery::Service("the service has reached a steady state".into());
+                self.deliver(Told { delivery, of, attempt: 1, id: self.numbers });
             }
+            Action::Answer(_) | Action::Insist(_) | Action::RollBack | Action::Cancel | Action::Apply(_) => {
+                self.ask(of, action);
+            }
+            Action::Damage(spoilt) => self.damage(&of, spoilt),
+            Action::Mend => {
+                for row in std::mem::take(&mut self.damaged) {
+                    self.state().rows.mend(&row);
+                }
+            }
+        }
+    }
+
+    fn damage(&mut self, of: &ServiceName, spoilt: Spoilt) {
+        let active = self.state().rows.head(of).and_then(|head| head.active.clone());
+        let row = match spoilt {
+            Spoilt::Service => Some(Row::Service(of.clone())),
+            Spoilt::Watch => Some(Row::Watch(of.clone())),
+            Spoilt::Release => active.map(Row::Release),
+            Spoilt::Wake => active.map(Row::Wake),
+        };
+        if let Some(row) = row {
+            self.state().rows.damage(row.clone(), "CorruptRow");
+            self.damaged.push(row);
+        }
+    }
+
+    /// A person asks something of Tidegate.
+    fn ask(&mut self, of: ServiceName, action: Action) {
+        let active = self.state().rows.head(&of).and_then(|head| head.active.clone());
+        match action {
             Action::Answer(approve) => {
-                let active = self.state().rows.head(&names::service()).and_then(|head| head.active.clone());
                 let Some(active) = active else { return };
                 self.spawn("person", None, move |universe, caller, _| {
                     let home = universe.world(caller, true).home;
@@ -441,8 +509,8 @@ impl Simulation {
             Action::Insist(build) => self.spawn("person", None, move |universe, caller, _| {
                 let home = universe.world(caller, true).home;
                 let asked = Asked {
-                    service: names::service(),
-                    image: names::image(build),
+                    image: Image { repository: repository(&of), ..names::image(build) },
+                    service: of,
                     by: Actor::Person { name: "ana".into() },
                     why: Some("it is right after all".into()),
                     trigger: None,
@@ -456,12 +524,11 @@ impl Simulation {
                     home.release_image(asked, |_| true).await.map(|_| ()).map_err(|error| chain(&error))
                 })
             }),
-            Action::RollBack => self.spawn("person", None, |universe, caller, _| {
+            Action::RollBack => self.spawn("person", None, move |universe, caller, _| {
                 let world = universe.world(caller, true);
-                Box::pin(async move { asked(roll_back(&world).await) })
+                Box::pin(async move { asked(roll_back(&world, &of).await) })
             }),
             Action::Cancel => {
-                let active = self.state().rows.head(&names::service()).and_then(|head| head.active.clone());
                 let Some(active) = active else { return };
                 self.spawn("person", None, move |universe, caller, _| {
                     let home = universe.world(caller, true).home;
@@ -472,6 +539,24 @@ impl Simulation {
                     })
                 });
             }
+            Action::Apply(policy) => self.spawn("person", None, move |universe, caller, _| {
+                let home = universe.world(caller, true).home;
+                let by = Actor::Person { name: "ben".into() };
+                Box::pin(async move { asked(home.apply(&policy, &by).await.map(|_| ())) })
+            }),
+            Action::Push(..)
+            | Action::PushAgain(_)
+            | Action::Deploy { .. }
+            | Action::Weights(_)
+            | Action::Alarm(_)
+            | Action::DeleteImage(_)
+            | Action::Deregister(_)
+            | Action::Mute(_)
+            | Action::GoOn
+            | Action::Configure(_)
+            | Action::Look
+            | Action::Damage(_)
+            | Action::Mend => {}
         }
     }
 
@@ -481,9 +566,15 @@ impl Simulation {
     fn collect(&mut self) {
         let (emitted, queue, now) = {
             let mut state = self.universe.state();
-            (state.aws.take_emitted(), std::mem::take(&mut state.queue), state.now)
+            let mut emitted = Vec::new();
+            for watch in &self.watches {
+                let of = watch.service();
+                let new = state.aws_of_mut(of.as_str()).take_emitted();
+                emitted.extend(new.into_iter().map(|emitted| (of.clone(), emitted)));
+            }
+            (emitted, std::mem::take(&mut state.queue), state.now)
         };
-        for emitted in emitted {
+        for (of, emitted) in emitted {
             let delivery = match emitted {
                 Emitted::Alarm(name, seen) => Delivery::Alarm(name, seen),
                 Emitted::Service(what) => Delivery::Service(what),
@@ -501,7 +592,11 @@ impl Simulation {
                 if self.chance(self.scenario.delivering.late) {
                     millis += self.rng.u64(0..=self.scenario.delivering.late_millis);
                 }
-                self.deliver_later(now, millis, delivery.clone(), id);
+                self.deliver_later(
+                    now,
+                    millis,
+                    Told { delivery: delivery.clone(), of: of.clone(), attempt: 1, id },
+                );
             }
         }
         for (at, delivery) in queue {
@@ -510,15 +605,16 @@ impl Simulation {
             let times = 1 + u32::from(self.chance(self.scenario.delivering.doubled));
             for _ in 0..times {
                 let millis = self.rng.u64(20..500) + self.scenario.delivering.queue_millis;
-                self.deliver_later(at, millis, delivery.clone(), id);
+                let told = Told { delivery: delivery.clone(), of: names::service(), attempt: 1, id };
+                self.deliver_later(at, millis, told);
             }
         }
     }
 
-    fn deliver_later(&mut self, from: Timestamp, millis: u64, delivery: Delivery, id: u64) {
+    fn deliver_later(&mut self, from: Timestamp, millis: u64, told: Told) {
         let millis = SignedDuration::from_millis(i64::try_from(millis).expect("within range"));
         let at = from.saturating_add(millis).expect("within range");
-        self.later(at, Event::Deliver { delivery, attempt: 1, id });
+        self.later(at, Event::Deliver(told));
     }
 
     fn chance(&mut self, per_mille: u32) -> bool {
@@ -541,29 +637,65 @@ impl Simulation {
             let event = entry.remove();
             self.happen(event);
         }
-        let state = self.universe.state();
-        self.watch.look(&state, &self.scenario);
+        self.look();
     }
 
     fn happen(&mut self, event: Event) {
         let now = self.now();
         let in_a = |secs| now.saturating_add(SignedDuration::from_secs(secs)).expect("within range");
         match event {
-            Event::Deliver { delivery, attempt, id } => self.deliver(delivery, attempt, id),
-            Event::Act(action) => self.act(action),
+            Event::Deliver(told) => self.deliver(told),
+            Event::Act(of, action) => self.act(of, action),
             Event::TimeLimit(task) => self.ended(task, Err("the time limit was reached".into())),
             Event::Minute => {
                 self.later(in_a(60), Event::Minute);
                 let stands = self.scenario.delivering.clock_stands;
                 if stands.is_none_or(|(from, to)| now < from || to < now) {
                     self.numbers += 1;
-                    self.deliver(Delivery::Round, 1, self.numbers);
+                    let round = Told {
+                        delivery: Delivery::Round,
+                        of: names::service(),
+                        attempt: 1,
+                        id: self.numbers,
+                    };
+                    self.deliver(round);
                 }
             }
             // AWS looks at itself at least this often; alarms have no timer of their own.
             Event::Second => self.later(in_a(1), Event::Second),
         }
     }
+}
+
+/// Something is done to AWS, and not to Tidegate.
+fn act_on(aws: &mut Aws, action: Action, now: Timestamp) {
+    match action {
+        Action::Push(build, quality) => aws.push(build, quality, now),
+        Action::PushAgain(build) => aws.push_again(build, now),
+        Action::Deploy { revision, own_configuration } => {
+            aws.deploy_by_someone(revision, own_configuration.then(super::scenario::their_own), now);
+        }
+        Action::Weights(weights) => aws.set_weights_by_someone(weights, now),
+        Action::Alarm(red) => aws.set_alarm(red, now),
+        Action::DeleteImage(build) => aws.delete_image(build, now),
+        Action::Deregister(revision) => aws.deregister(revision, now),
+        Action::Mute(muted) => aws.mute_alarm(muted, now),
+        Action::GoOn => aws.go_on_by_someone(now),
+        Action::Configure(own) => aws.configure_by_owner(own, now),
+        Action::Answer(_)
+        | Action::Insist(_)
+        | Action::RollBack
+        | Action::Cancel
+        | Action::Apply(_)
+        | Action::Look
+        | Action::Damage(_)
+        | Action::Mend => {}
+    }
+}
+
+/// Where a service's images are pushed to.
+fn repository(service: &ServiceName) -> RepositoryName {
+    RepositoryName::new(format!("shop/{service}")).expect("a name")
 }
 
 /// When the first release entered each stage of its plan.
@@ -582,18 +714,22 @@ fn entered(state: &State) -> Vec<(Stage, Timestamp)> {
 
 /// Whether nothing is deployed any more, or what is never gets healthy and is no candidate's: then nobody has to roll it back.
 fn is_quiet(state: &State) -> bool {
-    let Some(arn) = state.aws.state().under_way else { return true };
-    let candidates = state.rows.releases().any(|release| release.progress.deployment.as_ref() == Some(&arn));
-    !candidates && state.aws.is_stuck()
+    let services = std::iter::once((names::service().to_string(), &state.aws));
+    let mut services = services.chain(state.neighbours.iter().map(|(name, aws)| (name.clone(), aws)));
+    services.all(|(service, aws)| {
+        let Some(arn) = aws.state().under_way else { return true };
+        let mut releases = state.rows.releases().filter(|release| release.service.as_str() == service);
+        let candidates = releases.any(|release| release.progress.deployment.as_ref() == Some(&arn));
+        !candidates && aws.is_stuck()
+    })
 }
 
 /// A person who rolls back whatever the command line offers.
-async fn roll_back(world: &World) -> Result<(), RequestError> {
+async fn roll_back(world: &World, service: &ServiceName) -> Result<(), RequestError> {
     let by = Actor::Person { name: "ana".into() };
-    let service = names::service();
-    let choice = world.rollback_choice(&service, Wanted::Before).await?;
+    let choice = world.rollback_choice(service, Wanted::Before).await?;
     let asking = Asking { by: &by, why: "it looks wrong" };
-    world.roll_back(&service, Wanted::Before, &choice, asking).await.map(|_| ())
+    world.roll_back(service, Wanted::Before, &choice, asking).await.map(|_| ())
 }
 
 /// What is not possible is an answer, not a failure.

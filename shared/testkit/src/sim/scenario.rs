@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tidegate_core::effect::{CALL_LIMIT, LEASE};
-use tidegate_core::policy::{self, Policy};
+use tidegate_core::policy::{self, Policy, Shift};
 
 use crate::fakes::{Balancing, Conditions, EcsHabits, Faults, PauseStage, Quality};
 use crate::names;
@@ -40,12 +40,40 @@ pub enum Action {
     GoOn,
     /// The service's owner changes its deployment configuration.
     Configure(Value),
+    /// Somebody applies another policy.
+    Apply(Box<Policy>),
+    /// A row of the ledger cannot be read any more.
+    Damage(Spoilt),
+    /// Every row can be read again.
+    Mend,
     /// An event of the service comes that tells nothing new, and is not lost.
     Look,
     /// Deletes the nth build's image from the registry.
     DeleteImage(u32),
     /// Deregisters a revision.
     Deregister(u32),
+}
+
+/// Which row of a service is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoilt {
+    /// Its own.
+    Service,
+    /// The one by which events find it.
+    Watch,
+    /// That of its release under way.
+    Release,
+    /// The key by which the clock finds that.
+    Wake,
+}
+
+/// Another service of the same ledger, with an ECS service, a repository and an alarm of its own.
+#[derive(Debug, Clone)]
+pub struct Neighbour {
+    /// Its policy.
+    pub policy: Policy,
+    /// What people and other tools do to it, and when.
+    pub script: Vec<(Timestamp, Action)>,
 }
 
 /// How events and messages are treated on their way, in per mille and milliseconds.
@@ -84,6 +112,8 @@ pub struct Scenario {
     pub delivering: Delivering,
     /// What people and other tools do, and when.
     pub script: Vec<(Timestamp, Action)>,
+    /// Who else there is.
+    pub neighbour: Option<Neighbour>,
     /// Whether digests that were rolled back are pushed again at the end.
     pub push_again: bool,
     /// What has to come of the build that is pushed, where that is certain: it must be promoted, or must not be.
@@ -102,6 +132,7 @@ impl Scenario {
             conditions: Conditions { latency: (20, 20), ..Conditions::default() },
             delivering: Delivering::default(),
             script: vec![(names::at(5), Action::Push(2, quality))],
+            neighbour: None,
             push_again: false,
             promotes: None,
         }
@@ -193,7 +224,7 @@ impl Scenario {
         let mut script = script(&mut rng);
         let push_again = rng.bool();
         names_move(seed, &mut habits, &mut script);
-        Self {
+        let mut scenario = Self {
             seed,
             policy: policy(&strategy, on_newer),
             balancing,
@@ -202,10 +233,114 @@ impl Scenario {
             conditions,
             delivering,
             script,
+            neighbour: None,
             push_again,
             promotes: None,
+        };
+        if seed >= MORE_FROM {
+            scenario.draw_more();
+        }
+        scenario
+    }
+}
+
+/// Seeds from here on draw what came later, too; those before play what they played when they broke something.
+pub const MORE_FROM: u64 = 10_000;
+
+impl Scenario {
+    /// Clocks that differ, gates, policies that change, another service, rows that cannot be read.
+    fn draw_more(&mut self) {
+        let mut rng = fastrand::Rng::with_seed(self.seed ^ 0x0b5e_55ed);
+        let rng = &mut rng;
+        if rng.bool() {
+            self.conditions.skew = rng.i64(0..2_000);
+        }
+        let places: &[&str] = match self.policy.strategy.shift {
+            // It holds no traffic back, so there is nothing to approve later.
+            Shift::Rolling => &["deploy"],
+            Shift::Canary { .. } | Shift::Linear { .. } | Shift::BlueGreen => &["deploy", "shift", "promote"],
+        };
+        let fields = gates(rng, places, &mut self.script);
+        self.policy = with(&self.policy, &fields);
+        if rng.u32(0..4) == 0 {
+            let other = changed_on_the_way(rng, &self.policy);
+            self.script.push((drawn(rng, 5, 600), Action::Apply(Box::new(other))));
+        }
+        if rng.bool() {
+            let mut script = script(rng);
+            let fields = gates(rng, places, &mut script);
+            self.neighbour = Some(Neighbour { policy: with(&of_a_neighbour(&self.policy), &fields), script });
+        }
+        let of_neighbour = rng.bool();
+        let damage = damage(rng);
+        match &mut self.neighbour {
+            Some(neighbour) if of_neighbour => neighbour.script.extend(damage),
+            Some(_) | None => self.script.extend(damage),
         }
     }
+}
+
+fn drawn(rng: &mut fastrand::Rng, from: i64, to: i64) -> Timestamp {
+    names::at(rng.i64(from..to))
+}
+
+/// Approvals and freezes, and what people answer.
+fn gates(
+    rng: &mut fastrand::Rng,
+    places: &[&str],
+    script: &mut Vec<(Timestamp, Action)>,
+) -> Vec<(&'static str, Value)> {
+    let mut fields = Vec::new();
+    if rng.u32(0..3) == 0 {
+        let before = places[rng.usize(0..places.len())];
+        let expires = format!("{}m", rng.u32(5..90));
+        let on_expiry = if rng.u32(0..4) == 0 { "approve" } else { "reject" };
+        let asked = json!({ "before": before, "by": ["ana"], "expires": expires, "on_expiry": on_expiry });
+        fields.extend([("people", people()), ("approval", json!([asked]))]);
+        for _ in 0..rng.u32(0..8) {
+            script.push((drawn(rng, 30, 1_500), Action::Answer(rng.u32(0..5) > 0)));
+        }
+    }
+    if rng.u32(0..4) == 0 {
+        let (from, to) = (rng.u32(0..20), rng.u32(20..50));
+        let then = if rng.bool() { "wait" } else { "refuse" };
+        let window =
+            json!({ "from": format!("2026-03-02T09:{from:02}"), "to": format!("2026-03-02T09:{to:02}") });
+        fields.push(("freeze", json!({ "time_zone": "UTC", "dated": [window], "then": then })));
+    }
+    fields
+}
+
+/// The same policy as somebody may have changed it while a release was under way.
+fn changed_on_the_way(rng: &mut fastrand::Rng, policy: &Policy) -> Policy {
+    match rng.u32(0..3) {
+        0 => with(policy, &[("rollback", json!({ "alarms": [] }))]),
+        1 => with(
+            policy,
+            &[("rollback", json!({ "alarms": [names::alarm()], "failed_tasks": rng.u32(0..6) }))],
+        ),
+        _ => with(policy, &[("on_newer", json!(if rng.bool() { "queue" } else { "replace" }))]),
+    }
+}
+
+/// A row cannot be read for some minutes.
+fn damage(rng: &mut fastrand::Rng) -> Vec<(Timestamp, Action)> {
+    if rng.u32(0..3) > 0 {
+        return Vec::new();
+    }
+    let spoilt = [Spoilt::Service, Spoilt::Watch, Spoilt::Release, Spoilt::Wake][rng.usize(0..4)];
+    let from = drawn(rng, 5, 400);
+    let to = from + SignedDuration::from_secs(rng.i64(10..600));
+    vec![(from, Action::Damage(spoilt)), (to, Action::Mend)]
+}
+
+/// The name of the other service.
+pub(super) const NEIGHBOUR: &str = "search";
+
+/// The policy as the other service has it.
+pub(super) fn of_a_neighbour(policy: &Policy) -> Policy {
+    let text = serde_json::to_string(policy).expect("a policy is JSON");
+    policy::parse("neighbour.json", &text.replace("checkout", NEIGHBOUR)).expect("a policy")
 }
 
 /// What names mean changes: tags move, images and revisions go. Drawn by itself, so that what else a seed means stays as it is.
@@ -354,11 +489,14 @@ pub(super) fn gated(before: &str) -> Policy {
 
 /// A canary that asks for this approval. Ana and Ben are known.
 pub(super) fn asking(approval: Value) -> Policy {
-    let people = json!({ "ana": { "aws": [ANA] }, "ben": { "aws": [ANA.replace("ana", "ben")] } });
     with(
         &policy("canary: { percent: 10, bake: 40s }, bake: 40s", "queue"),
-        &[("people", people), ("approval", json!([approval]))],
+        &[("people", people()), ("approval", json!([approval]))],
     )
+}
+
+fn people() -> Value {
+    json!({ "ana": { "aws": [ANA] }, "ben": { "aws": [ANA.replace("ana", "ben")] } })
 }
 
 /// A policy with some of its fields as given.
