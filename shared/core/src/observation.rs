@@ -535,6 +535,8 @@ pub struct Needs {
     pub build: Option<String>,
     /// Stopped tasks of this task definition.
     pub stopped_tasks: Option<TaskDefinitionArn>,
+    /// These images in their registries.
+    pub stored: BTreeSet<String>,
     /// The candidate's requests.
     pub requests: Option<RequestsAsked>,
     /// Rules and listeners; before the plan is made those the service names.

@@ -12,6 +12,7 @@ use tidegate_core::observation::{
     TaskDefinitionSeen,
 };
 use tidegate_core::release::Release;
+use tidegate_core::revision::RunningSeen;
 use tidegate_core::running::{image_of, to_look_up};
 use tidegate_core::service::ServiceRecord;
 
@@ -116,17 +117,23 @@ pub async fn observe(
     };
     if needs.preflight {
         observe_for_preflight(world, release, &mut seen).await;
-    } else if needs.running {
-        observe_running(world, release, &mut seen).await;
+    } else {
+        let running = async {
+            if needs.running { observe_running(world, release, &seen).await } else { Seen::NotAsked }
+        };
+        let (running, stored) = tokio::join!(running, look_up(world, needs.stored.clone()));
+        (seen.running, seen.stored) = (running, stored);
     }
     seen
 }
 
 /// The digests that run, of the containers that matter to the plan.
-async fn observe_running(world: &World, release: &Release, seen: &mut Observation) {
-    let (Some(Some(service)), Some(plan)) = (seen.service.known(), &release.plan) else { return };
+async fn observe_running(world: &World, release: &Release, seen: &Observation) -> Seen<RunningSeen> {
+    let (Some(Some(service)), Some(plan)) = (seen.service.known(), &release.plan) else {
+        return Seen::NotAsked;
+    };
     let containers = plan.way_back.images.keys().chain(plan.candidate.images.keys()).cloned().collect();
-    seen.running = world.ecs.running(&release.target, service, &containers).await.into();
+    world.ecs.running(&release.target, service, &containers).await.into()
 }
 
 async fn weights(

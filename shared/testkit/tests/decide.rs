@@ -19,7 +19,8 @@ use tidegate_core::preflight::{self, Preflight};
 use tidegate_core::release::{Phase, Release, Step};
 use tidegate_core::revision::RunningSeen;
 use tidegate_core::service::ServiceRecord;
-use tidegate_testkit::build::{Fixture, cancel_asked, rollback_asked};
+use tidegate_core::tasks::{StopCode, StoppedTask};
+use tidegate_testkit::build::{Fixture, cancel_asked, rollback_asked, stopped_task};
 use tidegate_testkit::names;
 
 /// `phase | effects | next look`.
@@ -1055,4 +1056,95 @@ fn what_led_to_the_end_is_told_once_though_the_end_has_to_wait() {
     let again = over.decided().later(15).decide();
     assert_eq!(again.release.summary(), "settling: will be rolled back");
     assert!(again.entry.is_none(), "{:?}", again.entry);
+}
+
+/// What ran before is being deployed again, and a task of it has not started; ECR says this of its image.
+fn brought_back_without_image(stored: Seen<Stored>) -> Fixture {
+    let over = Fixture::rolling_back().status(DeploymentStatus::Successful).later(30).decided();
+    let mut back = over.later(30).returned(1);
+    if let Seen::Known(deployments) = &mut back.seen.deployments {
+        deployments[0].status = DeploymentStatus::InProgress;
+    }
+    let needed = needs(&back.release, None);
+    assert_eq!(needed.stopped_tasks, Some(names::task_definition(1)));
+    let ours = |image: &String| image.contains("/shop/checkout@");
+    let said = |image: &String| if ours(image) { stored.clone() } else { Seen::Known(Stored::Elsewhere) };
+    back.seen.stored = needed.stored.into_iter().map(|image| (image.clone(), said(&image))).collect();
+    assert!(back.seen.stored.keys().any(ours) && back.seen.stored.len() == 2, "{:?}", back.seen.stored);
+    back.seen.stopped_tasks = Seen::Known(vec![StoppedTask {
+        task_definition: names::task_definition(1),
+        code: Some(StopCode::TaskFailedToStart),
+        reason: Some("CannotPullContainerError: not found".into()),
+        ..stopped_task(1, back.now)
+    }]);
+    back
+}
+
+#[test]
+fn a_person_is_called_at_once_when_the_image_that_ran_before_is_gone() {
+    let gone = brought_back_without_image(Seen::Known(Stored::Gone));
+    let decision = gone.decide();
+    assert_eq!(decision.release.summary(), "settling: will be failed");
+    let Phase::Settling { outcome: Outcome::Failed { needs: text, .. }, .. } = &decision.release.phase else {
+        panic!("{:?}", decision.release.phase)
+    };
+    let told = |event: &Event| matches!(event, Event::RollbackFailed { needs } if needs == text);
+    assert!(decision.entry.unwrap().events().any(told), "the history says what a person has to do");
+    let digest = names::digest(1);
+    for told in ["gone from ECR", digest.as_str(), "push", "container app"] {
+        assert!(text.contains(told), "{told}: {text}");
+    }
+}
+
+#[test]
+fn so_it_is_when_amazon_ecs_goes_back_by_itself_and_replaces_tasks_in_place() {
+    let mut back = tagged_in_its_final_bake().status_of(DeploymentStatus::InProgress).breached().decided();
+    back = back.status_of(DeploymentStatus::RollbackInProgress).later(20);
+    let needed = needs(&back.release, None);
+    assert_eq!(needed.stopped_tasks, Some(names::task_definition(2)), "the one that names the digest");
+    let waits = |fixture: &Fixture| fixture.decide().release.summary().starts_with("rolling back");
+    back.seen.stopped_tasks = Seen::Known(vec![StoppedTask {
+        code: Some(StopCode::TaskFailedToStart),
+        ..stopped_task(1, back.now)
+    }]);
+    assert!(waits(&back), "nobody has said that the image is gone");
+    back.seen.stored = needed.stored.into_iter().map(|image| (image, Seen::Known(Stored::Gone))).collect();
+    assert_eq!(back.decide().release.summary(), "settling: will be failed");
+    back.seen.stopped_tasks = Seen::Known(Vec::new());
+    assert!(waits(&back), "every task has started");
+}
+
+#[test]
+fn what_may_still_come_back_is_tried_again() {
+    let gone = || brought_back_without_image(Seen::Known(Stored::Gone));
+    let goes_on = |fixture: &Fixture, why: &str| {
+        let summary = fixture.decide().release.summary();
+        assert!(summary.starts_with("rolling back"), "{why}: {summary}");
+    };
+    for kind in [ErrorKind::Throttled, ErrorKind::Unavailable, ErrorKind::Denied] {
+        let unanswered = Seen::Unknown(PortError::new(kind, "ecr:DescribeImages", "Error", "no answer"));
+        goes_on(&brought_back_without_image(unanswered), "ECR has not said that it is gone");
+    }
+    goes_on(&brought_back_without_image(Seen::Known(Stored::Elsewhere)), "nobody was asked");
+    let mut cached = gone();
+    cached.seen.stopped_tasks = Seen::Known(Vec::new());
+    goes_on(&cached, "no task has failed: an instance may have the image");
+    let mut unseen = gone();
+    unseen.seen.stopped_tasks = Seen::NotAsked;
+    goes_on(&unseen, "whether a task has failed was not seen");
+    for change in [
+        (|task| task.code = Some(StopCode::EssentialContainerExited)) as fn(&mut StoppedTask),
+        |task| task.task_definition = names::task_definition(2),
+        |task| task.created_at = Some(names::start()),
+    ] {
+        let mut other = gone();
+        if let Seen::Known(tasks) = &mut other.seen.stopped_tasks {
+            change(&mut tasks[0]);
+        }
+        goes_on(&other, "that task tells nothing of the image");
+    }
+    let returned = gone().status_of(DeploymentStatus::Successful);
+    assert!(!returned.decide().release.summary().contains("failed"), "it is back after all");
+    // Where what ran before still runs beside the candidate, nothing is asked.
+    assert!(needs(&Fixture::rolling_back().release, None).stored.is_empty());
 }

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tidegate_core::finding::FindingCode;
+use tidegate_core::outcome::Outcome;
 use tidegate_core::plan::Stage;
 use tidegate_core::release::Release;
 use tidegate_sandbox::images::{Push, push};
@@ -43,6 +44,13 @@ pub(crate) fn all() -> Vec<Scenario> {
             let mut story = Story::open_behind(&stage, "gone-image", Balancer::None).await?;
             gone_image(&mut story).await
         }),
+        scenario(
+            "a person is called at once when a rollback needs an image that is gone, whose push heals it",
+            async |stage| {
+                let mut story = Story::open_behind(&stage, "gone-meanwhile", Balancer::None).await?;
+                gone_meanwhile(&mut story).await
+            },
+        ),
         scenario("an image that no task could start is found before it is tried", async |stage| {
             let story = Story::open_behind(&stage, "wrong-platform", Balancer::None).await?;
             wrong_platform(&story).await
@@ -148,6 +156,15 @@ impl Story {
         Ok(tasks.iter().map(|task| task["containers"][0]["imageDigest"].clone()).collect())
     }
 
+    /// Deletes an image, as lifecycle rules and people do.
+    async fn delete(&self, digest: &str) -> Result<()> {
+        let repository = &self.shop.plan.repository;
+        let delete = json!({ "repositoryName": repository, "imageIds": [{ "imageDigest": digest }] });
+        let target = "AmazonEC2ContainerRegistry_V20150921.BatchDeleteImage";
+        let deleted = self.stage.local.client.json("ecr", target, delete).await;
+        deleted.map(drop).map_err(|error| anyhow::anyhow!("{}: {}", error.code, error.message))
+    }
+
     /// Every task runs this digest.
     async fn tasks_run(&self, digest: &str) -> Result<()> {
         until(&format!("every task to run {digest}"), RUNS_WITHIN, async || {
@@ -201,15 +218,29 @@ async fn gone_revision(story: &mut Story) -> Result<()> {
     Ok(())
 }
 
+/// The image that only a rollback would have needed is deleted while the candidate bakes.
+async fn gone_meanwhile(story: &mut Story) -> Result<()> {
+    let before = story.by_tag("enabled").await?;
+    story.policy(ROLLING).await?;
+    let id = story.release("main-2", bad("v2")).await?;
+    story.until(&id, "the final bake", bakes).await?;
+    story.delete(&before).await?;
+    story.turn(true).await?;
+    let release = story.ends(&id, "failed").await?;
+    let Some(Outcome::Failed { needs, .. }) = release.outcome() else { bail!("it has not failed") };
+    ensure!(needs.contains("gone from ECR") && needs.contains(&before), "{needs}");
+    story.configuration_is_its_own().await?;
+    // What a person is told to do is all there is to do.
+    let again = story.push(LATEST, good("v1")).await?;
+    ensure!(again == before, "another digest was pushed: {again}");
+    story.tasks_run(&before).await
+}
+
 async fn gone_image(story: &mut Story) -> Result<()> {
     let before = story.by_tag("enabled").await?;
     story.policy(QUICK).await?;
     story.push(LATEST, good("v2")).await?;
-    let delete =
-        json!({ "repositoryName": story.shop.plan.repository, "imageIds": [{ "imageDigest": before }] });
-    let target = "AmazonEC2ContainerRegistry_V20150921.BatchDeleteImage";
-    let deleted = story.stage.local.client.json("ecr", target, delete).await;
-    deleted.map_err(|error| anyhow::anyhow!("{}: {}", error.code, error.message))?;
+    story.delete(&before).await?;
     let (_, plan) = story.stage.tidegate(&["plan", story.name.as_str(), LATEST]).await?;
     ensure!(plan.contains("is gone from ECR"), "{plan}");
     let id = story.release("main-2", good("v2")).await?;

@@ -119,6 +119,8 @@ pub fn needs(release: &Release, policy: Option<&Policy>) -> Needs {
             revision: rollback::sought(release),
             // What was never changed runs as it did.
             running: release.progress.asked_at.is_some(),
+            stopped_tasks: rollback::brought_back(release).cloned(),
+            stored: rollback::images_brought_back(release),
             deployments_since: since,
             weights: true,
             ..Needs::default()

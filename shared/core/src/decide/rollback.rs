@@ -1,5 +1,7 @@
 //! The way back: traffic first, everything else after. Never held by anything that could not be seen.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -11,13 +13,15 @@ use crate::actor::Actor;
 use crate::effect::{Effect, EffectKind, RETRY_AFTER};
 use crate::fault::ErrorKind;
 use crate::history::{Before, Event, Fact, Missing, Redeploy, Restored, Unseen, WaitingOn};
-use crate::observation::{DeploymentSeen, DeploymentStatus};
+use crate::ids::{ContainerName, TaskDefinitionArn};
+use crate::observation::{DeploymentSeen, DeploymentStatus, Seen, Stored};
 use crate::outcome::{Cause, Outcome};
 use crate::plan::Plan;
 use crate::policy::Percent;
 use crate::release::{Phase, Release, RollingBack};
-use crate::revision::DerivedRevision;
+use crate::revision::{DerivedRevision, StableImage};
 use crate::running::Comparison;
+use crate::tasks::Failure;
 
 /// How long the way back may take before a person is called. A Network Load Balancer alone adds ten minutes to a shift.
 pub(super) const LIMIT: SignedDuration = SignedDuration::from_hours(2);
@@ -72,7 +76,11 @@ pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
     match turn.our_deployment() {
         Some(ours) => {
             turn.next.progress.deployment = Some(ours.arn.clone());
-            if ours.status.is_over() { after(turn, plan, ours, &cause, since) } else { stop(turn, ours) }
+            if ours.status.is_over() {
+                after(turn, plan, ours, &cause, since)
+            } else {
+                stop(turn, plan, ours, &cause, since)
+            }
         }
         None => match (turn.next.progress.deployment.clone(), turn.seen.deployments.known()) {
             // Not seen, but known to be there: stopping it needs no look.
@@ -91,6 +99,39 @@ pub(super) fn sought(release: &Release) -> Option<DerivedRevision> {
     let plan = release.plan.as_ref()?;
     (release.progress.rollback_refused && matches!(release.phase, Phase::RollingBack(_)))
         .then(|| plan.way_back.copy())
+}
+
+/// The revision that new tasks are started of: it is deployed again, or its tasks were replaced in place. Otherwise they still run.
+pub(super) fn brought_back(release: &Release) -> Option<&TaskDefinitionArn> {
+    let back = release.phase.rolling_back()?;
+    let replaced = release.progress.asked_at.is_some() && !release.plan.as_ref()?.is_held();
+    (back.redeployed_at.is_some() || replaced).then(|| release.rollback_revision()).flatten()
+}
+
+/// The images its tasks need.
+pub(super) fn images_brought_back(release: &Release) -> BTreeSet<String> {
+    let plan = brought_back(release).and(release.plan.as_ref());
+    plan.into_iter().flat_map(|plan| plan.way_back.images.values()).filter_map(StableImage::pinned).collect()
+}
+
+/// The image that keeps what ran before from running again, and its container: ECR says that it is not there, and since the way back
+/// began a task has not started. Either alone proves nothing: an instance may still have the image, and tasks fail for many reasons. A
+/// registry that does not answer has not said anything.
+fn gone_image(turn: &Turn<'_>, plan: &Plan, since: Timestamp) -> Option<(ContainerName, String)> {
+    let revision = brought_back(&turn.next)?;
+    let since = since.saturating_sub(CLOCK_SKEW).unwrap_or(since);
+    let tasks = turn.seen.stopped_tasks.known().into_iter().flatten();
+    let mut of_it = tasks.filter(|task| {
+        task.task_definition == *revision && task.created_at.is_some_and(|created| created >= since)
+    });
+    if !of_it.any(|task| task.failure() == Some(Failure::NotStarted)) {
+        return None;
+    }
+    plan.way_back.images.iter().find_map(|(container, image)| {
+        let pinned = image.pinned()?;
+        let gone = matches!(turn.seen.stored.get(&pinned), Some(Seen::Known(Stored::Gone)));
+        gone.then(|| (container.clone(), pinned))
+    })
 }
 
 /// Whether AWS has just refused to deploy the revision to roll back to, for the first time and as something that is not there or not active.
@@ -123,8 +164,11 @@ fn note_restored(turn: &mut Turn<'_>, plan: &Plan, restored_at: Option<Timestamp
 }
 
 /// Our deployment is still under way: ECS turns it back, traffic first.
-fn stop(mut turn: Turn<'_>, ours: &DeploymentSeen) -> Decision {
+fn stop(mut turn: Turn<'_>, plan: &Plan, ours: &DeploymentSeen, cause: &Cause, since: Timestamp) -> Decision {
     if ours.status.is_rollback() {
+        if let Some((container, image)) = gone_image(&turn, plan, since) {
+            return call_for(turn, plan, cause, &container, &image);
+        }
         turn.note(Fact::DeploymentStatus {
             deployment: ours.arn.clone(),
             status: ours.status.clone(),
@@ -297,6 +341,11 @@ fn follow_redeployment(
     if let Some(back) = turn.rolling_back() {
         back.redeployment = Some(arn);
     }
+    if redeployment.status != DeploymentStatus::Successful
+        && let Some((container, image)) = gone_image(&turn, plan, redeployment.created_at)
+    {
+        return call_for(turn, plan, cause, &container, &image);
+    }
     match &redeployment.status {
         // With early success criteria it is called successful while tasks of the candidate still serve traffic.
         DeploymentStatus::Successful => {
@@ -337,6 +386,23 @@ fn follow_redeployment(
         | DeploymentStatus::RollbackInProgress
         | DeploymentStatus::Other(_) => turn.wait(LOOK_SOON, WaitingOn::Redeployment),
     }
+}
+
+/// An image that is gone comes back only when a person pushes it, so waiting longer helps nobody.
+fn call_for(
+    mut turn: Turn<'_>,
+    plan: &Plan,
+    cause: &Cause,
+    container: &ContainerName,
+    image: &str,
+) -> Decision {
+    let needs = format!(
+        "the image that container {container} ran before is gone from ECR, and no task of it can start: push {image} again, the very same \
+         digest, and Amazon ECS starts it by itself; or deploy another image to {} by hand",
+        plan.target
+    );
+    turn.tell(Event::RollbackFailed { needs: needs.clone() });
+    settle::begin(turn, Outcome::Failed { cause: cause.clone(), needs })
 }
 
 fn give_up(mut turn: Turn<'_>, plan: &Plan, cause: &Cause) -> Decision {
