@@ -31,12 +31,15 @@ mod strategies;
 
 #[path = "releases/trouble.rs"]
 mod trouble;
+#[path = "releases/used.rs"]
+mod used;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use stage::{Stage, given};
 use tidegate_sandbox::ecs::{PauseStage, StaleBlocks, Undocumented};
+use used::Part;
 
 /// Everything that can share one local AWS because it concerns one service only.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,7 +56,7 @@ async fn every_promise_holds() {
         letters::all(),
         hooks::all(),
     ];
-    runner::play(&stage, scenarios.into_iter().flatten().collect()).await;
+    runner::play(&stage, Some(Part::Releases), scenarios.into_iter().flatten().collect()).await;
 }
 
 /// Everything fails a little, all at the same time, and what is read is old.
@@ -68,7 +71,7 @@ async fn a_storm_is_survived() {
     .expect("the local AWS starts");
     let _storm = trouble::storm(&stage);
     let clock = tokio::spawn(trouble::clock(stage.clone()));
-    runner::play(&stage, trouble::in_the_storm()).await;
+    runner::play(&stage, None, trouble::in_the_storm()).await;
     clock.abort();
 }
 
@@ -86,7 +89,7 @@ async fn short_minutes() -> Arc<Stage> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn traffic_moves_in_minutes_too() {
-    runner::play(&short_minutes().await, strategies::in_short_minutes()).await;
+    runner::play(&short_minutes().await, None, strategies::in_short_minutes()).await;
 }
 
 /// Tidegate is gone in the middle of a release, and comes back; and messages that nobody can read.
@@ -94,8 +97,8 @@ async fn traffic_moves_in_minutes_too() {
 async fn tidegate_may_be_gone() {
     let stage = short_minutes().await;
     let clock = tokio::spawn(trouble::clock(stage.clone()));
-    runner::play(&stage, trouble::gone()).await;
-    runner::play(&stage, trouble::poison()).await;
+    runner::play(&stage, None, trouble::gone()).await;
+    runner::play(&stage, None, trouble::poison()).await;
     clock.abort();
 }
 

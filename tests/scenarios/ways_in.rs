@@ -12,6 +12,9 @@ mod stage;
 #[path = "releases/story.rs"]
 mod story;
 
+#[path = "releases/used.rs"]
+mod used;
+
 #[path = "ways_in/builds.rs"]
 mod builds;
 #[path = "ways_in/house.rs"]
@@ -25,6 +28,7 @@ mod webhooks;
 
 use stage::Stage;
 use tidegate_sandbox::codebuild::BatchEvents;
+use used::Part;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_way_in_leads_to_a_release() {
@@ -34,5 +38,5 @@ async fn every_way_in_leads_to_a_release() {
         .expect("the local AWS starts");
     house::prepare(&stage).await.expect("buckets and roles");
     let scenarios = [pipelines::all(), builds::all(), messages::all(), webhooks::all()];
-    runner::play(&stage, scenarios.into_iter().flatten().collect()).await;
+    runner::play(&stage, Some(Part::WaysIn), scenarios.into_iter().flatten().collect()).await;
 }

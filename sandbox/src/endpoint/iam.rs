@@ -151,7 +151,11 @@ impl Iam {
         }
     }
 
-    async fn policies_of(&self, role: &str) -> Result<Vec<Value>, AwsError> {
+    /// The policies of a role, each a document.
+    ///
+    /// # Errors
+    /// What IAM answers.
+    pub async fn policies_of(&self, role: &str) -> Result<Vec<Value>, AwsError> {
         if let Some((at, policies)) = self.lock().policies.get(role)
             && at.elapsed() < FRESH
         {

@@ -158,7 +158,18 @@ fn ecs(home: &Home<'_>, operation: &str, input: &Value) -> Vec<Need> {
         need.context = ecs_context(&cluster, need, input);
     }
     needs.extend(passed_roles(operation, input));
+    needs.extend(tagging(operation, &needs, input));
     needs
+}
+
+/// What is created with tags needs the permission to tag it, whatever creates it.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/supported-iam-actions-tagging.html>
+fn tagging(operation: &str, needs: &[Need], input: &Value) -> Option<Need> {
+    let creates = operation.starts_with("Create") || operation.starts_with("Register");
+    let tagged = input["tags"].as_array().is_some_and(|tags| !tags.is_empty());
+    let resource = needs.first().filter(|_| creates && tagged)?.resource.clone();
+    let context = BTreeMap::from([("ecs:CreateAction".to_owned(), vec![operation.to_owned()])]);
+    Some(Need { action: "ecs:TagResource".to_owned(), resource, context })
 }
 
 /// `…:service-deployment/cluster/service/id` belongs to `…:service/cluster/service`.
@@ -444,6 +455,20 @@ mod tests {
         assert!(allows(&[policy("sqs:SendMessage", "tide-wake")], &needed[0]));
         assert!(!allows(&[policy("sqs:SendMessage", "tide-commands")], &needed[0]));
         assert!(!allows(&[policy("sqs:SendMessageBatch", "tide-wake")], &needed[0]));
+    }
+
+    #[test]
+    fn what_is_created_with_tags_needs_the_permission_to_tag_it() {
+        let tagged = json!({"family": "web", "tags": [{"key": "team", "value": "shop"}]});
+        let policy = |action: &str| {
+            let tag = json!({"Effect": "Allow", "Action": "ecs:TagResource",
+                "Resource": "arn:aws:ecs:eu-west-1:1:task-definition/*:*", "Condition": {"StringEquals": {"ecs:CreateAction": action}}});
+            json!({"Statement": [{"Effect": "Allow", "Action": "ecs:RegisterTaskDefinition", "Resource": "*"}, tag]})
+        };
+        assert!(allowed(&policy("RegisterTaskDefinition"), "RegisterTaskDefinition", &tagged));
+        assert!(!allowed(&policy("CreateService"), "RegisterTaskDefinition", &tagged));
+        let bare = json!({"family": "web", "tags": []});
+        assert!(allowed(&policy("CreateService"), "RegisterTaskDefinition", &bare));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 use crate::stage::Stage;
+use crate::used::{Part, every_permission_is_used};
 
 /// A scenario that gets stuck is told as stuck, not as a hanging test.
 const LIMIT: Duration = Duration::from_secs(480);
@@ -33,12 +34,13 @@ where
     Scenario { name: name.into(), play: Box::new(|stage| Box::pin(play(stage))) }
 }
 
-/// Plays all of them. `TIDEGATE_SCENARIO` narrows them to those whose name contains it.
-pub(crate) async fn play(stage: &Arc<Stage>, scenarios: Vec<Scenario>) {
-    LocalSet::new().run_until(play_all(stage, scenarios)).await;
+/// Plays all of them, and if they are all of a part, compares permissions and calls. `TIDEGATE_SCENARIO` narrows them to those whose name
+/// contains it.
+pub(crate) async fn play(stage: &Arc<Stage>, part: Option<Part>, scenarios: Vec<Scenario>) {
+    LocalSet::new().run_until(play_all(stage, scenarios, part)).await;
 }
 
-async fn play_all(stage: &Arc<Stage>, scenarios: Vec<Scenario>) {
+async fn play_all(stage: &Arc<Stage>, scenarios: Vec<Scenario>, part: Option<Part>) {
     let only = std::env::var("TIDEGATE_SCENARIO").unwrap_or_default();
     let places = Arc::new(Semaphore::new(AT_A_TIME));
     let mut playing: FuturesUnordered<_> = scenarios
@@ -77,6 +79,13 @@ async fn play_all(stage: &Arc<Stage>, scenarios: Vec<Scenario>) {
             eprintln!("FAILED  {error:#}");
             failed.push("every call and answer fits AWS's service models".into());
         }
+    }
+    // Some scenarios use some permissions only.
+    if let Some(part) = part.filter(|_| only.is_empty())
+        && let Err(error) = every_permission_is_used(stage, part).await
+    {
+        eprintln!("FAILED  {error:#}");
+        failed.push("every permission is used, and what is called is allowed".into());
     }
     assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
 }

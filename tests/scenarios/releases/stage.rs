@@ -78,6 +78,12 @@ impl Stage {
         Ok(text)
     }
 
+    /// Every call so far.
+    pub(crate) fn calls(&self) -> Result<Vec<Value>> {
+        let record = std::fs::read_to_string(self.dir.path().join(RECORD)).context("no record of calls")?;
+        record.lines().map(|line| serde_json::from_str(line).context("a line of the record")).collect()
+    }
+
     /// The Python environment.
     pub(crate) fn venv(&self) -> &std::path::Path {
         &self.venv

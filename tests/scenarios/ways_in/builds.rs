@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use crate::house::{call, open, registry, text, told};
+use crate::house::{QUICK, call, open, open_with, registry, text, told};
 use crate::runner::{Scenario, scenario};
 use crate::stage::until;
 use crate::story::{Story, good};
@@ -52,6 +52,28 @@ pub(crate) fn all() -> Vec<Scenario> {
             Ok(())
         }),
         scenario(
+            "a build tries the candidate: its success lets the release go on, its failure turns it back",
+            async |stage| {
+                let verify = "verify: { codebuild: smoke-of-verified, at: candidate, timeout: 5m }\n";
+                let story = open_with(&stage, "verified", QUICK, verify).await?;
+                for (tag, status, ends) in
+                    [("main-2", "SUCCEEDED", "promoted"), ("main-3", "FAILED", "rolled back")]
+                {
+                    let smoke = "smoke-of-verified";
+                    codebuild(&story, "DeleteProject", json!({"name": smoke})).await?;
+                    create(&story, smoke, &json!({"secs": 0.5, "status": status})).await?;
+                    let digest = story.push(tag, good(tag)).await?;
+                    let (code, text) = stage.tidegate(&["release", "verified", tag]).await?;
+                    ensure!(code == 0, "{text}");
+                    let id = story.release_of(&digest).await?;
+                    let ended = story.ends(&id, ends).await?;
+                    let why = ended.cause().map(ToString::to_string).unwrap_or_default();
+                    ensure!(why.contains("FAILED") == (status == "FAILED"), "{why}");
+                }
+                Ok(())
+            },
+        ),
+        scenario(
             "no build of a batch is released, nor the batch, and a plain build of the project is",
             async |stage| {
                 let story = open(&stage, "batched").await?;
@@ -64,7 +86,7 @@ pub(crate) fn all() -> Vec<Scenario> {
                 // As one that puts the images of two architectures together: no single build has what is to be released.
                 let index = json!({"identifier": "index", "depend-on": ["amd64", "arm64"], "buildspec": {"exported": uri("main-2")}});
                 let graph = json!({"batch": {"build-graph": [of("amd64"), of("arm64"), index]}});
-                create(&story).await?;
+                create(&story, "batched", &json!({})).await?;
                 let start = json!({"projectName": "batched", "buildspecOverride": graph.to_string()});
                 let started = codebuild(&story, "StartBuildBatch", start).await?;
                 let id = text(&started, "/buildBatch/id")?;
@@ -108,16 +130,15 @@ async fn codebuild(story: &Story, operation: &str, input: Value) -> Result<Value
 
 /// Runs a build that does what the script says.
 async fn build(story: &Story, script: Value) -> Result<()> {
-    create(story).await?;
+    create(story, story.name.as_str(), &json!({})).await?;
     let start = json!({"projectName": story.name.as_str(), "buildspecOverride": script.to_string()});
     codebuild(story, "StartBuild", start).await.map(drop)
 }
 
-/// The project, if it is not there.
-async fn create(story: &Story) -> Result<()> {
-    let name = story.name.as_str();
+/// A project, if it is not there.
+async fn create(story: &Story, name: &str, script: &Value) -> Result<()> {
     let project = json!({
-        "name": name, "source": {"type": "NO_SOURCE", "buildspec": "version: 0.2"},
+        "name": name, "source": {"type": "NO_SOURCE", "buildspec": script.to_string()},
         "artifacts": {"type": "NO_ARTIFACTS"}, "serviceRole": "arn:aws:iam::111122223333:role/build",
         "environment": {"type": "LINUX_CONTAINER", "image": "aws/codebuild/standard:7.0", "computeType": "BUILD_GENERAL1_SMALL"},
         "buildBatchConfig": {"serviceRole": "arn:aws:iam::111122223333:role/batch"},

@@ -16,7 +16,7 @@ use crate::story::Story;
 
 /// The role of pipelines.
 pub(crate) const ROLE: &str = "arn:aws:iam::111122223333:role/pipeline";
-const QUICK: &str = "{ blue_green: {}, bake: 1s }";
+pub(crate) const QUICK: &str = "{ blue_green: {}, bake: 1s }";
 
 /// Root, through the endpoint: what CodeBuild and CodePipeline are called with.
 pub(crate) fn root(stage: &Stage) -> Client {

@@ -32,7 +32,12 @@ pub(crate) fn all() -> Vec<Scenario> {
             story.ends(&id, "promoted").await?;
             stage.invoke("clock", &json!({})).await?;
             ensure!(story.releases().await?.len() == 1);
-            Ok(())
+            // One whose image is there is followed at once.
+            let digest = story.push("main-3", good("v3")).await?;
+            let (status, answer) = docker_hub(&stage, "late", SECRET, "main-3").await?;
+            ensure!(status < 300 && !answer.contains("there is no image"), "{status} {answer}");
+            let id = story.release_of(&digest).await?;
+            story.ends(&id, "promoted").await.map(drop)
         },
     )]
 }
