@@ -417,7 +417,7 @@ impl Watch {
         let bakes = matches!(release.stage(), Some(Stage::Bake { .. }));
         match &self.breached_since {
             Some((id, since)) if *id == release.id => {
-                let limit = scenario.turns_back_within();
+                let limit = scenario.turns_back_within(release.plan.as_ref().is_some_and(Plan::is_held));
                 (state.now.duration_since(*since) > limit).then(|| {
                     format!("{} still has traffic {limit:#} after it had to go back at {since}", release.id)
                 })
@@ -485,10 +485,12 @@ impl Watch {
     /// No machine releases what was pushed before something that was let in already.
     fn no_push_overtakes_a_newer_one(&self, state: &State) -> Option<String> {
         let pushes = self.aws(state).pushes();
-        let machines: Vec<&Release> = self
+        let mut machines: Vec<&Release> = self
             .releases(state)
             .filter(|release| release.intent == Intent::Deploy && !is_a_persons(release))
             .collect();
+        // Ids begin with the time of whoever made them, and clocks differ.
+        machines.sort_by_key(|release| state.rows.versions(&release.id).first().map(|written| written.at));
         machines.iter().enumerate().find_map(|(at, release)| {
             let of = |wanted: &Release| {
                 let digest = wanted.image.digest.clone();

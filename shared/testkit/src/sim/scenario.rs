@@ -154,11 +154,13 @@ impl Scenario {
         if self.is_calm() { seen + LEASE + CALL_LIMIT } else { SignedDuration::from_secs(90) }
     }
 
-    /// How long after a breach the candidate may still have traffic.
-    pub(super) fn turns_back_within(&self) -> SignedDuration {
+    /// How long after a breach the candidate may still have traffic. Where nothing holds its deployment, tasks of before have to be started.
+    pub(super) fn turns_back_within(&self, held: bool) -> SignedDuration {
         let calm = self.is_calm();
+        let habits = &self.habits;
+        let anew = if held { 0 } else { habits.pending.1 + 1_000 + 2 * habits.task_start.1 };
         let back =
-            SignedDuration::from_millis(i64::try_from(self.habits.traffic_back.1).expect("within range"));
+            SignedDuration::from_millis(i64::try_from(habits.traffic_back.1 + anew).expect("within range"));
         match (calm, self.delivering.lost) {
             (true, 0) => back + SignedDuration::from_secs(20),
             // The next look finds it, and the clock sees to looks.
