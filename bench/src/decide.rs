@@ -85,7 +85,7 @@ fn queued(now: Timestamp) -> Result<(Release, Observation)> {
         by: Actor::Tidegate,
         pushed_at: None,
         why: None,
-        insist: false,
+        force: false,
         provenance: Provenance::default(),
         bypass_freeze: None,
         once: None,

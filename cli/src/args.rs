@@ -51,7 +51,7 @@ pub enum Command {
     Validate(validate::Args),
     /// Print the JSON Schema of policy files
     Schema,
-    /// Show what a release would do, its way back, and what preflight finds; changes nothing
+    /// Show what a release would do, its rollback target, and what preflight finds; changes nothing
     Plan(plan::Args),
     /// Release an image
     Release(release::Args),

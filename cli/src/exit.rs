@@ -17,7 +17,7 @@ pub enum Exit {
     Usage,
     /// The release was rolled back.
     RolledBack,
-    /// The release failed: a person is needed.
+    /// The release failed: manual intervention required.
     Failed,
     /// The release was superseded or cancelled.
     NotReleased,
@@ -38,7 +38,7 @@ Exit codes:
     1  error: AWS, the network, a file, something that does not exist
     2  wrong arguments
     3  the release was rolled back, also when this command asked for it
-    4  the release failed: a person is needed
+    4  the release failed: manual intervention required
     5  the release was superseded or cancelled
     6  the release is still under way
     7  blocked by preflight, or the image is quarantined

@@ -23,14 +23,14 @@ struct Mutation {
 
 const MUTATIONS: &[Mutation] = &[
     Mutation {
-        name: "a performer's lease runs out",
+        name: "a executor's lease runs out",
         file: "shared/core/src/effect.rs",
         rule: "        now < self.until\n",
         without: "        now < self.until || self.until <= now\n",
         within: 60,
     },
     Mutation {
-        name: "stalled performers are waited out",
+        name: "stalled executors are waited out",
         file: "shared/core/src/decide/settle.rs",
         rule: "        Some(safe) if turn.seen.at < safe => ",
         without: "        Some(safe) if turn.seen.at < safe && safe < turn.seen.at => ",
@@ -74,8 +74,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "an external deployment is given way to",
         file: "shared/core/src/decide/running.rs",
-        rule: "        && let Some(foreign) = turn.foreign_deployment()\n",
-        without: "        && let Some(foreign) = turn.foreign_deployment().filter(|foreign| foreign.created_at > turn.now)\n",
+        rule: "        && let Some(foreign) = turn.external_deployment()\n",
+        without: "        && let Some(foreign) = turn.external_deployment().filter(|foreign| foreign.created_at > turn.now)\n",
         within: 60,
     },
     Mutation {
@@ -145,14 +145,14 @@ const MUTATIONS: &[Mutation] = &[
         name: "what was rolled back is not released again",
         file: "shared/core/src/admission.rs",
         rule: "        if let Some(quarantined) = head.quarantine.get(digest) {",
-        without: "        if let Some(quarantined) = head.quarantine.get(digest).filter(|_| arrival.insist) {",
+        without: "        if let Some(quarantined) = head.quarantine.get(digest).filter(|_| arrival.force) {",
         within: 60,
     },
     Mutation {
         name: "an older push does not overtake a newer one",
         file: "shared/core/src/admission.rs",
         rule: "        if let Some(why) = pushed.older(head) {",
-        without: "        if let Some(why) = pushed.older(head).filter(|_| arrival.insist) {",
+        without: "        if let Some(why) = pushed.older(head).filter(|_| arrival.force) {",
         within: 60,
     },
     Mutation {
@@ -247,7 +247,7 @@ const MUTATIONS: &[Mutation] = &[
         within: 60,
     },
     Mutation {
-        name: "the way back needs nothing of the service's row",
+        name: "a rollback needs nothing of the service's row",
         file: "shared/runtime/src/drive.rs",
         rule: "            Err(error) if error.kind == ErrorKind::Invalid => (None, Some(error)),",
         without: "            Err(error) if error.kind == ErrorKind::Invalid && error.code.is_empty() => (None, Some(error)),",

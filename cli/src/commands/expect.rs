@@ -109,7 +109,7 @@ async fn newest(
     }
     let listed = ledger.releases(service, LOOKED_THROUGH).await;
     let listed = listed.with_context(|| format!("failed to list the releases of {service}"))?;
-    // One that cannot be read is looked for again: its wake-up mends it, or the time runs out.
+    // One that cannot be read is looked for again: its wake-up fixes it, or the time runs out.
     let (listed, _) = listed.split();
     Ok(listed.into_iter().find(|release| release.image.digest == *digest))
 }

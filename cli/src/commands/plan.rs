@@ -70,7 +70,7 @@ pub async fn rollback(
         }
         Choice::Earlier { from, to, supersedes } => {
             let head = find::service(ledger, service).await?;
-            let intent = Intent::Return {
+            let intent = Intent::Rollback {
                 from: from.release.clone(),
                 to: to.release.clone(),
                 task_definition: to.task_definition.clone(),

@@ -25,7 +25,7 @@ pub struct Args {
     pub image: ImageArg,
     /// Release it although it was rolled back before, or already runs
     #[arg(long)]
-    pub insist: bool,
+    pub force: bool,
     /// Why; kept in the history
     #[arg(long, value_name = "TEXT", value_parser = super::reason)]
     pub reason: Option<String>,
@@ -62,7 +62,7 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
         why: args.reason.clone(),
         trigger: None,
         pushed_at: None,
-        insist: args.insist,
+        force: args.force,
         delivery: None,
         provenance: Provenance::default(),
         bypass_freeze: args.reason.clone().filter(|_| args.bypass_freeze),
@@ -120,7 +120,7 @@ fn lines(answer: &Answer, watched: bool) -> Vec<Line> {
             .add(Tone::Plain, format!(" of {image} to {service}")),
         "known" => Line::plain(format!("release {id} already brings {image} to {service}")),
         "runs" => Line::plain(format!(
-            "{service} already runs {image}, since release {id}; --insist releases it again"
+            "{service} already runs {image}, since release {id}; --force releases it again"
         )),
         _ => Line::of(Tone::Bad, "refused: ").add(Tone::Plain, answer.why.clone().unwrap_or_default()),
     };

@@ -261,7 +261,7 @@ fn refusal(why: &NoRollback, service: &ServiceName, clock: &Clock) -> Refusal {
             clock.time(quarantined.at),
             quarantined.why
         ))
-        .remedy(insist(service, to)),
+        .remedy(force(service, to)),
     }
 }
 
@@ -299,10 +299,10 @@ fn nothing_before(service: &ServiceName, quarantined: &[(Promoted, Quarantined)]
             clock.time(quarantined.at),
             quarantined.why
         ))
-        .remedy(insist(service, promoted)),
+        .remedy(force(service, promoted)),
     }
 }
 
-fn insist(service: &ServiceName, to: &Promoted) -> String {
-    format!("to release it all the same: tidegate release {service} {} --insist", to.image.digest)
+fn force(service: &ServiceName, to: &Promoted) -> String {
+    format!("to release it all the same: tidegate release {service} {} --force", to.image.digest)
 }

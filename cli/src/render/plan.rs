@@ -4,12 +4,12 @@ use jiff::SignedDuration;
 
 use super::span;
 use crate::line::{Line, Tone};
-use tidegate_view::{PlanView, PlannedView, RollbackView, WayBackView};
+use tidegate_view::{PlanView, PlannedView, RollbackTargetView, RollbackView};
 
 const LABEL: usize = 12;
 const STAGE: usize = 34;
 
-/// The plan, the way back, the findings with their remedies.
+/// The plan, the rollback target, the findings with their remedies.
 pub fn plan(view: &PlanView) -> Vec<Line> {
     let mut lines = vec![
         Line::plain("release ")
@@ -18,9 +18,9 @@ pub fn plan(view: &PlanView) -> Vec<Line> {
     ];
     if let Some(planned) = &view.plan {
         lines.extend(stages(planned));
-        lines.push(Line::of(Tone::Strong, "the way back"));
+        lines.push(Line::of(Tone::Strong, "the rollback target"));
         lines.push(label("moved by", moved_by(planned)));
-        lines.extend(way_back(&planned.way_back));
+        lines.extend(rollback_target(&planned.rollback_target));
     }
     lines.extend(findings(view));
     lines.extend(view.notes.iter().map(|note| Line::of(Tone::Warn, "note  ").add(Tone::Plain, note.clone())));
@@ -84,8 +84,8 @@ pub fn rollback(view: &RollbackView) -> Vec<Line> {
                     .add(Tone::Strong, from.clone())
                     .add(Tone::Plain, format!(" of {service}, which is under way, to {to}")),
             );
-            match &view.way_back {
-                Some(back) => lines.extend(way_back(back)),
+            match &view.rollback_target {
+                Some(back) => lines.extend(rollback_target(back)),
                 None => lines.push(Line::plain("  nothing has been changed yet, so the release just ends")),
             }
         }
@@ -105,7 +105,7 @@ fn moved_by(plan: &PlannedView) -> String {
     }
 }
 
-fn way_back(back: &WayBackView) -> Vec<Line> {
+fn rollback_target(back: &RollbackTargetView) -> Vec<Line> {
     let short = back.task_definition.rsplit('/').next().unwrap_or(&back.task_definition);
     let mut lines = vec![label("task def.", short)];
     if back.pinned_first {

@@ -120,7 +120,7 @@ fn back(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
     let mut lines = vec![
         Line::plain("  ")
             .add(mark.1, mark.0)
-            .add(Tone::Bad, " way back")
+            .add(Tone::Bad, " rollback")
             .add(Tone::Plain, format!(" to {to}{since}")),
     ];
     let restored = match (back.restored_at, back.since) {

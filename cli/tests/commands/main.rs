@@ -77,9 +77,9 @@ async fn a_bad_image_ends_with_3_and_is_refused_until_somebody_insists() {
         (7, &Value::from("quarantined"), &Value::from(true))
     );
     let plan = bench.run(&["plan", "checkout", "main-2"]).await;
-    assert!(!plan.out.contains("nothing blocks") && plan.out.contains("--insist"), "{}", plan.out);
-    let (code, insisted) = bench.json(&["release", "checkout", "main-2", "--insist"]).await;
-    assert_eq!((code, &insisted["outcome"]), (0, &Value::from("created")));
+    assert!(!plan.out.contains("nothing blocks") && plan.out.contains("--force"), "{}", plan.out);
+    let (code, forced) = bench.json(&["release", "checkout", "main-2", "--force"]).await;
+    assert_eq!((code, &forced["outcome"]), (0, &Value::from("created")));
 }
 
 #[tokio::test]
@@ -151,12 +151,12 @@ async fn a_rejected_release_ends_with_5_and_a_stranger_decides_nothing() {
 }
 
 #[tokio::test]
-async fn a_plan_shows_the_way_back_and_changes_nothing() {
+async fn a_plan_shows_the_rollback_target_and_changes_nothing() {
     let bench = Bench::new().await;
     bench.push(2, Quality::Good);
     let (code, plan) = bench.json(&["plan", "checkout", "main-2"]).await;
     assert_eq!(code, 0, "{plan}");
-    assert_eq!(plan["plan"]["way_back"]["weights"][0]["target_groups"][0]["weight"], 100);
+    assert_eq!(plan["plan"]["rollback_target"]["weights"][0]["target_groups"][0]["weight"], 100);
     assert_eq!(plan["plan"]["stages"][3]["stage"], "bake");
     let (_, list) = bench.json(&["releases"]).await;
     assert_eq!(list["releases"].as_array().unwrap().len(), 0);
@@ -271,7 +271,7 @@ async fn lists_show_what_can_be_read_and_name_what_cannot() {
     assert_eq!((code, services["services"].as_array().unwrap().len()), (1, 0));
     assert!(services["damaged"][0].as_str().unwrap().starts_with("service checkout cannot be read"));
     // The releases of a service whose row cannot be read are still found, by its name and among all.
-    bench.universe.state().rows.mend(&Row::Release(id.clone()));
+    bench.universe.state().rows.fix(&Row::Release(id.clone()));
     for args in [&["releases", "checkout"][..], &["releases"]] {
         let (code, releases) = json(args).await;
         assert_eq!((code, releases["releases"][0]["release"].as_str()), (1, Some(id.as_str())), "{args:?}");

@@ -120,7 +120,7 @@ async fn where_to_can_be_named_by_tag_and_by_the_beginning_of_an_id() {
     assert_eq!(bench.runs().await, "main-2");
     let (said, remedy, _) = bench.refused(&["rollback", "checkout", "--to", "main-4", "--yes"]).await;
     assert!(said.starts_with("main-4 was rolled back itself at "), "{said}");
-    assert!(remedy.ends_with("--insist"), "{remedy}");
+    assert!(remedy.ends_with("--force"), "{remedy}");
 }
 
 #[tokio::test]

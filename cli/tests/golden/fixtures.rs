@@ -317,7 +317,7 @@ pub(crate) fn promoted() -> Release {
 }
 
 pub(crate) fn failed() -> Release {
-    let cause = Cause::Interference { detail: "deployment OTHER of checkout:43".into() };
+    let cause = Cause::ExternalDeployment { detail: "deployment OTHER of checkout:43".into() };
     let needs = "see who deployed and whether what runs now is meant to; then release again".into();
     ended(Outcome::Failed { cause, needs }, 200, None)
 }
@@ -342,9 +342,9 @@ pub(crate) fn superseded() -> Release {
 }
 
 pub(crate) fn returning() -> Release {
-    let task_definition = plan().way_back.task_definition;
+    let task_definition = plan().rollback_target.task_definition;
     Release {
-        intent: Intent::Return { from: Some(id(42)), to: id(41), task_definition, images: BTreeMap::new() },
+        intent: Intent::Rollback { from: Some(id(42)), to: id(41), task_definition, images: BTreeMap::new() },
         image: image("main-41", 'a'),
         requested_by: Actor::Person { name: PERSON.into() },
         ..preparing()
@@ -371,7 +371,7 @@ pub(crate) fn history_until_bake() -> Vec<Entry> {
             ..entry(0, 0, Event::Created { image: release.image, why })
         },
         entry(1, 2, Event::Started),
-        entry(2, 5, Event::PreflightPassed { rollback_target: plan().way_back.task_definition }),
+        entry(2, 5, Event::PreflightPassed { rollback_target: plan().rollback_target.task_definition }),
         Entry {
             actions: vec![register.clone()],
             ..entry(3, 5, Event::Acted { actions: vec![register], again: true })

@@ -157,7 +157,7 @@ fn a_low_terminal_shows_the_current_stage() {
 }
 
 #[test]
-fn a_plan_with_its_way_back() {
+fn a_plan_with_its_rollback_target() {
     let problem = "the service wants no tasks, so nothing proves the new version works".to_owned();
     let note = Finding { blocking: false, ..Finding::blocking(FindingCode::NoTasksWanted, problem) };
     let view = PlanView {
@@ -209,7 +209,7 @@ fn lists() {
     head.promoted.push(Promoted {
         release: id(41),
         image: image("main-41", 'a'),
-        task_definition: plan().way_back.task_definition,
+        task_definition: plan().rollback_target.task_definition,
         images: Default::default(),
         at: at(-90_000),
     });

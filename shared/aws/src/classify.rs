@@ -34,7 +34,7 @@ const THROTTLING: &[&str] = &[
     "TransactionThrottled",
 ];
 
-/// Not allowed, or not who one claims to be. A signature error is here too: only a person can mend keys or a clock.
+/// Not allowed, or not who one claims to be. A signature error is here too: only a person can fix keys or a clock.
 const DENIED: &[&str] = &[
     "AuthFailure",
     "BlockedException",

@@ -31,8 +31,8 @@ pub struct Arrival {
     /// When it was pushed, where nobody but a machine asks: what comes out of order, or again, must not take the service back. `None`: a
     /// person asks, who may mean an old one.
     pub pushed_at: Option<PushTimes>,
-    /// A person insists: quarantine and "already promoted" do not hold it.
-    pub insist: bool,
+    /// A person forces it: quarantine and "already promoted" do not hold it.
+    pub force: bool,
     /// Where the image comes from.
     pub provenance: Provenance,
     /// Why freeze windows do not hold it; a second person has to approve that.
@@ -113,10 +113,10 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
         return refuse(head, arrival, Reason::Requester, why, now);
     }
     let pushed = arrival.pushed_at.unwrap_or_default().until(now);
-    if !arrival.insist {
+    if !arrival.force {
         if let Some(quarantined) = head.quarantine.get(digest) {
             let why = format!(
-                "{digest} was rolled back by release {} ({}); to release it all the same: tidegate release {} {digest} --insist",
+                "{digest} was rolled back by release {} ({}); to release it all the same: tidegate release {} {digest} --force",
                 quarantined.release, quarantined.why, arrival.service
             );
             return refuse(head, arrival, Reason::Quarantined, why, now);
@@ -134,7 +134,7 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
         }
     }
     let mut next = ServiceRecord { version: head.version + 1, waiting: Some(id.clone()), ..head.clone() };
-    if arrival.insist {
+    if arrival.force {
         next.quarantine.remove(digest);
     }
     next.newest_push = next.newest_push.max(pushed.tag);

@@ -400,23 +400,27 @@ mod tests {
             "lifecycleHooks": [{ "hookTargetArn": "arn:f", "lifecycleStages": ["PRE_SCALE_UP"] }] });
         let strategy = Strategy { shift: Shift::BlueGreen, bake: Span::default() };
         let alarms = [AlarmName::new("red").unwrap()];
-        let way_back = restorable(&own);
+        let rollback_target = restorable(&own);
         let ours = for_release(&own, &strategy, &alarms, GateWaits::default());
         assert!(holds_ours(&ours) && !holds_ours(&own));
         let set = [ours.clone()];
-        assert_eq!(restored(&ours, &set, &way_back), way_back);
-        assert_eq!(restored(&way_back, &set, &way_back), way_back, "done twice it changes nothing");
+        assert_eq!(restored(&ours, &set, &rollback_target), rollback_target);
+        assert_eq!(
+            restored(&rollback_target, &set, &rollback_target),
+            rollback_target,
+            "done twice it changes nothing"
+        );
         // As AWS answers it.
         let mut echo = ours.clone();
         echo["minimumHealthyPercent"] = 100.into();
         echo["introducedNextYear"] = json!({});
         echo["canaryConfiguration"] = json!({ "canaryPercent": 5.0 });
-        let undone = restored(&echo, &set, &way_back);
-        assert!(is_set(&way_back, &undone) && undone["introducedNextYear"] == json!({}));
+        let undone = restored(&echo, &set, &rollback_target);
+        assert!(is_set(&rollback_target, &undone) && undone["introducedNextYear"] == json!({}));
         let mut changed = echo;
         changed["maximumPercent"] = 150.into();
         changed["alarms"] = json!({ "alarmNames": ["theirs"], "enable": true, "rollback": true });
-        let undone = restored(&changed, &set, &way_back);
+        let undone = restored(&changed, &set, &rollback_target);
         assert_eq!((&undone["maximumPercent"], &undone["alarms"]), (&json!(150), &changed["alarms"]));
         assert_eq!(
             (&undone["strategy"], &undone["lifecycleHooks"]),
@@ -425,21 +429,21 @@ mod tests {
     }
 
     #[test]
-    fn what_the_way_back_set_is_undone_too() {
+    fn what_the_rollback_set_is_undone_too() {
         let own = json!({ "strategy": "CANARY", "bakeTimeInMinutes": 5,
             "canaryConfiguration": { "canaryPercent": 20.0, "canaryBakeTimeInMinutes": 3 } });
         let canary = Shift::Canary { percent: Percent::from_tenths(410), bake: Span::default() };
         let strategy = Strategy { shift: canary, bake: Span::default() };
-        let way_back = restorable(&own);
+        let rollback_target = restorable(&own);
         let ours = for_release(&own, &strategy, &[], GateWaits::default());
-        let back = all_at_once(&way_back);
+        let back = all_at_once(&rollback_target);
         // As AWS answers it when it keeps the block of the strategy before.
         let mut present = back.clone();
         present["canaryConfiguration"] = ours["canaryConfiguration"].clone();
         for present in [&back, &present] {
-            assert_eq!(restored(present, &[ours.clone(), back.clone()], &way_back), way_back);
-            let theirs = restored(present, std::slice::from_ref(&ours), &way_back);
-            assert_eq!(theirs["strategy"], "BLUE_GREEN", "nothing of ours without a way back");
+            assert_eq!(restored(present, &[ours.clone(), back.clone()], &rollback_target), rollback_target);
+            let theirs = restored(present, std::slice::from_ref(&ours), &rollback_target);
+            assert_eq!(theirs["strategy"], "BLUE_GREEN", "nothing of ours without a rollback target");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::approval::Token;
 use crate::ids::{DeploymentArn, HookId, Image, ReleaseId, Target, TaskDefinitionArn};
 use crate::revision::DerivedRevision;
 
-/// How long after its own commit a performer may still begin an effect. After that it reloads: someone else may have decided
+/// How long after its own commit a executor may still begin an effect. After that it reloads: someone else may have decided
 /// otherwise since, and AWS's calls have no conditions.
 pub const LEASE: SignedDuration = SignedDuration::from_secs(4);
 
@@ -17,7 +17,7 @@ pub const LEASE: SignedDuration = SignedDuration::from_secs(4);
 pub const CALL_LIMIT: SignedDuration = SignedDuration::from_secs(4);
 
 /// How long after the last effect was decided a final state may be declared: the lease and the longest call have surely run
-/// out, and reads that lag some seconds behind show what they left, so what is observed now is not changed by a stale performer any more.
+/// out, and reads that lag some seconds behind show what they left, so what is observed now is not changed by a stale executor any more.
 pub const SETTLE: SignedDuration = SignedDuration::from_secs(15);
 
 /// How long an effect that shows no result is given before it is performed again.

@@ -189,14 +189,14 @@ impl FindingCode {
                 "see that both versions work side by side, or deploy the other container's image yourself"
             }
             Self::DestinationMissing => {
-                "release the image itself, which registers a new revision: tidegate release SERVICE DIGEST --insist"
+                "release the image itself, which registers a new revision: tidegate release SERVICE DIGEST --force"
             }
             Self::DestinationInactive => "nothing to do",
             Self::DestinationImageMissing => "push the image again or restore it, or release another image",
             Self::Unseen => "make what preflight asks for readable to Tidegate's role, then release again",
             Self::KeepsChanging => "see who or what changes the service, then release again",
             Self::Quarantined => {
-                "release a fixed image, or this one all the same: tidegate release SERVICE DIGEST --insist"
+                "release a fixed image, or this one all the same: tidegate release SERVICE DIGEST --force"
             }
             Self::Unknown => "update Tidegate",
         }

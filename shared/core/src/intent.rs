@@ -27,8 +27,8 @@ pub struct Provenance {
 pub enum Intent {
     /// Bring a new image.
     Deploy,
-    /// Go back to the release promoted before, on a person's word.
-    Return {
+    /// Bring a release promoted before again, on a person's word.
+    Rollback {
         /// The release gone back from; `None` when what ran was deployed outside Tidegate.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<ReleaseId>,

@@ -38,7 +38,7 @@ pub fn check_release(release: &Release) -> Result<(), Vec<String>> {
         broken.push("the plan's image must be the release's".to_owned());
     }
     if release.progress.deployment.is_some() && release.plan.is_none() {
-        broken.push("a deployment must have a plan, and with it a way back".to_owned());
+        broken.push("a deployment must have a plan, and with it a rollback target".to_owned());
     }
     result(broken)
 }
@@ -77,7 +77,7 @@ pub fn check_step(old: &Release, new: &Release) -> Result<(), Vec<String>> {
         broken.push("a plan never changes once it is made, unless nothing was started by it".to_owned());
     }
     if goes_back(&old.phase) && !goes_back(&new.phase) {
-        broken.push("a release on the way back never goes forward again".to_owned());
+        broken.push("a release that is being rolled back never goes forward again".to_owned());
     }
     let share = |release: &Release| release.progress.set.unwrap_or(Percent::NONE);
     if goes_back(&old.phase) && share(new) > share(old) {
@@ -161,7 +161,7 @@ fn moves_forward(release: &Release, effect: &Effect) -> bool {
     is_ours && effect.is_forward() && goes_back(&release.phase)
 }
 
-/// Whether the release is on the way back, or will end as something else than promoted.
+/// Whether the release is being rolled back, or will end as something else than promoted.
 fn goes_back(phase: &Phase) -> bool {
     match phase {
         Phase::RollingBack(_) => true,

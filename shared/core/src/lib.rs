@@ -1,6 +1,6 @@
 //! PURE: the heart of Tidegate as data and functions. No clock, no randomness, no AWS; those are arguments and [`ports`].
 //!
-//! A release is a [`plan::Plan`] of stages with the way back beside it. [`decide::decide`] takes a release and what was seen of
+//! A release is a [`plan::Plan`] of stages with the rollback target beside it. [`decide::decide`] takes a release and what was seen of
 //! the world and answers the next release, the effects to perform, when to look again, and why. Everything else in the
 //! project exists to feed that function and to carry out its answer.
 

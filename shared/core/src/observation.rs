@@ -131,7 +131,7 @@ impl std::fmt::Debug for Entropy {
     }
 }
 
-/// An effect AWS refused in a way that trying again does not mend.
+/// An effect AWS refused in a way that trying again does not fix.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
     /// The effect.

@@ -32,7 +32,7 @@ pub enum Outcome {
         /// Why.
         why: String,
     },
-    /// A person is needed.
+    /// Manual intervention required.
     Failed {
         /// What went wrong.
         cause: Cause,
@@ -192,7 +192,7 @@ pub enum Cause {
         detail: String,
     },
     /// Someone else deployed to the service meanwhile.
-    Interference {
+    ExternalDeployment {
         /// What was seen.
         detail: String,
     },
@@ -230,7 +230,9 @@ impl std::fmt::Display for Cause {
             }
             Self::Rejected { by, why } => write!(f, "{by} rejected it: {why}"),
             Self::Gate { gate, detail } => write!(f, "{gate}: {detail}"),
-            Self::Interference { detail } => write!(f, "someone else deployed to the service: {detail}"),
+            Self::ExternalDeployment { detail } => {
+                write!(f, "someone else deployed to the service: {detail}")
+            }
             Self::Images { detail } => write!(f, "another image runs than should: {detail}"),
         }
     }

@@ -1,4 +1,4 @@
-//! The plan: the stages of a release and the way back, written before the first step. Data: printable, stored, hashed.
+//! The plan: the stages of a release and the rollback target, written before the first step. Data: printable, stored, hashed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -139,7 +139,7 @@ pub struct Plan {
     /// The stages, in order.
     pub stages: Vec<Stage>,
     /// What undoes it.
-    pub way_back: WayBack,
+    pub rollback_target: RollbackTarget,
     /// The alarms the release is judged by.
     pub alarms: Vec<AlarmName>,
     /// So many failed tasks of the candidate roll it back; 0: none do.
@@ -197,7 +197,7 @@ impl Gates {
 
 /// What must be done to restore exactly what was there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WayBack {
+pub struct RollbackTarget {
     /// The task definition that ran.
     pub task_definition: TaskDefinitionArn,
     /// The image that ran in each container.
@@ -208,7 +208,7 @@ pub struct WayBack {
     pub weights: Vec<RuleSeen>,
 }
 
-impl WayBack {
+impl RollbackTarget {
     /// The task definition that ran with every image by its digest, when that is another one than the one that ran.
     pub fn pinned(&self) -> Option<DerivedRevision> {
         let floats = self.images.values().any(|image| !image.is_pinned());
@@ -296,15 +296,15 @@ pub fn compile(
     let alarms = match intent {
         Intent::Deploy => policy.rollback.alarms.clone(),
         // The alarms are red because of what is being left.
-        Intent::Return { .. } => Vec::new(),
+        Intent::Rollback { .. } => Vec::new(),
     };
     let container = policy.to.ecs.container.clone();
     let gates = match intent {
         Intent::Deploy => gates(policy, bypass_freeze),
-        // A way back is held by nothing.
-        Intent::Return { .. } => Gates::default(),
+        // A rollback is held by nothing.
+        Intent::Rollback { .. } => Gates::default(),
     };
-    let way_back = way_back(ground);
+    let rollback_target = rollback_target(ground);
     // By the host that the service pulls from already: a network need not reach the others.
     let running = ground.task_definition.images.get(&container).map_or("", String::as_str);
     let image = &image.on_the_host_of(running);
@@ -319,10 +319,10 @@ pub fn compile(
     Plan {
         target: target.clone(),
         image: image.clone(),
-        stages: stages(&strategy, &gates, way_back.pinned().is_some(), !registered),
+        stages: stages(&strategy, &gates, rollback_target.pinned().is_some(), !registered),
         candidate,
         runs_as: ground.released_digests(image),
-        way_back,
+        rollback_target,
         configuration: configuration::for_release(
             &configuration::own(&service.deployment_configuration, ground.left_behind),
             &strategy,
@@ -354,8 +354,8 @@ fn requests_needed(
 }
 
 /// What undoes a release that is started on this ground.
-pub fn way_back(ground: Ground<'_>) -> WayBack {
-    WayBack {
+pub fn rollback_target(ground: Ground<'_>) -> RollbackTarget {
+    RollbackTarget {
         task_definition: ground.task_definition.arn.clone(),
         images: stable_images(ground.task_definition, ground.running),
         configuration: configuration::restorable(&configuration::own(
@@ -388,7 +388,7 @@ fn candidate(
             images.extend(proven);
             (DerivedRevision { from: ground.task_definition.arn.clone(), images }, false)
         }
-        Intent::Return { task_definition, .. } => {
+        Intent::Rollback { task_definition, .. } => {
             let mut images = destination_images(intent, ground.destination);
             // The host it was pulled from then is kept.
             if images.get(container).and_then(|reference| digest_of(reference)).as_ref()
@@ -411,8 +411,8 @@ fn strategy_for(policy: &Policy, intent: &Intent) -> Strategy {
     let none = Span::default();
     match (intent, &policy.strategy.shift) {
         (Intent::Deploy, _) => policy.strategy.clone(),
-        (Intent::Return { .. }, Shift::Rolling) => Strategy { shift: Shift::Rolling, bake: none },
-        (Intent::Return { .. }, Shift::Canary { .. } | Shift::Linear { .. } | Shift::BlueGreen) => {
+        (Intent::Rollback { .. }, Shift::Rolling) => Strategy { shift: Shift::Rolling, bake: none },
+        (Intent::Rollback { .. }, Shift::Canary { .. } | Shift::Linear { .. } | Shift::BlueGreen) => {
             Strategy { shift: Shift::BlueGreen, bake: none }
         }
     }
@@ -570,7 +570,7 @@ impl Plan {
 
     /// The `deploymentConfiguration` for deploying again what ran before.
     pub fn returning(&self) -> Value {
-        let own = &self.way_back.configuration;
+        let own = &self.rollback_target.configuration;
         if self.is_held() { configuration::all_at_once(own) } else { own.clone() }
     }
 

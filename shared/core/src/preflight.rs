@@ -1,4 +1,4 @@
-//! Preflight: before any traffic moves, prove that the way forward and the way back exist. Every finding names what was found and what
+//! Preflight: before any traffic moves, prove that the candidate can start and that the stable version can come back. Every finding names what was found and what
 //! to do about it.
 
 mod images;
@@ -23,7 +23,7 @@ use crate::service::LeftBehind;
 pub enum Preflight<'a> {
     /// The release can start; the findings are notes.
     Pass(Ground<'a>, Vec<Finding>),
-    /// It cannot, before a person has mended the blocking findings.
+    /// It cannot, before a person has fixed the blocking findings.
     Blocked(Vec<Finding>),
     /// Not everything could be seen; look again.
     CannotSee(Vec<PortError>),
@@ -102,7 +102,7 @@ pub fn check_again(plan: &Plan, intent: &Intent, seen: &Observation) -> Again {
             let blocking = findings.into_iter().filter(|finding| finding.blocking);
             Again::Changed(blocking.map(|finding| finding.problem).collect())
         }
-        Preflight::Pass(ground, _) => match plan.way_back.changes(&plan::way_back(ground)) {
+        Preflight::Pass(ground, _) => match plan.rollback_target.changes(&plan::rollback_target(ground)) {
             changes if changes.is_empty() => Again::AsPlanned,
             changes => Again::Changed(changes),
         },
@@ -154,7 +154,7 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
             findings.extend(evidence_finding(question.min_requests, service));
         }
         // Red alarms are the reason for going back, not against it; and so is what is wrong with the version that is left.
-        Intent::Return { .. } => {
+        Intent::Rollback { .. } => {
             let left = findings.iter_mut().filter(|finding| finding.code.is_about_what_is_left());
             left.for_each(|finding| finding.blocking = false);
             findings.extend(images::destination(image, intent, ground, seen));

@@ -54,7 +54,7 @@ pub struct Release {
     /// What a person, or a newer release, has asked of this one since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
-    /// When effects were decided last: a final state is only declared once a stale performer can no longer act.
+    /// When effects were decided last: a final state is only declared once a stale executor can no longer act.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acted_at: Option<Timestamp>,
     /// When to look again, and why. None exactly when the release has ended.
@@ -70,7 +70,7 @@ pub struct Release {
 pub enum Phase {
     /// Waiting for the release before it.
     Queued,
-    /// It is the service's active release; the plan is being made and the way back proven.
+    /// It is the service's active release; the plan is being made and the rollback target proven.
     Preparing {
         /// Since when.
         since: Timestamp,
@@ -86,7 +86,7 @@ pub enum Phase {
     },
     /// Being rolled back.
     RollingBack(RollingBack),
-    /// Traffic is where it belongs; the service's configuration is put back and stale performers are waited out.
+    /// Traffic is where it belongs; the service's configuration is put back and stale executors are waited out.
     Settling {
         /// What the release will end as.
         outcome: Outcome,
@@ -301,13 +301,13 @@ impl Release {
 
     /// The revision a rollback deploys: the one that ran, or the same document with every image by its digest.
     pub fn rollback_revision(&self) -> Option<&TaskDefinitionArn> {
-        let ran = self.plan.as_ref().map(|plan| &plan.way_back.task_definition);
+        let ran = self.plan.as_ref().map(|plan| &plan.rollback_target.task_definition);
         self.progress.stable.as_ref().or(ran)
     }
 
     /// Whether this revision is the stable version.
     pub fn is_stable(&self, arn: &TaskDefinitionArn) -> bool {
-        let ran = self.plan.as_ref().map(|plan| &plan.way_back.task_definition);
+        let ran = self.plan.as_ref().map(|plan| &plan.rollback_target.task_definition);
         Some(arn) == ran || Some(arn) == self.progress.stable.as_ref()
     }
 

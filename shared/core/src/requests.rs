@@ -29,7 +29,7 @@ pub enum NotPossible {
         /// As what.
         word: &'static str,
     },
-    /// The release is already on its way back.
+    /// The release is already being rolled back.
     #[error("release {release} is already being rolled back")]
     AlreadyBack {
         /// Which.

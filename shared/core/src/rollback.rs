@@ -176,7 +176,7 @@ impl Ended {
         let Phase::Ended { outcome, at, .. } = &release.phase else { return None };
         let did = match (outcome, &release.intent) {
             (Outcome::Promoted, Intent::Deploy) | (Outcome::Superseded { .. }, _) => return None,
-            (Outcome::Promoted, Intent::Return { .. }) => "was brought back",
+            (Outcome::Promoted, Intent::Rollback { .. }) => "was brought back",
             (Outcome::RolledBack { .. }, _) => "was rolled back",
             (Outcome::Cancelled { .. }, _) => "was cancelled",
             (Outcome::Failed { .. }, _) => "failed",
@@ -226,7 +226,7 @@ pub fn choose(seen: Situation<'_>, service: &ServiceName, wanted: Wanted<'_>) ->
         return under_way(active, wanted);
     }
     if let Some(waiting) = seen.current.waiting
-        && matches!(waiting.intent, Intent::Return { .. })
+        && matches!(waiting.intent, Intent::Rollback { .. })
         && wanted == Wanted::Before
     {
         return Err(NoRollback::Waits {
@@ -313,7 +313,7 @@ fn must_be_meant(seen: &Situation<'_>, service: &ServiceName, from: &Leaving) ->
 
 /// Whether this release, when it was turned back, restored that image: also one that was there before Tidegate.
 fn restored(release: &Release, digest: &Digest) -> bool {
-    let image = release.plan.as_ref().and_then(|plan| plan.way_back.images.get(&plan.container));
+    let image = release.plan.as_ref().and_then(|plan| plan.rollback_target.images.get(&plan.container));
     release.image.digest != *digest && image.is_some_and(|image| image.digests.contains(digest))
 }
 
@@ -410,12 +410,12 @@ pub fn commit(current: Current<'_>, from: &Leaving, to: &Promoted, ask: Ask<'_>)
         by: by.clone(),
         why: None,
         pushed_at: None,
-        insist: false,
+        force: false,
         provenance: Provenance::default(),
         bypass_freeze: None,
         once: None,
     };
-    let intent = Intent::Return {
+    let intent = Intent::Rollback {
         from: from.release.clone(),
         to: to.release.clone(),
         task_definition: to.task_definition.clone(),

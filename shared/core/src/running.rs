@@ -73,7 +73,7 @@ pub fn destination_images(
 ) -> BTreeMap<ContainerName, String> {
     let ran = match intent {
         Intent::Deploy => return BTreeMap::new(),
-        Intent::Return { images, .. } => images,
+        Intent::Rollback { images, .. } => images,
     };
     let by_digest = |(name, reference): (&ContainerName, &String)| {
         let known = if digest_of(reference).is_some() { Some(reference) } else { ran.get(name) };

@@ -85,7 +85,7 @@ fn add_alarms(watched: &mut Vec<Watched>, to: &EcsDestination, alarms: &[AlarmNa
 /// What changes when a service's row takes another's place: what to watch from now on, and what no longer.
 ///
 /// Nothing when policy and open watches are equal. Otherwise everything of the new one is written again, also what was watched before, so
-/// that applying a policy mends rows that were lost.
+/// that applying a policy fixes rows that were lost.
 pub(crate) fn change(
     old: Option<&ServiceRecord>,
     new: &ServiceRecord,

@@ -144,7 +144,7 @@ fn is_web(url: &str) -> bool {
 }
 
 fn changes(plan: &Plan) -> Markup {
-    let before = plan.way_back.image(&plan.container).unwrap_or_else(|| "not known".to_owned());
+    let before = plan.rollback_target.image(&plan.container).unwrap_or_else(|| "not known".to_owned());
     html! {
         section aria-labelledby="changes" {
             h2 #changes { "What changes" }
@@ -154,8 +154,8 @@ fn changes(plan: &Plan) -> Markup {
                 dt { "Then" } dd { code { (plan.image.pinned()) } }
                 dt { "Exposure" } dd { (exposure(plan)) }
             }
-            h3.soft.small { "The way back" }
-            p { "Task definition " code { (plan.way_back.task_definition.short()) } ", its weights and its own deployment configuration are put back." }
+            h3.soft.small { "The rollback target" }
+            p { "Task definition " code { (plan.rollback_target.task_definition.short()) } ", its weights and its own deployment configuration are put back." }
         }
     }
 }

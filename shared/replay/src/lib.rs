@@ -184,7 +184,7 @@ fn to_cbor(body: &Value) -> Vec<u8> {
     bytes
 }
 
-/// Times are tagged on the wire, and SDKs insist on it.
+/// Times are tagged on the wire, and SDKs force on it.
 fn with_times(value: ciborium::Value, time: bool) -> ciborium::Value {
     use ciborium::Value;
     if let Value::Map(entries) = value {

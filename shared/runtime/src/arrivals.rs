@@ -106,7 +106,7 @@ impl Home {
             why: None,
             trigger: Some(Trigger::Push),
             pushed_at: Some(times),
-            insist: false,
+            force: false,
             provenance: Provenance::default(),
             bypass_freeze: None,
             delivery: pushed.delivery.clone(),
@@ -221,7 +221,7 @@ impl Home {
         }
     }
 
-    /// A hint that a release has something to do; lost hints are the clock's to mend.
+    /// A hint that a release has something to do; lost hints are the clock's to fix.
     pub(crate) async fn wake_now(&self, release: &ReleaseId, why: &str) {
         let Some(waker) = &self.waker else { return };
         if let Err(error) = waker.wake(release, 0, why).await {
@@ -259,8 +259,8 @@ pub struct Asked {
     pub trigger: Option<Trigger>,
     /// When the image was pushed, where no person asks.
     pub pushed_at: Option<PushTimes>,
-    /// A person insists.
-    pub insist: bool,
+    /// A person forces it.
+    pub force: bool,
     /// Where the image comes from.
     pub provenance: Provenance,
     /// Why freeze windows do not hold it; a second person has to approve that.
@@ -279,7 +279,7 @@ impl Asked {
             by: self.by.clone(),
             why: self.why.clone(),
             pushed_at: self.pushed_at,
-            insist: self.insist,
+            force: self.force,
             provenance: self.provenance.clone(),
             bypass_freeze: self.bypass_freeze.clone(),
             once: self.delivery.as_ref().map(|delivery| (format!("{}#{delivery}", self.service), until)),

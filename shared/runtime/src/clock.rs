@@ -143,7 +143,7 @@ impl Home {
             why: None,
             trigger: Some(Trigger::Push),
             pushed_at: Some(lost.times()),
-            insist: false,
+            force: false,
             provenance: Provenance::default(),
             bypass_freeze: None,
             delivery: None,

@@ -14,7 +14,7 @@ use tidegate_core::service::ServiceRecord;
 use crate::observe::{Brought, observe};
 use crate::world::World;
 
-/// On the way back a wake-up this soon is waited for where we are: no message is as exact.
+/// During a rollback a wake-up this soon is waited for where we are: no message is as exact.
 const IN_PLACE: SignedDuration = SignedDuration::from_secs(17);
 /// On the way forward only this long: a release that waits holds nobody's place. The clock's messages bring it back, and events do.
 const MOMENT: SignedDuration = SignedDuration::from_secs(3);
@@ -154,16 +154,16 @@ impl Place {
     /// Writes into the decision that we stay, where that is worth it; another's word is kept. Says how soon a wake-up is waited for.
     fn stay(&mut self, before: &Release, next: &mut Release, now: Timestamp) -> SignedDuration {
         let anothers = self.is_anothers(before, now);
-        let way_back = is_way_back(next);
+        let goes_back = goes_back(next);
         if let Some(wake) = &mut next.wake {
             if anothers {
                 wake.held_until = before.wake.as_ref().and_then(|wake| wake.held_until);
-            } else if way_back && wake.at < self.deadline {
+            } else if goes_back && wake.at < self.deadline {
                 wake.held_until = Some(self.deadline);
                 self.held = Some(self.deadline);
             }
         }
-        match (anothers, way_back) {
+        match (anothers, goes_back) {
             (true, _) => SignedDuration::ZERO,
             (false, true) => IN_PLACE,
             (false, false) => MOMENT,
@@ -172,7 +172,7 @@ impl Place {
 }
 
 /// Traffic goes back, or the service is put as it was: seconds count.
-fn is_way_back(release: &Release) -> bool {
+fn goes_back(release: &Release) -> bool {
     match &release.phase {
         Phase::RollingBack(_) => true,
         Phase::Settling { outcome, .. } => *outcome != Outcome::Promoted,
@@ -199,7 +199,7 @@ impl World {
     }
 
     /// Drives a release until nothing is to be done at once any more, at most until `deadline`. What can be done without the service's row
-    /// is done when that cannot be read, above all the way back; then it is told.
+    /// is done when that cannot be read, above all the rollback; then it is told.
     pub async fn drive(
         &self,
         id: &ReleaseId,

@@ -71,7 +71,7 @@ pub async fn observe(
             match (&release.plan, needs.weights) {
                 (Some(plan), true) => {
                     let rules: Vec<RuleArn> =
-                        plan.way_back.weights.iter().map(|rule| rule.arn.clone()).collect();
+                        plan.rollback_target.weights.iter().map(|rule| rule.arn.clone()).collect();
                     weights(world, release, &rules).await
                 }
                 (None, _) | (_, false) => Seen::NotAsked,
@@ -132,7 +132,8 @@ async fn observe_running(world: &World, release: &Release, seen: &Observation) -
     let (Some(Some(service)), Some(plan)) = (seen.service.known(), &release.plan) else {
         return Seen::NotAsked;
     };
-    let containers = plan.way_back.images.keys().chain(plan.candidate.images.keys()).cloned().collect();
+    let containers =
+        plan.rollback_target.images.keys().chain(plan.candidate.images.keys()).cloned().collect();
     world.ecs.running(&release.target, service, &containers).await.into()
 }
 
@@ -205,7 +206,7 @@ fn there(
 async fn destination(world: &World, release: &Release) -> Seen<Option<TaskDefinitionSeen>> {
     match &release.intent {
         Intent::Deploy => Seen::NotAsked,
-        Intent::Return { task_definition, .. } => {
+        Intent::Rollback { task_definition, .. } => {
             world.ecs.task_definition(&release.target, task_definition).await.into()
         }
     }

@@ -512,7 +512,7 @@ impl Fixture {
     #[must_use]
     pub fn own_configuration(mut self) -> Self {
         if let (Seen::Known(Some(service)), Some(plan)) = (&mut self.seen.service, &self.release.plan) {
-            service.deployment_configuration = plan.way_back.configuration.clone();
+            service.deployment_configuration = plan.rollback_target.configuration.clone();
         }
         self
     }

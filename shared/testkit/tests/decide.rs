@@ -157,7 +157,7 @@ fn a_pause_of_the_services_own_is_never_answered() {
     let begins = || Fixture::queued().configured("lifecycleHooks", own_pause("POST_TEST_TRAFFIC_SHIFT"));
     let planned = begins().decided().decided();
     let plan = planned.release.plan.clone().expect("a pause elsewhere does not block");
-    assert_eq!(plan.way_back.configuration["lifecycleHooks"], own_pause("POST_TEST_TRAFFIC_SHIFT"));
+    assert_eq!(plan.rollback_target.configuration["lifecycleHooks"], own_pause("POST_TEST_TRAFFIC_SHIFT"));
     for said in SAID {
         let mut fixture = Fixture::starting().waiting(1).saying(said).later(60);
         fixture.release.plan = Some(plan.clone());
@@ -214,14 +214,14 @@ fn what_a_release_could_not_restore_is_found_by_the_next_one_and_restored() {
     assert!(failed.is_over(), "{}", failed.summary());
     let left = next.seen.head.as_ref().unwrap().left_behind.clone().expect("it is remembered");
     assert_eq!(left.release, failed.id);
-    let own = failed.plan.unwrap().way_back.configuration;
+    let own = failed.plan.unwrap().rollback_target.configuration;
     let runs = names::task_definition(1);
     if let Seen::Known(Some(service)) = &mut next.seen.service {
         service.task_definition = runs;
     }
     let started = next.decided().decide();
     let plan = next_plan(started.clone());
-    assert_eq!(plan.way_back.configuration, own, "nothing of ours is gone back to");
+    assert_eq!(plan.rollback_target.configuration, own, "nothing of ours is gone back to");
     assert_eq!(plan.configuration["lifecycleHooks"].as_array().map(Vec::len), Some(2), "one pair, not two");
     let saw = data(&started.entry.unwrap());
     assert!(saw.contains("leftover_configuration") && saw.contains(failed.id.as_str()), "{saw}");
@@ -244,7 +244,7 @@ fn hooks_of_ours_that_no_ledger_knows_are_found_by_themselves() {
     let saw = data(started.entry.as_ref().unwrap());
     assert!(saw.contains("leftover_of_unknown"), "{saw}");
     let plan = next_plan(started);
-    assert_eq!(plan.way_back.configuration["lifecycleHooks"], json!([]));
+    assert_eq!(plan.rollback_target.configuration["lifecycleHooks"], json!([]));
     assert_eq!(plan.configuration["lifecycleHooks"].as_array().map(Vec::len), Some(2));
 }
 
@@ -332,7 +332,7 @@ fn someone_elses_deployment_is_given_way_to() {
 }
 
 #[test]
-fn the_way_back() {
+fn the_rollback_target() {
     let why = "rolling back: alarm checkout-5xx went off: 5% errors";
     let back = Fixture::rolling_back;
     check(back().later(2), &format!("{why} |  | +6s"));
@@ -346,7 +346,7 @@ fn the_way_back() {
     check(over().runs(1).own_configuration(), "rolled back |  | never");
     check(over(), &format!("{why} |  | +6s"));
     check(over().decided().later(25), &format!("{why} | deploy checkout:1 again | +6s"));
-    // Once the way back is a deployment of its own, only that one's end ends it.
+    // Once the rollback is a deployment of its own, only that one's end ends it.
     check(over().decided().later(25).decided().later(3).runs(1), &format!("{why} |  | +6s"));
     check(
         back().status(DeploymentStatus::Successful).later(30),
@@ -746,7 +746,7 @@ fn a_refusal_to_continue_what_has_been_continued_is_void() {
 }
 
 #[test]
-fn the_way_back_of_what_was_shifted_lets_ecs_set_the_weights() {
+fn the_rollback_of_what_was_shifted_lets_ecs_set_the_weights() {
     let over = Fixture::rolling_back().status(DeploymentStatus::Successful).later(30);
     let decision = over.decide();
     let [tidegate_core::effect::Effect::ReturnTo { configuration, .. }] = &decision.effects[..] else {
@@ -796,7 +796,7 @@ fn a_revision_that_was_deregistered_is_registered_again_before_it_is_rolled_back
     let mut looks = refused.decided();
     looks.seen.refused.clear();
     let sought = needs(&looks.release, None).revision.expect("the revision is looked for");
-    assert_eq!(sought, looks.release.plan.as_ref().unwrap().way_back.copy());
+    assert_eq!(sought, looks.release.plan.as_ref().unwrap().rollback_target.copy());
     // It is gone: the same document is registered again, and that is deployed.
     looks.seen.revision = Seen::Known(None);
     let looks = looks.later(7);
@@ -953,7 +953,7 @@ fn what_somebody_else_deploys_after_a_rollback_is_not_judged_by_the_last_look() 
         .in_phase_settling();
     over.release.progress.stable = Some(names::task_definition(7));
     if let Some(plan) = &mut over.release.plan {
-        let app = plan.way_back.images.get_mut(&names::container()).expect("it runs");
+        let app = plan.rollback_target.images.get_mut(&names::container()).expect("it runs");
         app.reference = "shop/checkout:latest".into();
     }
     // Theirs runs another image, as it is meant to.

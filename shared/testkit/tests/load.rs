@@ -118,7 +118,7 @@ fn asked(service: ServiceName, build: u32) -> Asked {
         why: None,
         trigger: None,
         pushed_at: None,
-        insist: false,
+        force: false,
         provenance: Provenance::default(),
         bypass_freeze: None,
         delivery: None,

@@ -10,7 +10,7 @@ mod stages;
 
 pub use live::Live;
 pub use plan::{
-    FindingView, PlanView, PlannedStage, PlannedView, RollbackView, RuleView, WayBackView, WeightView,
+    FindingView, PlanView, PlannedStage, PlannedView, RollbackTargetView, RollbackView, RuleView, WeightView,
 };
 pub use release::{
     AlarmView, ApprovalView, BackView, CauseView, EntryView, FailedTaskView, GivenView, NextView,

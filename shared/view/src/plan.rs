@@ -7,7 +7,7 @@ use serde::Serialize;
 use tidegate_core::finding::{Finding, FindingCode};
 use tidegate_core::ids::{Image, ReleaseId, ServiceName, Target};
 use tidegate_core::observation::RuleSeen;
-use tidegate_core::plan::{Plan, WayBack};
+use tidegate_core::plan::{Plan, RollbackTarget};
 use tidegate_core::policy::Percent;
 use tidegate_core::release::Release;
 use tidegate_core::rollback::Leaving;
@@ -73,7 +73,7 @@ pub struct RollbackView {
     /// Why what runs could not be seen; then what was promoted last is taken to run.
     pub unseen: Option<String>,
     /// What is restored, of a release under way that has a plan.
-    pub way_back: Option<WayBackView>,
+    pub rollback_target: Option<RollbackTargetView>,
     /// The plan of the release that brings the earlier version back.
     pub plan: Option<PlanView>,
 }
@@ -81,7 +81,7 @@ pub struct RollbackView {
 impl RollbackView {
     /// The release under way is rolled back.
     pub fn under_way(release: &Release) -> Self {
-        let back = release.plan.as_ref().map(|plan| WayBackView::from(&plan.way_back));
+        let back = release.plan.as_ref().map(|plan| RollbackTargetView::from(&plan.rollback_target));
         Self {
             service: release.service.clone(),
             from: Some(release.id.clone()),
@@ -90,7 +90,7 @@ impl RollbackView {
             to_name: back.as_ref().map(|back| short(&back.task_definition).to_owned()),
             supersedes: None,
             unseen: None,
-            way_back: back,
+            rollback_target: back,
             plan: None,
         }
     }
@@ -105,7 +105,7 @@ impl RollbackView {
             to_name: Some(to.image.label()),
             supersedes: supersedes.cloned(),
             unseen: from.unseen.clone(),
-            way_back: None,
+            rollback_target: None,
             plan: Some(plan),
         }
     }
@@ -139,7 +139,7 @@ pub struct PlannedView {
     /// How many requests each bake has to see; null where none are needed.
     pub requests_needed: Option<u32>,
     /// What undoes it.
-    pub way_back: WayBackView,
+    pub rollback_target: RollbackTargetView,
     /// When it was made.
     pub made_at: Timestamp,
 }
@@ -165,7 +165,7 @@ pub struct PlannedStage {
 
 /// What undoes it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct WayBackView {
+pub struct RollbackTargetView {
     /// The task definition that runs.
     pub task_definition: String,
     /// The images that run, by container: with their digest, or as the task definition writes them when AWS tells no digest.
@@ -209,8 +209,8 @@ impl From<&RuleSeen> for RuleView {
     }
 }
 
-impl From<&WayBack> for WayBackView {
-    fn from(back: &WayBack) -> Self {
+impl From<&RollbackTarget> for RollbackTargetView {
+    fn from(back: &RollbackTarget) -> Self {
         Self {
             task_definition: back.task_definition.to_string(),
             images: back
@@ -235,7 +235,7 @@ impl From<&Plan> for PlannedView {
             alarms: plan.alarms.iter().map(ToString::to_string).collect(),
             failed_tasks: plan.failed_tasks,
             requests_needed: plan.evidence.map(|needed| needed.min_requests),
-            way_back: WayBackView::from(&plan.way_back),
+            rollback_target: RollbackTargetView::from(&plan.rollback_target),
             made_at: plan.made_at,
         }
     }

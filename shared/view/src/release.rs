@@ -21,11 +21,11 @@ use crate::stages::{StageView, stages};
 pub enum State {
     /// Waits for the release before it.
     Queued,
-    /// The plan is being made and the way back proven.
+    /// The plan is being made and the rollback target proven.
     Preflight,
     /// In a stage of its plan.
     Running,
-    /// On the way back.
+    /// Being rolled back.
     RollingBack,
     /// Traffic is where it belongs; the service's configuration is put back.
     Settling,
@@ -37,7 +37,7 @@ pub enum State {
     Superseded,
     /// Ended: it was cancelled.
     Cancelled,
-    /// Ended: a person is needed.
+    /// Ended: manual intervention required.
     Failed,
 }
 
@@ -90,7 +90,7 @@ pub struct ReleaseView {
     pub requests_needed: Option<u32>,
     /// The approvals that have been asked for.
     pub approvals: Vec<ApprovalView>,
-    /// The way back, while and after it is gone.
+    /// The rollback, while it is under way and after it.
     pub back: Option<BackView>,
     /// Why it did not go on.
     pub cause: Option<CauseView>,
@@ -194,7 +194,7 @@ pub struct GivenView {
     pub at: Timestamp,
 }
 
-/// The way back.
+/// The rollback.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BackView {
     /// The task definition that is gone back to.
@@ -208,7 +208,7 @@ pub struct BackView {
 /// Why a release did not go on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CauseView {
-    /// `alarm`, `deployment`, `requested`, `cancel_requested`, `newer`, `refused`, `failed_tasks`, `inconclusive`, `timed_out`, `weights`, `preflight`, `interference`,
+    /// `alarm`, `deployment`, `requested`, `cancel_requested`, `newer`, `refused`, `failed_tasks`, `inconclusive`, `timed_out`, `weights`, `preflight`, `external_deployment`,
     /// `rejected`, `gate`.
     pub kind: &'static str,
     /// For people.
@@ -261,7 +261,7 @@ impl ReleaseView {
             image: release.image.clone(),
             goes_back_to: match &release.intent {
                 Intent::Deploy => None,
-                Intent::Return { to, .. } => Some(to.clone()),
+                Intent::Rollback { to, .. } => Some(to.clone()),
             },
             requested_by: requester(release),
             created_at: release.created_at,
@@ -492,7 +492,7 @@ pub fn cause_kind(cause: &Cause) -> &'static str {
         Cause::TimedOut { .. } => "timed_out",
         Cause::Weights { .. } => "weights",
         Cause::Preflight { .. } => "preflight",
-        Cause::Interference { .. } => "interference",
+        Cause::ExternalDeployment { .. } => "external_deployment",
         Cause::Rejected { .. } => "rejected",
         Cause::Gate { .. } => "gate",
         Cause::Images { .. } => "images",

@@ -190,7 +190,7 @@ wire_enum! {
         Active = "ACTIVE",
         /// A rule of the account hides it:
         Suppressed = "SUPPRESSED",
-        /// It is mended:
+        /// It is fixed:
         Closed = "CLOSED",
     }
 }

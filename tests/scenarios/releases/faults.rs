@@ -42,13 +42,10 @@ pub(crate) fn all() -> Vec<Scenario> {
         )
     });
     let mut all = vec![
-        scenario(
-            "StopServiceDeployment refused for a while: the way back is found all the same",
-            async |stage| {
-                let mut story = Story::open(&stage, "no-stop").await?;
-                stop_refused(&mut story).await
-            },
-        ),
+        scenario("StopServiceDeployment refused for a while: rolled back all the same", async |stage| {
+            let mut story = Story::open(&stage, "no-stop").await?;
+            stop_refused(&mut story).await
+        }),
         scenario(
             "half of all answers of ECS and a fifth of the ledger's lost: promoted all the same",
             async |stage| {

@@ -34,7 +34,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             let story = Story::open_behind(&stage, "once-only", Balancer::None).await?;
             one_digest(&story).await
         }),
-        scenario("a digest that was rolled back is refused until a person insists", async |stage| {
+        scenario("a digest that was rolled back is refused until a person forces it", async |stage| {
             let story = Story::open_behind(&stage, "quarantined", Balancer::None).await?;
             quarantined(&story).await
         }),
@@ -172,7 +172,7 @@ async fn quarantined(story: &Story) -> Result<()> {
     })
     .await?;
     ensure!(
-        refused.event.why().contains(id.as_str()) && refused.event.why().contains("--insist"),
+        refused.event.why().contains(id.as_str()) && refused.event.why().contains("--force"),
         "{refused:?}"
     );
     ensure!(story.releases().await?.len() == 1, "it was released again");
@@ -180,7 +180,7 @@ async fn quarantined(story: &Story) -> Result<()> {
     let (code, text) = story.stage.tidegate(&["release", service, &digest]).await?;
     ensure!(code == 7 && text.contains("refused"), "exit code {code}: {text}");
     story.policy(BLUE_GREEN).await?;
-    let (code, text) = story.stage.tidegate(&["release", service, &digest, "--insist", "--watch"]).await?;
+    let (code, text) = story.stage.tidegate(&["release", service, &digest, "--force", "--watch"]).await?;
     ensure!(code == 0, "exit code {code}: {text}");
     story.runs(&digest).await
 }

@@ -30,7 +30,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             replace(&story).await
         }),
         scenario("a deployment by someone else is given way to", async |stage| {
-            let mut story = Story::open(&stage, "interference").await?;
+            let mut story = Story::open(&stage, "external_deployment").await?;
             interference(&mut story).await
         }),
         scenario("weights that someone else reset turn the release back", async |stage| {
@@ -66,9 +66,9 @@ pub(crate) fn all() -> Vec<Scenario> {
             let mut story = Story::open(&stage, "never-up").await?;
             cancelled(&mut story).await
         }),
-        scenario("the way back from a finished release is the one promoted before", async |stage| {
+        scenario("a finished release is rolled back to the one promoted before", async |stage| {
             let story = Story::open_behind(&stage, "return", Balancer::None).await?;
-            way_back(&story).await
+            rollback_target(&story).await
         }),
         scenario("the exit codes of the command line tell how a release ended", async |stage| {
             let story = Story::open_behind(&stage, "exit-codes", Balancer::None).await?;
@@ -117,7 +117,7 @@ async fn interference(story: &mut Story) -> Result<()> {
     let theirs = story.register_by_hand(|own| own["cpu"] = json!("512")).await?;
     story.update_by_hand(&theirs).await?;
     let release = story.ends(&id, "failed").await?;
-    ensure!(matches!(release.cause(), Some(Cause::Interference { .. })), "{:?}", release.cause());
+    ensure!(matches!(release.cause(), Some(Cause::ExternalDeployment { .. })), "{:?}", release.cause());
     until("their deployment to be over", SOON, async || {
         let newest = story.deployments().await?.into_iter().next().unwrap_or_default();
         Ok((newest["status"] == "SUCCESSFUL").then_some(()))
@@ -245,7 +245,7 @@ async fn cancelled(story: &mut Story) -> Result<()> {
     Ok(())
 }
 
-async fn way_back(story: &Story) -> Result<()> {
+async fn rollback_target(story: &Story) -> Result<()> {
     story.policy(BLUE_GREEN).await?;
     let second = story.push("main-2", good("v2")).await?;
     let first_release = story.release_of(&second).await?;
@@ -271,7 +271,7 @@ async fn way_back(story: &Story) -> Result<()> {
     ensure!(code == 0, "exit code {code}: {text}");
     story.runs(&second).await?;
     let newest: Release = story.releases().await?.into_iter().next().context("a release")?;
-    ensure!(matches!(newest.intent, tidegate_core::intent::Intent::Return { .. }), "{:?}", newest.intent);
+    ensure!(matches!(newest.intent, tidegate_core::intent::Intent::Rollback { .. }), "{:?}", newest.intent);
     let (code, text) = story.stage.tidegate(&["rollback", story.name.as_str(), "--yes"]).await?;
     ensure!(code == 1 && text.contains("already runs main-2 again"), "exit code {code}: {text}");
     Ok(())
@@ -296,7 +296,7 @@ async fn exit_codes(story: &Story) -> Result<()> {
     run(&["watch", "01k0000000000000000000000x"], 1, "").await?;
     run(&["rollback", &service, "--yes"], 1, "has no release yet").await?;
     story.push("preview-2", good("v2")).await?;
-    run(&["plan", &service, "preview-2"], 0, "the way back").await?;
+    run(&["plan", &service, "preview-2"], 0, "the rollback target").await?;
     run(&["release", &service, "preview-2"], 0, "created release").await?;
     run(&["watch", &service, "--once"], 6, "").await?;
     run(&["watch", &service], 0, "promoted").await?;

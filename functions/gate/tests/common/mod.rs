@@ -115,7 +115,7 @@ impl Fixture {
             why: Some("the new basket".into()),
             trigger: None,
             pushed_at: None,
-            insist: false,
+            force: false,
             provenance,
             bypass_freeze: None,
             delivery: None,

@@ -137,7 +137,7 @@ fn looks_again(release: &Release) -> bool {
 fn revision(release: &Release) -> Option<DerivedRevision> {
     let plan = release.plan.as_ref()?;
     match release.stage()? {
-        Stage::PinRollbackTarget => plan.way_back.pinned(),
+        Stage::PinRollbackTarget => plan.rollback_target.pinned(),
         Stage::RegisterTaskDefinition => Some(plan.candidate.clone()),
         Stage::StartDeployment
         | Stage::Shift { .. }

@@ -1,4 +1,4 @@
-//! The way back: traffic first, everything else after. Never held by anything that could not be seen.
+//! Rolling back: traffic first, everything else after. Never held by anything that could not be seen.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ use crate::revision::{DerivedRevision, StableImage};
 use crate::running::Comparison;
 use crate::tasks::Failure;
 
-/// How long the way back may take before a person is called. A Network Load Balancer alone adds ten minutes to a shift.
+/// How long a rollback may take before a person is called. A Network Load Balancer alone adds ten minutes to a shift.
 pub(super) const LIMIT: SignedDuration = SignedDuration::from_hours(2);
 /// How long the service may still show what a deployment that was rolled back has undone: reads lag behind, each by itself.
 pub(super) const LAG: SignedDuration = SignedDuration::from_secs(20);
@@ -38,7 +38,7 @@ pub(super) fn begin(mut turn: Turn<'_>, cause: Cause, stage: Option<usize>) -> D
     }
     turn.tell(Event::RollingBack { cause: Box::new(cause.clone()) });
     turn.next.request = None;
-    // Whatever was decided before may still be under way in a stalled performer: settling counts from here.
+    // Whatever was decided before may still be under way in a stalled executor: settling counts from here.
     turn.next.acted_at = Some(now);
     turn.enter(Phase::RollingBack(RollingBack::new(cause, now, stage)));
     rolling_back(turn)
@@ -60,14 +60,14 @@ pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
     if spent >= LIMIT || refused_for_long {
         return give_up(turn, plan, &cause);
     }
-    if let Some(foreign) = turn.foreign_deployment()
+    if let Some(foreign) = turn.external_deployment()
         && let Some(ours) = turn.our_deployment()
         && ours.status.is_over()
         && !foreign.task_definition.as_ref().is_some_and(|arn| turn.next.is_stable(arn))
     {
         let fact = Fact::TookOver { deployment: foreign.arn.clone() };
         if ours.status == DeploymentStatus::RollbackSuccessful {
-            // The way back had been gone to its end; what was deployed after that is not ours to judge.
+            // The rollback had come to its end; what was deployed after that is not ours to judge.
             turn.saw(fact);
             return settle::begin(turn, outcome(&cause, true));
         }
@@ -98,7 +98,7 @@ pub(super) fn rolling_back(mut turn: Turn<'_>) -> Decision {
 pub(super) fn sought(release: &Release) -> Option<DerivedRevision> {
     let plan = release.plan.as_ref()?;
     (release.progress.rollback_refused && matches!(release.phase, Phase::RollingBack(_)))
-        .then(|| plan.way_back.copy())
+        .then(|| plan.rollback_target.copy())
 }
 
 /// The revision that new tasks are started of: it is deployed again, or its tasks were replaced in place. Otherwise they still run.
@@ -111,7 +111,10 @@ pub(super) fn brought_back(release: &Release) -> Option<&TaskDefinitionArn> {
 /// The images its tasks need.
 pub(super) fn images_brought_back(release: &Release) -> BTreeSet<String> {
     let plan = brought_back(release).and(release.plan.as_ref());
-    plan.into_iter().flat_map(|plan| plan.way_back.images.values()).filter_map(StableImage::pinned).collect()
+    plan.into_iter()
+        .flat_map(|plan| plan.rollback_target.images.values())
+        .filter_map(StableImage::pinned)
+        .collect()
 }
 
 /// The image that keeps what ran before from running again, and its container: ECR says that it is not there, and since the way back
@@ -127,7 +130,7 @@ fn gone_image(turn: &Turn<'_>, plan: &Plan, since: Timestamp) -> Option<(Contain
     if !of_it.any(|task| task.failure() == Some(Failure::NotStarted)) {
         return None;
     }
-    plan.way_back.images.iter().find_map(|(container, image)| {
+    plan.rollback_target.images.iter().find_map(|(container, image)| {
         let pinned = image.pinned()?;
         let gone = matches!(turn.seen.stored.get(&pinned), Some(Seen::Known(Stored::Gone)));
         gone.then(|| (container.clone(), pinned))
@@ -259,7 +262,7 @@ enum Images {
 /// Reads lag behind, so a difference counts once it has lasted.
 fn images_of_before(turn: &mut Turn<'_>, plan: &Plan) -> Images {
     let at = turn.seen.at;
-    let compared = compared(turn.old, turn.seen, &plan.way_back.digests());
+    let compared = compared(turn.old, turn.seen, &plan.rollback_target.digests());
     let Some(RollingBack { differs_since, .. }) = turn.rolling_back() else { return Images::Again };
     match compared {
         Comparison::Same => {
@@ -287,7 +290,7 @@ fn redeployed_at(turn: &Turn<'_>) -> Option<Timestamp> {
 /// Deploys what ran before, once; again only when nothing is seen of it for a while.
 fn redeploy(mut turn: Turn<'_>, plan: &Plan, because: Redeploy) -> Decision {
     let now = turn.now;
-    let revision = turn.next.rollback_revision().unwrap_or(&plan.way_back.task_definition).clone();
+    let revision = turn.next.rollback_revision().unwrap_or(&plan.rollback_target.task_definition).clone();
     let first = redeployed_at(&turn).is_none();
     if note_refused(&mut turn) {
         return turn.wait(SignedDuration::ZERO, WaitingOn::RollbackRevision);
@@ -307,7 +310,10 @@ fn redeploy(mut turn: Turn<'_>, plan: &Plan, because: Redeploy) -> Decision {
             Some(None) => {
                 if due(&turn, RETRY_AFTER) {
                     let release = turn.old.id.clone();
-                    turn.act(Effect::RegisterTaskDefinition { release, revision: plan.way_back.copy() });
+                    turn.act(Effect::RegisterTaskDefinition {
+                        release,
+                        revision: plan.rollback_target.copy(),
+                    });
                 }
                 return turn.wait(RETRY_AFTER, WaitingOn::Registration { again: true });
             }
@@ -407,7 +413,7 @@ fn call_for(
 
 fn give_up(mut turn: Turn<'_>, plan: &Plan, cause: &Cause) -> Decision {
     let refusals: Vec<String> = turn.seen.refused.iter().map(|refusal| refusal.error.to_string()).collect();
-    let revision = turn.next.rollback_revision().unwrap_or(&plan.way_back.task_definition).short();
+    let revision = turn.next.rollback_revision().unwrap_or(&plan.rollback_target.task_definition).short();
     let mut needs = format!(
         "deploy task definition {revision} to {} by hand and see that the load balancer sends all traffic to it",
         plan.target
@@ -422,7 +428,7 @@ fn give_up(mut turn: Turn<'_>, plan: &Plan, cause: &Cause) -> Decision {
     settle::begin(turn, Outcome::Failed { cause: cause.clone(), needs })
 }
 
-/// Whether an effect of the way back should be performed now: at once when the way back begins, then again after a while.
+/// Whether an effect of the rollback should be performed now: at once when the rollback begins, then again after a while.
 fn due(turn: &Turn<'_>, retry_after: SignedDuration) -> bool {
     let begins = !matches!(turn.old.phase, Phase::RollingBack(_));
     begins || turn.next.acted_at.is_none_or(|at| turn.now.duration_since(at) >= retry_after)
@@ -458,7 +464,7 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
         | Cause::Preflight { .. }
         | Cause::Rejected { .. }
         | Cause::Gate { .. }
-        | Cause::Interference { .. }
+        | Cause::ExternalDeployment { .. }
         | Cause::Images { .. } => Outcome::RolledBack { cause: cause.clone() },
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn running(
     }
     // Before anything was asked for there is nothing to give way with: the look before the start sees what became of it.
     if turn.next.progress.asked_at.is_some()
-        && let Some(foreign) = turn.foreign_deployment()
+        && let Some(foreign) = turn.external_deployment()
     {
         let detail = format!("deployment {} of {}", foreign.arn.short(), described(foreign));
         return settle::interfered(turn, detail);
@@ -66,7 +66,7 @@ pub(super) fn running(
         return turn.wait(RETRY_AFTER, WaitingOn::Description { before: Before::NextStep });
     }
     match current {
-        Stage::PinRollbackTarget => match plan.way_back.pinned() {
+        Stage::PinRollbackTarget => match plan.rollback_target.pinned() {
             Some(revision) => register(turn, plan, stage, step, &revision),
             None => advance(turn, plan, stage, StageResult::AlreadyPinned),
         },
@@ -339,12 +339,13 @@ fn start_deployment(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) 
         };
         return rollback::begin(turn, cause, Some(stage));
     };
-    if service.task_definition != plan.way_back.task_definition && service.task_definition != task_definition
+    if service.task_definition != plan.rollback_target.task_definition
+        && service.task_definition != task_definition
     {
         let detail = format!(
             "the service runs {} now, not {} as at preflight",
             service.task_definition.short(),
-            plan.way_back.task_definition.short()
+            plan.rollback_target.task_definition.short()
         );
         return settle::interfered(turn, detail);
     }

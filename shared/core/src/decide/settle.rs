@@ -1,4 +1,4 @@
-//! The end: the service's own configuration is put back, stale performers are waited out, and only what is then seen counts.
+//! The end: the service's own configuration is put back, stale executors are waited out, and only what is then seen counts.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ pub(super) fn begin(mut turn: Turn<'_>, outcome: Outcome) -> Decision {
 
 /// Someone else deployed: nothing is fought over, only our own traces are removed.
 pub(super) fn interfered(mut turn: Turn<'_>, detail: String) -> Decision {
-    let cause = Cause::Interference { detail };
+    let cause = Cause::ExternalDeployment { detail };
     turn.tell(Event::GivingWay { cause: Box::new(cause.clone()) });
     let needs = "see who deployed and whether what runs now is meant to; then release again".to_owned();
     begin(turn, Outcome::Failed { cause, needs })
@@ -67,7 +67,7 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
         // Nothing of the service was changed: whatever it is by now is not ours to put back.
         return wait_out(turn, plan, since, outcome, restored_at);
     }
-    let gives_way = matches!(&outcome, Outcome::Failed { cause: Cause::Interference { .. }, .. });
+    let gives_way = matches!(&outcome, Outcome::Failed { cause: Cause::ExternalDeployment { .. }, .. });
     if outcome != Outcome::Promoted
         && !gives_way
         && (turn.next.progress.deployment.is_none() || !is_failed(&outcome))
@@ -84,12 +84,12 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
         turn.note(Fact::NotDescribed { deployment: unknown.arn.clone() });
         return turn.wait(RETRY_AFTER, WaitingOn::Description { before: Before::End });
     }
-    // After a way back, a deployment of what ran before is the way back, or does the same.
+    // After a rollback, a deployment of the stable version is the rollback, or does the same.
     let is_back = |foreign: &DeploymentSeen| {
         foreign.task_definition.as_ref().is_some_and(|arn| turn.next.is_stable(arn))
     };
     let foreign = turn
-        .foreign_deployment()
+        .external_deployment()
         .filter(|foreign| gives_way || outcome == Outcome::Promoted || !is_back(foreign));
     if gives_way
         && foreign.is_none()
@@ -111,7 +111,7 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
         if is_ours && !foreign.status.is_over() && turn.now.duration_since(since) < LIMIT {
             return turn.wait(LOOK_SOON, WaitingOn::OtherDeployment);
         }
-        if !is_ours && !configuration::is_set(&plan.way_back.configuration, theirs) {
+        if !is_ours && !configuration::is_set(&plan.rollback_target.configuration, theirs) {
             turn.note(Fact::ConfigurationIsTheirs);
             return see_traffic(turn, plan, since, outcome, restored_at);
         }
@@ -141,7 +141,7 @@ fn see_traffic(
             let detail = Missing::Weights { why }.to_string();
             past_limit(turn, since, outcome.clone(), restored_at, traffic(outcome, detail))
         }
-        Weights::Differ(detail) => match turn.foreign_deployment().filter(|_| promoted) {
+        Weights::Differ(detail) => match turn.external_deployment().filter(|_| promoted) {
             Some(foreign) => {
                 let detail = format!("deployment {} took over: {detail}", foreign.arn.short());
                 interfered(turn, detail)
@@ -206,7 +206,7 @@ fn restored_configuration(plan: &Plan, service: &ServiceSeen, outcome: &Outcome)
     if *outcome != Outcome::Promoted {
         set.push(plan.returning());
     }
-    configuration::restored(&service.deployment_configuration, &set, &plan.way_back.configuration)
+    configuration::restored(&service.deployment_configuration, &set, &plan.rollback_target.configuration)
 }
 
 fn put_back(
@@ -236,7 +236,7 @@ fn put_back(
     turn.wait(RETRY_AFTER, WaitingOn::ConfigurationRestored)
 }
 
-/// Ends once a stale performer can no longer act and what is seen was seen after that.
+/// Ends once a stale executor can no longer act and what is seen was seen after that.
 fn wait_out(
     turn: Turn<'_>,
     plan: &Plan,
@@ -262,7 +262,7 @@ fn last_look(
     let expected = match &outcome {
         Outcome::Promoted => plan.expected(),
         Outcome::RolledBack { .. } | Outcome::Superseded { .. } | Outcome::Cancelled { .. } => {
-            plan.way_back.digests()
+            plan.rollback_target.digests()
         }
         // A person looks anyway.
         Outcome::Failed { .. } => return end(turn, outcome, restored_at),
@@ -309,7 +309,7 @@ fn somebody_elses(turn: &Turn<'_>) -> Option<TaskDefinitionArn> {
 fn can_be_pinned(turn: &Turn<'_>, plan: &Plan) -> bool {
     let runs = turn.seen.service.known().and_then(Option::as_ref).map(|service| &service.task_definition);
     let pinned = turn.next.progress.stable.as_ref();
-    plan.way_back.pinned().is_some()
+    plan.rollback_target.pinned().is_some()
         && !turn.next.progress.corrected
         && turn.next.progress.deployment.is_some()
         && pinned.is_some()
@@ -356,7 +356,7 @@ const NOT_RESTORED: &str = "the deployment configuration could not be restored";
 
 /// What a person has to do about a configuration that is still ours.
 fn by_hand(what: &str, plan: &Plan) -> String {
-    let configuration = &plan.way_back.configuration;
+    let configuration = &plan.rollback_target.configuration;
     format!(
         "{what}: see that the load balancer sends all traffic to one version, and restore the service's deploymentConfiguration by hand: {configuration}"
     )
@@ -390,7 +390,7 @@ fn left_behind(turn: &Turn<'_>, plan: &Plan, before: Option<LeftBehind>) -> Opti
     let left = || LeftBehind {
         release: turn.old.id.clone(),
         set: plan.configuration.clone(),
-        own: plan.way_back.configuration.clone(),
+        own: plan.rollback_target.configuration.clone(),
     };
     match turn.seen.service.known() {
         Some(Some(service)) => {
@@ -427,7 +427,7 @@ fn remember(head: &mut ServiceRecord, turn: &Turn<'_>, outcome: &Outcome) {
         }
         // What is gone back to was good before; that going back did not work says nothing against it.
         Outcome::RolledBack { .. } if release.intent != Intent::Deploy => {}
-        // A person has to end the way back; the digest is no better for that.
+        // A person has to end the rollback; the digest is no better for that.
         Outcome::Failed { cause, .. } if !speaks_against_image(cause) || release.intent != Intent::Deploy => {
         }
         Outcome::RolledBack { cause } | Outcome::Failed { cause, .. } => {
@@ -451,7 +451,7 @@ fn remember(head: &mut ServiceRecord, turn: &Turn<'_>, outcome: &Outcome) {
 fn ran(plan: &Plan, release: &Release, turn: &Turn<'_>) -> BTreeMap<ContainerName, String> {
     let mut images = plan.candidate.images.clone();
     if let (Intent::Deploy, Some(running)) = (&release.intent, turn.seen.running.known()) {
-        for (container, before) in &plan.way_back.images {
+        for (container, before) in &plan.rollback_target.images {
             if let Some(digest) = running.of(container).first() {
                 images.entry(container.clone()).or_insert_with(|| pinned(&before.reference, digest));
             }
@@ -476,7 +476,7 @@ fn speaks_against_image(cause: &Cause) -> bool {
         | Cause::TimedOut { .. }
         | Cause::Weights { .. }
         | Cause::Preflight { .. }
-        | Cause::Interference { .. }
+        | Cause::ExternalDeployment { .. }
         | Cause::Images { .. } => false,
     }
 }

@@ -88,11 +88,15 @@ pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
             let asked = plan::Asked { intent: &old.intent, bypass_freeze: old.bypass_freeze.as_deref() };
             let plan = plan::compile(&head.policy, &old.target, &old.image, asked, ground, turn.now);
             turn.next.progress.task_definition = match &old.intent {
-                Intent::Return { task_definition, .. } if !plan.registers() => Some(task_definition.clone()),
-                Intent::Deploy | Intent::Return { .. } => None,
+                Intent::Rollback { task_definition, .. } if !plan.registers() => {
+                    Some(task_definition.clone())
+                }
+                Intent::Deploy | Intent::Rollback { .. } => None,
             };
             let now = turn.now;
-            turn.tell(Event::PreflightPassed { rollback_target: plan.way_back.task_definition.clone() });
+            turn.tell(Event::PreflightPassed {
+                rollback_target: plan.rollback_target.task_definition.clone(),
+            });
             if turn.next.progress.planned.take().is_some_and(|before| before != plan.hash())
                 && !turn.next.gates.is_empty()
             {

@@ -166,9 +166,9 @@ impl<'a> Turn<'a> {
         })
     }
 
-    /// The newest deployment that is neither ours nor our way back, and is newer than ours, still under way, or begun since ours was asked
+    /// The newest deployment that is neither ours nor our redeployment of the stable version, and is newer than ours, still under way, or begun since ours was asked
     /// for: where that was asked for in vain, theirs may have come and gone before it is asked for again.
-    pub(super) fn foreign_deployment(&self) -> Option<&'a DeploymentSeen> {
+    pub(super) fn external_deployment(&self) -> Option<&'a DeploymentSeen> {
         let ours = self.our_deployment();
         let (started, asked) = (self.next.progress.started_at?, self.next.progress.asked_at);
         self.seen.deployments.known()?.iter().find(|deployment| {

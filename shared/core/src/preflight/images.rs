@@ -179,7 +179,7 @@ pub(super) fn destination(
     ground: Ground<'_>,
     seen: &Observation,
 ) -> Vec<Finding> {
-    let Intent::Return { task_definition, .. } = intent else { return Vec::new() };
+    let Intent::Rollback { task_definition, .. } = intent else { return Vec::new() };
     let Some(destination) = ground.destination else {
         return match &seen.destination {
             Seen::Known(None) => vec![Finding::blocking(

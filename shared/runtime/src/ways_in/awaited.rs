@@ -177,7 +177,7 @@ impl Home {
             why: Some(format!("{} at {:.0}, and the image is there now", announced.why, announced.noted_at)),
             trigger: Some(announced.trigger),
             pushed_at: Some(PushTimes { image: pushed_at, tag: None, said: Some(announced.said_at) }),
-            insist: false,
+            force: false,
             provenance: announced.provenance.clone(),
             bypass_freeze: None,
             delivery: Some(arrival(announced)),

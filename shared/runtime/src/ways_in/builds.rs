@@ -269,7 +269,7 @@ fn half_followed(files: &artifact::Files, container: &ContainerName, image: &Ref
     })
 }
 
-/// The image a build made: its exported variable, else what its artifacts name. What nobody can mend by waiting is a reason.
+/// The image a build made: its exported variable, else what its artifacts name. What nobody can fix by waiting is a reason.
 async fn image_of(
     sources: Sources<'_>,
     head: &ServiceRecord,

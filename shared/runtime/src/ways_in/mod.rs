@@ -199,7 +199,7 @@ impl Home {
                 tag: None,
                 said: wanted.announcing.map(|announcing| announcing.at),
             }),
-            insist: false,
+            force: false,
             provenance: wanted.provenance.clone(),
             bypass_freeze: None,
             delivery: wanted.delivery.clone(),

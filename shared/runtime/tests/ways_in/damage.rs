@@ -78,8 +78,8 @@ async fn a_push_reaches_every_service_but_the_damaged_one() {
             bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 2)).await.unwrap_err();
         assert_eq!(of_checkout(&bench).len(), 1, "{code}");
         assert!(error.to_string().contains("service aside: ") && error.to_string().contains(code), "{error}");
-        // Delivered again once the row is mended, it reaches the other, and nobody twice.
-        bench.universe.state().rows.mend(&Row::Service(other()));
+        // Delivered again once the row is fixed, it reaches the other, and nobody twice.
+        bench.universe.state().rows.fix(&Row::Service(other()));
         bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 2)).await.unwrap();
         assert_eq!((of_checkout(&bench).len(), bench.releases().len()), (1, 2));
     }
@@ -170,7 +170,7 @@ async fn an_alarm_turns_a_release_back_whatever_row_beside_it_is_damaged() {
         (Row::Watch(other()), "NewerSchema"),
         (Row::Watch(names::service()), "CorruptRow"),
         (Row::Service(other()), "CorruptRow"),
-        // Even its own service's row: the way back needs nothing.
+        // Even its own service's row: a rollback needs nothing.
         (Row::Service(names::service()), "CorruptRow"),
         (Row::Service(names::service()), "NewerSchema"),
     ] {
@@ -211,7 +211,7 @@ async fn a_release_whose_service_cannot_be_read_settles_once_it_can_and_tells_it
     bench.world.drive(&id, &[], until).await.unwrap_err();
     assert_eq!(bench.universe.state().rows.history(&id).len(), entries, "nothing new happened");
     assert!(!bench.universe.state().rows.release(&id).unwrap().is_over());
-    bench.universe.state().rows.mend(&Row::Service(names::service()));
+    bench.universe.state().rows.fix(&Row::Service(names::service()));
     let until = bench.now().saturating_add(jiff::SignedDuration::from_secs(57)).unwrap();
     bench.world.drive(&id, &[], until).await.unwrap();
     let release = bench.universe.state().rows.release(&id).unwrap().clone();

@@ -21,7 +21,7 @@ pub enum Fault {
     Unavailable,
     /// The caller stands still before the call reaches AWS. An effect's call is given up after its limit, so it stalls less.
     StallBefore(SignedDuration),
-    /// The caller stands still after the call: between a commit and its effects, the stale performer.
+    /// The caller stands still after the call: between a commit and its effects, the stale executor.
     StallAfter(SignedDuration),
 }
 

@@ -98,7 +98,7 @@ impl Rows {
     }
 
     /// Mends a row.
-    pub fn mend(&mut self, row: &Row) {
+    pub fn fix(&mut self, row: &Row) {
         self.damage.remove(row);
     }
 

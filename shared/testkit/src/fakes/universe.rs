@@ -50,13 +50,13 @@ pub struct Caller {
 pub struct Performed {
     /// Who performed it.
     pub by: Caller,
-    /// When the performer began.
+    /// When the executor began.
     pub begun: Timestamp,
     /// When it took effect.
     pub applied: Timestamp,
     /// What.
     pub effect: Effect,
-    /// For which release: the one the performer wrote last.
+    /// For which release: the one the executor wrote last.
     pub release: Option<ReleaseId>,
 }
 

@@ -30,8 +30,8 @@ const KINDS: &[(&str, Kind)] = &[
     ("someone deploys while it starts", someone_deploys_while_it_starts),
     ("red at the end of the bake", red_at_the_end_of_the_bake),
     ("the look at the end of the bake lags", the_look_at_the_end_of_the_bake_lags),
-    ("performers stall at the end", performers_stall_at_the_end),
-    ("a performer sleeps, and then its call hangs", a_performer_sleeps_and_then_its_call_hangs),
+    ("executors stall at the end", performers_stall_at_the_end),
+    ("a executor sleeps, and then its call hangs", a_performer_sleeps_and_then_its_call_hangs),
     ("calm", a_calm_world),
     ("the stable version flaps before the start", the_stable_version_flaps_before_the_start),
     ("news of flaps comes late", news_of_flaps_comes_late),
@@ -121,7 +121,7 @@ fn deaf(mut scenario: Scenario) -> Scenario {
     scenario
 }
 
-/// A performer sleeps after its commit while the alarm goes off: what it then does is stale.
+/// A executor sleeps after its commit while the alarm goes off: what it then does is stale.
 fn stalls_between_commit_and_shift(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
     let mut scenario = canary(seed, Quality::Good);
     let nth = rng.usize(0..2);

@@ -301,7 +301,7 @@ impl Watch {
                 && performed.begun.duration_since(*at) > scenario.decides_within()
         });
         let (at, _) = theirs.filter(|_| deploys)?;
-        // What was given up before they came is theirs to keep, what was on its way back then may go on.
+        // What was given up before they came is theirs to keep, what was being rolled back then may continue.
         let before = turned_at(release, &state.rows).is_some_and(|turned| turned < *at);
         (!before).then(|| format!("\"{}\" over what somebody deployed at {at}", performed.effect))
     }
@@ -564,7 +564,7 @@ impl Watch {
     }
 }
 
-/// Whether what runs at the end may be somebody else's, or the way back was taken away.
+/// Whether what runs at the end may be somebody else's, or the rollback target was taken away.
 fn is_disturbing(action: &Action) -> bool {
     matches!(action, Action::Deploy { .. } | Action::Weights(_) | Action::DeleteImage(_))
 }
@@ -589,7 +589,7 @@ fn ended_at(release: &Release, rows: &Rows) -> Option<Timestamp> {
     rows.versions(&release.id).iter().find(|written| written.value.is_over()).map(|written| written.at)
 }
 
-/// A performer that stalled must not begin a forward effect once the lease of the decision before the turn has run out, and nothing at
+/// A executor that stalled must not begin a forward effect once the lease of the decision before the turn has run out, and nothing at
 /// all may happen in the name of a release that has ended.
 fn no_stale_performer_acts(performed: &Performed, rows: &Rows) -> Vec<String> {
     let release = performed.release.as_ref().and_then(|id| rows.release(id));
@@ -634,7 +634,7 @@ fn the_outcome_is_what_is_live(
         return Vec::new();
     }
     let (set, expected) =
-        (&live.task_definition, if promoted { plan.expected() } else { plan.way_back.digests() });
+        (&live.task_definition, if promoted { plan.expected() } else { plan.rollback_target.digests() });
     let digests = &expected[&plan.container];
     let mut broken = Vec::new();
     let mut must = |holds: bool, what: String| {
@@ -653,7 +653,7 @@ fn the_outcome_is_what_is_live(
     let serve = live.serving.keys().all(|digest| digests.contains(digest));
     must(serve, format!("the images that serve traffic are {:?}, not {digests:?}", live.serving));
     must(
-        configuration::is_set(&plan.way_back.configuration, &live.configuration),
+        configuration::is_set(&plan.rollback_target.configuration, &live.configuration),
         format!("the configuration is not the service's own: {}", live.configuration),
     );
     must(live.under_way.is_none(), format!("deployment {:?} is still under way", live.under_way));

@@ -469,7 +469,7 @@ impl Simulation {
             Action::Damage(spoilt) => self.damage(&of, spoilt),
             Action::Mend => {
                 for row in std::mem::take(&mut self.damaged) {
-                    self.state().rows.mend(&row);
+                    self.state().rows.fix(&row);
                 }
             }
         }
@@ -515,7 +515,7 @@ impl Simulation {
                     why: Some("it is right after all".into()),
                     trigger: None,
                     pushed_at: None,
-                    insist: true,
+                    force: true,
                     provenance: tidegate_core::intent::Provenance::default(),
                     bypass_freeze: None,
                     delivery: None,

@@ -1,4 +1,4 @@
-//! AWS's calls have no conditions. A performer that has committed "shift" may stall while someone else commits the rollback, and wake
+//! AWS's calls have no conditions. A executor that has committed "shift" may stall while someone else commits the rollback, and wake
 //! up after that: what it then does must not move the traffic forward again.
 
 use jiff::SignedDuration;
