@@ -1,6 +1,6 @@
 //! The command line as a library: what it asks of AWS, how it shows it, and how it ends.
 //!
-//! Three layers that do not know each other's inside: [`commands`] fetch, [`view`] turns what was fetched into the shapes that
+//! Three layers that do not know each other's inside: [`commands`] fetch, `tidegate_view` turns what was fetched into the shapes that
 //! `--json` prints, [`render`] turns those into lines for people. The last two are pure, so that every phase of a release can be
 //! shown from a fixture.
 

@@ -45,7 +45,7 @@ pub enum Watched {
     Bucket(String),
 }
 
-/// The ledger. A single row that cannot be read is [`ErrorKind::Invalid`]; in a list it is told beside the rows that can.
+/// The ledger. A single row that cannot be read is [`crate::fault::ErrorKind::Invalid`]; in a list it is told beside the rows that can.
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// A service's row, consistently read.
@@ -83,7 +83,7 @@ pub trait Ledger: Send + Sync {
     /// Says that one is about to write this version of a release; `false` when somebody has said so before. A courtesy: it is refused for less
     /// than a transaction is, and nothing rests on it.
     async fn claim(&self, release: &ReleaseId, version: u64) -> Result<bool, PortError>;
-    /// Writes a change; [`ErrorKind::Conflict`] when any condition does not hold.
+    /// Writes a change; [`crate::fault::ErrorKind::Conflict`] when any condition does not hold.
     async fn commit(&self, commit: Commit) -> Result<(), PortError>;
 }
 
@@ -359,7 +359,7 @@ pub trait BuildOutputs: Send + Sync {
 /// Objects in buckets.
 #[async_trait]
 pub trait Objects: Send + Sync {
-    /// Reads an object of at most `max_bytes`; a larger one is [`ErrorKind::Invalid`], one that is gone [`ErrorKind::NotFound`].
+    /// Reads an object of at most `max_bytes`; a larger one is [`crate::fault::ErrorKind::Invalid`], one that is gone [`crate::fault::ErrorKind::NotFound`].
     async fn read(&self, at: &ObjectAt, max_bytes: u64) -> Result<Vec<u8>, PortError>;
     /// The version (in a bucket that keeps versions) or the entity tag that is the object now.
     async fn current(&self, bucket: &str, key: &str) -> Result<Option<ObjectNow>, PortError>;
@@ -368,7 +368,7 @@ pub trait Objects: Send + Sync {
 /// The files of an artifact, by their names at its top: a zip archive, or a folder of files.
 #[async_trait]
 pub trait Artifacts: Send + Sync {
-    /// Those of `names` that are there. What is too large, or cannot be what it says, is [`ErrorKind::Invalid`].
+    /// Those of `names` that are there. What is too large, or cannot be what it says, is [`crate::fault::ErrorKind::Invalid`].
     async fn files(&self, at: &ObjectAt, names: &[&str]) -> Result<BTreeMap<String, Vec<u8>>, PortError>;
 }
 
