@@ -23,7 +23,7 @@ struct Mutation {
 
 const MUTATIONS: &[Mutation] = &[
     Mutation {
-        name: "a executor's lease runs out",
+        name: "an executor's lease runs out",
         file: "shared/core/src/effect.rs",
         rule: "        now < self.until\n",
         without: "        now < self.until || self.until <= now\n",

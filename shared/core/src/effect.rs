@@ -9,7 +9,7 @@ use crate::approval::Token;
 use crate::ids::{DeploymentArn, HookId, Image, ReleaseId, Target, TaskDefinitionArn};
 use crate::revision::DerivedRevision;
 
-/// How long after its own commit a executor may still begin an effect. After that it reloads: someone else may have decided
+/// How long after its own commit an executor may still begin an effect. After that it reloads: someone else may have decided
 /// otherwise since, and AWS's calls have no conditions.
 pub const LEASE: SignedDuration = SignedDuration::from_secs(4);
 

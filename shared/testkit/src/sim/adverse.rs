@@ -31,7 +31,7 @@ const KINDS: &[(&str, Kind)] = &[
     ("red at the end of the bake", red_at_the_end_of_the_bake),
     ("the look at the end of the bake lags", the_look_at_the_end_of_the_bake_lags),
     ("executors stall at the end", performers_stall_at_the_end),
-    ("a executor sleeps, and then its call hangs", a_performer_sleeps_and_then_its_call_hangs),
+    ("an executor sleeps, and then its call hangs", an_executor_sleeps_and_then_its_call_hangs),
     ("calm", a_calm_world),
     ("the stable version flaps before the start", the_stable_version_flaps_before_the_start),
     ("news of flaps comes late", news_of_flaps_comes_late),
@@ -259,7 +259,7 @@ fn performers_stall_at_the_end(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
 
 /// Whoever restores the configuration sleeps before the call for almost as long as it may, and then the call hangs for almost as long as it
 /// may. Meanwhile somebody else has done the same, sees it done, and sees all traffic where it belongs.
-fn a_performer_sleeps_and_then_its_call_hangs(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+fn an_executor_sleeps_and_then_its_call_hangs(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
     let mut scenario = canary(seed, Quality::Good);
     let restore =
         begun(&played(&scenario), 0, |effect| matches!(effect, Effect::RestoreConfiguration { .. }));
