@@ -7,7 +7,6 @@ use tidegate_core::fault::PortError;
 use tidegate_core::ids::{AlarmName, RuleArn};
 use tidegate_core::observation::{AlarmSeen, RuleSeen};
 use tidegate_core::plan::Plan;
-use tidegate_core::policy::Percent;
 use tidegate_core::ports::{Alarms, Traffic};
 use tidegate_core::release::Release;
 use tidegate_view::Live;
@@ -18,7 +17,7 @@ pub async fn look(release: &Release, traffic: &dyn Traffic, alarms: &dyn Alarms)
     let (rules, alarms) = tokio::join!(rules(release, plan, traffic), states(release, plan, alarms));
     let mut live = Live::default();
     match rules {
-        Ok(rules) => live.measured = share(plan, &rules),
+        Ok(rules) => live.measured = plan.measured(&rules),
         Err(error) => live.unseen.push(unseen("the live weights", &error)),
     }
     match alarms {
@@ -48,13 +47,4 @@ async fn states(
     } else {
         alarms.states(&release.target, &plan.alarms).await
     }
-}
-
-/// The candidate's share: the largest where there are several load balancers.
-fn share(plan: &Plan, rules: &[RuleSeen]) -> Option<Percent> {
-    let shares = plan
-        .measured_at
-        .iter()
-        .map(|(rule, group)| rules.iter().find(|seen| seen.arn == *rule).and_then(|seen| seen.share(group)));
-    shares.collect::<Option<Vec<Percent>>>()?.into_iter().max()
 }

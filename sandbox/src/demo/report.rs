@@ -67,7 +67,7 @@ pub(super) fn report(
         ("the good version was promoted", good.exit == Some(PROMOTED) && good.peak == 100),
         ("the bad version was rolled back", bad.exit == Some(ROLLED_BACK)),
         ("the bad version never had more than the canary's share", bad.peak == 10),
-        ("the way back was seen on the load balancer", restored.is_some()),
+        ("the rollback was seen on the load balancer", restored.is_some()),
         ("no request was lost", total.lost() == 0 && total.in_flight() == 0),
         ("the load balancer always had somewhere to send a request", balancer_errors == 0),
         ("every event was handled", dead.is_empty()),

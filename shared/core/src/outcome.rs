@@ -52,6 +52,16 @@ impl Outcome {
             Self::Failed { .. } => "failed",
         }
     }
+
+    /// Why it is no promotion.
+    pub fn because(&self) -> Option<String> {
+        match self {
+            Self::Promoted => None,
+            Self::RolledBack { cause } | Self::Failed { cause, .. } => Some(cause.to_string()),
+            Self::Superseded { by } => Some(format!("{by} takes its place")),
+            Self::Cancelled { by, why } => Some(format!("{by}: {why}")),
+        }
+    }
 }
 
 /// What takes a release's place.

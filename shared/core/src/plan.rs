@@ -86,7 +86,7 @@ impl Stage {
     }
 
     /// How long it takes at least, seconds.
-    fn at_least_secs(&self) -> u32 {
+    pub fn at_least_secs(&self) -> u32 {
         match self {
             Self::Bake { secs, .. } => *secs,
             Self::PinRollbackTarget
@@ -583,6 +583,15 @@ impl Plan {
             (Some(stage), _) => stage.limit_secs(),
             (None, _) => 0,
         }
+    }
+
+    /// The candidate's share as the load balancers have it, the largest where there are several; `None` when it is not measured, or one of
+    /// them could not be seen.
+    pub fn measured(&self, rules: &[RuleSeen]) -> Option<Percent> {
+        let share = |(rule, group): &(RuleArn, TargetGroupArn)| {
+            rules.iter().find(|seen| seen.arn == *rule).and_then(|seen| seen.share(group))
+        };
+        self.measured_at.iter().map(share).collect::<Option<Vec<Percent>>>()?.into_iter().max()
     }
 
     /// Where the candidate's requests are counted.

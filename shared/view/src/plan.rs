@@ -256,7 +256,7 @@ fn stages(plan: &Plan) -> Vec<PlannedStage> {
             earliest_secs,
             limit_secs,
         });
-        earliest_secs += bake_secs.map_or(0, u64::from);
+        earliest_secs += u64::from(stage.at_least_secs());
     }
     planned
 }

@@ -361,14 +361,8 @@ fn outcome(phase: &Phase) -> Option<&Outcome> {
 
 /// Why a release ends, or is turned back, when it is not promoted.
 pub fn because(release: &Release) -> Option<String> {
-    if let Some(cause) = release.cause() {
-        return Some(cause.to_string());
-    }
-    match outcome(&release.phase)? {
-        Outcome::Promoted | Outcome::RolledBack { .. } | Outcome::Failed { .. } => None,
-        Outcome::Superseded { by } => Some(format!("{by} takes its place")),
-        Outcome::Cancelled { by, why } => Some(format!("{by}: {why}")),
-    }
+    let cause = release.cause().map(ToString::to_string);
+    cause.or_else(|| outcome(&release.phase)?.because())
 }
 
 fn needs(release: &Release) -> Option<String> {

@@ -80,7 +80,7 @@ pub fn stages(release: &Release, history: &[Entry]) -> Vec<StageView> {
             bake_ends_at: bake_secs.and_then(ends),
             done_at: done_at(stage, history).filter(|_| state == StageState::Done),
         });
-        earliest_secs += bake_secs.map_or(0, u64::from);
+        earliest_secs += u64::from(stage.at_least_secs());
     }
     let (state, since) = restored(release);
     stages.push(StageView { state, since, ..frame("restore", "restore configuration", earliest_secs) });

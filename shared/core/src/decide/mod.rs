@@ -171,15 +171,10 @@ fn compared(
     }
 }
 
-/// The candidate's share as the load balancers have it; `None` when it is not measured there or could not be seen.
-fn measured(plan: &Plan, seen: &Observation) -> Option<Percent> {
-    let rules = seen.weights.known()?;
-    plan.measured_at
-        .iter()
-        .map(|(rule, group)| rules.iter().find(|seen| seen.arn == *rule).and_then(|seen| seen.share(group)))
-        .collect::<Option<Vec<Percent>>>()?
-        .into_iter()
-        .max()
+/// Keeps the candidate's share as the load balancers have it, where it could be seen.
+fn keep_measured(turn: &mut Turn<'_>, plan: &Plan) {
+    let measured = turn.seen.weights.known().and_then(|rules| plan.measured(rules));
+    turn.next.progress.measured = measured.or(turn.next.progress.measured);
 }
 
 /// What differs between the live weights and the share that should be live; `None` when nothing differs or nothing was seen.

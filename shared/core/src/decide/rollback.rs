@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CLOCK_SKEW, Decision, LOOK_SOON, compared, measured, settle,
+    CLOCK_SKEW, Decision, LOOK_SOON, compared, keep_measured, settle,
     turn::Turn,
     weights::{self, Weights},
 };
@@ -151,7 +151,7 @@ fn note_refused(turn: &mut Turn<'_>) -> bool {
 }
 
 fn note_restored(turn: &mut Turn<'_>, plan: &Plan, restored_at: Option<Timestamp>) {
-    turn.next.progress.measured = measured(plan, turn.seen).or(turn.next.progress.measured);
+    keep_measured(turn, plan);
     let back =
         !plan.measured_at.is_empty() && weights::compare(plan, turn.seen, Percent::NONE) == Weights::AsSet;
     // Only what is seen after the decision to go back counts; the look may be older than that.

@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, crash, evidence, gates, measured, rollback, settle, start,
+    CLOCK_SKEW, Decision, LOOK_EVERY, LOOK_SOON, crash, evidence, gates, keep_measured, rollback, settle,
+    start,
     turn::Turn,
     waiting::{awaiting, note_other_pauses},
     weights::{self, DRIFT_TOLERANCE, Weights},
@@ -35,7 +36,7 @@ pub(super) fn running(
     since: Timestamp,
     step: &Step,
 ) -> Decision {
-    turn.next.progress.measured = measured(plan, turn.seen).or(turn.next.progress.measured);
+    keep_measured(&mut turn, plan);
     crash::count(&mut turn, plan);
     evidence::count(&mut turn);
     if let Some(cause) = judgement(&turn, plan) {
@@ -220,19 +221,7 @@ pub(super) fn advance(mut turn: Turn<'_>, plan: &Plan, stage: usize, result: Sta
     let Some(next) = plan.stages.get(stage + 1) else { return settle::begin(turn, Outcome::Promoted) };
     let now = turn.now;
     turn.enter(Phase::Running { stage: stage + 1, since: now, step: Step::Entered });
-    let delay = match next {
-        Stage::Bake { secs, .. } => SignedDuration::from_secs(i64::from(*secs)).min(LOOK_EVERY),
-        Stage::PinRollbackTarget
-        | Stage::RegisterTaskDefinition
-        | Stage::StartDeployment
-        | Stage::Shift { .. }
-        | Stage::Approve { .. }
-        | Stage::Freeze
-        | Stage::Scan
-        | Stage::Verify { .. }
-        | Stage::RollOut
-        | Stage::Promote => SignedDuration::ZERO,
-    };
+    let delay = SignedDuration::from_secs(i64::from(next.at_least_secs())).min(LOOK_EVERY);
     turn.wait(delay, WaitingOn::Stage { stage: next.clone() })
 }
 
@@ -283,18 +272,14 @@ fn register(
 
 fn note_error(turn: &mut Turn<'_>) {
     let seen = turn.seen;
-    for error in [
+    let errors = [
         seen.service.error(),
         seen.revision.error(),
         seen.deployments.error(),
         seen.alarms.error(),
         seen.weights.error(),
-    ]
-    .into_iter()
-    .flatten()
-    {
-        turn.note(Fact::Unseen { error: error.to_string() });
-    }
+    ];
+    turn.note_unseen(errors.into_iter().flatten());
 }
 
 fn start_deployment(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) -> Decision {
@@ -325,9 +310,7 @@ fn start_deployment(mut turn: Turn<'_>, plan: &Plan, stage: usize, step: &Step) 
             Again::AsPlanned => {}
             Again::Changed(changes) => return start::plan_again(turn, plan, stage, &changes),
             Again::CannotSee(errors) => {
-                for error in &errors {
-                    turn.note(Fact::Unseen { error: error.to_string() });
-                }
+                turn.note_unseen(&errors);
                 return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::BeforeStart });
             }
         }

@@ -110,9 +110,7 @@ pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
             turn.wait(SignedDuration::ZERO, waiting_on)
         }
         Preflight::CannotSee(errors) => {
-            for error in &errors {
-                turn.note(Fact::Unseen { error: error.to_string() });
-            }
+            turn.note_unseen(&errors);
             if waited < PATIENCE {
                 return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::Preflight });
             }

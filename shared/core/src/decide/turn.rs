@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{CLOCK_SKEW, Decision, LOOK_EVERY, deadline};
 use crate::actor::Actor;
 use crate::effect::{Action, Effect};
+use crate::fault::PortError;
 use crate::history::{Entry, Event, Fact, Report, WaitingOn};
 use crate::ids::DeploymentArn;
 use crate::observation::{DeploymentSeen, Observation};
@@ -79,6 +80,13 @@ impl<'a> Turn<'a> {
     /// Keeps a fact for the report alone.
     pub(super) fn note(&mut self, fact: impl Into<Fact>) {
         self.next.report.facts.push(fact.into());
+    }
+
+    /// Keeps what could not be seen for the report.
+    pub(super) fn note_unseen<'e>(&mut self, errors: impl IntoIterator<Item = &'e PortError>) {
+        for error in errors {
+            self.note(Fact::Unseen { error: error.to_string() });
+        }
     }
 
     /// Keeps what AWS refused for the report.

@@ -240,12 +240,13 @@ impl Event {
 }
 
 fn ended(outcome: &Outcome) -> String {
+    let because = outcome.because().unwrap_or_else(|| "all traffic is on the new version".to_owned());
     match outcome {
-        Outcome::Promoted => "all traffic is on the new version".to_owned(),
-        Outcome::RolledBack { cause } => cause.to_string(),
-        Outcome::Superseded { by } => format!("{by} takes its place"),
-        Outcome::Cancelled { by, why } => format!("{by}: {why}"),
-        Outcome::Failed { cause, needs } => format!("{cause}. Manual intervention required: {needs}"),
+        Outcome::Failed { needs, .. } => format!("{because}. Manual intervention required: {needs}"),
+        Outcome::Promoted
+        | Outcome::RolledBack { .. }
+        | Outcome::Superseded { .. }
+        | Outcome::Cancelled { .. } => because,
     }
 }
 
