@@ -9,7 +9,7 @@ use tidegate_aws::port_error;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::ReleaseId;
 use tidegate_core::ports::Waker;
-use tidegate_wake::SqsWaker;
+use tidegate_sqs::SqsWaker;
 use tokio::sync::OnceCell;
 
 /// The queue by its name; its URL is asked for with the first wake-up.

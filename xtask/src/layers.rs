@@ -164,7 +164,7 @@ mod tests {
     fn an_adapter_imports_no_other_and_nobody_imports_upwards() {
         let may = |name: &str, import: &str| rank(import) < rank(name);
         assert!(may("tidegate-ecs", "tidegate-aws") && may("tidegate-assembly", "tidegate-ecs"));
-        assert!(!may("tidegate-ecs", "tidegate-ledger") && !may("tidegate-core", "tidegate-view"));
+        assert!(!may("tidegate-ecs", "tidegate-dynamodb") && !may("tidegate-core", "tidegate-view"));
         assert!(!may("tidegate-ecs", "tidegate-runtime") && !may("tidegate-view", "tidegate-pages"));
     }
 }

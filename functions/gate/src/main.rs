@@ -10,7 +10,7 @@ use tidegate_assembly::Start;
 use tidegate_gate::handler::{Door, Gate, handle};
 use tidegate_gate::secrets::Keeper;
 use tidegate_runtime::config::ConfigError;
-use tidegate_secrets::Secret;
+use tidegate_secretsmanager::Secret;
 
 /// How long a call of the ledger is repeated while somebody waits for the answer.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(3);

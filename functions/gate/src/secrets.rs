@@ -30,7 +30,7 @@ pub trait Vault: Send + Sync {
 }
 
 #[async_trait]
-impl Vault for tidegate_secrets::Secret {
+impl Vault for tidegate_secretsmanager::Secret {
     async fn document(&self) -> Result<String, PortError> {
         self.text().await
     }

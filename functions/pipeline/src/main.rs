@@ -6,9 +6,9 @@ use handler::Ports;
 use jiff::SignedDuration;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
-use tidegate_artifacts::S3Reader;
 use tidegate_assembly::Start;
 use tidegate_core::ports::Artifacts;
+use tidegate_s3::S3Reader;
 use tidegate_wire::pipeline_job::ArtifactCredentials;
 
 /// How long a call of the ledger is repeated; CodePipeline asks again for what was not answered.

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use tidegate_artifacts::S3Reader;
 use tidegate_aws::SdkConfig;
-use tidegate_builds::CodeBuildAdapter;
+use tidegate_codebuild::CodeBuildAdapter;
+use tidegate_codepipeline::CodePipelineAdapter;
 use tidegate_core::ports::Waker;
-use tidegate_images::EcrAdapter;
-use tidegate_ledger::DynamoLedger;
-use tidegate_messages::SnsMessenger;
-use tidegate_pipelines::CodePipelineAdapter;
+use tidegate_dynamodb::DynamoLedger;
+use tidegate_ecr::EcrAdapter;
 use tidegate_runtime::config::{Config, ConfigError};
 use tidegate_runtime::time::SystemTime;
 use tidegate_runtime::{Home, World};
-use tidegate_wake::SqsWaker;
+use tidegate_s3::S3Reader;
+use tidegate_sns::SnsMessenger;
+use tidegate_sqs::SqsWaker;
 
 /// Why a function cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ impl Start {
 
     /// The ledger, the wake-up queue, the clock.
     pub fn home(&self) -> Home {
-        let place = tidegate_ledger::Home {
+        let place = tidegate_dynamodb::Home {
             account: self.config.account.clone(),
             region: self.config.region.clone(),
         };
@@ -61,11 +61,11 @@ impl Start {
 
     /// Home, and the services releases are driven through.
     pub fn world(&self) -> World {
-        let cloudwatch = Arc::new(tidegate_alarms::CloudWatchAdapter::new(self.aws.clone()));
+        let cloudwatch = Arc::new(tidegate_cloudwatch::CloudWatchAdapter::new(self.aws.clone()));
         World {
             home: self.home(),
             ecs: Arc::new(tidegate_ecs::EcsAdapter::new(self.aws.clone())),
-            traffic: Arc::new(tidegate_traffic::ElbAdapter::new(self.aws.clone())),
+            traffic: Arc::new(tidegate_elb::ElbAdapter::new(self.aws.clone())),
             alarms: cloudwatch.clone(),
             metrics: cloudwatch,
             images: Arc::new(self.images()),

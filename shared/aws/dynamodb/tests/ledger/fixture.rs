@@ -19,7 +19,7 @@ use tidegate_core::policy::{self, Policy};
 use tidegate_core::ports::{Due, Ledger};
 use tidegate_core::release::{Phase, Progress, Release, Wake};
 use tidegate_core::service::ServiceRecord;
-use tidegate_ledger::{DynamoLedger, Home};
+use tidegate_dynamodb::{DynamoLedger, Home};
 use tidegate_testkit::ministack::{ACCOUNT, Ministack, REGION};
 
 static MINISTACK: OnceLock<Ministack> = OnceLock::new();

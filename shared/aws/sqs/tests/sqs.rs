@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tidegate_core::fault::ErrorKind;
 use tidegate_core::ids::ReleaseId;
 use tidegate_core::ports::Waker;
+use tidegate_sqs::{SqsWaker, WakeUp};
 use tidegate_testkit::ministack::Ministack;
-use tidegate_wake::{SqsWaker, WakeUp};
 use tidegate_wire::wake::WakeMessage;
 
 static MINISTACK: OnceLock<Ministack> = OnceLock::new();

@@ -18,7 +18,7 @@ use tidegate_core::ids::{AlarmName, EcsServiceName, Region};
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::Ledger;
 use tidegate_core::service::{OpenWatch, TargetWatch};
-use tidegate_ledger::ALREADY_HANDLED;
+use tidegate_dynamodb::ALREADY_HANDLED;
 
 use crate::fixture::*;
 

@@ -4,7 +4,7 @@ use tidegate_core::commit::Commit;
 use tidegate_core::ids::{AccountId, AlarmName, EcsServiceName, Region, RepositoryName};
 use tidegate_core::ports::{Due, Ledger, Watched};
 use tidegate_core::release::{Release, Wake};
-use tidegate_ledger::watched_by;
+use tidegate_dynamodb::watched_by;
 
 use crate::fixture::*;
 

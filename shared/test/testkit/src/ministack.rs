@@ -123,7 +123,7 @@ const LOG: &str = "ministack.log";
 
 /// `TIDEGATE_VENV`, or `.venv` in the checkout.
 fn venv() -> PathBuf {
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
     let venv = std::env::var_os("TIDEGATE_VENV").map_or_else(|| checkout.join(".venv"), PathBuf::from);
     assert!(
         venv.join("bin/python").exists(),
