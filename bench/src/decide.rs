@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tidegate_core::actor::Actor;
-use tidegate_core::admission::{Admission, Arrival, Current, admit};
+use tidegate_core::admission::{Admission, Current, ReleaseRequest, admit};
 use tidegate_core::decide::decide;
 use tidegate_core::ids::{Digest, Image, ReleaseId};
 use tidegate_core::intent::Provenance;
@@ -78,9 +78,8 @@ fn queued(now: Timestamp) -> Result<(Release, Observation)> {
     let policy = policy::parse("bench.yaml", POLICY)?;
     let target = policy.target(&"111122223333".parse()?, &"eu-central-1".parse()?);
     let head = ServiceRecord::new(policy.clone(), now);
-    let arrival = Arrival {
+    let request = ReleaseRequest {
         service: policy.service.clone(),
-        target,
         image: image('b')?,
         by: Actor::Tidegate,
         pushed_at: None,
@@ -88,11 +87,12 @@ fn queued(now: Timestamp) -> Result<(Release, Observation)> {
         force: false,
         provenance: Provenance::default(),
         bypass_freeze: None,
-        once: None,
+        trigger: None,
+        delivery: None,
     };
     let id = ReleaseId::new("0".repeat(26))?;
     let current = Current { head: &head, active: None, waiting: None };
-    let Admission::Created { commit, .. } = admit(current, &arrival, id, now) else {
+    let Admission::Created { commit, .. } = admit(current, &request, target, id, now) else {
         bail!("the image was not admitted")
     };
     let release = commit.releases.into_iter().next().context("no release")?.release;

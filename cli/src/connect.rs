@@ -9,7 +9,7 @@ use tidegate_core::actor::Actor;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{AccountId, Region};
 use tidegate_runtime::config::Config;
-use tidegate_runtime::{Home, World};
+use tidegate_runtime::{Context, Installation};
 use tokio::sync::OnceCell;
 
 use crate::args::{self, Global};
@@ -20,7 +20,7 @@ use crate::wakes::{QueueByName, Wakes};
 /// Everything a command needs of AWS.
 pub struct Connection {
     /// The ports.
-    pub world: World,
+    pub context: Context,
     wakes: Arc<Wakes>,
     caller: Caller,
 }
@@ -106,20 +106,20 @@ impl Connection {
             region,
             gate_url: None,
         };
-        Ok(Self::with(Start { config, aws }.world(), wakes, caller))
+        Ok(Self::with(Start { config, aws }.context(), wakes, caller))
     }
 
     /// With any ports; the world's own waker is replaced.
-    pub fn with(world: World, wakes: Wakes, caller: Caller) -> Self {
+    pub fn with(context: Context, wakes: Wakes, caller: Caller) -> Self {
         let wakes = Arc::new(wakes);
         // The queue is found by its name with the first wake-up, and that it cannot be found is no failure.
-        let home = Home { waker: Some(wakes.clone()), ..world.home };
-        Self { world: World { home, ..world }, wakes, caller }
+        let installation = Installation { waker: Some(wakes.clone()), ..context.installation };
+        Self { context: Context { installation, ..context }, wakes, caller }
     }
 
     /// Tidegate's own ground.
-    pub fn home(&self) -> &Home {
-        &self.world.home
+    pub fn installation(&self) -> &Installation {
+        &self.context.installation
     }
 
     /// Who is recorded as the one who asked.

@@ -46,25 +46,25 @@ impl Read {
                 format!("action of alarm {} in {}", read.change.name, read.change.state.value.as_str())
             }
             Self::LifecycleHook(read) => {
-                let back = if read.is_rollback() { ", on the way back" } else { "" };
+                let back = if read.is_rollback() { ", rolling back" } else { "" };
                 format!("hook at {} of {}{back}", read.stage, read.deployment.short())
             }
         }
     }
 }
 
-fn home() -> Origins {
+fn installation() -> Origins {
     Origins::home(AccountId::new("111122223333").unwrap(), Region::new("eu-central-1").unwrap())
 }
 
 fn read(way: Way, bytes: &[u8]) -> Result<Read, EventError> {
     match way {
-        Way::Event => parse_event(bytes, &home()).map(Read::event),
+        Way::Event => parse_event(bytes, &installation()).map(Read::event),
         Way::AlarmAction => {
-            AlarmInvocation::parse(bytes, &home()).map(|read| Read::AlarmAction(Box::new(read)))
+            AlarmInvocation::parse(bytes, &installation()).map(|read| Read::AlarmAction(Box::new(read)))
         }
         Way::LifecycleHook => {
-            HookInvocation::parse(bytes, &home()).map(|read| Read::LifecycleHook(Box::new(read)))
+            HookInvocation::parse(bytes, &installation()).map(|read| Read::LifecycleHook(Box::new(read)))
         }
     }
 }
@@ -305,7 +305,7 @@ proptest! {
 fn read_both(way: Way, value: &Value) -> Result<Read, EventError> {
     let from_bytes = read(way, value.to_string().as_bytes());
     if way == Way::Event {
-        let from_value = Event::from_value(value, &home()).map(Read::event);
+        let from_value = Event::from_value(value, &installation()).map(Read::event);
         match (&from_bytes, &from_value) {
             (Ok(bytes), Ok(value)) => assert_eq!(bytes, value),
             (Err(EventError::Malformed { path: a, .. }), Err(EventError::Malformed { path: b, .. })) => {

@@ -10,7 +10,7 @@ use tidegate_core::ids::{AccountId, Region};
 use tidegate_core::policy;
 use tidegate_wire::envelope::Origins;
 use tidegate_wire::event::Event;
-use tidegate_wire::request::{ActionParameters, ReleaseRequest};
+use tidegate_wire::request::{ActionParameters, RequestDocument};
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
@@ -30,7 +30,7 @@ fn yaml_of(name: &str) -> Value {
 
 #[test]
 fn the_manifest_is_one() {
-    let request = ReleaseRequest::from_manifest(read("manifest/release.json").as_bytes()).unwrap();
+    let request = RequestDocument::from_manifest(read("manifest/release.json").as_bytes()).unwrap();
     assert_eq!(request.to_string(), "main-42 of checkout");
     assert!(request.provenance.commit.is_some() && request.provenance.url.is_some());
 }
@@ -150,7 +150,7 @@ fn the_workflows_request_is_read() {
         .collect();
     let mut detail = detail;
     detail.insert("url".into(), "https://github.com/x".into());
-    ReleaseRequest::from_manifest(Value::Object(detail).to_string().as_bytes()).unwrap();
+    RequestDocument::from_manifest(Value::Object(detail).to_string().as_bytes()).unwrap();
 }
 
 /// The script of the Jenkins example, with a `curl` that only shows what it would send.

@@ -177,7 +177,7 @@ const MUTATIONS: &[Mutation] = &[
         within: 60,
     },
     Mutation {
-        name: "an old look is no ground to go on",
+        name: "an old look is no ground to continue",
         file: "shared/core/src/decide/running.rs",
         rule: "    if turn.now.duration_since(turn.seen.at) > LOOK_HOLDS {",
         without: "    if turn.now.duration_since(turn.seen.at) > LOOK_HOLDS && turn.now < turn.seen.at {",
@@ -219,7 +219,7 @@ const MUTATIONS: &[Mutation] = &[
         within: 60,
     },
     Mutation {
-        name: "the service's own configuration is put back",
+        name: "the service's own configuration is restored",
         file: "shared/core/src/decide/settle.rs",
         rule: "    if !configuration::is_set(&own, &service.deployment_configuration) {",
         without: "    if turn.now < since && !configuration::is_set(&own, &service.deployment_configuration) {",

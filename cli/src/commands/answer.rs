@@ -50,9 +50,9 @@ pub async fn run(
     connection: &Connection,
     out: &mut Output,
 ) -> anyhow::Result<Exit> {
-    let home = connection.home();
+    let installation = connection.installation();
     let (verb, decision) = if approve { ("approve", "approved") } else { ("reject", "rejected") };
-    let release = find::to_change(&*home.ledger, &args.release, verb).await?.release;
+    let release = find::to_change(&*installation.ledger, &args.release, verb).await?.release;
     must_wait(&release, verb, connection).await?;
     let answer = Answer {
         by: By::Identity(connection.actor().await?.to_string()),
@@ -60,8 +60,8 @@ pub async fn run(
         plan_hash: args.plan.clone(),
         comment: args.comment.clone(),
     };
-    if let Err(error) = home.answer(&release.id, &answer).await {
-        return Err(not_counted(error, &release, verb, &words::clock(home.time.now())));
+    if let Err(error) = installation.answer(&release.id, &answer).await {
+        return Err(not_counted(error, &release, verb, &words::clock(installation.time.now())));
     }
     let told = Told {
         service: release.service,
@@ -81,18 +81,18 @@ pub async fn run(
 
 /// Only a release in a stage of its plan can wait for an answer; of any other it is told where it is.
 async fn must_wait(release: &Release, verb: &str, connection: &Connection) -> anyhow::Result<()> {
-    let home = connection.home();
+    let installation = connection.installation();
     let name = words::release(release);
     let truth = match &release.phase {
         Phase::Running { .. } => return Ok(()),
         Phase::Ended { .. } => {
-            let ended = words::ended(release, &words::clock(home.time.now())).unwrap_or(name);
+            let ended = words::ended(release, &words::clock(installation.time.now())).unwrap_or(name);
             format!("{ended}; there is nothing to {verb}")
         }
         Phase::Queued => {
-            let head = find::service(&*home.ledger, &release.service).await?;
+            let head = find::service(&*installation.ledger, &release.service).await?;
             let before = match &head.active {
-                Some(active) => find::by_id(&*home.ledger, active).await?,
+                Some(active) => find::by_id(&*installation.ledger, active).await?,
                 None => None,
             };
             let behind =

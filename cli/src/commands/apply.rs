@@ -108,10 +108,10 @@ async fn apply(
     actor: &Actor,
 ) -> anyhow::Result<Applied> {
     let service = policy.service.clone();
-    let home = connection.home();
-    let before = home.ledger.service(&service).await;
+    let installation = connection.installation();
+    let before = installation.ledger.service(&service).await;
     let before = before.with_context(|| format!("failed to read service {service}"))?;
-    let stored = home.apply(policy, actor).await;
+    let stored = installation.apply(policy, actor).await;
     let stored = stored.with_context(|| format!("failed to store the policy of {service}"))?;
     let change = match (&before, stored) {
         (_, false) => What::Unchanged,

@@ -38,13 +38,13 @@ struct Answer {
 
 /// Asks.
 pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
-    let home = connection.home();
-    let release = find::to_change(&*home.ledger, &args.release, "cancel").await?.release;
-    if let Some(ended) = words::ended(&release, &words::clock(home.time.now())) {
+    let installation = connection.installation();
+    let release = find::to_change(&*installation.ledger, &args.release, "cancel").await?.release;
+    if let Some(ended) = words::ended(&release, &words::clock(installation.time.now())) {
         bail!(Refusal::new(format!("{ended}; there is nothing to cancel")));
     }
     let actor = connection.actor().await?;
-    let asked = home.ask(&release.id, Ask::Cancel, &actor, &args.reason).await;
+    let asked = installation.ask(&release.id, Ask::Cancel, &actor, &args.reason).await;
     asked.with_context(|| format!("failed to cancel {}", words::release(&release)))?;
     let answer = Answer {
         service: release.service,

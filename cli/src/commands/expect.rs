@@ -56,8 +56,8 @@ async fn wait(
     limit: SignedDuration,
     out: &mut Output,
 ) -> anyhow::Result<ReleaseId> {
-    let time = &connection.home().time;
-    let ledger = &*connection.home().ledger;
+    let time = &connection.installation().time;
+    let ledger = &*connection.installation().ledger;
     let began = time.now();
     let mut told = false;
     loop {
@@ -90,8 +90,8 @@ async fn resolve(
     head: &ServiceRecord,
     image: &ImageArg,
 ) -> anyhow::Result<Option<Image>> {
-    let home = connection.home();
-    image.find(&head.policy, &home.account, &home.region, &*connection.world.images).await
+    let installation = connection.installation();
+    image.find(&head.policy, &installation.account, &installation.region, &*connection.context.images).await
 }
 
 /// The newest release of the digest that can be known to be: the list may lag behind the service's row.

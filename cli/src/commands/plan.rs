@@ -17,8 +17,8 @@ use tidegate_core::preflight::{self, Preflight};
 use tidegate_core::release::{Phase, Progress, Release};
 use tidegate_core::rollback::Choice;
 use tidegate_core::service::ServiceRecord;
-use tidegate_runtime::World;
-use tidegate_runtime::observe::{Brought, observe};
+use tidegate_runtime::Context;
+use tidegate_runtime::observe::{Feedback, observe};
 
 use crate::connect::Connection;
 use crate::exit::Exit;
@@ -39,11 +39,14 @@ pub struct Args {
 
 /// Looks and tells.
 pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
-    let world = &connection.world;
-    let home = &world.home;
-    let head = find::service(&*home.ledger, &args.service).await?;
-    let image = args.image.resolve(&head.policy, &home.account, &home.region, &*world.images).await?;
-    let view = look(world, &args.service, &head, image, Intent::Deploy).await?;
+    let context = &connection.context;
+    let installation = &context.installation;
+    let head = find::service(&*installation.ledger, &args.service).await?;
+    let image = args
+        .image
+        .resolve(&head.policy, &installation.account, &installation.region, &*context.images)
+        .await?;
+    let view = look(context, &args.service, &head, image, Intent::Deploy).await?;
     if out.is_json() {
         out.object(&view)?;
     } else {
@@ -59,8 +62,8 @@ pub async fn rollback(
     choice: &Choice,
     out: &mut Output,
 ) -> anyhow::Result<Exit> {
-    let world = &connection.world;
-    let ledger = &*world.home.ledger;
+    let context = &connection.context;
+    let ledger = &*context.installation.ledger;
     let view = match choice {
         Choice::UnderWay { release, .. } => {
             let release = find::by_id(ledger, release).await?;
@@ -76,7 +79,7 @@ pub async fn rollback(
                 task_definition: to.task_definition.clone(),
                 images: to.images.clone(),
             };
-            let planned = look(world, service, &head, to.image.clone(), intent).await?;
+            let planned = look(context, service, &head, to.image.clone(), intent).await?;
             RollbackView::earlier(from, to, supersedes.as_ref(), planned)
         }
     };
@@ -89,16 +92,16 @@ pub async fn rollback(
 }
 
 async fn look(
-    world: &World,
+    context: &Context,
     service: &ServiceName,
     head: &ServiceRecord,
     image: Image,
     intent: Intent,
 ) -> anyhow::Result<PlanView> {
-    let release = imagined(world, service, head, image, intent)?;
+    let release = imagined(context, service, head, image, intent)?;
     let needs = decide::needs(&release, Some(&head.policy));
-    let seen = observe(world, &release, Some(head.clone()), &needs, &Brought::default()).await;
-    let (mut findings, unseen, plan) = judge(world, head, &release, &seen);
+    let seen = observe(context, &release, Some(head.clone()), &needs, &Feedback::default()).await;
+    let (mut findings, unseen, plan) = judge(context, head, &release, &seen);
     findings.extend(quarantined(head, &release));
     Ok(PlanView {
         service: service.clone(),
@@ -113,16 +116,18 @@ async fn look(
 }
 
 fn judge(
-    world: &World,
+    context: &Context,
     head: &ServiceRecord,
     release: &Release,
     seen: &Observation,
 ) -> (Vec<Finding>, Vec<String>, Option<Plan>) {
     match preflight::check(&head.policy, &release.image, &release.intent, seen) {
         Preflight::Pass(ground, findings) => {
-            let now = world.home.time.now();
-            let asked =
-                core_plan::Asked { intent: &release.intent, bypass_freeze: release.bypass_freeze.as_deref() };
+            let now = context.installation.time.now();
+            let asked = core_plan::PlanRequest {
+                intent: &release.intent,
+                bypass_freeze: release.bypass_freeze.as_deref(),
+            };
             let plan = core_plan::compile(&head.policy, &release.target, &release.image, asked, ground, now);
             (findings, Vec::new(), Some(plan))
         }
@@ -136,17 +141,17 @@ fn judge(
 
 /// The release that would be: only what the look and the plan depend on is meant.
 fn imagined(
-    world: &World,
+    context: &Context,
     service: &ServiceName,
     head: &ServiceRecord,
     image: Image,
     intent: Intent,
 ) -> anyhow::Result<Release> {
-    let now = world.home.time.now();
+    let now = context.installation.time.now();
     Ok(Release {
         id: ReleaseId::new("0".repeat(26)).context("failed to imagine a release")?,
         service: service.clone(),
-        target: head.policy.target(&world.home.account, &world.home.region),
+        target: head.policy.target(&context.installation.account, &context.installation.region),
         image,
         intent,
         requested_by: Actor::Tidegate,

@@ -3,10 +3,10 @@
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 use tidegate_core::admission::Admission;
+use tidegate_core::admission::ReleaseRequest;
 use tidegate_core::ids::{Image, ReleaseId, ServiceName};
 use tidegate_core::intent::Provenance;
 use tidegate_core::ports::Images;
-use tidegate_runtime::arrivals::Asked;
 
 use super::watch::{self, Until};
 use crate::connect::Connection;
@@ -50,12 +50,12 @@ struct Answer {
 
 /// Asks.
 pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
-    let home = connection.home();
-    let head = find::service(&*home.ledger, &args.service).await?;
-    let images = &*connection.world.images;
-    let image = args.image.resolve(&head.policy, &home.account, &home.region, images).await?;
+    let installation = connection.installation();
+    let head = find::service(&*installation.ledger, &args.service).await?;
+    let images = &*connection.context.images;
+    let image = args.image.resolve(&head.policy, &installation.account, &installation.region, images).await?;
     must_exist(images, &image).await?;
-    let asked = Asked {
+    let request = ReleaseRequest {
         service: args.service.clone(),
         image: image.clone(),
         by: connection.actor().await?,
@@ -67,7 +67,7 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
         provenance: Provenance::default(),
         bypass_freeze: args.reason.clone().filter(|_| args.bypass_freeze),
     };
-    let admission = home.release_image(asked, |_| true).await;
+    let admission = installation.release_image(request, |_| true).await;
     let admission = admission.with_context(|| format!("failed to release {image} to {}", args.service))?;
     let Some(admission) = admission else { bail!("service {} is gone from the ledger", args.service) };
     let conductor_told = connection.conductor_told(out);

@@ -34,7 +34,7 @@ struct Answer {
 
 /// Lists them. What cannot be read is named, and the command fails after it has shown the rest.
 pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
-    let ledger = &*connection.home().ledger;
+    let ledger = &*connection.installation().ledger;
     let mut damaged = Vec::new();
     let services = match &args.service {
         Some(service) => {
@@ -60,7 +60,7 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     if out.is_json() {
         out.object(&Answer { releases: rows, damaged: damaged.clone() })?;
     } else {
-        out.lines(&render::releases(&rows, &clock(connection.home().time.now()), out.width()))?;
+        out.lines(&render::releases(&rows, &clock(connection.installation().time.now()), out.width()))?;
     }
     Ok(out.damaged(&damaged))
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::release::Phase;
 use tidegate_core::requests::NotPossible;
-use tidegate_core::rollback::{Choice, Ended, NoRollback, Wanted};
+use tidegate_core::rollback::{Choice, Ended, NoRollback, RollbackTo};
 use tidegate_core::service::{Promoted, Quarantined};
 use tidegate_runtime::requests::{Asking, RequestError};
 
@@ -57,19 +57,19 @@ struct Answer {
 
 /// Looks, asks, writes.
 pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
-    let world = &connection.world;
-    let clock = words::clock(world.home.time.now());
+    let context = &connection.context;
+    let clock = words::clock(context.installation.time.now());
     let service = service(args, connection).await?;
-    let wanted = args.to.as_deref().map_or(Wanted::Before, Wanted::To);
+    let wanted = args.to.as_deref().map_or(RollbackTo::Before, RollbackTo::To);
     let choice =
-        world.rollback_choice(&service, wanted).await.map_err(|error| told(error, &service, &clock))?;
+        context.rollback_choice(&service, wanted).await.map_err(|error| told(error, &service, &clock))?;
     if args.dry_run {
         return plan::rollback(connection, &service, &choice, out).await;
     }
     confirm(args, &service, &choice, out)?;
     let actor = connection.actor().await?;
     let asking = Asking { by: &actor, why: &args.reason };
-    let id = world
+    let id = context
         .roll_back(&service, wanted, &choice, asking)
         .await
         .map_err(|error| told(error, &service, &clock))?;
@@ -89,7 +89,7 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
 
 /// The service that is meant. A release can only be named when rolling it back is what a rollback of its service does.
 async fn service(args: &Args, connection: &Connection) -> anyhow::Result<ServiceName> {
-    let ledger = &*connection.home().ledger;
+    let ledger = &*connection.installation().ledger;
     // With a destination the open releases are not what is meant; that one is under way is told as such.
     let found = match &args.to {
         Some(_) => find::release(ledger, &args.what).await?,

@@ -19,17 +19,18 @@ struct Answer {
 
 /// Lists them. What cannot be read is named, and the command fails after it has shown the rest.
 pub async fn run(connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
-    let home = connection.home();
+    let installation = connection.installation();
     let mut damaged = Vec::new();
-    let services = home.ledger.services().await.context("failed to list the services")?.tell(&mut damaged);
+    let services =
+        installation.ledger.services().await.context("failed to list the services")?.tell(&mut damaged);
     let rows: Vec<ServiceRow> = services
         .iter()
-        .map(|(service, head)| ServiceRow::new(service, head, &home.account, &home.region))
+        .map(|(service, head)| ServiceRow::new(service, head, &installation.account, &installation.region))
         .collect();
     if out.is_json() {
         out.object(&Answer { services: rows, damaged: damaged.clone() })?;
     } else {
-        out.lines(&render::services(&rows, &clock(home.time.now()), out.width()))?;
+        out.lines(&render::services(&rows, &clock(installation.time.now()), out.width()))?;
     }
     Ok(out.damaged(&damaged))
 }

@@ -7,7 +7,7 @@ use tidegate_core::fault::PortError;
 use tidegate_core::history::Entry;
 use tidegate_core::ids::ReleaseId;
 use tidegate_core::release::Release;
-use tidegate_runtime::World;
+use tidegate_runtime::Context;
 
 use super::clock;
 use super::expect::{self, Expected};
@@ -71,16 +71,16 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
         (false, None) => Until::Ended,
     };
     let Some(image) = &args.image else {
-        let found = find::release(&*connection.home().ledger, &args.release).await?;
+        let found = find::release(&*connection.installation().ledger, &args.release).await?;
         if let Some(waiting) = &found.other {
             let (name, id) = (words::release(waiting), waiting.id.short());
             out.note(&format!("{name} waits for it; to follow that one: tidegate watch {id}"));
         }
         return follow(connection, &found.release.id, until, out).await;
     };
-    let time = &connection.home().time;
+    let time = &connection.installation().time;
     let began = time.now();
-    let service = find::service_of(&*connection.home().ledger, &args.release).await?;
+    let service = find::service_of(&*connection.installation().ledger, &args.release).await?;
     match expect::release_of(connection, &service, image, args.timeout, out).await? {
         Expected::Release(id) => {
             let until = match until {
@@ -123,13 +123,13 @@ async fn follow_on(
     until: Until,
     out: &mut Output,
 ) -> anyhow::Result<Exit> {
-    let world = &connection.world;
-    let time = &world.home.time;
+    let context = &connection.context;
+    let time = &context.installation.time;
     let began = time.now();
     let mut watched = Watched::new(id.clone());
     let mut screen = Screen::default();
     loop {
-        let (release, view) = watched.look(world).await?;
+        let (release, view) = watched.look(context).await?;
         let now = time.now();
         screen.show(view, &clock(now), out)?;
         let enough = match until {
@@ -168,9 +168,9 @@ impl Watched {
     }
 
     /// One look. A ledger that does not answer for a moment is no reason to stop watching.
-    async fn look(&mut self, world: &World) -> anyhow::Result<(Release, ReleaseView)> {
+    async fn look(&mut self, context: &Context) -> anyhow::Result<(Release, ReleaseView)> {
         let mut trouble = None;
-        match self.read(world).await {
+        match self.read(context).await {
             Ok(()) => {}
             Err(error) if error.kind.is_transient() && self.release.is_some() => {
                 trouble = Some(live::unseen("the ledger", &error));
@@ -183,8 +183,8 @@ impl Watched {
         Ok((release, view))
     }
 
-    async fn read(&mut self, world: &World) -> Result<(), PortError> {
-        let ledger = &world.home.ledger;
+    async fn read(&mut self, context: &Context) -> Result<(), PortError> {
+        let ledger = &context.installation.ledger;
         let Some(release) = ledger.release(&self.id).await? else { return Ok(()) };
         let changed = self.release.as_ref().is_none_or(|before| before.version != release.version);
         if changed {
@@ -192,12 +192,12 @@ impl Watched {
             self.history = ledger.history(&self.id).await?.tell(&mut damaged);
             self.damaged = damaged;
         }
-        let now = world.home.time.now();
+        let now = context.installation.time.now();
         if release.is_over() {
             // What is live from now on is the business of other releases.
             self.live = Live::default();
         } else if changed || self.is_stale(now) {
-            self.live = live::look(&release, &*world.traffic, &*world.alarms).await;
+            self.live = live::look(&release, &*context.traffic, &*context.alarms).await;
             self.looked_at = Some(now);
         }
         self.release = Some(release);

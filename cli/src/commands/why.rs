@@ -34,8 +34,8 @@ struct Answer {
 
 /// Explains.
 pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
-    let world = &connection.world;
-    let ledger = &*world.home.ledger;
+    let context = &connection.context;
+    let ledger = &*context.installation.ledger;
     let found = find::release(ledger, &args.release).await?;
     let release = &found.release;
     if let Some(waiting) = &found.other {
@@ -48,7 +48,7 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     let live = if release.is_over() {
         Live::default()
     } else {
-        live::look(release, &*world.traffic, &*world.alarms).await
+        live::look(release, &*context.traffic, &*context.alarms).await
     };
     let service_history = if found.by_service {
         let entries = ledger.service_history(&release.service, SERVICE_ENTRIES).await;
@@ -64,7 +64,11 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     if out.is_json() {
         out.object(&answer)?;
     } else {
-        out.lines(&render::why(&answer.release, &answer.service_history, &clock(world.home.time.now())))?;
+        out.lines(&render::why(
+            &answer.release,
+            &answer.service_history,
+            &clock(context.installation.time.now()),
+        ))?;
     }
     Ok(Exit::of(release))
 }

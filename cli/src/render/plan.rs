@@ -56,7 +56,7 @@ fn stages(plan: &PlannedView) -> Vec<Line> {
 
 /// What a rollback would do.
 pub fn rollback(view: &RollbackView) -> Vec<Line> {
-    let to = view.to_name.as_deref().unwrap_or("what ran before");
+    let to = view.to_name.as_deref().unwrap_or("the stable version");
     let (from, service) = (&view.from_name, &view.service);
     let mut lines = Vec::new();
     lines.extend(view.unseen.iter().map(|why| {

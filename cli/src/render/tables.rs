@@ -121,7 +121,7 @@ fn toned(line: &str) -> Line {
     if text.is_empty() { read } else { read.add(tone, text) }
 }
 
-/// Releases, what they are first; why one did not go on stands below it.
+/// Releases, what they are first; why one did not continue stands below it.
 pub fn releases(rows: &[ReleaseRow], clock: &Clock, width: Option<usize>) -> Vec<Line> {
     if rows.is_empty() {
         return vec![Line::plain("no releases")];

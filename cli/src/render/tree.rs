@@ -112,7 +112,7 @@ fn stage(stage: &StageView, clock: &Clock) -> Line {
 
 fn back(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
     let Some(back) = &view.back else { return Vec::new() };
-    let to = back.task_definition.as_deref().unwrap_or("what ran before");
+    let to = back.task_definition.as_deref().unwrap_or("the stable version");
     let since = back.since.map(|since| format!(", since {}", clock.time(since))).unwrap_or_default();
     let (mark, mark_tone) =
         if view.state == State::RollingBack { ("▶", Tone::Now) } else { ("✓", Tone::Good) };
@@ -146,7 +146,7 @@ fn back(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
 fn approvals(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
     let mut lines = Vec::new();
     for approval in &view.approvals {
-        let yes = approval.given.iter().filter(|given| given.approved).count();
+        let yes = approval.votes.iter().filter(|vote| vote.approved).count();
         let state = if yes >= usize::from(approval.count) { Tone::Good } else { Tone::Warn };
         let asked = format!(
             "{yes} of {} before {}, asked {}",
@@ -159,12 +159,12 @@ fn approvals(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
                 .add(state, asked)
                 .add(Tone::Faint, format!(", until {}", clock.time(approval.expires_at))),
         );
-        lines.extend(approval.given.iter().map(|given| {
-            let (mark, tone) = if given.approved { ("✓", Tone::Good) } else { ("✗", Tone::Bad) };
-            let comment = given.comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
+        lines.extend(approval.votes.iter().map(|vote| {
+            let (mark, tone) = if vote.approved { ("✓", Tone::Good) } else { ("✗", Tone::Bad) };
+            let comment = vote.comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
             label("")
                 .add(tone, mark)
-                .add(Tone::Plain, format!(" {} {}", given.approver, clock.time(given.at)))
+                .add(Tone::Plain, format!(" {} {}", vote.approver, clock.time(vote.at)))
                 .add(Tone::Plain, comment)
         }));
     }

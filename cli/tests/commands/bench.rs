@@ -17,7 +17,7 @@ use tidegate_core::fault::PortError;
 use tidegate_core::ids::ReleaseId;
 use tidegate_core::ports::Waker;
 use tidegate_runtime::time::Time;
-use tidegate_runtime::{Home, World};
+use tidegate_runtime::{Context, Installation};
 use tidegate_testkit::buffer::Buffer;
 use tidegate_testkit::fakes::{Caller, Quality, Universe};
 use tidegate_testkit::names;
@@ -45,20 +45,20 @@ pub(crate) struct Answer {
 
 /// The universe's time; whenever somebody waits, the conductor first does what there is to do.
 struct WorkingTime {
-    conductor: World,
+    conductor: Context,
 }
 
 #[async_trait]
 impl Time for WorkingTime {
     fn now(&self) -> Timestamp {
-        self.conductor.home.time.now()
+        self.conductor.installation.time.now()
     }
 
     async fn sleep(&self, duration: SignedDuration) {
-        for release in self.conductor.home.ledger.open().await.unwrap().whole().unwrap() {
+        for release in self.conductor.installation.ledger.open().await.unwrap().whole().unwrap() {
             self.conductor.drive(&release.id, &[], self.now()).await.unwrap();
         }
-        self.conductor.home.time.sleep(duration).await;
+        self.conductor.installation.time.sleep(duration).await;
     }
 }
 
@@ -99,12 +99,12 @@ impl Bench {
     }
 
     pub(crate) fn connection(&self) -> Connection {
-        let world = self.universe.world(caller(1, "person"), true);
-        let conductor = self.universe.world(caller(2, "conductor"), false);
-        let wakes = Wakes::new(Box::new(ByPort(world.home.waker.clone().unwrap())));
-        let home = Home { time: Arc::new(WorkingTime { conductor }), ..world.home };
+        let context = self.universe.context(caller(1, "person"), true);
+        let conductor = self.universe.context(caller(2, "conductor"), false);
+        let wakes = Wakes::new(Box::new(ByPort(context.installation.waker.clone().unwrap())));
+        let installation = Installation { time: Arc::new(WorkingTime { conductor }), ..context.installation };
         let asking = Asking::known(Identity { account: names::account(), arn: ANN.into() });
-        Connection::with(World { home, ..world }, wakes, asking)
+        Connection::with(Context { installation, ..context }, wakes, asking)
     }
 
     pub(crate) async fn try_run(&self, args: &[&str]) -> anyhow::Result<Answer> {
@@ -191,8 +191,8 @@ impl Bench {
 
     /// The conductor works on a release for half a minute.
     pub(crate) async fn conduct(&self, id: &str) {
-        let conductor = self.universe.world(caller(2, "conductor"), false);
-        let until = conductor.home.time.now().checked_add(SignedDuration::from_secs(30)).unwrap();
+        let conductor = self.universe.context(caller(2, "conductor"), false);
+        let until = conductor.installation.time.now().checked_add(SignedDuration::from_secs(30)).unwrap();
         conductor.drive(&id.parse().unwrap(), &[], until).await.unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use tidegate_core::actor::Actor;
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
-use tidegate_runtime::ways_in::Attempt;
+use tidegate_runtime::triggers::Attempt;
 use tidegate_testkit::fakes::Quality;
 use tidegate_testkit::names;
 
@@ -49,7 +49,7 @@ async fn an_image_that_is_refused_ends_the_waiting_with_its_reason() {
         delivery: None,
     };
     let older = Refusal::new(Reason::Older, "a newer image was let in");
-    bench.connection().world.home.refuse(&attempt, older).await.unwrap();
+    bench.connection().context.installation.refuse(&attempt, older).await.unwrap();
     let (said, _, code) = bench.refused(&["watch", "checkout", "--image", "main-3", "--timeout", "1m"]).await;
     assert!(said.starts_with("Tidegate refused ") && said.contains("a newer image was let in"), "{said}");
     assert_eq!(code, 7);

@@ -79,7 +79,7 @@ async fn what_somebody_deployed_outside_tidegate_is_left_for_what_was_promoted_l
         let now = state.now;
         state.aws.deploy_by_someone(99, None, now);
     }
-    let time = bench.universe.world(caller(9, "time"), false).home.time;
+    let time = bench.universe.context(caller(9, "time"), false).installation.time;
     time.sleep(SignedDuration::from_mins(90)).await;
     let shown = bench.run(&["rollback", "checkout", "--dry-run"]).await;
     assert!(shown.out.contains("which was deployed outside Tidegate to main-3"), "{}", shown.out);

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tidegate_cli::render::Clock;
 use tidegate_core::actor::Actor;
-use tidegate_core::approval::{ApprovalGate, Approver, Given, Opened};
+use tidegate_core::approval::{ApprovalGate, Approver, Opened, Vote};
 use tidegate_core::effect::Action;
 use tidegate_core::finding::{Finding, FindingCode};
 use tidegate_core::ground::Ground;
@@ -18,7 +18,7 @@ use tidegate_core::observation::{
     AlarmSeen, AlarmState, DeploymentStatus, LoadBalancerSeen, RuleSeen, ServiceSeen, TaskDefinitionSeen,
 };
 use tidegate_core::outcome::{Cause, Outcome};
-use tidegate_core::plan::{Asked, Plan, Stage, compile};
+use tidegate_core::plan::{Plan, PlanRequest, Stage, compile};
 use tidegate_core::policy::{self, Approval, Percent, Person, Policy};
 use tidegate_core::registry::ecr_registry;
 use tidegate_core::release::{Phase, Progress, Release, RollingBack, Step, Wake};
@@ -131,7 +131,7 @@ pub(crate) fn plan() -> Plan {
     };
     let policy = policy();
     let target = policy.target(&account(), &region());
-    let asked = Asked { intent: &Intent::Deploy, bypass_freeze: None };
+    let asked = PlanRequest { intent: &Intent::Deploy, bypass_freeze: None };
     compile(&policy, &target, &image("main-42", 'b'), asked, ground, at(5))
 }
 
@@ -235,7 +235,7 @@ pub(crate) fn approving() -> Release {
     let approvers = vec![person("ann"), person("bob"), person("eve")];
     plan.gates.approvals.push(ApprovalGate { approval, approvers, because: None });
     plan.stages.insert(0, Stage::Approve { gate: 0 });
-    let given = Given {
+    let vote = Vote {
         approver: "ann".into(),
         approve: true,
         comment: Some("the numbers look good".into()),
@@ -243,7 +243,7 @@ pub(crate) fn approving() -> Release {
         via: "link".into(),
     };
     let opened =
-        Opened { at: at(6), expires_at: at(6 + 4 * 3600), invitations: Vec::new(), given: vec![given] };
+        Opened { at: at(6), expires_at: at(6 + 4 * 3600), invitations: Vec::new(), votes: vec![vote] };
     let of = ["ann", "bob", "eve"].map(ToOwned::to_owned).to_vec();
     let waiting_on = WaitingOn::Approvals { missing: 1, of, until: opened.expires_at };
     Release {

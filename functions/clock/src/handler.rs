@@ -5,10 +5,10 @@ use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use tidegate_core::fault::PortError;
 use tidegate_core::ports::Pipelines;
-use tidegate_runtime::Home;
+use tidegate_runtime::Installation;
 use tidegate_runtime::drive::deadline;
+use tidegate_runtime::triggers::Sources;
 use tidegate_runtime::visits::{Looked, Pace, Rotation};
-use tidegate_runtime::ways_in::Sources;
 
 /// Where the looks stopped in the round before.
 #[derive(Debug, Default)]
@@ -22,20 +22,20 @@ pub(crate) struct Rotations {
 /// One round. Waking what is due and the looks go on at the same time: none waits for another's calls. What failed is said as an error
 /// after everything else was done, so that the function's error alarm sees it.
 pub(crate) async fn handle(
-    home: &Home,
+    installation: &Installation,
     sources: Sources<'_>,
     pipelines: &dyn Pipelines,
     rotations: &Rotations,
     event: LambdaEvent<Value>,
 ) -> Result<Value, Error> {
     let until = deadline(Timestamp::now(), event.context.deadline);
-    let home = home.until(until);
+    let installation = installation.until(until);
     let pace = |rotation| Pace { rotation, until };
     let (round, builds, arrived, answered) = tokio::join!(
-        home.round(sources.images, pace(&rotations.pushes)),
-        home.find_lost_builds(sources, pace(&rotations.builds)),
-        home.find_awaited(sources.images, pace(&rotations.awaited)),
-        home.answer_pipelines(pipelines, pace(&rotations.pipelines)),
+        installation.round(sources.images, pace(&rotations.pushes)),
+        installation.find_lost_builds(sources, pace(&rotations.builds)),
+        installation.find_awaited(sources.images, pace(&rotations.awaited)),
+        installation.answer_pipelines(pipelines, pace(&rotations.pipelines)),
     );
     let (builds, arrived, answered) = (looked(builds), looked(arrived), looked(answered));
     let mut failed = [round.failed, builds.failed, arrived.failed, answered.failed].concat();

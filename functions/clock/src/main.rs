@@ -6,19 +6,19 @@ mod handler;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
 use tidegate_assembly::Start;
-use tidegate_runtime::ways_in::Sources;
+use tidegate_runtime::triggers::Sources;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     tidegate_runtime::telemetry::init();
     let start = Start::from_env().await?;
-    let home = start.home();
+    let installation = start.installation();
     let (images, builds, s3, pipelines) =
         (start.images(), start.builds(), start.objects(), start.pipelines());
     let sources = Sources { images: &images, builds: &builds, objects: &s3, artifacts: &s3 };
     let rotations = handler::Rotations::default();
     run(service_fn(|event: LambdaEvent<Value>| {
-        handler::handle(&home, sources, &pipelines, &rotations, event)
+        handler::handle(&installation, sources, &pipelines, &rotations, event)
     }))
     .await
 }

@@ -3,14 +3,17 @@
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent};
-use tidegate_runtime::World;
+use tidegate_runtime::Context;
 use tidegate_runtime::drive::deadline;
 use tidegate_wire::wake::WakeMessage;
 
 /// Handles a batch. A message that fails is given back alone; one that can never be read ends in the dead-letter queue that way.
-pub(crate) async fn handle(world: &World, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+pub(crate) async fn handle(
+    context: &Context,
+    event: LambdaEvent<SqsEvent>,
+) -> Result<SqsBatchResponse, Error> {
     let until = deadline(Timestamp::now(), event.context.deadline);
-    let driven = event.payload.records.iter().map(|message| drive(world, message, until));
+    let driven = event.payload.records.iter().map(|message| drive(context, message, until));
     let failures = futures::future::join_all(driven).await.into_iter().flatten().collect();
     let mut response = SqsBatchResponse::default();
     response.batch_item_failures = failures;
@@ -18,11 +21,11 @@ pub(crate) async fn handle(world: &World, event: LambdaEvent<SqsEvent>) -> Resul
 }
 
 /// Drives one message's release; `Some` names the message that failed.
-async fn drive(world: &World, message: &SqsMessage, until: Timestamp) -> Option<BatchItemFailure> {
+async fn drive(context: &Context, message: &SqsMessage, until: Timestamp) -> Option<BatchItemFailure> {
     let id = message.message_id.clone().unwrap_or_default();
     let outcome: Result<(), Error> = async {
         let wake = WakeMessage::parse(message.body.as_deref().unwrap_or_default())?;
-        world.woken(&wake.release, until).await?;
+        context.woken(&wake.release, until).await?;
         Ok(())
     }
     .await;

@@ -10,8 +10,8 @@ use tidegate_assembly::Start;
 async fn main() -> Result<(), Error> {
     tidegate_runtime::telemetry::init();
     let start = Start::from_env().await?;
-    let mut world = start.world();
+    let mut context = start.context();
     // What the queue wakes never sends to the queue: AWS stops such chains after about 16 hops. The clock feeds the queue.
-    world.home.waker = None;
-    run(service_fn(|event: LambdaEvent<SqsEvent>| handler::handle(&world, event))).await
+    context.installation.waker = None;
+    run(service_fn(|event: LambdaEvent<SqsEvent>| handler::handle(&context, event))).await
 }

@@ -16,7 +16,7 @@ use crate::handler::Gate;
 /// The body; it may be left out.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct AnswerRequest {
     /// What the approver says.
     #[serde(default)]
     comment: String,
@@ -30,7 +30,7 @@ pub(crate) async fn take(gate: &Gate, call: &Call, id: &str, approve: bool) -> R
         return Ok(Reply::error(StatusCode::FORBIDDEN, "no AWS identity came with the request"));
     };
     let asked = match call.body.is_empty() {
-        true => Asked::default(),
+        true => AnswerRequest::default(),
         false => match serde_json::from_slice(&call.body) {
             Ok(asked) => asked,
             Err(error) => {
@@ -51,7 +51,7 @@ pub(crate) async fn take(gate: &Gate, call: &Call, id: &str, approve: bool) -> R
         plan_hash: asked.plan,
         comment: comment(&asked.comment),
     };
-    match gate.home.answer(&id, &answer).await {
+    match gate.installation.answer(&id, &answer).await {
         Ok(release) => {
             let word = if approve { "approved" } else { "rejected" };
             tracing::info!(release.id = %id, decision = word, "an approver with an AWS identity answered");

@@ -52,14 +52,14 @@ async fn known(gate: &Gate, id: &str, token: Option<String>) -> Result<Link, Por
     let (Ok(id), Some(token)) = (ReleaseId::new(id), Token::received(token.unwrap_or_default())) else {
         return Ok(Link::Garbage);
     };
-    let release = gate.home.ledger.release(&id).await?;
+    let release = gate.installation.ledger.release(&id).await?;
     let release = release.filter(|release| gate::holder(release, &token).is_some());
     Ok(release.map_or(Link::Unknown, |release| Link::Known(Box::new(Known { id, release, token }))))
 }
 
 /// `GET` and `HEAD`.
 pub(crate) async fn show(gate: &Gate, keeper: &Keeper, call: &Call, id: &str) -> Result<Reply, PortError> {
-    let began = gate.home.time.now();
+    let began = gate.installation.time.now();
     let secrets = keeper.secrets().await?;
     let known = match known(gate, id, call.query("token")).await? {
         Link::Known(known) => known,
@@ -69,7 +69,7 @@ pub(crate) async fn show(gate: &Gate, keeper: &Keeper, call: &Call, id: &str) ->
     let plan_hash = known.release.plan.as_ref().map(|plan| plan.hash()).unwrap_or_default();
     // The same judgement as for an answer, without anything being written.
     let by = By::Link(known.token.clone());
-    match gate::give(&known.release, &by, true, Some(&plan_hash), None, gate.home.time.now()) {
+    match gate::give(&known.release, &by, true, Some(&plan_hash), None, gate.installation.time.now()) {
         Ok(_) => {
             page(gate, &secrets.link_key, &known, StatusCode::OK, Form { plan_hash, ..Form::default() }).await
         }
@@ -138,7 +138,7 @@ fn decoded(text: &str) -> Option<String> {
 
 /// `POST`.
 pub(crate) async fn take(gate: &Gate, keeper: &Keeper, call: &Call, id: &str) -> Result<Reply, PortError> {
-    let began = gate.home.time.now();
+    let began = gate.installation.time.now();
     let Some(sent) = Sent::parse(&call.body) else {
         let message =
             Message::new(Tone::Bad, "Not readable", "What was sent is not UTF-8. Nothing was decided.");
@@ -166,7 +166,7 @@ pub(crate) async fn take(gate: &Gate, keeper: &Keeper, call: &Call, id: &str) ->
         plan_hash: Some(sent.plan.clone()),
         comment: comment(&sent.comment),
     };
-    let (by, now) = (&answer.by, gate.home.time.now());
+    let (by, now) = (&answer.by, gate.installation.time.now());
     if let Err(why) = gate::give(&known.release, by, approve, Some(&sent.plan), None, now) {
         return refused(gate, &secrets.link_key, &known.release, &why).await;
     }
@@ -174,7 +174,7 @@ pub(crate) async fn take(gate: &Gate, keeper: &Keeper, call: &Call, id: &str) ->
     if form.name_problem.is_some() || form.comment_problem.is_some() {
         return page(gate, &secrets.link_key, &known, StatusCode::UNPROCESSABLE_ENTITY, form).await;
     }
-    match gate.home.answer(&known.id, &answer).await {
+    match gate.installation.answer(&known.id, &answer).await {
         Ok(release) => {
             tracing::info!(release.id = %known.id, decision = %sent.decision, "an approver answered by link");
             Ok(Reply::message(StatusCode::OK, &thanks(&secrets.link_key, &release, &known.token, approve)))
@@ -227,7 +227,7 @@ async fn page(
         let why = NotCounted::NotWaiting { state: release.summary() };
         return Ok(Reply::message(StatusCode::GONE, &not_counted(link_key, release, &why)));
     };
-    let (history, damaged) = gate.home.ledger.history(id).await?.split();
+    let (history, damaged) = gate.installation.ledger.history(id).await?.split();
     status::told(&damaged);
     let form = Form {
         action: format!("/approve/{id}"),
@@ -244,7 +244,7 @@ async fn page(
         gate: at_gate,
         opened,
         approver,
-        now: gate.home.time.now(),
+        now: gate.installation.time.now(),
         form,
         status: status::link(link_key, id),
     };
@@ -255,9 +255,9 @@ async fn page(
 /// nothing can be told, and nobody holds a copy of this function for the price of a request.
 async fn unknown_link(gate: &Gate, began: Timestamp) -> Reply {
     tracing::warn!("a link that is not known was tried");
-    let left = REFUSAL_TAKES - gate.home.time.now().duration_since(began);
+    let left = REFUSAL_TAKES - gate.installation.time.now().duration_since(began);
     if left > SignedDuration::ZERO {
-        gate.home.time.sleep(left).await;
+        gate.installation.time.sleep(left).await;
     }
     not_valid()
 }
@@ -281,7 +281,7 @@ async fn refused(
     why: &NotCounted,
 ) -> Result<Reply, PortError> {
     tracing::warn!(release.id = %release.id, why = %why, "an answer did not count");
-    if let Err(error) = gate.home.attempted(release, why).await {
+    if let Err(error) = gate.installation.attempted(release, why).await {
         tracing::warn!(release.id = %release.id, error = %error, "the attempt could not be kept");
     }
     Ok(Reply::message(status_of(why), &not_counted(link_key, release, why)))
@@ -344,14 +344,14 @@ fn thanks(link_key: &str, release: &Release, token: &Token, approve: bool) -> Me
     let approver =
         gate::holder(release, token).map(|(_, _, approver)| approver.to_owned()).unwrap_or_default();
     let missing = gate::waiting_at(release).map_or(0, |(_, gate, opened)| {
-        let yes = opened.given.iter().filter(|given| given.approve).count();
+        let yes = opened.votes.iter().filter(|vote| vote.approve).count();
         usize::from(gate.approval.count).saturating_sub(yes)
     });
     let (tone, title, line) = match (approve, missing) {
         (false, _) => {
-            (Tone::Bad, "Rejected", "The release ends, and whatever it has done is put back.".to_owned())
+            (Tone::Bad, "Rejected", "The release ends, and whatever it has done is undone.".to_owned())
         }
-        (true, 0) => (Tone::Good, "Approved", "The release goes on.".to_owned()),
+        (true, 0) => (Tone::Good, "Approved", "The release continues.".to_owned()),
         (true, 1) => (Tone::Good, "Approved", "One more approval is needed.".to_owned()),
         (true, more) => (Tone::Good, "Approved", format!("{more} more approvals are needed.")),
     };

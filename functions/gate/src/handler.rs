@@ -8,7 +8,7 @@ use serde_json::Value;
 use tidegate_core::fault::PortError;
 use tidegate_core::ports::Images;
 use tidegate_pages::{Message, Tone};
-use tidegate_runtime::Home;
+use tidegate_runtime::Installation;
 
 use crate::call::{Call, IdentityChecks, Reply};
 use crate::secrets::Keeper;
@@ -26,7 +26,7 @@ pub enum Door {
 /// What the routes need.
 pub struct Gate {
     /// Tidegate's own ground.
-    pub home: Home,
+    pub installation: Installation,
     /// ECR.
     pub images: Arc<dyn Images>,
     /// Where the callers come in.

@@ -31,7 +31,8 @@ async fn main() -> Result<(), Error> {
         "api" => Door::Api,
         other => return Err(format!("TIDEGATE_DOOR: found {other:?}, allowed public and api").into()),
     };
-    let gate = Gate { home: start.home().patient(PATIENCE), images: Arc::new(start.images()), door };
+    let gate =
+        Gate { installation: start.installation().patient(PATIENCE), images: Arc::new(start.images()), door };
     run(service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(handle(&gate, event).await))).await
 }
 

@@ -32,14 +32,16 @@ pub(crate) async fn show(gate: &Gate, keeper: &Keeper, call: &Call, id: &str) ->
         return Ok(Reply::nothing_here());
     }
     let Ok(id) = ReleaseId::new(id) else { return Ok(Reply::nothing_here()) };
-    let Some(release) = gate.home.ledger.release(&id).await? else { return Ok(Reply::nothing_here()) };
-    let (history, damaged) = gate.home.ledger.history(&id).await?.split();
+    let Some(release) = gate.installation.ledger.release(&id).await? else {
+        return Ok(Reply::nothing_here());
+    };
+    let (history, damaged) = gate.installation.ledger.history(&id).await?.split();
     told(&damaged);
     let view = StatusView {
         release: &release,
         history: &history,
         unreadable: damaged.len(),
-        now: gate.home.time.now(),
+        now: gate.installation.time.now(),
     };
     Ok(Reply::page(StatusCode::OK, tidegate_pages::status(&view)))
 }

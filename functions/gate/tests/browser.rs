@@ -253,7 +253,7 @@ async fn viewed_and_approved(browser: &Browser) {
     assert!(browser.driver.find(By::Css("#service[aria-invalid=true]")).await.is_ok());
 
     browser.decide("checkout", "Basket tested on staging. <b>Go.</b>", "approve").await;
-    browser.shows(&["Approved", "Thank you, anna. The release goes on."]).await;
+    browser.shows(&["Approved", "Thank you, anna. The release continues."]).await;
     browser.picture("approved").await;
     let entry = site.fixture.history(&id).last().unwrap().clone();
     assert_eq!(
@@ -276,7 +276,7 @@ async fn replayed(browser: &Browser) {
     browser.script(&format!("document.body.innerHTML = `{form}`; document.forms[0].submit()")).await;
     browser.shows(&["It has been decided", "anna approved this release on"]).await;
     browser.picture("decided").await;
-    let given = site.fixture.stored(&id).gates.values().map(|opened| opened.given.len()).sum::<usize>();
+    let given = site.fixture.stored(&id).gates.values().map(|opened| opened.votes.len()).sum::<usize>();
     assert_eq!(given, 1);
 }
 
@@ -347,7 +347,7 @@ async fn on_a_phone_and_in_the_dark(browser: &Browser) {
 async fn promote(fixture: &Fixture, id: &ReleaseId) {
     for _ in 0..400 {
         let deadline = fixture.universe.state().now + SignedDuration::from_mins(5);
-        fixture.world.drive(id, &[], deadline).await.unwrap();
+        fixture.context.drive(id, &[], deadline).await.unwrap();
         if fixture.stored(id).is_over() {
             break;
         }

@@ -26,8 +26,8 @@ fn given(fixture: &Fixture, id: &ReleaseId) -> Vec<(String, bool)> {
     release
         .gates
         .values()
-        .flat_map(|opened| &opened.given)
-        .map(|given| (given.approver.clone(), given.approve))
+        .flat_map(|opened| &opened.votes)
+        .map(|vote| (vote.approver.clone(), vote.approve))
         .collect()
 }
 
@@ -59,9 +59,9 @@ async fn an_approver_opens_the_link_types_the_name_and_approves() {
         (entry.event.to_string().as_str(), entry.event.why().as_str()),
         ("approved by anna", "looks good")
     );
-    // The conductor is woken, and the release goes on.
+    // The conductor is woken, and the release continues.
     assert!(!fixture.universe.state().queue.is_empty());
-    fixture.world.drive(&id, &[], names::at(3600)).await.unwrap();
+    fixture.context.drive(&id, &[], names::at(3600)).await.unwrap();
     assert!(waiting_at(&fixture.stored(&id)).is_none());
 }
 
@@ -302,14 +302,14 @@ async fn a_newer_image_voids_the_links_of_the_one_it_replaces() {
     let policy = common::POLICY.replace("COUNT", "1") + "on_newer: replace\n";
     let policy = tidegate_core::policy::parse("checkout.yaml", &policy).unwrap();
     let ops = tidegate_core::actor::Actor::Person { name: "ops".into() };
-    fixture.world.home.apply(&policy, &ops).await.unwrap();
+    fixture.context.installation.apply(&policy, &ops).await.unwrap();
     let old = fixture.release(2, provenance()).await;
     let form = filled(&fixture.open(&old, "anna").await.body, "approve", "checkout", "");
     let new = fixture.release(3, provenance()).await;
     assert_ne!(old, new);
     fixture.drive(&old).await;
     for _ in 0..5 {
-        fixture.world.drive(&old, &[], names::at(7200)).await.unwrap();
+        fixture.context.drive(&old, &[], names::at(7200)).await.unwrap();
         fixture.pass(SignedDuration::from_secs(60));
     }
     let page = fixture.open(&old, "anna").await;

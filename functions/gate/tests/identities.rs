@@ -64,7 +64,7 @@ async fn approve(fixture: &Fixture, id: &ReleaseId, arn: &str) -> Got {
 
 fn given(fixture: &Fixture, id: &ReleaseId) -> Vec<String> {
     let release = fixture.stored(id);
-    release.gates.values().flat_map(|opened| &opened.given).map(|given| given.approver.clone()).collect()
+    release.gates.values().flat_map(|opened| &opened.votes).map(|vote| vote.approver.clone()).collect()
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn that_nobody_is_known_to_have_asked_is_told_and_can_be_refused() {
     assert!(
         fixture.history(&id).iter().any(|entry| entry.details().iter().any(|fact| fact.starts_with(asked)))
     );
-    fixture.world.drive(&id, &[], tidegate_testkit::names::at(3600)).await.unwrap();
+    fixture.context.drive(&id, &[], tidegate_testkit::names::at(3600)).await.unwrap();
     assert!(known(&fixture).contains(asked), "{}", known(&fixture));
     assert!(waiting_at(&fixture.stored(&id)).is_some());
 

@@ -36,7 +36,7 @@ async fn shop_with(from: &str, to: &str) -> Fixture {
     let text = if from.is_empty() { text } else { text.replace(from, to) };
     let policy = policy::parse("checkout.yaml", &text).unwrap();
     let ops = tidegate_core::actor::Actor::Person { name: "ops".into() };
-    fixture.world.home.apply(&policy, &ops).await.unwrap();
+    fixture.context.installation.apply(&policy, &ops).await.unwrap();
     fixture.push(7);
     fixture
 }
@@ -410,7 +410,7 @@ async fn docker_hub(fixture: &Fixture, body: &Value) -> Got {
 async fn awaited(fixture: &Fixture) -> Result<Looked, PortError> {
     let until = fixture.universe.state().now.saturating_add(SignedDuration::from_secs(50)).unwrap();
     let pace = Pace { rotation: &Rotation::default(), until };
-    fixture.world.home.find_awaited(&*fixture.gate.images, pace).await
+    fixture.context.installation.find_awaited(&*fixture.gate.images, pace).await
 }
 
 /// As the clock does it every minute.
@@ -551,7 +551,7 @@ async fn only_the_policy_that_let_it_pass_releases_what_is_late() {
         assert!(text.contains(from), "{from}");
         let policy = policy::parse("checkout.yaml", &text.replace(from, to)).unwrap();
         let ops = tidegate_core::actor::Actor::Person { name: "ops".into() };
-        fixture.world.home.apply(&policy, &ops).await.unwrap();
+        fixture.context.installation.apply(&policy, &ops).await.unwrap();
     };
     for (from, to, why) in [
         ("docker_hub: shop/checkout", "docker_hub: shop/other", "was changed while"),

@@ -6,11 +6,11 @@ use tidegate_core::actor::Actor;
 use tidegate_core::container_image::MediaTypes;
 use tidegate_core::ids::Image;
 use tidegate_core::ports::ObjectAt;
-use tidegate_runtime::Home;
+use tidegate_runtime::Installation;
 use tidegate_runtime::arrivals::Pushed;
-use tidegate_runtime::ways_in::Sources;
-use tidegate_runtime::ways_in::builds::BuildChanged;
-use tidegate_runtime::ways_in::manifests::{Manifested, ObjectWritten};
+use tidegate_runtime::triggers::Sources;
+use tidegate_runtime::triggers::builds::BuildChanged;
+use tidegate_runtime::triggers::manifests::{Manifested, ObjectWritten};
 use tidegate_wire::codebuild::BuildStateChange;
 use tidegate_wire::ecr::ImageAction;
 use tidegate_wire::envelope::{Envelope, Origins};
@@ -19,7 +19,7 @@ use tidegate_wire::s3::ObjectCreated;
 
 /// Handles one event. An error has Lambda try again and at last put the event into the dead-letter queue.
 pub(crate) async fn handle(
-    home: &Home,
+    installation: &Installation,
     sources: Sources<'_>,
     origins: &Origins,
     payload: Value,
@@ -28,24 +28,26 @@ pub(crate) async fn handle(
     let outcomes: Map<String, Value> = match &event {
         Event::EcrImage(action) => match pushed(&envelope, action) {
             Some(pushed) => {
-                let outcomes = home.image_pushed(sources.images, &pushed).await?;
+                let outcomes = installation.image_pushed(sources.images, &pushed).await?;
                 told(outcomes.iter().map(|(service, admission)| (service.to_string(), admission.word())))
             }
             None => return passed_over(&envelope),
         },
         Event::CodeBuild(change) => {
-            let outcomes = home.build_changed(sources, &build(&envelope, change)).await?;
+            let outcomes = installation.build_changed(sources, &build(&envelope, change)).await?;
             told(outcomes.iter().map(|(service, word)| (service.to_string(), *word)))
         }
         Event::S3Object(created) => {
-            match home.manifest_written(sources, &object(&envelope, created)).await? {
-                Manifested::Taken(service, taken) => told([(service.to_string(), taken.word())].into_iter()),
+            match installation.manifest_written(sources, &object(&envelope, created)).await? {
+                Manifested::Handled(service, taken) => {
+                    told([(service.to_string(), taken.word())].into_iter())
+                }
                 Manifested::NotWatched | Manifested::Overtaken => return passed_over(&envelope),
             }
         }
         Event::ReleaseRequested(request) => {
             let by = actor(&envelope);
-            let taken = home.requested(sources.images, request, &by, &envelope.id).await?;
+            let taken = installation.requested(sources.images, request, &by, &envelope.id).await?;
             told([(request.service.to_string(), taken.word())].into_iter())
         }
         Event::EcrReplication(_)

@@ -8,7 +8,7 @@ use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
 use tidegate_assembly::Start;
 use tidegate_runtime::drive::deadline;
-use tidegate_runtime::ways_in::Sources;
+use tidegate_runtime::triggers::Sources;
 use tidegate_wire::envelope::Origins;
 
 #[tokio::main]
@@ -16,12 +16,12 @@ async fn main() -> Result<(), Error> {
     tidegate_runtime::telemetry::init();
     let start = Start::from_env().await?;
     let origins = Origins::home(start.config.account.clone(), start.config.region.clone());
-    let home = start.home();
+    let installation = start.installation();
     let (images, builds, s3) = (start.images(), start.builds(), start.objects());
     let sources = Sources { images: &images, builds: &builds, objects: &s3, artifacts: &s3 };
     run(service_fn(async |event: LambdaEvent<Value>| {
-        let home = home.until(deadline(Timestamp::now(), event.context.deadline));
-        handler::handle(&home, sources, &origins, event.payload).await
+        let installation = installation.until(deadline(Timestamp::now(), event.context.deadline));
+        handler::handle(&installation, sources, &origins, event.payload).await
     }))
     .await
 }

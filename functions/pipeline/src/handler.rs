@@ -3,8 +3,8 @@
 use lambda_runtime::Error;
 use serde_json::{Value, json};
 use tidegate_core::ports::{Artifacts, Images, JobAnswer, JobFailure, Pipelines, TaskDefinitions};
-use tidegate_runtime::Home;
-use tidegate_runtime::ways_in::jobs::JobPorts;
+use tidegate_runtime::Installation;
+use tidegate_runtime::triggers::jobs::JobPorts;
 use tidegate_wire::pipeline_job::{ArtifactCredentials, PipelineJob};
 
 /// How a job's keys open the artifact store.
@@ -12,7 +12,7 @@ pub(crate) type Open = dyn Fn(&ArtifactCredentials) -> Box<dyn Artifacts> + Send
 
 /// What every job is done with.
 pub(crate) struct Ports {
-    pub(crate) home: Home,
+    pub(crate) installation: Installation,
     pub(crate) images: Box<dyn Images>,
     pub(crate) definitions: Box<dyn TaskDefinitions>,
     pub(crate) pipelines: Box<dyn Pipelines>,
@@ -32,7 +32,7 @@ pub(crate) async fn handle(ports: &Ports, payload: Value) -> Result<Value, Error
                 definitions: ports.definitions.as_ref(),
                 pipelines: ports.pipelines.as_ref(),
             };
-            let answer = ports.home.job(given, &job).await;
+            let answer = ports.installation.job(given, &job).await;
             (job.id, answer)
         }
         Err(error) => {

@@ -19,7 +19,7 @@ async fn main() -> Result<(), Error> {
     tidegate_runtime::telemetry::init();
     let start = Start::from_env().await?;
     let ports = Ports {
-        home: start.home().patient(PATIENCE),
+        installation: start.installation().patient(PATIENCE),
         images: Box::new(start.images()),
         definitions: Box::new(start.definitions()),
         pipelines: Box::new(start.pipelines()),

@@ -5,7 +5,7 @@ use lambda_runtime::{Error, LambdaEvent};
 use serde_json::{Value, json};
 use tidegate_core::observation::Hint;
 use tidegate_core::ports::Watched;
-use tidegate_runtime::World;
+use tidegate_runtime::Context;
 use tidegate_runtime::drive::deadline;
 use tidegate_wire::ecs::ServiceRef;
 use tidegate_wire::envelope::{Envelope, Origins};
@@ -13,7 +13,7 @@ use tidegate_wire::event::Event;
 
 /// Handles one event. An error has Lambda try again and at last put the event into the dead-letter queue.
 pub(crate) async fn handle(
-    world: &World,
+    context: &Context,
     origins: &Origins,
     event: LambdaEvent<Value>,
 ) -> Result<Value, Error> {
@@ -22,7 +22,7 @@ pub(crate) async fn handle(
     let title = event.to_string();
     tracing::info!(event.id = %envelope.id, event.title = %title, "noticed");
     let turns = match noticed(&envelope, &event) {
-        Some((watched, hint)) => world.noticed(&watched, hint, until).await?,
+        Some((watched, hint)) => context.noticed(&watched, hint, until).await?,
         None => 0,
     };
     Ok(json!({ "event": title, "turns": turns }))

@@ -12,6 +12,6 @@ async fn main() -> Result<(), Error> {
     tidegate_runtime::telemetry::init();
     let start = Start::from_env().await?;
     let origins = Origins::home(start.config.account.clone(), start.config.region.clone());
-    let world = start.world();
-    run(service_fn(|event: LambdaEvent<Value>| handler::handle(&world, &origins, event))).await
+    let context = start.context();
+    run(service_fn(|event: LambdaEvent<Value>| handler::handle(&context, &origins, event))).await
 }

@@ -109,7 +109,7 @@ pub(super) fn event(service: &Service, deployment: &Deployment, hook: &HookRun, 
     event
 }
 
-/// The stages whose functions are asked on the way back as well, of those this deployment has passed or would have.
+/// The stages whose functions are asked during the rollback as well, of those this deployment has passed or would have.
 pub(super) fn asked_again(steps: &[Step]) -> impl Iterator<Item = Step> + '_ {
     let both = [Stage::TestTrafficShift, Stage::ProductionTrafficShift].map(Step::Hooks);
     both.into_iter().filter(|step| steps.contains(step))

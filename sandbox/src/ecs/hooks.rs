@@ -2,7 +2,7 @@
 //!
 //! The function of an AWS_LAMBDA hook is called with the hook's role, again when it asks for that, and its failure is the hook's. What AWS
 //! does not say and is chosen here: how a function is called that Lambda throttles (its hook fails), and what a function's failure means on
-//! the way back, where those of the shifts are asked once more (nothing: traffic is back already).
+//! the rollback, where those of the shifts are asked once more (nothing: traffic is back already).
 
 use serde_json::{Map, Value};
 

@@ -1,6 +1,6 @@
 //! The state machine of services and their deployments: `tick` moves everything as far as it can go at a given time.
 //!
-//! A deployment is a list of steps and a cursor. Going back replaces the list by the way back. The fleet sizes follow
+//! A deployment is a list of steps and a cursor. Going back replaces the list by the rollback. The fleet sizes follow
 //! from the present step, tasks follow from the fleet sizes.
 
 use super::config::Strategy;
@@ -254,7 +254,7 @@ fn fail(deployment: &mut Deployment, service: &mut Service, cause: Cause, world:
     finish(deployment, DeploymentStatus::Stopped, world);
 }
 
-/// Begins the way back. Whether the source exists is looked at first: a first deployment has nothing to go back to.
+/// Begins the rollback. Whether the source exists is looked at first: a first deployment has nothing to go back to.
 fn go_back(deployment: &mut Deployment, service: &mut Service, cause: Cause, world: &World<'_>) {
     announce_failure(deployment, service, &cause, world);
     deployment.status_reason = Some(cause.reason());
@@ -308,7 +308,7 @@ fn complete(deployment: &mut Deployment, service: &mut Service, world: &World<'_
             | Cause::HookTimedOut { .. }
             | Cause::StageTooLong { .. } => false,
         });
-        // The trap in these events: the way back is announced as a completed deployment, of the old revision.
+        // The trap in these events: the rollback is announced as a completed deployment, of the old revision.
         if let Some(source) = deployment.source.filter(|_| announced) {
             let reason = format!("ECS deployment {} completed.", service.revision(source).deployment_id);
             notify::deployment(world, service, source, DeploymentEvent::Completed, &reason);

@@ -72,7 +72,7 @@ fn linear(step_percent: f64, bake_minutes: u32) -> Vec<(f64, u32)> {
     shifts
 }
 
-/// The way back: traffic first, everything else after; the functions of the shifts of `forward` are told of it.
+/// The rollback: traffic first, everything else after; the functions of the shifts of `forward` are told of it.
 pub(super) fn back(config: &Config, forward: &[Step]) -> Vec<Step> {
     match config.strategy {
         Strategy::Rolling => vec![Step::RollBack],

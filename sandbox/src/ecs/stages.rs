@@ -151,11 +151,11 @@ pub(super) enum Step {
     CleanUp,
     /// Replace tasks a few at a time (ROLLING).
     Roll,
-    /// First step of the way back: all traffic to the source.
+    /// First step of the rollback: all traffic to the source.
     RestoreTraffic,
-    /// Second step of the way back: the target's fleet goes.
+    /// Second step of the rollback: the target's fleet goes.
     RemoveTarget,
-    /// The way back of ROLLING.
+    /// The rollback of ROLLING.
     RollBack,
 }
 

@@ -305,4 +305,4 @@ async fn deploy(client: &Client, tidegate: &Tidegate) -> Result<Deployed> {
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
-mod ways_in_tests;
+mod trigger_tests;

@@ -10,7 +10,7 @@ use tidegate_dynamodb::DynamoLedger;
 use tidegate_ecr::EcrAdapter;
 use tidegate_runtime::config::{Config, ConfigError};
 use tidegate_runtime::time::SystemTime;
-use tidegate_runtime::{Home, World};
+use tidegate_runtime::{Context, Installation};
 use tidegate_s3::S3Reader;
 use tidegate_sns::SnsMessenger;
 use tidegate_sqs::SqsWaker;
@@ -43,14 +43,14 @@ impl Start {
     }
 
     /// The ledger, the wake-up queue, the clock.
-    pub fn home(&self) -> Home {
-        let place = tidegate_dynamodb::Home {
+    pub fn installation(&self) -> Installation {
+        let place = tidegate_dynamodb::Installation {
             account: self.config.account.clone(),
             region: self.config.region.clone(),
         };
         let ledger = DynamoLedger::new(aws_sdk_dynamodb::Client::new(&self.aws), &self.config.table, place);
         let queue = SqsWaker::new(aws_sdk_sqs::Client::new(&self.aws), &self.config.wake_queue_url);
-        Home {
+        Installation {
             account: self.config.account.clone(),
             region: self.config.region.clone(),
             ledger: Arc::new(ledger),
@@ -60,10 +60,10 @@ impl Start {
     }
 
     /// Home, and the services releases are driven through.
-    pub fn world(&self) -> World {
+    pub fn context(&self) -> Context {
         let cloudwatch = Arc::new(tidegate_cloudwatch::CloudWatchAdapter::new(self.aws.clone()));
-        World {
-            home: self.home(),
+        Context {
+            installation: self.installation(),
             ecs: Arc::new(tidegate_ecs::EcsAdapter::new(self.aws.clone())),
             traffic: Arc::new(tidegate_elb::ElbAdapter::new(self.aws.clone())),
             alarms: cloudwatch.clone(),

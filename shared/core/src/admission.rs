@@ -4,7 +4,7 @@ use crate::push::PushTimes;
 use jiff::Timestamp;
 
 use crate::actor::Actor;
-use crate::commit::{Commit, ReleaseWrite, ServiceWrite};
+use crate::commit::{Commit, IdempotencyKey, ReleaseWrite, ServiceWrite};
 use crate::history::{Entry, Event, Report, WaitingOn};
 use crate::ids::{AlarmName, Image, ReleaseId, ServiceName, Target};
 use crate::intent::{Intent, Provenance, Request};
@@ -13,21 +13,21 @@ use crate::people::People;
 use crate::policy::OnNewer;
 use crate::release::{Phase, Progress, Release, Wake};
 use crate::service::{OpenWatch, ServiceRecord, TargetWatch};
-use crate::trigger::{Reason, Refusal};
+use crate::trigger::{Reason, Refusal, Trigger};
 
-/// An image that asks to be released.
+/// A request to release an image to a service.
 #[derive(Debug, Clone)]
-pub struct Arrival {
+pub struct ReleaseRequest {
     /// The service.
     pub service: ServiceName,
-    /// Where it would go.
-    pub target: Target,
     /// The image, pinned.
     pub image: Image,
-    /// Who or what brought it.
+    /// Who or what asks.
     pub by: Actor,
     /// Why, when a person asks.
     pub why: Option<String>,
+    /// What asks; `None`: a person does.
+    pub trigger: Option<Trigger>,
     /// When it was pushed, where nobody but a machine asks: what comes out of order, or again, must not take the service back. `None`: a
     /// person asks, who may mean an old one.
     pub pushed_at: Option<PushTimes>,
@@ -37,11 +37,18 @@ pub struct Arrival {
     pub provenance: Provenance,
     /// Why freeze windows do not hold it; a second person has to approve that.
     pub bypass_freeze: Option<String>,
-    /// The delivery, so that the same one is handled once, and until when that is remembered.
-    pub once: Option<(String, Timestamp)>,
+    /// The delivery's id, so that the same one is handled once.
+    pub delivery: Option<String>,
 }
 
-/// What becomes of an arrival.
+impl ReleaseRequest {
+    /// What the delivery is remembered by.
+    pub fn idempotency_key(&self, now: Timestamp) -> Option<IdempotencyKey> {
+        self.delivery.as_deref().map(|delivery| IdempotencyKey::of_delivery(&self.service, delivery, now))
+    }
+}
+
+/// What becomes of a request.
 #[derive(Debug, Clone)]
 pub enum Admission {
     /// A release is created.
@@ -95,10 +102,16 @@ pub struct Current<'a> {
     pub waiting: Option<&'a Release>,
 }
 
-/// Decides about a new image. `id` is the id a new release would have.
-pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timestamp) -> Admission {
+/// Decides about a new image. `target` is where it would go, `id` the id a new release would have.
+pub fn admit(
+    current: Current<'_>,
+    request: &ReleaseRequest,
+    target: Target,
+    id: ReleaseId,
+    now: Timestamp,
+) -> Admission {
     let head = current.head;
-    let digest = &arrival.image.digest;
+    let digest = &request.image.digest;
     let same = [current.waiting, current.active].into_iter().flatten().find(|release| {
         release.image.digest == *digest
             && release.request.is_none()
@@ -108,23 +121,23 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
     if let Some(release) = same {
         return Admission::Known { release: release.id.clone() };
     }
-    let requester = People::of_policy(&head.policy).requester(&arrival.by, &arrival.provenance);
+    let requester = People::of_policy(&head.policy).requester(&request.by, &request.provenance);
     if let Some(why) = head.policy.approval.iter().find_map(|approval| requester.refused_by(approval)) {
-        return refuse(head, arrival, Reason::Requester, why, now);
+        return refuse(head, request, Reason::Requester, why, now);
     }
-    let pushed = arrival.pushed_at.unwrap_or_default().until(now);
-    if !arrival.force {
+    let pushed = request.pushed_at.unwrap_or_default().until(now);
+    if !request.force {
         if let Some(quarantined) = head.quarantine.get(digest) {
             let why = format!(
                 "{digest} was rolled back by release {} ({}); to release it all the same: tidegate release {} {digest} --force",
-                quarantined.release, quarantined.why, arrival.service
+                quarantined.release, quarantined.why, request.service
             );
-            return refuse(head, arrival, Reason::Quarantined, why, now);
+            return refuse(head, request, Reason::Quarantined, why, now);
         }
         if let Some(why) = pushed.older(head) {
             let why =
-                format!("{why}; to release it all the same: tidegate release {} {digest}", arrival.service);
-            return refuse(head, arrival, Reason::Older, why, now);
+                format!("{why}; to release it all the same: tidegate release {} {digest}", request.service);
+            return refuse(head, request, Reason::Older, why, now);
         }
         if let Some(runs) = head.promoted.first().filter(|last| last.image.digest == *digest)
             && current.active.is_none()
@@ -134,19 +147,19 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
         }
     }
     let mut next = ServiceRecord { version: head.version + 1, waiting: Some(id.clone()), ..head.clone() };
-    if arrival.force {
+    if request.force {
         next.quarantine.remove(digest);
     }
     next.newest_push = next.newest_push.max(pushed.tag);
     next.newest_image = next.newest_image.max(pushed.image);
     next.newest_said = next.newest_said.max(pushed.said);
-    let why = arrival.why.clone().unwrap_or_else(|| match &arrival.image.tag {
+    let why = request.why.clone().unwrap_or_else(|| match &request.image.tag {
         Some(tag) => format!("tag {tag} was pushed"),
         None => "it was asked for by digest".to_owned(),
     });
-    let release = new_release(id.clone(), arrival, Intent::Deploy, now);
+    let release = new_release(id.clone(), request, target, Intent::Deploy, now);
     let mut commit = creation(release, why, now);
-    commit.once.clone_from(&arrival.once);
+    commit.idempotency_key = request.idempotency_key(now);
     commit.releases.extend(current.waiting.map(|waiting| superseded(waiting, &id, now)));
     if head.policy.on_newer == OnNewer::Replace
         && let Some(active) = current.active
@@ -157,7 +170,7 @@ pub fn admit(current: Current<'_>, arrival: &Arrival, id: ReleaseId, now: Timest
         commit.releases.push(asked(active, request, Actor::Tidegate, now));
     }
     commit.head = Some(ServiceWrite {
-        service: arrival.service.clone(),
+        service: request.service.clone(),
         expected: Some(head.version),
         head: next,
         entry: None,
@@ -173,12 +186,18 @@ pub(crate) fn turning_back(release: &Release) -> bool {
     }
 }
 
-fn refuse(head: &ServiceRecord, arrival: &Arrival, reason: Reason, why: String, now: Timestamp) -> Admission {
+fn refuse(
+    head: &ServiceRecord,
+    request: &ReleaseRequest,
+    reason: Reason,
+    why: String,
+    now: Timestamp,
+) -> Admission {
     let version = head.version + 1;
-    let event = Event::ImageRefused { image: arrival.image.clone(), why: why.clone() };
-    let entry = Entry::new(version, now, arrival.by.clone(), event);
+    let event = Event::ImageRefused { image: request.image.clone(), why: why.clone() };
+    let entry = Entry::new(version, now, request.by.clone(), event);
     let head = ServiceWrite {
-        service: arrival.service.clone(),
+        service: request.service.clone(),
         expected: Some(head.version),
         head: ServiceRecord { version, ..head.clone() },
         entry: Some(entry),
@@ -186,26 +205,36 @@ fn refuse(head: &ServiceRecord, arrival: &Arrival, reason: Reason, why: String, 
     Admission::Refused {
         refusal: Refusal::new(reason, why.clone()),
         why,
-        commit: Box::new(Commit { head: Some(head), once: arrival.once.clone(), ..Commit::default() }),
+        commit: Box::new(Commit {
+            head: Some(head),
+            idempotency_key: request.idempotency_key(now),
+            ..Commit::default()
+        }),
     }
 }
 
-pub(crate) fn new_release(id: ReleaseId, arrival: &Arrival, intent: Intent, now: Timestamp) -> Release {
+pub(crate) fn new_release(
+    id: ReleaseId,
+    request: &ReleaseRequest,
+    target: Target,
+    intent: Intent,
+    now: Timestamp,
+) -> Release {
     Release {
         id,
-        service: arrival.service.clone(),
-        target: arrival.target.clone(),
-        image: arrival.image.clone(),
+        service: request.service.clone(),
+        target,
+        image: request.image.clone(),
         intent,
-        requested_by: arrival.by.clone(),
+        requested_by: request.by.clone(),
         created_at: now,
         version: 0,
         phase: Phase::Queued,
         plan: None,
         progress: Progress::default(),
         gates: std::collections::BTreeMap::new(),
-        provenance: arrival.provenance.clone(),
-        bypass_freeze: arrival.bypass_freeze.clone(),
+        provenance: request.provenance.clone(),
+        bypass_freeze: request.bypass_freeze.clone(),
         request: None,
         acted_at: None,
         wake: Some(Wake::soon(now)),
@@ -258,7 +287,7 @@ pub fn note(
     service: &ServiceName,
     by: Actor,
     event: Event,
-    once: Option<(String, Timestamp)>,
+    idempotency_key: Option<IdempotencyKey>,
     now: Timestamp,
 ) -> Commit {
     let version = head.version + 1;
@@ -269,7 +298,7 @@ pub fn note(
         head: ServiceRecord { version, ..head.clone() },
         entry: Some(entry),
     };
-    Commit { head: Some(head), once, ..Commit::default() }
+    Commit { head: Some(head), idempotency_key, ..Commit::default() }
 }
 
 /// Stores a policy. A release under way keeps the plan it has; the next one is planned from this policy.

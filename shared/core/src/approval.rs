@@ -38,7 +38,7 @@ pub struct Opened {
     pub invitations: Vec<Invitation>,
     /// What has been decided.
     #[serde(default)]
-    pub given: Vec<Given>,
+    pub votes: Vec<Vote>,
 }
 
 /// One person's link. The token itself is nowhere but in the link.
@@ -57,7 +57,7 @@ pub struct Invitation {
 
 /// What a person decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Given {
+pub struct Vote {
     /// The person.
     pub approver: String,
     /// Yes or no.

@@ -1,6 +1,6 @@
 //! One atomic change of the ledger.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::announced::Awaited;
 use crate::history::Entry;
@@ -10,7 +10,7 @@ use crate::release::Release;
 use crate::service::ServiceRecord;
 use crate::sweep::TagsSeen;
 
-/// The error code of a commit whose `once` key has been there before: the delivery was handled.
+/// The error code of a commit whose idempotency key has been there before: the delivery was handled.
 pub const ALREADY_HANDLED: &str = "AlreadyHandled";
 
 /// One atomic change of the ledger. Either all of it happens or none.
@@ -27,8 +27,28 @@ pub struct Commit {
     pub tags: Option<RowWrite<TagsSeen>>,
     /// What waits for its image.
     pub awaited: Option<RowWrite<Awaited>>,
-    /// A delivery that must not have been handled before, with the time until which it is remembered.
-    pub once: Option<(String, Timestamp)>,
+    /// What must not have been handled before.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// How long a delivery is remembered.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What a delivery is remembered by, so that the same one is handled once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The key.
+    pub key: String,
+    /// Until when it is remembered.
+    pub until: Timestamp,
+}
+
+impl IdempotencyKey {
+    /// The key of a delivery to a service: the same event may concern several.
+    pub fn of_delivery(service: &ServiceName, delivery: &str, now: Timestamp) -> Self {
+        let until = now.saturating_add(REMEMBERED).unwrap_or(now);
+        Self { key: format!("{service}#{delivery}"), until }
+    }
 }
 
 /// A row of its own beside a service's to write.

@@ -118,7 +118,7 @@ fn with_alarms(own: Option<&Value>, alarms: &[AlarmName]) -> Value {
     json!({ "alarmNames": names, "enable": true, "rollback": true })
 }
 
-/// What ran before is deployed with this where Amazon ECS shifted the traffic: the service's own, but all at once, so that ECS moves the
+/// The stable version is deployed with this where Amazon ECS shifted the traffic: the service's own, but all at once, so that ECS moves the
 /// weights back itself and creeps through no canary.
 pub fn all_at_once(own: &Value) -> Value {
     let mut configuration = members(own);

@@ -42,7 +42,7 @@ pub enum Effect {
         /// The whole `deploymentConfiguration`.
         configuration: Value,
     },
-    /// Let a deployment that waits at a pause hook go on.
+    /// Continue a deployment that waits at a pause hook.
     ContinueHook {
         /// The deployment.
         deployment: DeploymentArn,
@@ -54,11 +54,11 @@ pub enum Effect {
         /// The deployment.
         deployment: DeploymentArn,
     },
-    /// Start a deployment back to what ran before, when there is no deployment under way that could be rolled back.
+    /// Start a deployment back to the stable version, when there is no deployment under way that could be rolled back.
     ReturnTo {
         /// Where.
         target: Target,
-        /// What ran before.
+        /// The stable version.
         task_definition: TaskDefinitionArn,
         /// The whole `deploymentConfiguration`, without hooks of ours.
         configuration: Value,

@@ -1,6 +1,6 @@
 //! The gates of a release: what has been asked of whom, what was answered. Approvals are bound to release, plan and person, and used once.
 
-use crate::approval::{ApprovalGate, Approver, Given, Opened, Token, same_secret};
+use crate::approval::{ApprovalGate, Approver, Opened, Token, Vote, same_secret};
 use crate::observation::{ScanSeen, ScanStatus};
 use jiff::Timestamp;
 
@@ -138,20 +138,20 @@ pub fn give(
         By::Link(token) => holder(release, token).map(|(stage, ..)| stage),
         // Where nothing waits any more, the gate this person answered last is meant: they are told what they said.
         By::Identity(_) => waiting.map(|(stage, ..)| stage).or_else(|| {
-            let answered = |opened: &Opened| opened.given.iter().any(|given| given.approver == approver);
+            let answered = |opened: &Opened| opened.votes.iter().any(|vote| vote.approver == approver);
             release.gates.iter().rev().find(|(_, opened)| answered(opened)).map(|(stage, _)| *stage)
         }),
     };
     // An identity that fits several people still is one: it answers a gate once, under whichever name.
-    let answered_by = |given: &&Given| given.approver == approver || (via != LINK && given.via == via);
-    let given = asked_at
+    let answered_by = |vote: &&Vote| vote.approver == approver || (via != LINK && vote.via == via);
+    let vote = asked_at
         .and_then(|stage| release.gates.get(&stage))
-        .and_then(|opened| opened.given.iter().find(answered_by));
-    if let Some(given) = given {
+        .and_then(|opened| opened.votes.iter().find(answered_by));
+    if let Some(vote) = vote {
         return Err(NotCounted::AlreadyGiven {
-            approver: given.approver.clone(),
-            approved: given.approve,
-            at: given.at,
+            approver: vote.approver.clone(),
+            approved: vote.approve,
+            at: vote.at,
         });
     }
     let Some((stage, gate, opened)) = waiting.filter(|(stage, ..)| Some(*stage) == asked_at) else {
@@ -171,7 +171,7 @@ pub fn give(
     {
         return Err(NotCounted::OtherPlan);
     }
-    Ok(counted(release, stage, Given { approver, approve, comment, at: now, via }, now))
+    Ok(counted(release, stage, Vote { approver, approve, comment, at: now, via }, now))
 }
 
 /// How an answer came that did not come with an AWS identity.
@@ -189,7 +189,7 @@ fn who(release: &Release, by: &By) -> Result<(String, String), NotCounted> {
             let may = |name: &&&str| {
                 waiting_at(release).is_some_and(|(_, gate, opened)| {
                     eligible(release, gate).iter().any(|known| known.name == **name)
-                        && !opened.given.iter().any(|given| given.approver == **name)
+                        && !opened.votes.iter().any(|vote| vote.approver == **name)
                 })
             };
             let person = fits.iter().find(may).or(fits.first());
@@ -199,21 +199,21 @@ fn who(release: &Release, by: &By) -> Result<(String, String), NotCounted> {
     }
 }
 
-fn counted(release: &Release, stage: usize, given: Given, now: Timestamp) -> Commit {
+fn counted(release: &Release, stage: usize, vote: Vote, now: Timestamp) -> Commit {
     let mut next = Release { version: release.version + 1, wake: Some(Wake::soon(now)), ..release.clone() };
     let event = Event::Answered {
-        approver: given.approver.clone(),
-        approved: given.approve,
-        comment: given.comment.clone(),
+        approver: vote.approver.clone(),
+        approved: vote.approve,
+        comment: vote.comment.clone(),
     };
-    let actor = Actor::Person { name: given.approver.clone() };
+    let actor = Actor::Person { name: vote.approver.clone() };
     let entry = Entry {
-        saw: vec![Fact::Via { identity: given.via.clone() }],
+        saw: vec![Fact::Via { identity: vote.via.clone() }],
         measured: release.progress.measured,
         ..Entry::new(next.version, now, actor, event)
     };
     if let Some(opened) = next.gates.get_mut(&stage) {
-        opened.given.push(given);
+        opened.votes.push(vote);
     }
     let write = ReleaseWrite { expected: Some(release.version), release: next, entry: Some(entry) };
     Commit { releases: vec![write], ..Commit::default() }
@@ -233,16 +233,16 @@ pub fn attempted(release: &Release, why: &NotCounted, now: Timestamp) -> Option<
 }
 
 /// What a gate has come to; `None` while it is open or not reached. Derived from where the release is, so that it can be asked at any
-/// time: a release that is turned back after its approval is no approved release any more.
+/// time: a release that is rolled back after its approval is no approved release any more.
 pub fn decided(release: &Release, gate: usize) -> Option<(bool, String)> {
     let plan = release.plan.as_ref()?;
     let is_it = |stage: &crate::plan::Stage| *stage == crate::plan::Stage::Approve { gate };
     let at = plan.stages.iter().position(is_it)?;
     let passed = || {
-        let given = release.gates.get(&at).map(|opened| opened.given.as_slice()).unwrap_or_default();
-        let names: Vec<&str> = given.iter().map(|given| given.approver.as_str()).collect();
+        let given = release.gates.get(&at).map(|opened| opened.votes.as_slice()).unwrap_or_default();
+        let names: Vec<&str> = given.iter().map(|vote| vote.approver.as_str()).collect();
         if names.is_empty() {
-            "it expired, and the policy says to go on".to_owned()
+            "it expired, and the policy says to continue".to_owned()
         } else {
             format!("approved by {}", names.join(", "))
         }

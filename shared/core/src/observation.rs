@@ -97,7 +97,7 @@ pub struct Observation {
     /// How many requests the candidate has answered since [`RequestsAsked::since`], as far as it is known yet.
     pub requests: Seen<u64>,
     /// What the effects performed just before brought about, where nothing in AWS shows it.
-    pub accomplished: Vec<Accomplished>,
+    pub results: Vec<EffectResult>,
     /// Fresh randomness for tokens; never used twice, never kept.
     pub entropy: Entropy,
     /// Effects of this release that AWS refused for good in this invocation.
@@ -106,7 +106,7 @@ pub struct Observation {
 
 /// What an effect brought about, where nothing in AWS shows it afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Accomplished {
+pub enum EffectResult {
     /// A link was handed over for delivery.
     Invited {
         /// To whom.
@@ -404,7 +404,7 @@ pub struct AlarmSeen {
 }
 
 impl AlarmSeen {
-    /// Whether the alarm is red and not silenced.
+    /// Whether the alarm is in ALARM and not silenced.
     pub fn is_breach(&self) -> bool {
         self.state == AlarmState::Alarm && self.silenced.is_none()
     }

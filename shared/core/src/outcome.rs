@@ -1,4 +1,4 @@
-//! What a release ends as, and why it did not go on.
+//! What a release ends as, and why it did not continue.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -114,7 +114,7 @@ impl std::fmt::Display for GateKind {
     }
 }
 
-/// Why a release did not go on.
+/// Why a release did not continue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 pub enum Cause {
@@ -227,7 +227,7 @@ impl std::fmt::Display for Cause {
                 write!(f, "{tasks} of the candidate failed: {last}")?;
                 last.log.as_ref().map_or(Ok(()), |log| write!(f, "; its log: {}", log.url()))
             }
-            Self::Inconclusive { detail } => write!(f, "too little was seen to go on: {detail}"),
+            Self::Inconclusive { detail } => write!(f, "too little was seen to continue: {detail}"),
             Self::TimedOut { stage, limit_secs } => {
                 let limit = i64::try_from(*limit_secs)
                     .map_or(jiff::SignedDuration::MAX, jiff::SignedDuration::from_secs);

@@ -20,7 +20,7 @@ const APART_MINUTES: u64 = 45;
 /// How exactly the time of expiry is known.
 const EXACT: SignedDuration = SignedDuration::from_mins(2);
 
-/// Where our pause hooks stand: before every shift of production traffic, and before the old version is given up.
+/// Where our pause hooks stand: before every shift of production traffic, and before the stable version is terminated.
 pub const PAUSE_BEFORE_SHIFT: &str = "PRE_PRODUCTION_TRAFFIC_SHIFT";
 /// The pause the final bake happens in: all traffic is on the new version, both versions run.
 pub const PAUSE_BEFORE_PROMOTION: &str = "POST_PRODUCTION_TRAFFIC_SHIFT";
@@ -30,7 +30,7 @@ pub const PAUSE_BEFORE_PROMOTION: &str = "POST_PRODUCTION_TRAFFIC_SHIFT";
 pub enum Pause {
     /// Before every shift of production traffic.
     BeforeShift,
-    /// Before the version before is given up.
+    /// Before the stable version is terminated.
     BeforePromotion,
 }
 

@@ -65,7 +65,7 @@ pub enum Stage {
     },
     /// Tasks are replaced in place (rolling).
     RollOut,
-    /// The old version's tasks are given up.
+    /// The stable version's tasks are given up.
     Promote,
 }
 
@@ -274,7 +274,7 @@ pub struct RequestsNeeded {
 
 /// What was asked of a release, as far as the plan depends on it.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct PlanRequest<'a> {
     /// What it is meant to do.
     pub intent: &'a Intent,
     /// Why freeze windows do not hold it.
@@ -286,16 +286,16 @@ pub fn compile(
     policy: &Policy,
     target: &Target,
     image: &Image,
-    asked: Asked<'_>,
+    asked: PlanRequest<'_>,
     ground: Ground<'_>,
     now: Timestamp,
 ) -> Plan {
-    let Asked { intent, bypass_freeze } = asked;
+    let PlanRequest { intent, bypass_freeze } = asked;
     let Ground { service, weights, .. } = ground;
     let strategy = strategy_for(policy, intent);
     let alarms = match intent {
         Intent::Deploy => policy.rollback.alarms.clone(),
-        // The alarms are red because of what is being left.
+        // The alarms are in ALARM because of what is being left.
         Intent::Rollback { .. } => Vec::new(),
     };
     let container = policy.to.ecs.container.clone();
@@ -406,7 +406,7 @@ fn candidate(
     }
 }
 
-/// A return to what ran before does not creep: all traffic at once, or in place where the policy says rolling.
+/// A return to the stable version does not creep: all traffic at once, or in place where the policy says rolling.
 fn strategy_for(policy: &Policy, intent: &Intent) -> Strategy {
     let none = Span::default();
     match (intent, &policy.strategy.shift) {
@@ -568,7 +568,7 @@ impl Plan {
         hex::encode(Sha256::digest(value.to_string()))
     }
 
-    /// The `deploymentConfiguration` for deploying again what ran before.
+    /// The `deploymentConfiguration` for deploying again the stable version.
     pub fn returning(&self) -> Value {
         let own = &self.rollback_target.configuration;
         if self.is_held() { configuration::all_at_once(own) } else { own.clone() }

@@ -153,7 +153,7 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
             findings.extend(own_alarm_findings(question.alarms, seen));
             findings.extend(evidence_finding(question.min_requests, service));
         }
-        // Red alarms are the reason for going back, not against it; and so is what is wrong with the version that is left.
+        // Alarms in ALARM are the reason for going back, not against it; and so is what is wrong with the version that is left.
         Intent::Rollback { .. } => {
             let left = findings.iter_mut().filter(|finding| finding.code.is_about_what_is_left());
             left.for_each(|finding| finding.blocking = false);

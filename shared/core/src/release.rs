@@ -86,13 +86,13 @@ pub enum Phase {
     },
     /// Being rolled back.
     RollingBack(RollingBack),
-    /// Traffic is where it belongs; the service's configuration is put back and stale executors are waited out.
+    /// Traffic is where it belongs; the service's configuration is restored and stale executors are waited out.
     Settling {
         /// What the release will end as.
         outcome: Outcome,
         /// Since when.
         since: Timestamp,
-        /// When the old version was first seen to carry all traffic again, after a rollback.
+        /// When the stable version was first seen to carry all traffic again, after a rollback.
         #[serde(default)]
         restored_at: Option<Timestamp>,
     },
@@ -102,7 +102,7 @@ pub enum Phase {
         outcome: Outcome,
         /// When.
         at: Timestamp,
-        /// When the old version was first seen to carry all traffic again, after a rollback.
+        /// When the stable version was first seen to carry all traffic again, after a rollback.
         #[serde(default)]
         restored_at: Option<Timestamp>,
     },
@@ -168,7 +168,7 @@ pub enum Step {
         /// When, last.
         at: Timestamp,
     },
-    /// A pause hook was told to go on.
+    /// A pause hook was continued.
     Continued {
         /// Which.
         hook: HookId,
@@ -207,7 +207,7 @@ pub struct Progress {
     /// The deployment.
     #[serde(default)]
     pub deployment: Option<DeploymentArn>,
-    /// Pause hooks that were told to go on; each is told for one stage only.
+    /// Pause hooks that were continued; each is told for one stage only.
     #[serde(default)]
     pub continued: Vec<HookId>,
     /// Verification builds that were started, by stage.

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use crate::actor::Actor;
-use crate::admission::{Arrival, Current, creation, new_release, superseded, turning_back};
+use crate::admission::{Current, ReleaseRequest, creation, new_release, superseded, turning_back};
 use crate::commit::{Commit, ServiceWrite};
 use crate::ids::{Digest, Image, ReleaseId, ServiceName, Target};
 use crate::intent::{Intent, Provenance};
@@ -34,8 +34,8 @@ pub struct Situation<'a> {
 
 /// Where to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted<'a> {
-    /// To what ran before: the release under way is rolled back; without one, the version promoted before it comes again.
+pub enum RollbackTo<'a> {
+    /// To the stable version: the release under way is rolled back; without one, the version promoted before it comes again.
     Before,
     /// To this promoted release: its id, the beginning of its id, or its tag.
     To(&'a str),
@@ -220,14 +220,18 @@ fn list(promoted: &[Promoted]) -> String {
 }
 
 /// Chooses what a rollback does.
-pub fn choose(seen: Situation<'_>, service: &ServiceName, wanted: Wanted<'_>) -> Result<Choice, NoRollback> {
+pub fn choose(
+    seen: Situation<'_>,
+    service: &ServiceName,
+    wanted: RollbackTo<'_>,
+) -> Result<Choice, NoRollback> {
     let head = seen.current.head;
     if let Some(active) = seen.current.active {
         return under_way(active, wanted);
     }
     if let Some(waiting) = seen.current.waiting
         && matches!(waiting.intent, Intent::Rollback { .. })
-        && wanted == Wanted::Before
+        && wanted == RollbackTo::Before
     {
         return Err(NoRollback::Waits {
             release: waiting.id.clone(),
@@ -238,13 +242,13 @@ pub fn choose(seen: Situation<'_>, service: &ServiceName, wanted: Wanted<'_>) ->
     let supersedes = seen.current.waiting.map(|waiting| waiting.id.clone());
     let earlier = |from, to: &Promoted| Choice::Earlier { from, to: to.clone(), supersedes };
     match wanted {
-        Wanted::To(named) => {
+        RollbackTo::To(named) => {
             let to = find(head, service, named)?;
             allowed(head, service, from.as_ref(), to)?;
             // Nothing is known to run only when nothing could be seen and nothing was promoted; then `find` found nothing.
             from.map(|from| earlier(from, to)).ok_or(NoRollback::NothingBefore { quarantined: Vec::new() })
         }
-        Wanted::Before => {
+        RollbackTo::Before => {
             let from = from.ok_or(NoRollback::NothingBefore { quarantined: Vec::new() })?;
             must_be_meant(&seen, service, &from)?;
             let to = before(head, &from).ok_or_else(|| nothing_before(head, &from))?;
@@ -253,14 +257,14 @@ pub fn choose(seen: Situation<'_>, service: &ServiceName, wanted: Wanted<'_>) ->
     }
 }
 
-fn under_way(active: &Release, wanted: Wanted<'_>) -> Result<Choice, NoRollback> {
+fn under_way(active: &Release, wanted: RollbackTo<'_>) -> Result<Choice, NoRollback> {
     let (release, image) = (active.id.clone(), active.image.clone());
     if turning_back(active) {
         return Err(NoRollback::AlreadyBack { release, image: Box::new(image) });
     }
     match wanted {
-        Wanted::Before => Ok(Choice::UnderWay { release, image }),
-        Wanted::To(_) => Err(NoRollback::Busy { release, image: Box::new(image) }),
+        RollbackTo::Before => Ok(Choice::UnderWay { release, image }),
+        RollbackTo::To(_) => Err(NoRollback::Busy { release, image: Box::new(image) }),
     }
 }
 
@@ -311,7 +315,7 @@ fn must_be_meant(seen: &Situation<'_>, service: &ServiceName, from: &Leaving) ->
     Ok(())
 }
 
-/// Whether this release, when it was turned back, restored that image: also one that was there before Tidegate.
+/// Whether this release, when it was rolled back, restored that image: also one that was there before Tidegate.
 fn restored(release: &Release, digest: &Digest) -> bool {
     let image = release.plan.as_ref().and_then(|plan| plan.rollback_target.images.get(&plan.container));
     release.image.digest != *digest && image.is_some_and(|image| image.digests.contains(digest))
@@ -403,9 +407,8 @@ pub struct Ask<'a> {
 pub fn commit(current: Current<'_>, from: &Leaving, to: &Promoted, ask: Ask<'_>) -> Commit {
     let Ask { service, target, by, why, id, now } = ask;
     let head = current.head;
-    let arrival = Arrival {
+    let request = ReleaseRequest {
         service: service.clone(),
-        target: target.clone(),
         image: to.image.clone(),
         by: by.clone(),
         why: None,
@@ -413,7 +416,8 @@ pub fn commit(current: Current<'_>, from: &Leaving, to: &Promoted, ask: Ask<'_>)
         force: false,
         provenance: Provenance::default(),
         bypass_freeze: None,
-        once: None,
+        trigger: None,
+        delivery: None,
     };
     let intent = Intent::Rollback {
         from: from.release.clone(),
@@ -428,7 +432,7 @@ pub fn commit(current: Current<'_>, from: &Leaving, to: &Promoted, ask: Ask<'_>)
         next.quarantine.insert(from.digest.clone(), entry);
     }
     let reason = format!("{by} asked to roll back from {} to {}: {why}", from.label, to.image.label());
-    let release = new_release(id.clone(), &arrival, intent, now);
+    let release = new_release(id.clone(), &request, target.clone(), intent, now);
     let mut commit = creation(release, reason, now);
     commit.releases.extend(current.waiting.map(|waiting| superseded(waiting, &id, now)));
     commit.head = Some(ServiceWrite {

@@ -100,7 +100,7 @@ impl TagsSeen {
                 let new =
                     Fresh { tag: it.tag, digest: it.digest, pushed_at: it.pushed_at, after, since: now };
                 next.fresh.push(fresh.cloned().unwrap_or(new));
-                // What it named before is remembered: a tag that goes back there is put back, not new.
+                // What it named before is remembered: a tag that goes back there is not new.
                 if let Some(before) = current.and_then(|seen| seen.seen.get(&key)) {
                     next.seen.insert(key, before.clone());
                 }
@@ -210,7 +210,7 @@ mod tests {
         let second = look(Some(&first), &[tagged("prod-1", 2, -900)], 120);
         assert_eq!((second.fresh[0].after, second.fresh[0].since), (at(60), at(120)));
         let third = look(Some(&second), &[tagged("prod-1", 2, -900)], 180);
-        assert_eq!(third.fresh, second.fresh, "it goes on waiting");
+        assert_eq!(third.fresh, second.fresh, "it keeps waiting");
         // Put back before its event came: nothing has happened.
         assert!(look(Some(&third), &[tagged("prod-1", 1, -500)], 240).fresh.is_empty());
         let mut settled = third.clone();

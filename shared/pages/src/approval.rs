@@ -9,7 +9,7 @@ use tidegate_core::intent::Provenance;
 use tidegate_core::plan::{Plan, Stage};
 use tidegate_core::policy::Before;
 use tidegate_core::release::Release;
-use tidegate_view::{GivenView, Live, StageState, StageView};
+use tidegate_view::{Live, StageState, StageView, VoteView};
 
 use crate::layout::{Page, frame};
 use crate::words;
@@ -92,7 +92,7 @@ fn moment_of(before: Before) -> &'static str {
     match before {
         Before::Deploy => "anything is changed",
         Before::Shift => "it gets production traffic",
-        Before::Promote => "the old version is given up",
+        Before::Promote => "the stable version is terminated",
     }
 }
 
@@ -155,7 +155,7 @@ fn changes(plan: &Plan) -> Markup {
                 dt { "Exposure" } dd { (exposure(plan)) }
             }
             h3.soft.small { "The rollback target" }
-            p { "Task definition " code { (plan.rollback_target.task_definition.short()) } ", its weights and its own deployment configuration are put back." }
+            p { "Task definition " code { (plan.rollback_target.task_definition.short()) } ", its weights and its own deployment configuration are restored." }
         }
     }
 }
@@ -274,23 +274,23 @@ fn answers(view: &ApprovalView<'_>) -> Markup {
         section aria-labelledby="answers" {
             h2 #answers { "Who has answered" }
             p { (words::count(needed, "approval is", "approvals are")) " needed." }
-            @if view.opened.given.is_empty() { p { "Nobody yet." } }
-            (given_list(&view.opened.given.iter().map(GivenView::from).collect::<Vec<_>>()))
+            @if view.opened.votes.is_empty() { p { "Nobody yet." } }
+            (vote_list(&view.opened.votes.iter().map(VoteView::from).collect::<Vec<_>>()))
         }
     }
 }
 
 /// Each answer with who, when and what they said.
-pub(crate) fn given_list(given: &[GivenView]) -> Markup {
+pub(crate) fn vote_list(votes: &[VoteView]) -> Markup {
     html! {
-        @if !given.is_empty() {
+        @if !votes.is_empty() {
             ul {
-                @for given in given {
+                @for vote in votes {
                     li {
-                        (given.approver) " "
-                        @if given.approved { span.word.go { "approved" } } @else { span.word.stop { "rejected" } }
-                        ", " (words::moment(given.at))
-                        @if let Some(comment) = &given.comment { ": “" (comment) "”" }
+                        (vote.approver) " "
+                        @if vote.approved { span.word.go { "approved" } } @else { span.word.stop { "rejected" } }
+                        ", " (words::moment(vote.at))
+                        @if let Some(comment) = &vote.comment { ": “" (comment) "”" }
                     }
                 }
             }

@@ -7,7 +7,7 @@ use tidegate_core::release::Release;
 use tidegate_core::words::span;
 use tidegate_view::{EntryView, FailedTaskView, Live, NextView, ReleaseView, State};
 
-use crate::approval::{given_list, stage_table};
+use crate::approval::{stage_table, vote_list};
 use crate::chart::chart;
 use crate::layout::{Page, frame};
 use crate::words;
@@ -49,7 +49,7 @@ pub fn status(view: &StatusView<'_>) -> Page {
             section aria-labelledby={"approval-" (asked.stage)} {
                 h2 id={"approval-" (asked.stage)} { "Approval" }
                 p { "Asked " (words::moment(asked.opened_at)) ", until " (words::moment(asked.expires_at)) "." }
-                (given_list(&asked.given))
+                (vote_list(&asked.votes))
             }
         }
         (history(&release.history, view.unreadable))

@@ -14,7 +14,7 @@ pub(crate) fn moment(at: Timestamp) -> Markup {
 pub(crate) fn on_expiry(gate: &ApprovalGate) -> &'static str {
     match gate.approval.on_expiry {
         OnExpiry::Reject => "the release is rejected",
-        OnExpiry::Approve => "the release goes on as if it had been approved",
+        OnExpiry::Approve => "the release continues as if it had been approved",
     }
 }
 

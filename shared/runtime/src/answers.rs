@@ -6,7 +6,7 @@ use tidegate_core::history::Event;
 use tidegate_core::ids::ReleaseId;
 use tidegate_core::release::Release;
 
-use crate::world::Home;
+use crate::context::Installation;
 
 /// Answers that do not count are kept in a release's history up to this many: whoever holds a used link cannot fill the ledger with it.
 const ATTEMPTS_KEPT: usize = 10;
@@ -38,7 +38,7 @@ pub enum AnswerError {
     NotCounted(#[from] NotCounted),
 }
 
-impl Home {
+impl Installation {
     /// Counts an answer, again when others were faster, and has the release looked at. Returns the release as it was written.
     pub async fn answer(&self, id: &ReleaseId, answer: &Answer) -> Result<Release, AnswerError> {
         let mut attempts = self.attempts();

@@ -1,8 +1,8 @@
 //! A new image: which services it concerns, and what becomes of it there.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tidegate_core::actor::Actor;
-use tidegate_core::admission::{self, Admission, Arrival, Current};
+use tidegate_core::admission::{self, Admission, Current, ReleaseRequest};
 use tidegate_core::commit::Commit;
 use tidegate_core::container_image::MediaTypes;
 use tidegate_core::fault::{ErrorKind, PortError};
@@ -17,12 +17,9 @@ use tidegate_core::release::Release;
 use tidegate_core::service::ServiceRecord;
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 
+use crate::context::Installation;
+use crate::triggers::Attempt;
 use crate::unfinished::Unfinished;
-use crate::ways_in::Attempt;
-use crate::world::Home;
-
-/// How long a delivery is remembered, so that the same one is handled once.
-pub(crate) const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// An image that was pushed to ECR.
 #[derive(Debug, Clone)]
@@ -47,7 +44,7 @@ pub struct Pushed {
     pub delivery: Option<String>,
 }
 
-impl Home {
+impl Installation {
     /// Handles a pushed image for every service whose policy selects it. Returns what became of it, service by service. One that fails
     /// does not keep the others from theirs.
     pub async fn image_pushed(
@@ -99,7 +96,7 @@ impl Home {
             digest: pushed.digest.clone(),
             tag: Some(pushed.tag.clone()),
         };
-        let asked = Asked {
+        let request = ReleaseRequest {
             service: service.clone(),
             image,
             by: pushed.by.clone(),
@@ -111,7 +108,7 @@ impl Home {
             bypass_freeze: None,
             delivery: pushed.delivery.clone(),
         };
-        let admission = self.release_image(asked, |head| head.policy.selects(&pushed.tag)).await?;
+        let admission = self.release_image(request, |head| head.policy.selects(&pushed.tag)).await?;
         if let Some(admission) = &admission {
             tracing::info!(service = %service, image.tag = %pushed.tag, image.digest = %pushed.digest, outcome = admission.word(), "an image was pushed");
         }
@@ -141,27 +138,27 @@ impl Home {
     /// delivery was handled before.
     pub async fn release_image(
         &self,
-        asked: Asked,
+        request: ReleaseRequest,
         selects: impl Fn(&ServiceRecord) -> bool,
     ) -> Result<Option<Admission>, PortError> {
         let mut attempts = self.attempts();
         loop {
-            let Some(head) = self.ledger.service(&asked.service).await? else { return Ok(None) };
+            let Some(head) = self.ledger.service(&request.service).await? else { return Ok(None) };
             if !selects(&head) {
                 return Ok(None);
             }
             let (active, waiting) = self.current(&head).await?;
             let now = self.time.now();
-            let arrival = asked.arrival(self, &head, now);
+            let target = head.policy.target(&self.account, &self.region);
             let current = Current { head: &head, active: active.as_ref(), waiting: waiting.as_ref() };
-            let admission = admission::admit(current, &arrival, self.new_id(), now);
-            if let (Admission::Refused { refusal, .. }, Some(trigger)) = (&admission, asked.trigger) {
+            let admission = admission::admit(current, &request, target, self.new_id(), now);
+            if let (Admission::Refused { refusal, .. }, Some(trigger)) = (&admission, request.trigger) {
                 let attempt = Attempt {
-                    service: &asked.service,
+                    service: &request.service,
                     trigger,
-                    by: &asked.by,
-                    subject: Subject::Found { image: Box::new(asked.image.clone()) },
-                    delivery: asked.delivery.as_deref(),
+                    by: &request.by,
+                    subject: Subject::Found { image: Box::new(request.image.clone()) },
+                    delivery: request.delivery.as_deref(),
                 };
                 // Counted where it buries nothing, and the service's row stays as it is.
                 let counted = self.count_refusal(&attempt, refusal).await?;
@@ -171,10 +168,10 @@ impl Home {
                 Admission::Created { commit, .. } | Admission::Refused { commit, .. } => (**commit).clone(),
                 Admission::Known { .. } | Admission::Runs { .. } => {
                     // Handled all the same: the same delivery again, when something else runs, must not release it anew.
-                    Commit { once: arrival.once.clone(), ..Commit::default() }
+                    Commit { idempotency_key: request.idempotency_key(now), ..Commit::default() }
                 }
             };
-            if commit.releases.is_empty() && commit.head.is_none() && commit.once.is_none() {
+            if commit.releases.is_empty() && commit.head.is_none() && commit.idempotency_key.is_none() {
                 return Ok(Some(admission));
             }
             match attempts.commit(commit).await {
@@ -242,47 +239,4 @@ pub(crate) fn settled_until(listing: Listing<Release>, since: Timestamp) -> Resu
         tracing::error!(damaged = %row, "an old release was passed over");
     }
     Ok(releases)
-}
-
-/// A request to release an image to a service.
-#[derive(Debug, Clone)]
-pub struct Asked {
-    /// The service.
-    pub service: ServiceName,
-    /// The image, pinned.
-    pub image: Image,
-    /// Who or what asks.
-    pub by: Actor,
-    /// Why, when a person asks.
-    pub why: Option<String>,
-    /// What asks; `None`: a person does.
-    pub trigger: Option<Trigger>,
-    /// When the image was pushed, where no person asks.
-    pub pushed_at: Option<PushTimes>,
-    /// A person forces it.
-    pub force: bool,
-    /// Where the image comes from.
-    pub provenance: Provenance,
-    /// Why freeze windows do not hold it; a second person has to approve that.
-    pub bypass_freeze: Option<String>,
-    /// The delivery's id.
-    pub delivery: Option<String>,
-}
-
-impl Asked {
-    fn arrival(&self, world: &Home, head: &ServiceRecord, now: Timestamp) -> Arrival {
-        let until = now.saturating_add(REMEMBERED).unwrap_or(now);
-        Arrival {
-            service: self.service.clone(),
-            target: head.policy.target(&world.account, &world.region),
-            image: self.image.clone(),
-            by: self.by.clone(),
-            why: self.why.clone(),
-            pushed_at: self.pushed_at,
-            force: self.force,
-            provenance: self.provenance.clone(),
-            bypass_freeze: self.bypass_freeze.clone(),
-            once: self.delivery.as_ref().map(|delivery| (format!("{}#{delivery}", self.service), until)),
-        }
-    }
 }

@@ -4,32 +4,32 @@ use jiff::SignedDuration;
 use tidegate_core::commit::Commit;
 use tidegate_core::fault::{ErrorKind, PortError};
 
-use crate::world::Home;
+use crate::context::Installation;
 
 /// How often something is decided anew before it is left to whoever asked for it.
 const ATTEMPTS: u32 = 8;
 
 /// The attempts of one change.
 pub(crate) struct Attempts<'a> {
-    home: &'a Home,
+    installation: &'a Installation,
     left: u32,
 }
 
-impl Home {
+impl Installation {
     /// A change that is about to be made.
     pub(crate) fn attempts(&self) -> Attempts<'_> {
-        Attempts { home: self, left: ATTEMPTS - 1 }
+        Attempts { installation: self, left: ATTEMPTS - 1 }
     }
 }
 
 impl Attempts<'_> {
     /// Commits what was decided. `false`: others were faster, and it has to be decided anew. The last conflict is an error.
     pub(crate) async fn commit(&mut self, commit: Commit) -> Result<bool, PortError> {
-        match self.home.ledger.commit(commit).await {
+        match self.installation.ledger.commit(commit).await {
             Ok(()) => Ok(true),
             Err(error) if error.kind == ErrorKind::Conflict && self.left > 0 => {
                 self.left -= 1;
-                self.home.time.sleep(SignedDuration::from_millis(fastrand::i64(10..100))).await;
+                self.installation.time.sleep(SignedDuration::from_millis(fastrand::i64(10..100))).await;
                 Ok(false)
             }
             Err(error) => Err(error),

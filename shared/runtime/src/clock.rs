@@ -17,9 +17,11 @@ use tidegate_core::sweep::{Tagged, TagsSeen};
 use tidegate_core::trigger::Trigger;
 use tokio::sync::OnceCell;
 
-use crate::arrivals::{Asked, settled_until};
+use tidegate_core::admission::ReleaseRequest;
+
+use crate::arrivals::settled_until;
+use crate::context::Installation;
 use crate::visits::{Looked, Pace};
-use crate::world::Home;
 
 /// The clock comes every minute; what is due until the next round is sent now.
 const ROUND: SignedDuration = SignedDuration::from_secs(60);
@@ -39,7 +41,7 @@ pub struct Round {
     pub failed: Vec<String>,
 }
 
-impl Home {
+impl Installation {
     /// One round: what is due is woken while lost pushes are looked for, so that neither takes the other's time. Nothing that fails keeps
     /// the rest from its turn.
     pub async fn round(&self, images: &dyn Images, pace: Pace<'_>) -> Round {
@@ -131,7 +133,7 @@ impl Home {
         let Some(lost) = due.max_by_key(|it| (it.since, it.pushed_at)).cloned() else { return Ok(false) };
         tracing::warn!(service = %service, image.tag = %lost.tag, image.digest = %lost.digest, "the event of a push was lost; the clock found it");
         let id = format!("tag {} seen at {}", lost.tag, lost.since);
-        let asked = Asked {
+        let request = ReleaseRequest {
             service: service.clone(),
             image: Image {
                 registry: ecr_registry(&self.account, &self.region),
@@ -149,7 +151,7 @@ impl Home {
             delivery: None,
         };
         let still = |head: &ServiceRecord| head.policy.selects(&lost.tag) && !lost.is_overtaken(head);
-        let admission = self.release_image(asked, still).await?;
+        let admission = self.release_image(request, still).await?;
         seen.settle(|it| it.is_due(now));
         Ok(matches!(admission, Some(Admission::Created { .. })))
     }

@@ -6,13 +6,13 @@ use tidegate_core::effect::{Effect, Lease};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::invariants;
-use tidegate_core::observation::{Accomplished, Hint, Refusal};
+use tidegate_core::observation::{EffectResult, Hint, Refusal};
 use tidegate_core::outcome::Outcome;
 use tidegate_core::release::{Phase, Release};
 use tidegate_core::service::ServiceRecord;
 
-use crate::observe::{Brought, observe};
-use crate::world::World;
+use crate::context::Context;
+use crate::observe::{Feedback, observe};
 
 /// During a rollback a wake-up this soon is waited for where we are: no message is as exact.
 const IN_PLACE: SignedDuration = SignedDuration::from_secs(17);
@@ -38,9 +38,9 @@ pub fn deadline(now: Timestamp, ends_at_ms: u64) -> Timestamp {
     end.and_then(|end| end.saturating_sub(RESERVE).ok()).unwrap_or(now)
 }
 
-/// What a call of [`World::drive`] left behind.
+/// What a call of [`Context::drive`] left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Driven {
+pub struct DriveResult {
     /// Turns that changed something.
     pub turns: u32,
     /// When the release is to be looked at again; `None` when it has ended, does not exist, or somebody else drives it.
@@ -117,7 +117,7 @@ struct Done {
     head: Option<ServiceRecord>,
     changed: bool,
     performed: bool,
-    brought: Brought,
+    feedback: Feedback,
     /// The service's row could not be read.
     damaged: Option<PortError>,
     /// How soon a wake-up is waited for in place.
@@ -180,20 +180,20 @@ fn goes_back(release: &Release) -> bool {
     }
 }
 
-impl World {
+impl Context {
     /// Drives a release that a message says is due. One that is not due any more, or that somebody stays with, is left alone: whoever changed
     /// it has seen to when it is looked at next.
-    pub async fn woken(&self, id: &ReleaseId, deadline: Timestamp) -> Result<Driven, DriveError> {
-        let read = self.home.until(deadline).ledger.release(id).await;
+    pub async fn woken(&self, id: &ReleaseId, deadline: Timestamp) -> Result<DriveResult, DriveError> {
+        let read = self.installation.until(deadline).ledger.release(id).await;
         let release = read.map_err(|source| DriveError::Ledger { release: id.clone(), source })?;
         // One that has ended has no wake-up any more.
         let Some(due_at) = release.and_then(|release| release.wake).map(|wake| wake.due_at()) else {
-            return Ok(Driven { turns: 0, wake_at: None });
+            return Ok(DriveResult { turns: 0, wake_at: None });
         };
-        let soon = self.home.time.now().saturating_add(EARLY).unwrap_or(deadline);
+        let soon = self.installation.time.now().saturating_add(EARLY).unwrap_or(deadline);
         if due_at > soon {
             tracing::debug!(release.id = %id, %due_at, "it is not due");
-            return Ok(Driven { turns: 0, wake_at: Some(due_at) });
+            return Ok(DriveResult { turns: 0, wake_at: Some(due_at) });
         }
         self.drive(id, &[], deadline).await
     }
@@ -205,7 +205,7 @@ impl World {
         id: &ReleaseId,
         hints: &[Hint],
         deadline: Timestamp,
-    ) -> Result<Driven, DriveError> {
+    ) -> Result<DriveResult, DriveError> {
         let mut damaged = None;
         let driven = self.until(deadline).drive_on(id, hints, deadline, &mut damaged).await?;
         damaged.map_or(Ok(driven), Err)
@@ -217,17 +217,17 @@ impl World {
         hints: &[Hint],
         deadline: Timestamp,
         damaged: &mut Option<DriveError>,
-    ) -> Result<Driven, DriveError> {
+    ) -> Result<DriveResult, DriveError> {
         let mut id = id.clone();
-        let mut brought = Brought { hints: hints.to_vec(), ..Brought::default() };
+        let mut feedback = Feedback { hints: hints.to_vec(), ..Feedback::default() };
         let mut place = Place { deadline, held: None, claimed: None };
         let (mut turns, mut lost) = (0, 0);
         for _ in 0..TURNS_MAX {
             // Who brings nothing of their own leaves the release to whoever was faster.
             let leaves = hints.is_empty() && turns == 0;
-            let done = match self.turn(&id, &brought, &mut place).await? {
-                Turned::Nothing => return Ok(Driven { turns, wake_at: None }),
-                Turned::Overtaken if leaves => return Ok(Driven { turns, wake_at: None }),
+            let done = match self.turn(&id, &feedback, &mut place).await? {
+                Turned::Nothing => return Ok(DriveResult { turns, wake_at: None }),
+                Turned::Overtaken if leaves => return Ok(DriveResult { turns, wake_at: None }),
                 Turned::Done(done) => *done,
                 behind @ (Turned::Overtaken | Turned::Lost | Turned::Claimed(_)) => {
                     lost += 1;
@@ -239,14 +239,14 @@ impl World {
                         && leaves
                         && self.has_changed(&release).await
                     {
-                        return Ok(Driven { turns, wake_at: None });
+                        return Ok(DriveResult { turns, wake_at: None });
                     }
                     continue;
                 }
             };
             lost = 0;
             turns += u32::from(done.changed);
-            brought = done.brought;
+            feedback = done.feedback;
             let service = done.release.service.clone();
             *damaged =
                 done.damaged.map(|source| DriveError::Service { release: id.clone(), service, source });
@@ -259,20 +259,20 @@ impl World {
                         place.claimed = None;
                         continue;
                     }
-                    None => return Ok(Driven { turns, wake_at: None }),
+                    None => return Ok(DriveResult { turns, wake_at: None }),
                 }
             };
-            let now = self.home.time.now();
-            if done.performed || !brought.refused.is_empty() {
+            let now = self.installation.time.now();
+            if done.performed || !feedback.refused.is_empty() {
                 continue;
             }
             if wake.at <= now.saturating_add(done.stays).unwrap_or(now) && wake.at < deadline {
-                self.home.time.sleep(wake.at.duration_since(now).max(SignedDuration::ZERO)).await;
+                self.installation.time.sleep(wake.at.duration_since(now).max(SignedDuration::ZERO)).await;
                 continue;
             }
             let due_at = wake.due_at();
             self.send_wake(&id, due_at, now, &waiting_on.to_string()).await;
-            return Ok(Driven { turns, wake_at: Some(due_at) });
+            return Ok(DriveResult { turns, wake_at: Some(due_at) });
         }
         Err(DriveError::Restless { release: id, turns })
     }
@@ -280,30 +280,37 @@ impl World {
     /// A wake-up before the clock's next round. Only a hint, so a failure is logged and left to the clock.
     async fn send_wake(&self, id: &ReleaseId, at: Timestamp, now: Timestamp, why: &str) {
         let delay = at.duration_since(now).max(SignedDuration::ZERO);
-        let Some(waker) = self.home.waker.as_ref().filter(|_| delay <= BEFORE_NEXT_ROUND) else { return };
+        let Some(waker) = self.installation.waker.as_ref().filter(|_| delay <= BEFORE_NEXT_ROUND) else {
+            return;
+        };
         let secs = u32::try_from(delay.as_secs()).unwrap_or(0) + u32::from(delay.subsec_nanos() > 0);
         if let Err(error) = waker.wake(id, secs, why).await {
             tracing::warn!(release.id = %id, error = %error, "the wake-up was not sent; the clock will find the release");
         }
     }
 
-    async fn turn(&self, id: &ReleaseId, brought: &Brought, place: &mut Place) -> Result<Turned, DriveError> {
+    async fn turn(
+        &self,
+        id: &ReleaseId,
+        feedback: &Feedback,
+        place: &mut Place,
+    ) -> Result<Turned, DriveError> {
         let failed = |source| DriveError::Ledger { release: id.clone(), source };
-        let Some(release) = self.home.ledger.release(id).await.map_err(failed)? else {
+        let Some(release) = self.installation.ledger.release(id).await.map_err(failed)? else {
             tracing::warn!(release.id = %id, "there is no such release");
             return Ok(Turned::Nothing);
         };
         if release.is_over() {
             return Ok(Turned::Nothing);
         }
-        let (head, damaged) = match self.home.ledger.service(&release.service).await {
+        let (head, damaged) = match self.installation.ledger.service(&release.service).await {
             Ok(head) => (head, None),
             Err(error) if error.kind == ErrorKind::Invalid => (None, Some(error)),
             Err(error) => return Err(failed(error)),
         };
         let needs = decide::needs(&release, head.as_ref().map(|head| &head.policy));
-        let seen = observe(self, &release, head, &needs, brought).await;
-        let now = self.home.time.now();
+        let seen = observe(self, &release, head, &needs, feedback).await;
+        let now = self.installation.time.now();
         let mut decision = decide::decide(&release, &seen, now);
         invariants::check_decision(&release, &decision)
             .map_err(|broken| DriveError::Invariant { release: id.clone(), broken })?;
@@ -316,7 +323,7 @@ impl World {
                     Claim::Gone => return Ok(Turned::Overtaken),
                     Claim::Anothers => return Ok(Turned::Claimed(Box::new(release))),
                 }
-                match self.home.ledger.commit(commit).await {
+                match self.installation.ledger.commit(commit).await {
                     Ok(()) => place.claimed = None,
                     Err(error) if error.kind == ErrorKind::Conflict => {
                         let overtaken = self.has_changed(&release).await;
@@ -329,7 +336,7 @@ impl World {
         };
         log(&decision, changed);
         let lease = Lease::after(decision.release.version, now);
-        let brought = self.perform(&decision, lease).await;
+        let feedback = self.perform(&decision, lease).await;
         let performed = !decision.effects.is_empty();
         let head = decision.head.or(seen.head);
         Ok(Turned::Done(Box::new(Done {
@@ -337,7 +344,7 @@ impl World {
             head,
             changed,
             performed,
-            brought,
+            feedback,
             damaged,
             stays,
         })))
@@ -351,7 +358,7 @@ impl World {
         if place.claimed.replace(version) == Some(version) {
             return if self.has_changed(release).await { Claim::Gone } else { Claim::Ours };
         }
-        match self.home.ledger.claim(&release.id, version).await {
+        match self.installation.ledger.claim(&release.id, version).await {
             Ok(true) => Claim::Ours,
             Ok(false) => Claim::Anothers,
             Err(error) => {
@@ -367,26 +374,26 @@ impl World {
             Turned::Claimed(_) => CLAIMED,
             Turned::Overtaken | Turned::Lost | Turned::Nothing | Turned::Done(_) => (5, 60 * i64::from(lost)),
         };
-        self.home.time.sleep(SignedDuration::from_millis(fastrand::i64(from..to))).await;
+        self.installation.time.sleep(SignedDuration::from_millis(fastrand::i64(from..to))).await;
     }
 
     /// Whether somebody has changed the release since it was read. What cannot be seen is left to the commit.
     async fn has_changed(&self, release: &Release) -> bool {
-        let now = self.home.ledger.release(&release.id).await;
+        let now = self.installation.ledger.release(&release.id).await;
         now.is_ok_and(|now| now.is_none_or(|now| now.version != release.version))
     }
 
     /// Performs the effects, each only while the lease holds. Failures that may pass are left to the next look, which derives the effect
     /// again; refusals are handed to the next decision.
-    async fn perform(&self, decision: &Decision, lease: Lease) -> Brought {
-        let mut brought = Brought::default();
+    async fn perform(&self, decision: &Decision, lease: Lease) -> Feedback {
+        let mut feedback = Feedback::default();
         for effect in &decision.effects {
-            if !lease.holds(self.home.time.now()) {
+            if !lease.holds(self.installation.time.now()) {
                 tracing::warn!(release.id = %decision.release.id, effect = effect.name(), "the lease ran out before the effect was begun");
                 break;
             }
             match self.perform_one(&decision.release, effect).await {
-                Ok(accomplished) => brought.accomplished.extend(accomplished),
+                Ok(results) => feedback.results.extend(results),
                 Err(error) => {
                     tracing::warn!(release.id = %decision.release.id, effect = effect.name(), error = %error, "the effect failed");
                     // A link that cannot be sent now is made anew later; it turns nothing back.
@@ -394,20 +401,20 @@ impl World {
                         continue;
                     }
                     if !error.kind.is_transient() {
-                        brought.refused.push(Refusal { effect: effect.kind(), error });
+                        feedback.refused.push(Refusal { effect: effect.kind(), error });
                     }
                     break;
                 }
             }
         }
-        brought
+        feedback
     }
 
     async fn perform_one(
         &self,
         release: &Release,
         effect: &Effect,
-    ) -> Result<Option<Accomplished>, PortError> {
+    ) -> Result<Option<EffectResult>, PortError> {
         match effect {
             Effect::RegisterTaskDefinition { .. }
             | Effect::StartDeployment { .. }
@@ -419,11 +426,11 @@ impl World {
             }
             Effect::Invite { invite } => {
                 self.messenger.invite(invite).await?;
-                Ok(Some(Accomplished::Invited { approver: invite.approver.clone() }))
+                Ok(Some(EffectResult::Invited { approver: invite.approver.clone() }))
             }
             Effect::StartBuild { stage, release, project, environment } => {
                 let build = self.builds.start(project, &format!("{release}-{stage}"), environment).await?;
-                Ok(Some(Accomplished::BuildStarted { stage: *stage, build }))
+                Ok(Some(EffectResult::BuildStarted { stage: *stage, build }))
             }
         }
     }

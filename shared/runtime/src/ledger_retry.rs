@@ -20,8 +20,8 @@ use tidegate_core::release::Release;
 use tidegate_core::service::ServiceRecord;
 use tidegate_core::sweep::TagsSeen;
 
+use crate::context::{Context, Installation};
 use crate::time::Time;
-use crate::world::{Home, World};
 
 /// The first pause, milliseconds; each is twice the one before.
 const FIRST_PAUSE: i64 = 40;
@@ -30,7 +30,7 @@ const LONGEST_PAUSE: i64 = 800;
 /// How many entries of a service's history are searched for one's own.
 const SEARCHED: u32 = 20;
 
-impl Home {
+impl Installation {
     /// The same, with a ledger that is asked again until `deadline`.
     #[must_use]
     pub fn until(&self, deadline: Timestamp) -> Self {
@@ -49,11 +49,11 @@ impl Home {
     }
 }
 
-impl World {
+impl Context {
     /// The same, with a ledger that is asked again until `deadline`.
     #[must_use]
     pub fn until(&self, deadline: Timestamp) -> Self {
-        Self { home: self.home.until(deadline), ..self.clone() }
+        Self { installation: self.installation.until(deadline), ..self.clone() }
     }
 }
 

@@ -12,10 +12,10 @@ use tidegate_core::policy::Policy;
 use tidegate_core::ports::Watched;
 use tidegate_core::release::Release;
 use tidegate_core::requests::{Ask, NotPossible};
-use tidegate_core::rollback::{self, Choice, NoRollback, Running, Situation, Wanted};
+use tidegate_core::rollback::{self, Choice, NoRollback, RollbackTo, Running, Situation};
 use tidegate_core::service::ServiceRecord;
 
-use crate::world::{Home, World};
+use crate::context::{Context, Installation};
 
 /// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -79,29 +79,29 @@ impl Looked {
         Current { head: &self.head, active: self.active.as_ref(), waiting: self.waiting.as_ref() }
     }
 
-    fn choose(&self, service: &ServiceName, wanted: Wanted<'_>) -> Result<Choice, RequestError> {
+    fn choose(&self, service: &ServiceName, wanted: RollbackTo<'_>) -> Result<Choice, RequestError> {
         let seen = Situation { current: self.current(), last: self.last.as_ref(), running: &self.running };
         Ok(rollback::choose(seen, service, wanted)?)
     }
 }
 
-impl World {
+impl Context {
     /// What a rollback of the service would do now; nothing is written.
     pub async fn rollback_choice(
         &self,
         service: &ServiceName,
-        wanted: Wanted<'_>,
+        wanted: RollbackTo<'_>,
     ) -> Result<Choice, RequestError> {
         self.look_back(service).await?.choose(service, wanted)
     }
 
     /// Everything a rollback is chosen from.
     async fn look_back(&self, service: &ServiceName) -> Result<Looked, RequestError> {
-        let home = &self.home;
-        let head = home.ledger.service(service).await.map_err(RequestError::Ledger)?;
+        let installation = &self.installation;
+        let head = installation.ledger.service(service).await.map_err(RequestError::Ledger)?;
         let head = head.ok_or_else(|| RequestError::NoService(service.clone()))?;
-        let (active, waiting) = home.current(&head).await.map_err(RequestError::Ledger)?;
-        let last = home.last_ended(service).await.map_err(RequestError::Ledger)?;
+        let (active, waiting) = installation.current(&head).await.map_err(RequestError::Ledger)?;
+        let last = installation.last_ended(service).await.map_err(RequestError::Ledger)?;
         let running = self.running(&head).await;
         Ok(Looked { head, active, waiting, last, running })
     }
@@ -110,39 +110,46 @@ impl World {
     pub async fn roll_back(
         &self,
         service: &ServiceName,
-        wanted: Wanted<'_>,
+        wanted: RollbackTo<'_>,
         confirmed: &Choice,
         asking: Asking<'_>,
     ) -> Result<ReleaseId, RequestError> {
         let Asking { by, why } = asking;
-        let home = &self.home;
+        let installation = &self.installation;
         let (from, to) = match confirmed {
             Choice::UnderWay { release, .. } => {
-                home.ask(release, Ask::Rollback, by, why).await?;
+                installation.ask(release, Ask::Rollback, by, why).await?;
                 return Ok(release.clone());
             }
             Choice::Earlier { from, to, .. } => (from, to),
         };
-        let id = home.new_id();
-        home.attempt(async || {
-            // Looked at anew for every attempt: a lost race means that something happened.
-            let looked = self.look_back(service).await?;
-            if looked.choose(service, wanted)? != *confirmed {
-                return Err(RequestError::Changed);
-            }
-            let target = looked.head.policy.target(&home.account, &home.region);
-            let ask =
-                rollback::Ask { service, target: &target, by, why, id: id.clone(), now: home.time.now() };
-            Ok(rollback::commit(looked.current(), from, to, ask))
-        })
-        .await?;
-        home.wake_now(&id, "it was created").await;
+        let id = installation.new_id();
+        installation
+            .attempt(async || {
+                // Looked at anew for every attempt: a lost race means that something happened.
+                let looked = self.look_back(service).await?;
+                if looked.choose(service, wanted)? != *confirmed {
+                    return Err(RequestError::Changed);
+                }
+                let target = looked.head.policy.target(&installation.account, &installation.region);
+                let ask = rollback::Ask {
+                    service,
+                    target: &target,
+                    by,
+                    why,
+                    id: id.clone(),
+                    now: installation.time.now(),
+                };
+                Ok(rollback::commit(looked.current(), from, to, ask))
+            })
+            .await?;
+        installation.wake_now(&id, "it was created").await;
         Ok(id)
     }
 
     /// What the service runs.
     async fn running(&self, head: &ServiceRecord) -> Running {
-        let target = head.policy.target(&self.home.account, &self.home.region);
+        let target = head.policy.target(&self.installation.account, &self.installation.region);
         let unseen = |error: PortError| Running::Unseen(error.told());
         let service = match self.ecs.service(&target).await {
             Ok(Some(service)) => service,
@@ -161,7 +168,7 @@ impl World {
     }
 }
 
-impl Home {
+impl Installation {
     /// The newest release that has ended after its turn had come, and that no newer one superseded.
     async fn last_ended(&self, service: &ServiceName) -> Result<Option<Release>, PortError> {
         // A release that cannot be read does not keep anybody from rolling back.
@@ -185,7 +192,7 @@ impl Home {
     }
 }
 
-impl Home {
+impl Installation {
     /// Asks a release under way to roll back or to stop.
     pub async fn ask(&self, id: &ReleaseId, ask: Ask, by: &Actor, why: &str) -> Result<(), RequestError> {
         self.attempt(async || {

@@ -10,8 +10,8 @@ use tidegate_core::observation::Hint;
 use tidegate_core::ports::Watched;
 use tidegate_core::release::Release;
 
+use crate::context::Context;
 use crate::drive::DriveError;
-use crate::world::World;
 
 /// How many releases back the active one of a service whose row cannot be read is looked for.
 const RELEASES_SEEN: u32 = 20;
@@ -45,7 +45,7 @@ pub enum SentinelError {
     },
 }
 
-impl World {
+impl Context {
     /// Drives the active release of every service that watches this. All are driven, even if one fails; the first failure is the answer.
     pub async fn noticed(
         &self,
@@ -53,8 +53,13 @@ impl World {
         hint: Hint,
         deadline: Timestamp,
     ) -> Result<u32, SentinelError> {
-        let listing =
-            self.home.until(deadline).ledger.watchers(watched).await.map_err(SentinelError::Watchers)?;
+        let listing = self
+            .installation
+            .until(deadline)
+            .ledger
+            .watchers(watched)
+            .await
+            .map_err(SentinelError::Watchers)?;
         let (services, damaged) = listing.split();
         let hints = [hint];
         let drives = services.iter().map(|service| self.drive_active(service, &hints, deadline));
@@ -79,7 +84,7 @@ impl World {
         deadline: Timestamp,
     ) -> Result<u32, SentinelError> {
         let unreadable = |source: PortError| SentinelError::Service { service: service.clone(), source };
-        let (active, damage) = match self.home.until(deadline).ledger.service(service).await {
+        let (active, damage) = match self.installation.until(deadline).ledger.service(service).await {
             Ok(head) => (head.and_then(|head| head.active), None),
             Err(error) if error.kind.is_transient() => return Err(unreadable(error)),
             Err(error) => (self.active_without_row(service).await.map_err(unreadable)?, Some(error)),
@@ -99,7 +104,7 @@ impl World {
 
     /// The release under way of a service whose own row cannot be read: an alarm has to reach it all the same.
     async fn active_without_row(&self, service: &ServiceName) -> Result<Option<ReleaseId>, PortError> {
-        let (releases, damaged) = self.home.ledger.releases(service, RELEASES_SEEN).await?.split();
+        let (releases, damaged) = self.installation.ledger.releases(service, RELEASES_SEEN).await?.split();
         for row in damaged {
             tracing::error!(damaged = %row, "a release was passed over");
         }

@@ -13,8 +13,8 @@ pub use plan::{
     FindingView, PlanView, PlannedStage, PlannedView, RollbackTargetView, RollbackView, RuleView, WeightView,
 };
 pub use release::{
-    AlarmView, ApprovalView, BackView, CauseView, EntryView, FailedTaskView, GivenView, NextView,
-    ReleaseView, State, alarms, because, cause_kind, entries, summary,
+    AlarmView, ApprovalView, BackView, CauseView, EntryView, FailedTaskView, NextView, ReleaseView, State,
+    VoteView, alarms, because, cause_kind, entries, summary,
 };
 pub use rows::{PromotedRow, ReleaseRow, ServiceRow, strategy};
 pub use stages::{StageState, StageView, stages};

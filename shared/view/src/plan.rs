@@ -66,7 +66,7 @@ pub struct RollbackView {
     pub from_name: String,
     /// The promoted release that would be brought back; null when the one under way is rolled back.
     pub to: Option<ReleaseId>,
-    /// Its name for people; null when what ran before is not known yet.
+    /// Its name for people; null when the stable version is not known yet.
     pub to_name: Option<String>,
     /// The release that waits and would be superseded.
     pub supersedes: Option<ReleaseId>,
@@ -172,7 +172,7 @@ pub struct RollbackTargetView {
     pub images: BTreeMap<String, String>,
     /// Whether the task definition names a tag, so that a copy of it with every image by digest is what a rollback deploys.
     pub pinned_first: bool,
-    /// The deployment strategy that is put back.
+    /// The deployment strategy that is restored.
     pub strategy: String,
     /// The weights that are live.
     pub weights: Vec<RuleView>,

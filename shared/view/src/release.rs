@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tidegate_core::approval::{Given, Opened};
+use tidegate_core::approval::{Opened, Vote};
 use tidegate_core::history::{AlarmStands, Deadline, Entry, Event, Fact, Report, WaitingOn};
 use tidegate_core::ids::{AlarmName, Image, ReleaseId, ServiceName, Target};
 use tidegate_core::intent::Intent;
@@ -27,7 +27,7 @@ pub enum State {
     Running,
     /// Being rolled back.
     RollingBack,
-    /// Traffic is where it belongs; the service's configuration is put back.
+    /// Traffic is where it belongs; the service's configuration is restored.
     Settling,
     /// Ended: all traffic is on the new version.
     Promoted,
@@ -92,7 +92,7 @@ pub struct ReleaseView {
     pub approvals: Vec<ApprovalView>,
     /// The rollback, while it is under way and after it.
     pub back: Option<BackView>,
-    /// Why it did not go on.
+    /// Why it did not continue.
     pub cause: Option<CauseView>,
     /// Why it ended as it did, when that is not promotion.
     pub because: Option<String>,
@@ -178,12 +178,12 @@ pub struct ApprovalView {
     /// Until when.
     pub expires_at: Timestamp,
     /// What has been answered.
-    pub given: Vec<GivenView>,
+    pub votes: Vec<VoteView>,
 }
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct GivenView {
+pub struct VoteView {
     /// Whose.
     pub approver: String,
     /// Yes or no.
@@ -201,11 +201,11 @@ pub struct BackView {
     pub task_definition: Option<String>,
     /// Since when.
     pub since: Option<Timestamp>,
-    /// When the old version was first seen to carry all traffic again.
+    /// When the stable version was first seen to carry all traffic again.
     pub restored_at: Option<Timestamp>,
 }
 
-/// Why a release did not go on.
+/// Why a release did not continue.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CauseView {
     /// `alarm`, `deployment`, `requested`, `cancel_requested`, `newer`, `refused`, `failed_tasks`, `inconclusive`, `timed_out`, `weights`, `preflight`, `external_deployment`,
@@ -359,7 +359,7 @@ fn outcome(phase: &Phase) -> Option<&Outcome> {
     }
 }
 
-/// Why a release ends, or is turned back, when it is not promoted.
+/// Why a release ends, or is rolled back, when it is not promoted.
 pub fn because(release: &Release) -> Option<String> {
     let cause = release.cause().map(ToString::to_string);
     cause.or_else(|| outcome(&release.phase)?.because())
@@ -434,19 +434,19 @@ fn approvals(release: &Release) -> Vec<ApprovalView> {
             approvers: gate.approvers.iter().map(|person| person.name.clone()).collect(),
             opened_at: opened.at,
             expires_at: opened.expires_at,
-            given: opened.given.iter().map(GivenView::from).collect(),
+            votes: opened.votes.iter().map(VoteView::from).collect(),
         })
     };
     release.gates.iter().filter_map(of_stage).collect()
 }
 
-impl From<&Given> for GivenView {
-    fn from(given: &Given) -> Self {
+impl From<&Vote> for VoteView {
+    fn from(vote: &Vote) -> Self {
         Self {
-            approver: given.approver.clone(),
-            approved: given.approve,
-            comment: given.comment.clone(),
-            at: given.at,
+            approver: vote.approver.clone(),
+            approved: vote.approve,
+            comment: vote.comment.clone(),
+            at: vote.at,
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct ReleaseRow {
     pub ended_at: Option<Timestamp>,
     /// Who or what asked for it.
     pub requested_by: String,
-    /// Why it was turned back or ended as it did, when that is not promotion.
+    /// Why it was rolled back or ended as it did, when that is not promotion.
     pub because: Option<String>,
 }
 

@@ -19,9 +19,9 @@ pub enum StageState {
     Now,
     /// It is still to come.
     Ahead,
-    /// The release was turned back in it.
+    /// The release was rolled back in it.
     BrokenOff,
-    /// The release was turned back before it.
+    /// The release was rolled back before it.
     NotReached,
 }
 
@@ -104,7 +104,7 @@ fn frame(stage: &'static str, text: &str, earliest_secs: u64) -> StageView {
 
 /// How far a release has come in its plan.
 struct Reached {
-    /// The stage it is in, or was turned back in; as many as there are when it is through.
+    /// The stage it is in, or was rolled back in; as many as there are when it is through.
     index: usize,
     since: Option<Timestamp>,
     forward: bool,

@@ -57,7 +57,7 @@ pub struct StateAt {
 wire_enum! {
     /// What holds a composite alarm's actions back.
     SuppressedBy {
-        /// The suppressor alarm is red:
+        /// The suppressor alarm is in ALARM:
         Alarm = "Alarm",
         /// CloudWatch still waits for the suppressor alarm to turn red:
         WaitPeriod = "WaitPeriod",

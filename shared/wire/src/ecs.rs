@@ -225,7 +225,7 @@ wire_enum! {
         PostProductionTrafficShift = "POST_PRODUCTION_TRAFFIC_SHIFT",
         /// Both versions stay for a while:
         BakeTime = "BAKE_TIME",
-        /// The old version is taken away:
+        /// The stable version is taken away:
         CleanUp = "CLEAN_UP",
     }
 }

@@ -60,7 +60,7 @@ impl HookInvocation {
         Ok(read)
     }
 
-    /// Whether traffic is on its way back. ECS says so only by the weights, and only in the two stages that move traffic: before
+    /// Whether traffic is rolling back. ECS says so only by the weights, and only in the two stages that move traffic: before
     /// the first shift of an ordinary deployment the weights are the very same.
     pub fn is_rollback(&self) -> bool {
         let weights = match &self.stage {

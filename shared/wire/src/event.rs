@@ -10,7 +10,7 @@ use crate::codepipeline::PipelineStateChange;
 use crate::ecr::{ImageAction, ImageScan, InspectorFinding, Severity};
 use crate::ecs::{DeploymentStateChange, HookStateChange, ServiceAction, TaskStateChange};
 use crate::envelope::{Envelope, EventError, Origins, parse_envelope};
-use crate::request::ReleaseRequest;
+use crate::request::RequestDocument;
 use crate::s3::ObjectCreated;
 
 /// The detail type of the event by which anyone can ask for a release.
@@ -48,7 +48,7 @@ pub enum Event {
     /// An object was written.
     S3Object(Box<ObjectCreated>),
     /// Someone asks for a release: `tidegate.release.requested` of any source but AWS's own.
-    ReleaseRequested(Box<ReleaseRequest>),
+    ReleaseRequested(Box<RequestDocument>),
     /// One Tidegate has no use for.
     Ignored {
         /// Who sent it.
@@ -99,7 +99,7 @@ impl Event {
             ) => Self::CodePipeline(Box::new(PipelineStateChange::read(envelope)?)),
             ("aws.s3", "Object Created") => Self::S3Object(Box::new(ObjectCreated::read(envelope)?)),
             (source, RELEASE_REQUESTED) if !source.starts_with("aws.") => {
-                let request = ReleaseRequest::from_detail("detail", &envelope.detail);
+                let request = RequestDocument::from_detail("detail", &envelope.detail);
                 let request = request.map_err(|error| envelope.malformed(error.path, error.problem))?;
                 Self::ReleaseRequested(Box::new(request))
             }

@@ -40,7 +40,7 @@ impl From<Place> for RequestError {
 
 /// `{service, image | tag | digest, commit, by, url, delivery}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReleaseRequest {
+pub struct RequestDocument {
     /// The service.
     pub service: ServiceName,
     /// The image.
@@ -98,7 +98,7 @@ fn yes() -> bool {
     true
 }
 
-impl ReleaseRequest {
+impl RequestDocument {
     /// Reads a manifest.
     pub fn from_manifest(bytes: &[u8]) -> Result<Self, RequestError> {
         if bytes.len() > MANIFEST_MAX {
@@ -199,7 +199,7 @@ fn line<'de, D: Deserializer<'de>>(deserializer: D, max: usize) -> Result<String
 }
 
 /// In histories: what was asked.
-impl fmt::Display for ReleaseRequest {
+impl fmt::Display for RequestDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {}", self.image, self.service)
     }
@@ -209,8 +209,8 @@ impl fmt::Display for ReleaseRequest {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<ReleaseRequest, String> {
-        ReleaseRequest::from_manifest(text.as_bytes()).map_err(|error| error.to_string())
+    fn read(text: &str) -> Result<RequestDocument, String> {
+        RequestDocument::from_manifest(text.as_bytes()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -248,10 +248,10 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_and_documents_that_are_too_large_are_refused() {
-        let error = ReleaseRequest::from_manifest(b"{\"service\":\"\xff\xfe\"}").unwrap_err();
+        let error = RequestDocument::from_manifest(b"{\"service\":\"\xff\xfe\"}").unwrap_err();
         assert!(error.to_string().contains("unicode") || error.to_string().contains("UTF-8"), "{error}");
         let large = format!("{{\"service\":\"checkout\",\"tag\":\"v1\"}}{}", " ".repeat(MANIFEST_MAX));
-        let error = ReleaseRequest::from_manifest(large.as_bytes()).unwrap_err();
+        let error = RequestDocument::from_manifest(large.as_bytes()).unwrap_err();
         assert!(error.to_string().contains("allowed 65536"), "{error}");
     }
 

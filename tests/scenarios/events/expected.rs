@@ -33,7 +33,7 @@ pub(crate) const EXPECTED: &[(&str, Way, Expected)] = &[
             "composite alarm checkout-unwell is ALARM, muted by the rule load-test until 2026-08-20T16:00:00Z",
         ),
     ),
-    ("alarm-composite-red", Event, Reads("composite alarm checkout-unwell is ALARM")),
+    ("alarm-composite-in-alarm", Event, Reads("composite alarm checkout-unwell is ALARM")),
     (
         "alarm-composite-suppressed",
         Event,
@@ -53,9 +53,9 @@ pub(crate) const EXPECTED: &[(&str, Way, Expected)] = &[
     ("alarm-many-series", Event, Reads("alarm any-target-group-5xx is ALARM")),
     ("alarm-metric-math", Event, Reads("alarm checkout-error-rate is ALARM")),
     ("alarm-no-data", Event, Reads("alarm checkout-5xx is INSUFFICIENT_DATA")),
-    ("alarm-red", Event, Reads("alarm checkout-5xx is ALARM")),
+    ("alarm-in-alarm", Event, Reads("alarm checkout-5xx is ALARM")),
     (
-        "alarm-red-muted",
+        "alarm-in-alarm-muted",
         Event,
         Reads("alarm checkout-5xx is ALARM, muted by the rule load-test until 2026-08-20T16:00:00Z"),
     ),
@@ -216,7 +216,7 @@ pub(crate) const EXPECTED: &[(&str, Way, Expected)] = &[
     (
         "ecs-lifecycle-hook-rollback",
         LifecycleHook,
-        Reads("hook at PRODUCTION_TRAFFIC_SHIFT of 0EYSiB0qap8xf0N76FsbE, on the way back"),
+        Reads("hook at PRODUCTION_TRAFFIC_SHIFT of 0EYSiB0qap8xf0N76FsbE, rolling back"),
     ),
     (
         "ecs-lifecycle-hook-test-shift",

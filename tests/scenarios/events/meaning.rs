@@ -6,10 +6,10 @@ use tidegate_core::observation::{AlarmSeen, AlarmState};
 use tidegate_wire::ecs::ServiceRef;
 use tidegate_wire::{Event, parse_event};
 
-use super::{home, sample};
+use super::{installation, sample};
 
 fn event(name: &str) -> Event {
-    parse_event(&sample(name), &home()).unwrap().1
+    parse_event(&sample(name), &installation()).unwrap().1
 }
 
 fn alarm(name: &str) -> AlarmSeen {
@@ -22,7 +22,7 @@ fn alarm(name: &str) -> AlarmSeen {
 #[test]
 fn only_a_push_that_worked_and_has_a_tag_brings_an_image() {
     let brings = |name: &str| {
-        let (envelope, event) = parse_event(&sample(name), &home()).unwrap();
+        let (envelope, event) = parse_event(&sample(name), &installation()).unwrap();
         match event {
             Event::EcrImage(action) => action.pushed(&envelope),
             other => panic!("{name} is {other}"),
@@ -52,11 +52,11 @@ fn only_a_push_that_worked_and_has_a_tag_brings_an_image() {
 #[test]
 fn an_alarm_is_a_breach_when_it_is_red_and_cloudwatch_would_act_on_it() {
     for name in [
-        "alarm-red",
+        "alarm-in-alarm",
         "alarm-set-by-hand",
         "alarm-metric-math",
         "alarm-anomaly",
-        "alarm-composite-red",
+        "alarm-composite-in-alarm",
         "alarm-many-series",
     ] {
         assert!(alarm(name).is_breach(), "{name}");
@@ -66,7 +66,8 @@ fn an_alarm_is_a_breach_when_it_is_red_and_cloudwatch_would_act_on_it() {
         assert!(!seen.is_breach(), "{name}");
         assert_ne!(seen.state, AlarmState::Alarm, "{name}");
     }
-    for name in ["alarm-red-muted", "alarm-composite-suppressed", "alarm-composite-muted-and-suppressed"] {
+    for name in ["alarm-in-alarm-muted", "alarm-composite-suppressed", "alarm-composite-muted-and-suppressed"]
+    {
         let seen = alarm(name);
         assert!(!seen.is_breach() && seen.state == AlarmState::Alarm, "{name}");
     }
@@ -74,7 +75,7 @@ fn an_alarm_is_a_breach_when_it_is_red_and_cloudwatch_would_act_on_it() {
 
 #[test]
 fn an_alarm_says_since_when_and_why() {
-    let seen = alarm("alarm-red");
+    let seen = alarm("alarm-in-alarm");
     assert_eq!(seen.since, Some("2026-08-20T14:02:30.989Z".parse::<Timestamp>().unwrap()));
     assert!(seen.reason.starts_with("Threshold Crossed: 1 out of the last 1 datapoints [31.0"));
     // A time written in a new way is no reason not to hear the alarm.
@@ -83,10 +84,10 @@ fn an_alarm_says_since_when_and_why() {
 
 #[test]
 fn a_composite_alarm_names_the_alarms_behind_it() {
-    let Event::Alarm(change) = event("alarm-composite-red") else { panic!("not an alarm") };
+    let Event::Alarm(change) = event("alarm-composite-in-alarm") else { panic!("not an alarm") };
     assert!(change.is_composite());
     assert_eq!(change.triggered_by(), ["arn:aws:cloudwatch:eu-central-1:111122223333:alarm:checkout-5xx"]);
-    let Event::Alarm(change) = event("alarm-red") else { panic!("not an alarm") };
+    let Event::Alarm(change) = event("alarm-in-alarm") else { panic!("not an alarm") };
     assert!(!change.is_composite() && change.triggered_by().is_empty());
 }
 
@@ -163,9 +164,9 @@ fn a_build_tells_its_number_and_start_however_they_are_written() {
 
 #[test]
 fn another_account_is_served_once_it_is_named() {
-    let refused = |name: &str| parse_event(&sample(name), &home()).is_err();
+    let refused = |name: &str| parse_event(&sample(name), &installation()).is_err();
     assert!(refused("refused-other-account") && refused("refused-other-region"));
-    let wider = home()
+    let wider = installation()
         .and(AccountId::new("444455556666").unwrap(), Region::new("eu-central-1").unwrap())
         .and(AccountId::new("111122223333").unwrap(), Region::new("us-east-1").unwrap());
     for name in ["refused-other-account", "refused-other-region"] {

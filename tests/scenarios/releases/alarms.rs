@@ -24,7 +24,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             let mut story = Story::open(&stage, "errors").await?;
             errors(&mut story).await
         }),
-        scenario("an alarm that is red before the start is waited for", async |stage| {
+        scenario("an alarm that is in ALARM before the start is waited for", async |stage| {
             let story = Story::open_behind(&stage, "red-before", Balancer::None).await?;
             red_before(&story).await
         }),
@@ -32,11 +32,14 @@ pub(crate) fn all() -> Vec<Scenario> {
             let story = Story::open_behind(&stage, "no-alarm", Balancer::None).await?;
             missing(&story).await
         }),
-        scenario("a red alarm that is muted could not turn a release back, so none starts", async |stage| {
-            let story = Story::open_behind(&stage, "muted", Balancer::None).await?;
-            muted(&story).await
-        }),
-        scenario("a composite alarm turns a release back", async |stage| {
+        scenario(
+            "an alarm in ALARM that is muted could not roll a release back, so none starts",
+            async |stage| {
+                let story = Story::open_behind(&stage, "muted", Balancer::None).await?;
+                muted(&story).await
+            },
+        ),
+        scenario("a composite alarm rolls a release back", async |stage| {
             let story = Story::open(&stage, "composite").await?;
             composite(&story).await
         }),
@@ -66,7 +69,7 @@ async fn errors(story: &mut Story) -> Result<()> {
         anyhow::bail!("when the traffic was back is not told: {:?}", release.phase)
     };
     let took = restored.duration_since(at.context("CloudWatch says when")?);
-    // The demo measures this alone on the machine; here a dozen releases go on beside it.
+    // The demo measures this alone on the machine; here a dozen releases run beside it.
     ensure!(took.as_secs() < 15, "the traffic was back {took:#} after the alarm");
     story.is_as_before().await?;
     let traffic = story.nobody_was_turned_away().await?.total;

@@ -140,7 +140,7 @@ async fn stop_refused(story: &mut Story) -> Result<()> {
     story.stage.local.endpoint.add_fault(Fault { count: Some(3), ..fault });
     // Not the alarm: ECS would roll back by itself.
     let by = Actor::Person { name: "tests".into() };
-    story.stage.home.ask(&id, Ask::Rollback, &by, "to see it refused").await?;
+    story.stage.installation.ask(&id, Ask::Rollback, &by, "to see it refused").await?;
     let release = story.ends(&id, "rolled back").await?;
     ensure!(matches!(release.cause(), Some(Cause::Requested { .. })), "{:?}", release.cause());
     ensure!(story.happened("StopServiceDeployment") == 3, "it was not refused");
@@ -247,7 +247,7 @@ async fn too_narrow(story: &mut Story) -> Result<()> {
     // Policies are remembered for a while, as on AWS a change of one takes a while to reach every place.
     tokio::time::sleep(Duration::from_secs(6)).await;
     let by = Actor::Person { name: "tests".into() };
-    story.stage.home.ask(&id, Ask::Rollback, &by, "to see it refused").await?;
+    story.stage.installation.ask(&id, Ask::Rollback, &by, "to see it refused").await?;
     let why = until("`why` to say what is denied", SOON, async || {
         let (_, text) = story.stage.tidegate(&["why", id.as_str()]).await?;
         Ok(text.contains("AccessDenied").then_some(text))

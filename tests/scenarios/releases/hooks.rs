@@ -32,7 +32,7 @@ def handle(event):
 
 pub(crate) fn all() -> Vec<Scenario> {
     vec![scenario(
-        "functions of the service's own are asked until they are done, and a no, an error or a forbidden call turns back",
+        "functions of the service's own are asked until they are done, and a no, an error or a forbidden call rolls back",
         async |stage| {
             let mut story = Story::open_behind(&stage, NAME, Balancer::None).await?;
             story.policy("{ blue_green: {}, bake: 1s }").await?;

@@ -167,7 +167,7 @@ async fn quarantined(story: &Story) -> Result<()> {
     story.turn(false).await?;
     story.push("main-3", good("v2")).await?;
     let refused = until("a recorded refusal", Duration::from_secs(30), async || {
-        let history = story.stage.home.ledger.service_history(&story.name, 10).await?.whole()?;
+        let history = story.stage.installation.ledger.service_history(&story.name, 10).await?.whole()?;
         Ok(history.into_iter().find(|entry| entry.event.refused_image().is_some()))
     })
     .await?;

@@ -45,18 +45,18 @@ pub(crate) fn all() -> Vec<Scenario> {
             let mut story = Story::open(&stage, "stopped").await?;
             stopped_by_hand(&mut story).await
         }),
-        scenario("an image that crashes is turned back by the circuit breaker", async |stage| {
+        scenario("an image that crashes is rolled back by the circuit breaker", async |stage| {
             let mut story = Story::open(&stage, "crashing").await?;
             let image = Behaviour { crashes: true, ..good("v2") };
             circuit_breaker(&mut story, image).await
         }),
-        scenario("an image that is unhealthy is turned back by the circuit breaker", async |stage| {
+        scenario("an image that is unhealthy is rolled back by the circuit breaker", async |stage| {
             let mut story = Story::open(&stage, "unhealthy").await?;
             let image = Behaviour { unhealthy: true, ..good("v2") };
             circuit_breaker(&mut story, image).await
         }),
         scenario(
-            "a candidate that crashes is turned back where Amazon ECS has no circuit breaker",
+            "a candidate that crashes is rolled back where Amazon ECS has no circuit breaker",
             async |stage| {
                 let mut story = Story::open(&stage, "crash-canary").await?;
                 failed_tasks(&mut story).await
@@ -252,7 +252,7 @@ async fn rollback_target(story: &Story) -> Result<()> {
     story.ends(&first_release, "promoted").await?;
     let third = story.release("main-3", good("v3")).await?;
     story.ends(&third, "promoted").await?;
-    // The newest revision is that of an image that was turned back.
+    // The newest revision is that of an image that was rolled back.
     story.policy("{ blue_green: {}, bake: 25s }").await?;
     let fourth = story.release("main-4", good("v4")).await?;
     story.until(&fourth, "all traffic", |release| release.progress.set.is_some()).await?;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_assembly::Start;
 use tidegate_core::ids::{AccountId, Region};
-use tidegate_runtime::Home;
+use tidegate_runtime::Installation;
 use tidegate_runtime::config::Config;
 use tidegate_sandbox::local::{ACCOUNT, Local, Options, REGION, Tidegate};
 use tokio::time::Instant;
@@ -26,7 +26,7 @@ const RECORD: &str = "calls.jsonl";
 /// Everything the scenarios of one test share.
 pub(crate) struct Stage {
     pub(crate) local: Local,
-    pub(crate) home: Home,
+    pub(crate) installation: Installation,
     tidegate: PathBuf,
     venv: PathBuf,
     dir: TempDir,
@@ -60,9 +60,9 @@ impl Stage {
         options.alarm_seconds_per_minute = 3.0;
         adjust(&mut options);
         let local = Local::start(options).await?;
-        let home = home(&local).await?;
+        let installation = installation(&local).await?;
         let tidegate = given("TIDEGATE_BIN", "target/debug/tidegate")?;
-        Ok(Arc::new(Self { local, home, tidegate, venv, dir }))
+        Ok(Arc::new(Self { local, installation, tidegate, venv, dir }))
     }
 
     /// Holds every call recorded so far against AWS's own service models; a line that says how many there were.
@@ -170,7 +170,7 @@ impl Stage {
     }
 }
 
-async fn home(local: &Local) -> Result<Home> {
+async fn installation(local: &Local) -> Result<Installation> {
     let options = tidegate_aws::Options {
         region: Some(REGION.into()),
         endpoint_url: Some(local.endpoint.url()),
@@ -190,7 +190,7 @@ async fn home(local: &Local) -> Result<Home> {
         region: Region::new(REGION)?,
         gate_url: None,
     };
-    Ok(Start { config, aws }.home())
+    Ok(Start { config, aws }.installation())
 }
 
 /// Asks again and again until there is an answer.

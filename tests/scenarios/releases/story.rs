@@ -147,7 +147,7 @@ impl Story {
         let none = if text.contains("evidence:") { "" } else { "evidence: { min_requests: 0 }\n" };
         let text = format!("{text}{none}");
         let policy = policy::parse("policy.yaml", &text).map_err(|error| anyhow!("{error}"))?;
-        self.stage.home.apply(&policy, &Actor::Person { name: "tests".into() }).await?;
+        self.stage.installation.apply(&policy, &Actor::Person { name: "tests".into() }).await?;
         Ok(())
     }
 
@@ -188,15 +188,15 @@ impl Story {
 
     /// All releases, newest first.
     pub(crate) async fn releases(&self) -> Result<Vec<Release>> {
-        Ok(self.stage.home.ledger.releases(&self.name, 50).await?.whole()?)
+        Ok(self.stage.installation.ledger.releases(&self.name, 50).await?.whole()?)
     }
 
     pub(crate) async fn head(&self) -> Result<ServiceRecord> {
-        self.stage.home.ledger.service(&self.name).await?.context("the service is known")
+        self.stage.installation.ledger.service(&self.name).await?.context("the service is known")
     }
 
     pub(crate) async fn get(&self, id: &ReleaseId) -> Result<Release> {
-        self.stage.home.ledger.release(id).await?.context("the release is known")
+        self.stage.installation.ledger.release(id).await?.context("the release is known")
     }
 
     /// Waits until the release is like this.
@@ -243,7 +243,7 @@ impl Story {
 
     /// The history explains every transition (invariant 11): no version without a reason, in order.
     async fn explained(&self, release: &Release) -> Result<()> {
-        let history = self.stage.home.ledger.history(&release.id).await?.whole()?;
+        let history = self.stage.installation.ledger.history(&release.id).await?.whole()?;
         ensure!(!history.is_empty(), "release {} has no history", release.id);
         ensure!(history.is_sorted_by(|a, b| a.version < b.version), "the history is not in order");
         let mute: Vec<&Entry> = history.iter().filter(|entry| entry.event.why().is_empty()).collect();
@@ -253,8 +253,14 @@ impl Story {
 
     /// The history of a release as text, for what went wrong.
     pub(crate) async fn told(&self, id: &ReleaseId) -> String {
-        let history =
-            self.stage.home.ledger.history(id).await.map(|listing| listing.split().0).unwrap_or_default();
+        let history = self
+            .stage
+            .installation
+            .ledger
+            .history(id)
+            .await
+            .map(|listing| listing.split().0)
+            .unwrap_or_default();
         let mut lines: Vec<String> = history
             .iter()
             .map(|entry| {
@@ -305,7 +311,7 @@ impl Story {
         Ok(())
     }
 
-    /// Registers what ran before once more, as someone else would, with a change. Returns the new revision's ARN.
+    /// Registers the stable version once more, as someone else would, with a change. Returns the new revision's ARN.
     pub(crate) async fn register_by_hand(&self, change: impl FnOnce(&mut Value)) -> Result<Value> {
         let old = self.task_definition(&self.before.service["taskDefinition"]).await?;
         let mut own = old["taskDefinition"].clone();

@@ -14,7 +14,7 @@ struct Case {
     name: &'static str,
     strategy: &'static str,
     balancer: Balancer,
-    /// The candidate's highest share when it is turned back on its first bake; `None` when nothing is measured.
+    /// The candidate's highest share when it is rolled back on its first bake; `None` when nothing is measured.
     first_share: Option<f64>,
 }
 
@@ -69,7 +69,7 @@ fn those(wanted: impl Fn(&Case) -> bool) -> Vec<Scenario> {
         .collect()
 }
 
-/// First a candidate that is turned back by the alarm, then the service as it was, then one that is promoted.
+/// First a candidate that is rolled back by the alarm, then the service as it was, then one that is promoted.
 async fn there_and_back(story: &mut Story, case: Case) -> Result<()> {
     story.policy(case.strategy).await?;
     if case.balancer != Balancer::None {

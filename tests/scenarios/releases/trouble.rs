@@ -95,7 +95,7 @@ pub(crate) fn in_the_storm() -> Vec<Scenario> {
             story.nobody_was_turned_away().await?;
             Ok(())
         }),
-        scenario("storm: a canary is turned back", async |stage| {
+        scenario("storm: a canary is rolled back", async |stage| {
             let mut story = Story::open(&stage, "storm-down").await?;
             story.policy("{ canary: { percent: 10, bake: 60s }, bake: 3s }").await?;
             story.let_in()?;

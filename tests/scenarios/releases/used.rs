@@ -20,14 +20,14 @@ type Actions = BTreeMap<String, BTreeSet<String>>;
 pub(crate) enum Part {
     /// Those of releases, which use whatever is not listed.
     Releases,
-    /// Those of the ways in.
+    /// Those of the triggers.
     WaysIn,
 }
 
 /// Who uses a permission that the scenarios of releases do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
-    /// The scenarios of the ways in.
+    /// The scenarios of the triggers.
     WaysIn,
     /// No scenario.
     Nobody,
@@ -123,7 +123,7 @@ const NOT_USED_BY_RELEASES: &[Row] = &[
         "pipeline",
         &["ecs:DescribeServices", "ecs:DescribeTaskDefinition"],
         Use::Nobody,
-        "a taskdef.json: the tests of the runtime's ways in compare one",
+        "a taskdef.json: the tests of the runtime's triggers compare one",
     ),
 ];
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use tidegate_core::approval::same_secret;
 use tidegate_core::intent::Provenance;
 use tidegate_core::reference::Reference;
-use tidegate_runtime::ways_in::Announcing;
+use tidegate_runtime::triggers::Announcing;
 
 use super::{About, Refused, Said, Wish, short};
 use crate::call::Call;

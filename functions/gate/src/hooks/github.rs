@@ -18,7 +18,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tidegate_core::intent::Provenance;
 use tidegate_core::reference::Reference;
-use tidegate_runtime::ways_in::Announcing;
+use tidegate_runtime::triggers::Announcing;
 
 use super::{About, Refused, Run, Said, Wish, short};
 use crate::call::Call;

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use tidegate_core::intent::Provenance;
 use tidegate_core::reference::Reference;
-use tidegate_runtime::ways_in::Announcing;
+use tidegate_runtime::triggers::Announcing;
 
 use super::{About, Refused, Said, Wish, short};
 use crate::call::Call;

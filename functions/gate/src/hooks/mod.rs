@@ -19,7 +19,7 @@ use tidegate_core::intent::Provenance;
 use tidegate_core::policy::{GitHubRun, Policy};
 use tidegate_core::reference::{Reference, ReferenceError};
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
-use tidegate_runtime::ways_in::{Announcing, Attempt, Taken, Wanted, WayInError};
+use tidegate_runtime::triggers::{Announcing, Attempt, ImageRequest, TriggerError, TriggerResult};
 
 use crate::call::{Call, Reply};
 use crate::handler::Gate;
@@ -153,7 +153,7 @@ pub(crate) async fn take(
     hook: Hook<'_>,
 ) -> Result<Reply, PortError> {
     let secrets = keeper.secrets().await?;
-    let now = gate.home.time.now();
+    let now = gate.installation.time.now();
     let mut said = read(call, hook, &secrets, now);
     if matches!(&said, Err(refused) if *refused == Refused::unproven())
         && let Some(secrets) = keeper.newer_than(&secrets).await?
@@ -199,7 +199,7 @@ fn nothing(why: &str) -> Value {
 
 async fn ask(gate: &Gate, hook: Hook<'_>, wish: Wish) -> Result<Answer, PortError> {
     let Ok(service) = ServiceName::new(hook.service()) else { return Ok(Err(Refused::unproven())) };
-    let Some(head) = gate.home.ledger.service(&service).await? else {
+    let Some(head) = gate.installation.ledger.service(&service).await? else {
         let why = format!("service {service} has no policy; store it with `tidegate apply`");
         return Ok(Err(Refused { status: StatusCode::NOT_FOUND, why }));
     };
@@ -218,10 +218,10 @@ async fn ask(gate: &Gate, hook: Hook<'_>, wish: Wish) -> Result<Answer, PortErro
                 delivery: Some(&wish.delivery),
             };
             let Some(refusal) = refusal else { return Ok(Ok(done(nothing("nothing was asked for")))) };
-            return Ok(told(gate.home.refuse(&attempt, refusal).await?));
+            return Ok(told(gate.installation.refuse(&attempt, refusal).await?));
         }
     };
-    let wanted = Wanted {
+    let wanted = ImageRequest {
         service,
         image,
         by,
@@ -230,32 +230,34 @@ async fn ask(gate: &Gate, hook: Hook<'_>, wish: Wish) -> Result<Answer, PortErro
         delivery: Some(wish.delivery.clone()),
         announcing: Some(wish.announcing),
     };
-    match gate.home.want(&*gate.images, &wanted, hook.trigger(), against).await {
+    match gate.installation.want(&*gate.images, &wanted, hook.trigger(), against).await {
         Ok(taken) => Ok(told(taken)),
-        Err(WayInError::Port(error)) => Err(error),
+        Err(TriggerError::Port(error)) => Err(error),
         Err(
-            error @ (WayInError::NoService(_) | WayInError::Unreadable { .. } | WayInError::Unfinished(_)),
+            error @ (TriggerError::NoService(_)
+            | TriggerError::Unreadable { .. }
+            | TriggerError::Unfinished(_)),
         ) => Ok(Err(Refused { status: StatusCode::NOT_FOUND, why: error.to_string() })),
     }
 }
 
 /// What the sender is answered. That a policy passes something over is no error of the sender's.
-fn told(taken: Taken) -> Answer {
+fn told(taken: TriggerResult) -> Answer {
     match taken {
-        Taken::Admitted(admission, _) => Ok(done(match *admission {
+        TriggerResult::Admitted(admission, _) => Ok(done(match *admission {
             Admission::Created { release, .. } => json!({ "outcome": "created", "release": release }),
             Admission::Known { release } => json!({ "outcome": "known", "release": release }),
             Admission::Runs { release } => json!({ "outcome": "runs", "release": release }),
             Admission::Refused { why, .. } => json!({ "outcome": "refused", "why": why }),
         })),
-        Taken::Before(_) => Ok(done(json!({ "outcome": "handled before" }))),
-        Taken::Noted { why, until } => {
+        TriggerResult::Before(_) => Ok(done(json!({ "outcome": "handled before" }))),
+        TriggerResult::Noted { why, until } => {
             let why = format!(
                 "{why} yet; it is looked for every minute until {until:.0}, and released when it is there, unless something newer is"
             );
             Ok((StatusCode::ACCEPTED, json!({ "outcome": "noted", "why": why })))
         }
-        Taken::Refused(Refusal { reason, why }) => match reason {
+        TriggerResult::Refused(Refusal { reason, why }) => match reason {
             Reason::Closed => Err(Refused { status: StatusCode::FORBIDDEN, why }),
             Reason::Unreadable => Err(Refused { status: StatusCode::BAD_REQUEST, why }),
             Reason::Repository | Reason::Missing => {

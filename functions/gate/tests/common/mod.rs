@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tidegate_core::actor::Actor;
 use tidegate_core::admission::Admission;
+use tidegate_core::admission::ReleaseRequest;
 use tidegate_core::fault::PortError;
 use tidegate_core::gate::waiting_at;
 use tidegate_core::history::Entry;
@@ -16,8 +17,7 @@ use tidegate_core::policy;
 use tidegate_core::release::Release;
 use tidegate_gate::handler::{Door, Gate, handle};
 use tidegate_gate::secrets::{Keeper, Vault};
-use tidegate_runtime::World;
-use tidegate_runtime::arrivals::Asked;
+use tidegate_runtime::Context;
 use tidegate_testkit::fakes::{Caller, Quality, Universe};
 use tidegate_testkit::names;
 
@@ -67,7 +67,7 @@ pub(crate) struct Got {
 
 pub(crate) struct Fixture {
     pub(crate) universe: Universe,
-    pub(crate) world: World,
+    pub(crate) context: Context,
     pub(crate) gate: Gate,
     pub(crate) api: Gate,
 }
@@ -81,13 +81,17 @@ impl Fixture {
     /// With a policy of its own.
     pub(crate) async fn with_policy(text: &str) -> Self {
         let universe = Universe::quiet();
-        let world = universe.world(Caller { id: 1, name: "gate".into() }, true);
+        let context = universe.context(Caller { id: 1, name: "gate".into() }, true);
         let policy = policy::parse("checkout.yaml", text).unwrap();
-        world.home.apply(&policy, &Actor::Person { name: "ops".into() }).await.unwrap();
+        context.installation.apply(&policy, &Actor::Person { name: "ops".into() }).await.unwrap();
         let door = Door::Public(Keeper::new(Arc::new(Document)));
-        let gate = Gate { home: world.home.clone(), images: world.images.clone(), door };
-        let api = Gate { home: world.home.clone(), images: world.images.clone(), door: Door::Api };
-        Self { universe, world, gate, api }
+        let gate = Gate { installation: context.installation.clone(), images: context.images.clone(), door };
+        let api = Gate {
+            installation: context.installation.clone(),
+            images: context.images.clone(),
+            door: Door::Api,
+        };
+        Self { universe, context, gate, api }
     }
 
     /// A release that waits for its approval.
@@ -108,7 +112,7 @@ impl Fixture {
     /// What becomes of a build that somebody, or something, asks to have released.
     pub(crate) async fn admission(&self, build: u32, by: Actor, provenance: Provenance) -> Admission {
         self.push(build);
-        let asked = Asked {
+        let request = ReleaseRequest {
             service: names::service(),
             image: names::image(build),
             by,
@@ -120,7 +124,7 @@ impl Fixture {
             bypass_freeze: None,
             delivery: None,
         };
-        self.world.home.release_image(asked, |_| true).await.unwrap().unwrap()
+        self.context.installation.release_image(request, |_| true).await.unwrap().unwrap()
     }
 
     pub(crate) fn push(&self, build: u32) {
@@ -132,7 +136,7 @@ impl Fixture {
     pub(crate) async fn drive(&self, id: &ReleaseId) {
         for _ in 0..10 {
             let deadline = self.now_plus(SignedDuration::from_mins(1));
-            self.world.drive(id, &[], deadline).await.unwrap();
+            self.context.drive(id, &[], deadline).await.unwrap();
             if waiting_at(&self.stored(id)).is_some() || self.stored(id).is_over() {
                 return;
             }

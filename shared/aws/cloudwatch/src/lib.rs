@@ -27,8 +27,8 @@ pub struct CloudWatchAdapter {
 
 impl CloudWatchAdapter {
     /// With the home account's configuration.
-    pub fn new(home: SdkConfig) -> Self {
-        Self { clients: Targets::new(home, Client::new) }
+    pub fn new(installation: SdkConfig) -> Self {
+        Self { clients: Targets::new(installation, Client::new) }
     }
 }
 
@@ -108,7 +108,7 @@ async fn describe(
 
 /// Why the alarm is muted now, if it is.
 ///
-/// A red alarm counts unless CloudWatch says that it is muted. So where it cannot be asked (no permission, an API that is not
+/// An alarm in ALARM counts unless CloudWatch says that it is muted. So where it cannot be asked (no permission, an API that is not
 /// there, a service that fails) the alarm counts; only when it has too much to do it is asked again, by failing.
 async fn mute(client: &Client, name: &AlarmName) -> Result<Option<String>, PortError> {
     match mute_rule(client, name).await {
@@ -247,7 +247,7 @@ mod tests {
         assert!(states(&replay, &names(&["m"])).await.unwrap().values().all(AlarmSeen::is_breach));
     }
 
-    /// What comes of a red alarm when mute rules cannot be asked for.
+    /// What comes of an alarm in ALARM when mute rules cannot be asked for.
     async fn red_when_mute_rules_fail(status: u16, code: &str) -> Result<bool, ErrorKind> {
         let replay = Replay::new();
         described(&replay, &json!({ "MetricAlarms": [alarm("m", "ALARM")] }));

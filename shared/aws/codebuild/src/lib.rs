@@ -23,8 +23,8 @@ pub struct CodeBuildAdapter {
 
 impl CodeBuildAdapter {
     /// With the home account's configuration.
-    pub fn new(home: &SdkConfig) -> Self {
-        Self { client: Client::new(home) }
+    pub fn new(installation: &SdkConfig) -> Self {
+        Self { client: Client::new(installation) }
     }
 }
 

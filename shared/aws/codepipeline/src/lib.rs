@@ -31,8 +31,8 @@ pub struct CodePipelineAdapter {
 
 impl CodePipelineAdapter {
     /// With the home account's configuration.
-    pub fn new(home: &SdkConfig) -> Self {
-        Self { client: Client::new(home) }
+    pub fn new(installation: &SdkConfig) -> Self {
+        Self { client: Client::new(installation) }
     }
 
     async fn succeed(

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Delete, Put, TransactWriteItem};
 use jiff::{SignedDuration, Timestamp};
 use tidegate_aws::{kind_of, port_error};
-use tidegate_core::commit::{Commit, ReleaseWrite, RowWrite, ServiceWrite};
+use tidegate_core::commit::{Commit, IdempotencyKey, ReleaseWrite, RowWrite, ServiceWrite};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::ports::Ledger as _;
@@ -27,7 +27,7 @@ pub const ALREADY_HANDLED: &str = "AlreadyHandled";
 /// One action of the transaction, with what it expects in words.
 struct Action {
     item: TransactWriteItem,
-    once: bool,
+    idempotency: bool,
     expects: String,
 }
 
@@ -112,11 +112,11 @@ impl DynamoLedger {
         self.beside_action(commit.refusals.as_ref(), &mut actions).map_err(|error| error.at(WRITE))?;
         self.beside_action(commit.tags.as_ref(), &mut actions).map_err(|error| error.at(WRITE))?;
         self.beside_action(commit.awaited.as_ref(), &mut actions).map_err(|error| error.at(WRITE))?;
-        if let Some((key, until)) = &commit.once {
-            let row = row::once(&keys::once(key), *until);
+        if let Some(IdempotencyKey { key, until }) = &commit.idempotency_key {
+            let row = row::delivery(&keys::delivery(key), *until);
             let expects = format!("delivery {key} has not been handled yet");
             let action = self.put(row, Condition::AbsentOrExpired(now), expects);
-            actions.push(Action { once: true, ..action });
+            actions.push(Action { idempotency: true, ..action });
         }
         Ok(actions)
     }
@@ -160,7 +160,7 @@ impl DynamoLedger {
     /// condition fails if it changes in between.
     async fn watch_actions(&self, write: &ServiceWrite, actions: &mut Vec<Action>) -> Result<(), PortError> {
         let current = self.service(&write.service).await?;
-        let (added, dropped) = watches::change(current.as_ref(), &write.head, &self.home);
+        let (added, dropped) = watches::change(current.as_ref(), &write.head, &self.installation);
         for watched in added {
             let row = row::watch(&keys::watch(&watched, &write.service));
             actions.push(self.put(row, Condition::Guarded, String::new()));
@@ -168,7 +168,7 @@ impl DynamoLedger {
         for watched in dropped {
             actions.push(self.delete(&keys::watch(&watched, &write.service)));
         }
-        let (taken, left) = watches::taken(current.as_ref(), &write.head, &self.home);
+        let (taken, left) = watches::taken(current.as_ref(), &write.head, &self.installation);
         for owned in taken {
             let row = row::owner(&keys::owner(&owned), &write.service);
             let (cluster, service) = (&owned.cluster, &owned.service);
@@ -205,7 +205,7 @@ impl DynamoLedger {
         };
         // Table and item are set, which is all the builder checks; an empty action would be refused by DynamoDB.
         let item = TransactWriteItem::builder().set_put(put.build().ok()).build();
-        Action { item, once: false, expects }
+        Action { item, idempotency: false, expects }
     }
 
     fn delete(&self, key: &Key) -> Action {
@@ -215,7 +215,7 @@ impl DynamoLedger {
             .key(keys::SK, AttributeValue::S(key.sk.clone()))
             .build();
         let item = TransactWriteItem::builder().set_delete(delete.ok()).build();
-        Action { item, once: false, expects: String::new() }
+        Action { item, idempotency: false, expects: String::new() }
     }
 }
 
@@ -255,7 +255,7 @@ fn refusal(reasons: &[CancellationReason], actions: &[Action]) -> Option<PortErr
     let error = |kind, code: &str, message: String| Some(PortError::new(kind, WRITE, code, message));
     // A delivery handled before is told first: its first handling is what changed the other rows.
     if let Some((.., action)) =
-        failed.iter().find(|(code, _, action)| action.once && *code == CONDITION_FAILED)
+        failed.iter().find(|(code, _, action)| action.idempotency && *code == CONDITION_FAILED)
     {
         return error(
             ErrorKind::Conflict,

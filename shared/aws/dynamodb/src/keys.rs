@@ -132,7 +132,7 @@ pub(crate) fn owner(Target { account, region, cluster, service, .. }: &Target) -
     Key { pk: format!("{OWNER}#ecs#{account}#{region}#{cluster}#{service}"), sk: OWNER.into() }
 }
 
-pub(crate) fn once(key: &str) -> Key {
+pub(crate) fn delivery(key: &str) -> Key {
     Key { pk: format!("SEEN#{key}"), sk: ONCE.into() }
 }
 

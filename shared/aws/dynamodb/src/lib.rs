@@ -83,12 +83,12 @@ const LARGEST_PAGE: u32 = 1000;
 pub struct DynamoLedger {
     client: Client,
     table: String,
-    home: Home,
+    installation: Installation,
 }
 
 /// Where Tidegate is installed: what a policy means when it names no account or region.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Home {
+pub struct Installation {
     /// The account.
     pub account: AccountId,
     /// The region.
@@ -97,8 +97,8 @@ pub struct Home {
 
 impl DynamoLedger {
     /// A ledger in an existing table.
-    pub fn new(client: Client, table: impl Into<String>, home: Home) -> Self {
-        Self { client, table: table.into(), home }
+    pub fn new(client: Client, table: impl Into<String>, installation: Installation) -> Self {
+        Self { client, table: table.into(), installation }
     }
 
     async fn get(&self, key: &keys::Key) -> Result<Option<Item>, PortError> {

@@ -169,7 +169,7 @@ pub(crate) fn owner(key: &Key, service: &ServiceName) -> Item {
     item
 }
 
-pub(crate) fn once(key: &Key, until: Timestamp) -> Item {
+pub(crate) fn delivery(key: &Key, until: Timestamp) -> Item {
     let mut item = bare(key);
     // TTL knows whole seconds; never forgotten before the time.
     let expires_at = until.as_second().saturating_add(1);
@@ -179,7 +179,7 @@ pub(crate) fn once(key: &Key, until: Timestamp) -> Item {
 
 /// That a version of a release is about to be written.
 pub(crate) fn claim(key: &Key, version: u64, until: Timestamp) -> Item {
-    let mut item = once(key, until);
+    let mut item = delivery(key, until);
     item.insert(VERSION.into(), AttributeValue::N(version.to_string()));
     item
 }

@@ -5,50 +5,54 @@ use tidegate_core::policy::{EcsDestination, Policy};
 use tidegate_core::ports::Watched;
 use tidegate_core::service::ServiceRecord;
 
-use crate::Home;
+use crate::Installation;
 
 /// Everything whose events concern a service with this policy.
 ///
 /// The repository, the build project and the bucket are the home account's and region's: that is where their events arrive. Alarms
 /// and the ECS service are where the policy's target is.
-pub fn watched_by(policy: &Policy, home: &Home) -> Vec<Watched> {
-    let target = policy.target(&home.account, &home.region);
+pub fn watched_by(policy: &Policy, installation: &Installation) -> Vec<Watched> {
+    let target = policy.target(&installation.account, &installation.region);
     let repository = policy.from.ecr.repository.clone();
     let mut watched = vec![
-        Watched::Repository(home.account.clone(), home.region.clone(), repository),
+        Watched::Repository(installation.account.clone(), installation.region.clone(), repository),
         Watched::EcsService(target.account.clone(), target.region.clone(), target.service.clone()),
     ];
     if let Some(build) = &policy.from.codebuild {
-        watched.push(Watched::BuildProject(home.account.clone(), home.region.clone(), build.project.clone()));
+        watched.push(Watched::BuildProject(
+            installation.account.clone(),
+            installation.region.clone(),
+            build.project.clone(),
+        ));
     }
     if let Some(manifests) = &policy.from.s3 {
         watched.push(Watched::Bucket(manifests.bucket.clone()));
     }
-    add_alarms(&mut watched, &policy.to.ecs, &policy.rollback.alarms, home);
+    add_alarms(&mut watched, &policy.to.ecs, &policy.rollback.alarms, installation);
     watched
 }
 
 /// Everything whose events concern a service: its policy's, and what the release under way is judged by though a changed policy does not
 /// say so any more.
-fn watched(head: &ServiceRecord, home: &Home) -> Vec<Watched> {
-    let mut watched = watched_by(&head.policy, home);
+fn watched(head: &ServiceRecord, installation: &Installation) -> Vec<Watched> {
+    let mut watched = watched_by(&head.policy, installation);
     for open in head.open.iter().flat_map(|open| &open.targets) {
-        let target = open.to.target(&home.account, &home.region);
+        let target = open.to.target(&installation.account, &installation.region);
         let service = Watched::EcsService(target.account, target.region, target.service);
         if !watched.contains(&service) {
             watched.push(service);
         }
-        add_alarms(&mut watched, &open.to, &open.alarms, home);
+        add_alarms(&mut watched, &open.to, &open.alarms, installation);
     }
     watched
 }
 
 /// The ECS services that this service alone releases to: its policy's, and that of a release under way whose policy has changed since.
-fn owned(head: &ServiceRecord, home: &Home) -> Vec<Target> {
+fn owned(head: &ServiceRecord, installation: &Installation) -> Vec<Target> {
     let open = head.open.iter().flat_map(|open| &open.targets).map(|open| &open.to);
     let mut owned: Vec<Target> = Vec::new();
     for to in std::iter::once(&head.policy.to.ecs).chain(open) {
-        let target = to.target(&home.account, &home.region);
+        let target = to.target(&installation.account, &installation.region);
         if !owned.iter().any(|other| other.is_same_service(&target)) {
             owned.push(target);
         }
@@ -62,17 +66,22 @@ fn owned(head: &ServiceRecord, home: &Home) -> Vec<Target> {
 pub(crate) fn taken(
     old: Option<&ServiceRecord>,
     new: &ServiceRecord,
-    home: &Home,
+    installation: &Installation,
 ) -> (Vec<Target>, Vec<Target>) {
-    let now = owned(new, home);
-    let mut left = old.map(|head| owned(head, home)).unwrap_or_default();
+    let now = owned(new, installation);
+    let mut left = old.map(|head| owned(head, installation)).unwrap_or_default();
     left.retain(|before| !now.iter().any(|now| now.is_same_service(before)));
     let stays = old.is_some_and(|old| old.policy == new.policy);
     (if stays { Vec::new() } else { now }, left)
 }
 
-fn add_alarms(watched: &mut Vec<Watched>, to: &EcsDestination, alarms: &[AlarmName], home: &Home) {
-    let Target { account, region, .. } = to.target(&home.account, &home.region);
+fn add_alarms(
+    watched: &mut Vec<Watched>,
+    to: &EcsDestination,
+    alarms: &[AlarmName],
+    installation: &Installation,
+) {
+    let Target { account, region, .. } = to.target(&installation.account, &installation.region);
     for alarm in alarms {
         let alarm = Watched::Alarm(account.clone(), region.clone(), alarm.clone());
         // An alarm named twice is watched once; a transaction takes an item once only.
@@ -89,13 +98,13 @@ fn add_alarms(watched: &mut Vec<Watched>, to: &EcsDestination, alarms: &[AlarmNa
 pub(crate) fn change(
     old: Option<&ServiceRecord>,
     new: &ServiceRecord,
-    home: &Home,
+    installation: &Installation,
 ) -> (Vec<Watched>, Vec<Watched>) {
     if old.is_some_and(|old| (&old.policy, &old.open) == (&new.policy, &new.open)) {
         return (Vec::new(), Vec::new());
     }
-    let now = watched(new, home);
-    let before = old.map(|head| watched(head, home)).unwrap_or_default();
+    let now = watched(new, installation);
+    let before = old.map(|head| watched(head, installation)).unwrap_or_default();
     let dropped = before.into_iter().filter(|before| !now.contains(before)).collect();
     (now, dropped)
 }

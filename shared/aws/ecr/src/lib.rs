@@ -38,15 +38,15 @@ const PAGE: i32 = 1000;
 /// ECR by way of the official SDK, one client for each region.
 #[derive(Debug)]
 pub struct EcrAdapter {
-    home: SdkConfig,
+    installation: SdkConfig,
     clients: Mutex<HashMap<String, Client>>,
     downloads: Downloads,
 }
 
 impl EcrAdapter {
     /// With the home account's configuration.
-    pub fn new(home: SdkConfig) -> Self {
-        Self { home, clients: Mutex::default(), downloads: Downloads::default() }
+    pub fn new(installation: SdkConfig) -> Self {
+        Self { installation, clients: Mutex::default(), downloads: Downloads::default() }
     }
 
     /// The same, with documents from this connector.
@@ -61,7 +61,7 @@ impl EcrAdapter {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let client = clients.entry(registry.region.to_string()).or_insert_with(|| {
             let region = Region::new(registry.region.to_string());
-            Client::new(&self.home.to_builder().region(region).build())
+            Client::new(&self.installation.to_builder().region(region).build())
         });
         Some(Repository { client: client.clone(), registry, name })
     }

@@ -56,9 +56,9 @@ pub struct EcsAdapter {
 
 impl EcsAdapter {
     /// With the home account's configuration.
-    pub fn new(home: SdkConfig) -> Self {
+    pub fn new(installation: SdkConfig) -> Self {
         Self {
-            clients: Targets::new(home, Client::new),
+            clients: Targets::new(installation, Client::new),
             revisions: Remembered::default(),
             sources: Remembered::default(),
             stopped: Remembered::default(),

@@ -1,7 +1,7 @@
 //! IO: the Amazon ECS adapter, which observes services and performs deployments. What it decides with is in `tidegate-core`.
 //!
 //! Bodies are read and written as raw JSON beside the SDK's types ([`raw`](self)), so that what AWS adds after this was built
-//! survives: in a service's deployment configuration that is put back, and in a task definition that is registered again.
+//! survives: in a service's deployment configuration that is restored, and in a task definition that is registered again.
 
 mod adapter;
 mod document;

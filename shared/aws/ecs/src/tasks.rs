@@ -97,7 +97,7 @@ impl EcsAdapter {
     }
 }
 
-fn logs_of(definition: &Value, home: &Region) -> Logs {
+fn logs_of(definition: &Value, installation: &Region) -> Logs {
     let containers = definition["containerDefinitions"].as_array().into_iter().flatten();
     let log = |container: &Value| {
         let configuration = &container["logConfiguration"];
@@ -107,7 +107,7 @@ fn logs_of(definition: &Value, home: &Region) -> Logs {
         }
         let region = option("awslogs-region").and_then(|region| Region::new(region).ok());
         let group = LogGroup {
-            region: region.unwrap_or_else(|| home.clone()),
+            region: region.unwrap_or_else(|| installation.clone()),
             group: option("awslogs-group")?.to_owned(),
             prefix: option("awslogs-stream-prefix").map(str::to_owned),
         };

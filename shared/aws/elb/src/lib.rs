@@ -25,8 +25,8 @@ pub struct ElbAdapter {
 
 impl ElbAdapter {
     /// With the home account's configuration.
-    pub fn new(home: SdkConfig) -> Self {
-        Self { clients: Targets::new(home, Client::new) }
+    pub fn new(installation: SdkConfig) -> Self {
+        Self { clients: Targets::new(installation, Client::new) }
     }
 }
 

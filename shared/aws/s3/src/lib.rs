@@ -29,14 +29,15 @@ pub struct S3Reader {
 
 impl S3Reader {
     /// With the home account's configuration.
-    pub fn new(home: &SdkConfig) -> Self {
-        Self { client: Client::new(home) }
+    pub fn new(installation: &SdkConfig) -> Self {
+        Self { client: Client::new(installation) }
     }
 
     /// With temporary keys that were handed over, and nothing of our own. `home` gives region, endpoint and time limits.
-    pub fn with_keys(home: &SdkConfig, id: &str, secret: &str, session_token: Option<&str>) -> Self {
+    pub fn with_keys(installation: &SdkConfig, id: &str, secret: &str, session_token: Option<&str>) -> Self {
         let keys = Credentials::new(id, secret, session_token.map(str::to_owned), None, "CodePipeline job");
-        let config = home.to_builder().credentials_provider(SharedCredentialsProvider::new(keys)).build();
+        let config =
+            installation.to_builder().credentials_provider(SharedCredentialsProvider::new(keys)).build();
         Self { client: Client::new(&config) }
     }
 

@@ -15,8 +15,8 @@ pub struct Secret {
 
 impl Secret {
     /// The secret of this ARN, with the home account's configuration.
-    pub fn new(home: &SdkConfig, arn: impl Into<String>) -> Self {
-        Self { client: Client::new(home), arn: arn.into() }
+    pub fn new(installation: &SdkConfig, arn: impl Into<String>) -> Self {
+        Self { client: Client::new(installation), arn: arn.into() }
     }
 
     /// Its current value. A secret that holds bytes instead of text is [`ErrorKind::Invalid`].

@@ -16,15 +16,15 @@ const SUBJECT_MAX: usize = 100;
 /// SNS, each topic in its own region.
 #[derive(Debug, Clone)]
 pub struct SnsMessenger {
-    home: SdkConfig,
+    installation: SdkConfig,
     /// Where the gate listens: `https://….lambda-url.REGION.on.aws`, without a slash at the end.
     gate_url: Option<String>,
 }
 
 impl SnsMessenger {
     /// With the home account's configuration. Without the gate's URL no link can be made, and every invitation is refused.
-    pub fn new(home: SdkConfig, gate_url: Option<String>) -> Self {
-        Self { home, gate_url: gate_url.map(|url| url.trim_end_matches('/').to_owned()) }
+    pub fn new(installation: SdkConfig, gate_url: Option<String>) -> Self {
+        Self { installation, gate_url: gate_url.map(|url| url.trim_end_matches('/').to_owned()) }
     }
 }
 
@@ -40,7 +40,7 @@ impl Messenger for SnsMessenger {
             )
         })?;
         let region = invite.sns.split(':').nth(3).unwrap_or_default().to_owned();
-        let config = self.home.to_builder().region(Region::new(region)).build();
+        let config = self.installation.to_builder().region(Region::new(region)).build();
         Client::new(&config)
             .publish()
             .topic_arn(&invite.sns)

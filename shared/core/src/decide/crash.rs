@@ -71,7 +71,7 @@ fn tell(turn: &mut Turn<'_>, plan: &Plan, before: usize) {
     }
 }
 
-/// What speaks against going on: as many failures as the policy allows at most.
+/// What speaks against continuing: as many failures as the policy allows at most.
 pub(super) fn cause(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
     let failed = &turn.next.progress.failed_tasks;
     let count = u32::try_from(failed.len()).unwrap_or(u32::MAX);

@@ -77,7 +77,7 @@ pub(super) fn held_until(release: &Release) -> Option<Timestamp> {
     bake(release).filter(|bake| !is_enough(release, bake)).map(|bake| bake.held_until)
 }
 
-/// Why the release cannot go on, once it has been held for as long as the plan says.
+/// Why the release cannot continue, once it has been held for as long as the plan says.
 pub(super) fn inconclusive(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
     let missing = missing(turn)?;
     let bake = bake(&turn.next).filter(|bake| turn.now >= bake.held_until)?;

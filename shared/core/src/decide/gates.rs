@@ -10,7 +10,7 @@ use crate::approval::{ApprovalGate, Approver, Invitation, Opened, Token};
 use crate::effect::{Effect, Invite, RETRY_AFTER};
 use crate::gate::{ScanVerdict, asked_by, eligible, judge, requester};
 use crate::history::{AlarmStands, Event, Fact, StageResult, Unseen, WaitingOn};
-use crate::observation::{Accomplished, AlarmSeen, BuildStatus};
+use crate::observation::{AlarmSeen, BuildStatus, EffectResult};
 use crate::outcome::{Cause, GateKind};
 use crate::people::Requester;
 use crate::plan::{Plan, Stage};
@@ -31,14 +31,14 @@ pub(super) fn approve(mut turn: Turn<'_>, plan: &Plan, stage: usize, gate: usize
     let Some(opened) = turn.next.gates.get(&stage).cloned() else {
         return open(turn, stage, gate, &eligible);
     };
-    if let Some(no) = opened.given.iter().find(|given| !given.approve) {
+    if let Some(no) = opened.votes.iter().find(|vote| !vote.approve) {
         let by = Actor::Person { name: no.approver.clone() };
         let why = no.comment.clone().unwrap_or_else(|| "no comment was given".to_owned());
         return rollback::begin(turn, Cause::Rejected { by, why }, Some(stage));
     }
-    let yes = opened.given.iter().filter(|given| given.approve).count();
+    let yes = opened.votes.iter().filter(|vote| vote.approve).count();
     if yes >= usize::from(gate.approval.count) {
-        let approvers = opened.given.iter().map(|given| given.approver.clone()).collect();
+        let approvers = opened.votes.iter().map(|vote| vote.approver.clone()).collect();
         return advance(turn, plan, stage, StageResult::Approved { approvers });
     }
     if turn.now >= opened.expires_at {
@@ -84,7 +84,7 @@ fn open(mut turn: Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&Appr
     }
     let (at, expires) = (turn.now, gate.approval.expires.duration());
     let expires_at = at.saturating_add(expires).unwrap_or(at);
-    turn.next.gates.insert(stage, Opened { at, expires_at, invitations: Vec::new(), given: Vec::new() });
+    turn.next.gates.insert(stage, Opened { at, expires_at, invitations: Vec::new(), votes: Vec::new() });
     turn.tell(Event::ApprovalAsked {
         approvers: names(eligible),
         before: gate.approval.before.to_string(),
@@ -124,10 +124,10 @@ fn invite(turn: &mut Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&A
     let Some(mut opened) = turn.next.gates.remove(&stage) else { return };
     for person in eligible {
         let Some(sns) = &person.person.sns else { continue };
-        if opened.given.iter().any(|given| given.approver == person.name) {
+        if opened.votes.iter().any(|vote| vote.approver == person.name) {
             continue;
         }
-        let done = turn.seen.accomplished.contains(&Accomplished::Invited { approver: person.name.clone() });
+        let done = turn.seen.results.contains(&EffectResult::Invited { approver: person.name.clone() });
         match opened.invitations.iter_mut().find(|invitation| invitation.approver == person.name) {
             Some(invitation) if invitation.sent_at.is_some() => continue,
             Some(invitation) if done => {
@@ -240,9 +240,9 @@ pub(super) fn verify(
     let Some(policy) = plan.gates.verifies.get(verify) else {
         return advance(turn, plan, stage, StageResult::NothingToDo);
     };
-    let started = turn.seen.accomplished.iter().find_map(|done| match done {
-        Accomplished::BuildStarted { stage: of, build } if *of == stage => Some(build.clone()),
-        Accomplished::BuildStarted { .. } | Accomplished::Invited { .. } => None,
+    let started = turn.seen.results.iter().find_map(|done| match done {
+        EffectResult::BuildStarted { stage: of, build } if *of == stage => Some(build.clone()),
+        EffectResult::BuildStarted { .. } | EffectResult::Invited { .. } => None,
     });
     if let Some(build) = started {
         turn.tell(Event::VerificationStarted { build: build.clone() });

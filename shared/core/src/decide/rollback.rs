@@ -30,7 +30,7 @@ pub(super) const LAG: SignedDuration = SignedDuration::from_secs(20);
 /// How long a refused rollback is tried again before a person is called.
 const REFUSED_LIMIT: SignedDuration = SignedDuration::from_mins(15);
 
-/// Turns a release back: the change and the first effect are one decision, so that not a second is lost.
+/// Rolls a release back: the change and the first effect are one decision, so that not a second is lost.
 pub(super) fn begin(mut turn: Turn<'_>, cause: Cause, stage: Option<usize>) -> Decision {
     let now = turn.now;
     if let Cause::Requested { by, .. } | Cause::CancelRequested { by, .. } = &cause {
@@ -117,7 +117,7 @@ pub(super) fn images_brought_back(release: &Release) -> BTreeSet<String> {
         .collect()
 }
 
-/// The image that keeps what ran before from running again, and its container: ECR says that it is not there, and since the way back
+/// The image that keeps the stable version from running again, and its container: ECR says that it is not there, and since the rollback
 /// began a task has not started. Either alone proves nothing: an instance may still have the image, and tasks fail for many reasons. A
 /// registry that does not answer has not said anything.
 fn gone_image(turn: &Turn<'_>, plan: &Plan, since: Timestamp) -> Option<(ContainerName, String)> {
@@ -166,7 +166,7 @@ fn note_restored(turn: &mut Turn<'_>, plan: &Plan, restored_at: Option<Timestamp
     }
 }
 
-/// Our deployment is still under way: ECS turns it back, traffic first.
+/// Our deployment is still under way: ECS rolls it back, traffic first.
 fn stop(mut turn: Turn<'_>, plan: &Plan, ours: &DeploymentSeen, cause: &Cause, since: Timestamp) -> Decision {
     if ours.status.is_rollback() {
         if let Some((container, image)) = gone_image(&turn, plan, since) {
@@ -190,7 +190,7 @@ fn stop_unseen(mut turn: Turn<'_>, deployment: crate::ids::DeploymentArn) -> Dec
     turn.wait(RETRY_AFTER, WaitingOn::Rollback { asked: true })
 }
 
-/// Our deployment is over: either it was turned back, or what ran before has to be deployed again.
+/// Our deployment is over: either it was rolled back, or the stable version has to be deployed again.
 fn after(
     mut turn: Turn<'_>,
     plan: &Plan,
@@ -287,7 +287,7 @@ fn redeployed_at(turn: &Turn<'_>) -> Option<Timestamp> {
     turn.next.phase.rolling_back()?.redeployed_at
 }
 
-/// Deploys what ran before, once; again only when nothing is seen of it for a while.
+/// Deploys the stable version, once; again only when nothing is seen of it for a while.
 fn redeploy(mut turn: Turn<'_>, plan: &Plan, because: Redeploy) -> Decision {
     let now = turn.now;
     let revision = turn.next.rollback_revision().unwrap_or(&plan.rollback_target.task_definition).clone();
@@ -434,7 +434,7 @@ fn due(turn: &Turn<'_>, retry_after: SignedDuration) -> bool {
     begins || turn.next.acted_at.is_none_or(|at| turn.now.duration_since(at) >= retry_after)
 }
 
-/// What a release that is turned back for this cause ends as. `started`: whether a deployment was ever under way.
+/// What a release that is rolled back for this cause ends as. `started`: whether a deployment was ever under way.
 fn outcome(cause: &Cause, started: bool) -> Outcome {
     match cause {
         Cause::CancelRequested { by, why } => Outcome::Cancelled { by: by.clone(), why: why.clone() },

@@ -23,7 +23,7 @@ use crate::preflight::{self, Again};
 use crate::release::{Phase, Release, Step};
 use crate::revision::DerivedRevision;
 
-/// What was seen longer ago is no ground for going on: a look of several calls may hang in one of them.
+/// What was seen longer ago is no ground to continue: a look of several calls may hang in one of them.
 const LOOK_HOLDS: SignedDuration = SignedDuration::from_secs(15);
 /// A deployment that was asked for shows up within this time; asking again earlier could start a second one.
 const START_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(20);
@@ -84,7 +84,7 @@ pub(super) fn running(
     }
 }
 
-/// What speaks against going on: a person's word, an alarm, a refusal of AWS.
+/// What speaks against continuing: a person's word, an alarm, a refusal of AWS.
 fn judgement(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
     match &turn.old.request {
         Some(Request::Rollback { by, why }) => {
@@ -119,7 +119,7 @@ fn is_void(turn: &Turn<'_>, refusal: &Refusal) -> bool {
     refusal.effect == EffectKind::ContinueHook && turn.our_deployment().is_some_and(|ours| !awaits(ours))
 }
 
-/// Whether nothing is left but to let the old version go: all traffic has moved and baked.
+/// Whether nothing is left but to terminate the stable version: all traffic has moved and baked.
 fn has_baked(release: &Release, plan: &Plan) -> bool {
     let Phase::Running { stage, .. } = &release.phase else { return false };
     plan.stages[*stage..].iter().all(|stage| match stage {
@@ -145,7 +145,7 @@ fn is_begun(turn: &Turn<'_>) -> bool {
     turn.next.progress.deployment.is_some() || asked_for
 }
 
-/// An alarm of the plan that is red and not silenced, now or in the event that woke us.
+/// An alarm of the plan that is in ALARM and not silenced, now or in the event that woke us.
 fn breach(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
     let (seen, alarms) = (turn.seen, &plan.alarms);
     // An event that was delivered late, or again, may tell of what was before the candidate: the alarm was seen OK when it was started.
@@ -163,7 +163,7 @@ fn breach(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
     )
 }
 
-/// Why the evidence for going on is not complete; `None` when every alarm is seen to be OK.
+/// Why the evidence for continuing is not complete; `None` when every alarm is seen to be OK.
 fn alarms_missing(seen: &Observation, alarms: &[AlarmName]) -> Option<Missing> {
     if alarms.is_empty() {
         return None;
@@ -187,7 +187,7 @@ fn alarms_missing(seen: &Observation, alarms: &[AlarmName]) -> Option<Missing> {
     })
 }
 
-/// ECS ended or turned back our deployment by itself.
+/// ECS ended or rolled back our deployment by itself.
 fn deployment_ended(turn: &Turn<'_>) -> Option<Cause> {
     let ours = turn.our_deployment()?;
     let ended = match &ours.status {
@@ -420,7 +420,7 @@ fn held(turn: &Turn<'_>, plan: &Plan, stage: usize, since: Timestamp) -> Option<
     }
 }
 
-/// The deployment waits at none of our pauses: still on its way there, or someone let it go on by hand.
+/// The deployment waits at none of our pauses: still on its way there, or someone continued it by hand.
 fn not_paused(
     mut turn: Turn<'_>,
     plan: &Plan,
@@ -440,7 +440,7 @@ fn not_paused(
     turn.wait(LOOK_SOON, WaitingOn::Pause { percent })
 }
 
-/// Whether the load balancers show this stage's share although we did not let it go on: then the pause that waits is the next one's.
+/// Whether the load balancers show this stage's share although we did not continue it: then the pause that waits is the next one's.
 fn is_shifted_already(turn: &Turn<'_>, plan: &Plan, percent: Percent) -> bool {
     let before = turn.next.progress.set.unwrap_or(Percent::NONE);
     // Rounded weights of one step can look like those of the next; ECS says which it is at.

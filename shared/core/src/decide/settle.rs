@@ -1,4 +1,4 @@
-//! The end: the service's own configuration is put back, stale executors are waited out, and only what is then seen counts.
+//! The end: the service's own configuration is restored, stale executors are waited out, and only what is then seen counts.
 
 use std::collections::BTreeMap;
 
@@ -64,7 +64,7 @@ pub(super) fn settling(mut turn: Turn<'_>) -> Decision {
         return rollback::begin(turn, cause, None);
     }
     if turn.next.progress.asked_at.is_none() {
-        // Nothing of the service was changed: whatever it is by now is not ours to put back.
+        // Nothing of the service was changed: whatever it is by now is not ours to restore.
         return wait_out(turn, plan, since, outcome, restored_at);
     }
     let gives_way = matches!(&outcome, Outcome::Failed { cause: Cause::ExternalDeployment { .. }, .. });
@@ -199,7 +199,7 @@ fn our_pauses(foreign: &DeploymentSeen, present: &Value, at: Timestamp) -> Vec<H
     ours.map(|hook| hook.id.clone()).collect()
 }
 
-/// What the service's configuration has to be again: its own, with what somebody else changed meanwhile. What ran before may have been
+/// What the service's configuration has to be again: its own, with what somebody else changed meanwhile. The stable version may have been
 /// deployed again with a configuration of ours, too.
 fn restored_configuration(plan: &Plan, service: &ServiceSeen, outcome: &Outcome) -> Value {
     let mut set = vec![plan.configuration.clone()];

@@ -16,10 +16,10 @@ use crate::service::ServiceRecord;
 
 /// How often a waiting release looks whether it is its turn, even if the one before it says nothing.
 const QUEUE_LOOK_EVERY: SignedDuration = SignedDuration::from_mins(5);
-/// How long findings that may pass by themselves (an alarm still red from the release before, a service still settling) are waited for.
+/// How long findings that may pass by themselves (an alarm still in ALARM from the release before, a service still settling) are waited for.
 pub(super) const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
-/// How often a plan is made anew before a person has to see what goes on.
+/// How often a plan is made anew before a person has to see what is happening.
 const REPLANS_MAX: u32 = 3;
 
 /// Waits for its turn, and takes it.
@@ -85,7 +85,8 @@ pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
             for finding in notes {
                 turn.saw(Fact::Finding { finding });
             }
-            let asked = plan::Asked { intent: &old.intent, bypass_freeze: old.bypass_freeze.as_deref() };
+            let asked =
+                plan::PlanRequest { intent: &old.intent, bypass_freeze: old.bypass_freeze.as_deref() };
             let plan = plan::compile(&head.policy, &old.target, &old.image, asked, ground, turn.now);
             turn.next.progress.task_definition = match &old.intent {
                 Intent::Rollback { task_definition, .. } if !plan.registers() => {

@@ -60,7 +60,7 @@ pub enum Event {
     DeploymentFound { deployment: DeploymentArn },
     /// Traffic is being shifted.
     Shifting { percent: Percent },
-    /// The stable version is being let go.
+    /// The stable version is being terminated.
     Promoting,
     /// More of the candidate's tasks have failed.
     TasksFailed { count: u32, last: Box<FailedTask> },

@@ -97,7 +97,7 @@ pub enum DeadlineAction {
     End,
     /// The release is rolled back.
     RollBack,
-    /// The release goes on: the policy says that a late approval counts as given.
+    /// The release continues: the policy says that a late approval counts as given.
     Continue,
     /// The release ends as failed, and says what a person has to do.
     ManualIntervention,
@@ -109,7 +109,7 @@ impl DeadlineAction {
         match self {
             Self::End => "ends",
             Self::RollBack => "is rolled back",
-            Self::Continue => "goes on",
+            Self::Continue => "continues",
             Self::ManualIntervention => "needs manual intervention",
         }
     }

@@ -66,7 +66,7 @@ pub enum WaitingOn {
     },
     DeploymentStart,
     CandidateTasks,
-    /// Something may not go on before what is missing is there.
+    /// Something may not continue before what is missing is there.
     Held {
         what: Held,
         missing: Missing,

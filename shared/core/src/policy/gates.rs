@@ -19,7 +19,7 @@ pub enum Before {
     Deploy,
     /// When the candidate runs, before it gets production traffic.
     Shift,
-    /// When all traffic has moved and baked, before the old version is given up.
+    /// When all traffic has moved and baked, before the stable version is terminated.
     Promote,
 }
 
@@ -98,7 +98,7 @@ pub enum OnExpiry {
     /// The release ends.
     #[default]
     Reject,
-    /// The release goes on.
+    /// The release continues.
     Approve,
 }
 

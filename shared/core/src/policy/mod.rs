@@ -211,7 +211,7 @@ pub enum Shift {
         /// How long each step is watched.
         bake: Span,
     },
-    /// Everything at once, with the old version kept beside.
+    /// Everything at once, with the stable version kept beside.
     BlueGreen,
     /// Task by task, in place.
     Rolling,
@@ -229,7 +229,7 @@ struct RawStrategy {
     /// Equal steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     linear: Option<LinearSteps>,
-    /// Everything at once, with the old version kept beside.
+    /// Everything at once, with the stable version kept beside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     blue_green: Option<NoSettings>,
     /// Task by task, in place.

@@ -173,7 +173,7 @@ impl Fixture {
             .waiting(1)
     }
 
-    /// The shift to 10% has been told to go on.
+    /// The shift to 10% has been continued.
     pub fn shifted() -> Self {
         Self::shifting().decided()
     }
@@ -190,7 +190,7 @@ impl Fixture {
             .in_stage(|stage| matches!(stage, Stage::Bake { percent, .. } if *percent == share))
     }
 
-    /// Everything has baked; the old version is given up next.
+    /// Everything has baked; the stable version is terminated next.
     pub fn promoting() -> Self {
         Self::baking(100).in_stage(|stage| *stage == Stage::Promote)
     }
@@ -241,7 +241,7 @@ impl Fixture {
         self
     }
 
-    /// The alarm is red.
+    /// The alarm is in ALARM.
     #[must_use]
     pub fn breached(self) -> Self {
         self.alarm(AlarmState::Alarm)
@@ -270,7 +270,7 @@ impl Fixture {
         self
     }
 
-    /// An event tells that the alarm went red at this second of the test.
+    /// An event tells that the alarm went to ALARM at this second of the test.
     #[must_use]
     pub fn told_of_alarm(mut self, since: i64) -> Self {
         let seen = AlarmSeen {

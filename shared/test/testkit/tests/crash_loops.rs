@@ -1,4 +1,4 @@
-//! A candidate whose tasks crash: counted once each, only its own, and turned back after as many as the policy allows.
+//! A candidate whose tasks crash: counted once each, only its own, and rolled back after as many as the policy allows.
 
 use jiff::SignedDuration;
 use tidegate_core::history::DeadlineAction;
@@ -171,7 +171,7 @@ fn in_the_simulator_a_crash_loop_is_rolled_back_within_a_minute_or_two() {
         let report = Simulation::new(scenario).run().expect_sound();
         assert_eq!(report.outcomes, ["rolled back"], "from {from_percent}%");
         let told = report.trace.iter().filter(|line| line.contains("exits with code 1")).count();
-        assert!((3..=6).contains(&told), "{told} tasks crashed before it was turned back");
+        assert!((3..=6).contains(&told), "{told} tasks crashed before it was rolled back");
         assert!(report.trace.iter().any(|line| line.contains("tasks of the candidate failed")));
         assert!(report.took < SignedDuration::from_mins(15), "{:#}", report.took);
     }

@@ -903,7 +903,7 @@ fn what_others_deploy_before_the_start_is_planned_with_and_never_undone() {
     // While a release only waits, somebody deploys: it is not given way to, the plan is.
     let waiting = Fixture::registering().later(60).with_someone_elses();
     check(waiting.clone(), "register task definition | register checkout with app = 000000000000 | +6s");
-    // Cancelled before anything was started: their configuration is not put back to what it was before.
+    // Cancelled before anything was started: their configuration is not restored.
     let mut theirs = waiting.asked(cancel_asked());
     if let Seen::Known(Some(service)) = &mut theirs.seen.service {
         service.deployment_configuration["maximumPercent"] = 150.into();
@@ -919,7 +919,7 @@ fn an_approval_counts_for_the_plan_it_was_given_for() {
             at: fixture.now,
             expires_at: fixture.now,
             invitations: Vec::new(),
-            given: Vec::new(),
+            votes: Vec::new(),
         };
         fixture.release.gates.insert(1, gate);
     };
@@ -1058,7 +1058,7 @@ fn what_led_to_the_end_is_told_once_though_the_end_has_to_wait() {
     assert!(again.entry.is_none(), "{:?}", again.entry);
 }
 
-/// What ran before is being deployed again, and a task of it has not started; ECR says this of its image.
+/// The stable version is being deployed again, and a task of it has not started; ECR says this of its image.
 fn brought_back_without_image(stored: Seen<Stored>) -> Fixture {
     let over = Fixture::rolling_back().status(DeploymentStatus::Successful).later(30).decided();
     let mut back = over.later(30).returned(1);
@@ -1145,6 +1145,6 @@ fn what_may_still_come_back_is_tried_again() {
     }
     let returned = gone().status_of(DeploymentStatus::Successful);
     assert!(!returned.decide().release.summary().contains("failed"), "it is back after all");
-    // Where what ran before still runs beside the candidate, nothing is asked.
+    // Where the stable version still runs beside the candidate, nothing is asked.
     assert!(needs(&Fixture::rolling_back().release, None).stored.is_empty());
 }

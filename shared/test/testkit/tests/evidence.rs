@@ -1,4 +1,4 @@
-//! Zero traffic is no proof: a bake in which too few requests were seen holds, and is turned back in the end.
+//! Zero traffic is no proof: a bake in which too few requests were seen holds, and is rolled back in the end.
 
 use tidegate_core::decide::needs;
 use tidegate_core::fault::{ErrorKind, PortError};

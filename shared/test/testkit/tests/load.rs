@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use tidegate_core::actor::Actor;
+use tidegate_core::admission::ReleaseRequest;
 use tidegate_core::ids::ServiceName;
 use tidegate_core::intent::Provenance;
 use tidegate_core::policy::parse;
 use tidegate_core::release::Phase;
-use tidegate_runtime::Home;
-use tidegate_runtime::arrivals::Asked;
+use tidegate_runtime::Installation;
 use tidegate_runtime::visits::{Pace, Rotation};
 use tidegate_testkit::fakes::{
     Aws, Balancing, Caller, Conditions, Delivery, EcsHabits, Fault, Faults, Quality, Universe,
@@ -77,14 +77,14 @@ fn few_transactions_lose_their_race() {
 }
 
 /// A universe moved by hand, in which calls take this long and go on beside each other.
-fn universe(millis: u64) -> (Universe, Home, Arc<dyn tidegate_core::ports::Images>) {
+fn universe(millis: u64) -> (Universe, Installation, Arc<dyn tidegate_core::ports::Images>) {
     let own =
         serde_json::json!({ "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100 });
     let aws = Aws::new(Balancing::LoadBalancer, own, EcsHabits::default(), 1);
     let conditions = Conditions { latency: (millis, millis), ..Conditions::default() };
     let universe = Universe::new(aws, conditions, 1, true);
-    let world = universe.world(Caller { id: 1, name: "clock".into() }, true);
-    (universe, world.home, world.images)
+    let context = universe.context(Caller { id: 1, name: "clock".into() }, true);
+    (universe, context.installation, context.images)
 }
 
 fn name(number: usize) -> ServiceName {
@@ -92,7 +92,7 @@ fn name(number: usize) -> ServiceName {
 }
 
 /// The policies of so many services, and two builds they can release.
-fn services(universe: &Universe, home: &Home, count: usize) {
+fn services(universe: &Universe, installation: &Installation, count: usize) {
     for build in 2..4 {
         let now = universe.state().now;
         universe.state().aws.push(build, Quality::Good, now);
@@ -106,12 +106,12 @@ fn services(universe: &Universe, home: &Home, count: usize) {
         );
         let policy = parse("policy.yaml", &text).expect("a policy");
         let by = Actor::Person { name: "tester".into() };
-        universe.run(home.apply(&policy, &by)).expect("it is stored");
+        universe.run(installation.apply(&policy, &by)).expect("it is stored");
     }
 }
 
-fn asked(service: ServiceName, build: u32) -> Asked {
-    Asked {
+fn asked(service: ServiceName, build: u32) -> ReleaseRequest {
+    ReleaseRequest {
         service,
         image: names::image(build),
         by: Actor::Person { name: "tester".into() },
@@ -144,28 +144,28 @@ fn woken(universe: &Universe) -> Vec<(i64, String)> {
 
 fn round(
     universe: &Universe,
-    home: &Home,
+    installation: &Installation,
     images: &dyn tidegate_core::ports::Images,
     rotation: &Rotation,
     secs: i64,
 ) -> (tidegate_runtime::clock::Round, f64) {
     let began = universe.state().now;
     let until = began.saturating_add(SignedDuration::from_secs(secs)).expect("within range");
-    let round = universe.run(home.round(images, Pace { rotation, until }));
+    let round = universe.run(installation.round(images, Pace { rotation, until }));
     let took = universe.state().now.duration_since(began);
     (round, took.as_secs_f64())
 }
 
 #[test]
 fn the_clock_wakes_500_releases_and_looks_at_500_services_within_seconds() {
-    let (universe, home, images) = universe(20);
-    services(&universe, &home, 500);
+    let (universe, installation, images) = universe(20);
+    services(&universe, &installation, 500);
     for number in 0..500 {
-        universe.run(home.release_image(asked(name(number), 2), |_| true)).expect("it is let in");
+        universe.run(installation.release_image(asked(name(number), 2), |_| true)).expect("it is let in");
     }
     woken(&universe);
     let rotation = Rotation::default();
-    let (round, took) = round(&universe, &home, &*images, &rotation, 47);
+    let (round, took) = round(&universe, &installation, &*images, &rotation, 47);
     let releases: BTreeSet<String> = woken(&universe).into_iter().map(|(_, release)| release).collect();
     assert_eq!((round.woken, releases.len(), round.failed), (500, 500, Vec::new()));
     println!("500 releases and 500 services took {took} s, at 20 ms a call");
@@ -175,13 +175,13 @@ fn the_clock_wakes_500_releases_and_looks_at_500_services_within_seconds() {
 
 #[test]
 fn when_the_time_is_up_the_next_round_begins_where_the_last_one_stopped() {
-    let (universe, home, images) = universe(10);
-    services(&universe, &home, 60);
+    let (universe, installation, images) = universe(10);
+    services(&universe, &installation, 60);
     // A push whose event was lost, for all of them: who is looked at gets a release.
-    universe.run(home.time.sleep(SignedDuration::from_secs(1)));
+    universe.run(installation.time.sleep(SignedDuration::from_secs(1)));
     let now = universe.state().now;
     universe.state().aws.push(5, Quality::Good, now);
-    universe.run(home.time.sleep(SignedDuration::from_secs(200)));
+    universe.run(installation.time.sleep(SignedDuration::from_secs(200)));
     universe.state().conditions.latency = (2_000, 2_000);
     let rotation = Rotation::default();
     let reached = |universe: &Universe| -> BTreeSet<String> {
@@ -189,7 +189,7 @@ fn when_the_time_is_up_the_next_round_begins_where_the_last_one_stopped() {
     };
     let mut before = reached(&universe);
     for turn in 1..=10 {
-        let (round, took) = round(&universe, &home, &*images, &rotation, 30);
+        let (round, took) = round(&universe, &installation, &*images, &rotation, 30);
         assert!(took < 45.0, "the function's time is 50 s, and it took {took} s");
         let now = reached(&universe);
         assert!(
@@ -208,35 +208,35 @@ fn when_the_time_is_up_the_next_round_begins_where_the_last_one_stopped() {
 
 #[test]
 fn wake_ups_are_sent_while_the_looks_take_all_the_time() {
-    let (universe, home, images) = universe(10);
-    services(&universe, &home, 40);
-    universe.run(home.release_image(asked(name(39), 2), |_| true)).expect("it is let in");
+    let (universe, installation, images) = universe(10);
+    services(&universe, &installation, 40);
+    universe.run(installation.release_image(asked(name(39), 2), |_| true)).expect("it is let in");
     woken(&universe);
     universe.state().conditions.latency = (3_000, 3_000);
-    let (round, _) = round(&universe, &home, &*images, &Rotation::default(), 20);
+    let (round, _) = round(&universe, &installation, &*images, &Rotation::default(), 20);
     assert_eq!(round.woken, 1);
     assert!(round.failed.iter().any(|told| told.contains("were not reached in time")), "{round:?}");
 }
 
 #[test]
 fn a_release_of_which_something_is_expected_is_woken_again_and_again_and_another_once() {
-    let (universe, home, images) = universe(10);
-    services(&universe, &home, 1);
-    universe.run(home.release_image(asked(name(0), 2), |_| true)).expect("it is let in");
+    let (universe, installation, images) = universe(10);
+    services(&universe, &installation, 1);
+    universe.run(installation.release_image(asked(name(0), 2), |_| true)).expect("it is let in");
     let first = universe.state().rows.releases().next().map(|release| release.id.clone()).expect("one");
-    let world = universe.world(Caller { id: 2, name: "conductor".into() }, false);
+    let context = universe.context(Caller { id: 2, name: "conductor".into() }, false);
     let deadline = |universe: &Universe| {
         universe.state().now.saturating_add(SignedDuration::from_secs(57)).expect("a time")
     };
-    universe.run(world.woken(&first, deadline(&universe))).expect("driven");
-    universe.run(home.release_image(asked(name(0), 3), |_| true)).expect("it is let in");
+    universe.run(context.woken(&first, deadline(&universe))).expect("driven");
+    universe.run(installation.release_image(asked(name(0), 3), |_| true)).expect("it is let in");
     let ids: Vec<String> = universe.state().rows.releases().map(|release| release.id.to_string()).collect();
     // The second one waits for the first, and is looked at every five minutes.
     let second = universe.state().rows.releases().last().map(|release| release.id.clone()).expect("two");
-    universe.run(world.woken(&second, deadline(&universe))).expect("driven");
+    universe.run(context.woken(&second, deadline(&universe))).expect("driven");
     woken(&universe);
-    universe.run(home.time.sleep(SignedDuration::from_secs(20)));
-    round(&universe, &home, &*images, &Rotation::default(), 47);
+    universe.run(installation.time.sleep(SignedDuration::from_secs(20)));
+    round(&universe, &installation, &*images, &Rotation::default(), 47);
     let sent = woken(&universe);
     let of = |id: &str| {
         sent.iter().filter(|(_, release)| release == id).map(|(secs, _)| *secs).collect::<Vec<_>>()
@@ -248,23 +248,23 @@ fn a_release_of_which_something_is_expected_is_woken_again_and_again_and_another
 
 #[test]
 fn who_comes_too_early_or_to_a_release_that_is_driven_leaves_after_one_read() {
-    let (universe, home, _) = universe(10);
-    services(&universe, &home, 1);
-    universe.run(home.release_image(asked(name(0), 2), |_| true)).expect("it is let in");
+    let (universe, installation, _) = universe(10);
+    services(&universe, &installation, 1);
+    universe.run(installation.release_image(asked(name(0), 2), |_| true)).expect("it is let in");
     let id = universe.state().rows.releases().next().map(|release| release.id.clone()).expect("one");
-    let world = universe.world(Caller { id: 2, name: "conductor".into() }, false);
+    let context = universe.context(Caller { id: 2, name: "conductor".into() }, false);
     let until = || universe.state().now.saturating_add(SignedDuration::from_secs(57)).expect("a time");
     // As soon as it is created it is due.
-    let driven = universe.run(world.woken(&id, until())).expect("driven");
+    let driven = universe.run(context.woken(&id, until())).expect("driven");
     assert!(driven.turns > 0);
     let calls = universe.state().calls;
-    let early = universe.run(world.woken(&id, until())).expect("left alone");
+    let early = universe.run(context.woken(&id, until())).expect("left alone");
     assert_eq!((early.turns, universe.state().calls - calls), (0, 1));
     assert_eq!(early.wake_at, driven.wake_at);
     // What an event says is looked at all the same.
     let calls = universe.state().calls;
     let hint = tidegate_core::observation::Hint::Look("something happened".into());
-    universe.run(world.drive(&id, &[hint], until())).expect("driven");
+    universe.run(context.drive(&id, &[hint], until())).expect("driven");
     assert!(universe.state().calls - calls > 3);
 }
 
@@ -280,15 +280,15 @@ fn a_claim_of_somebody_who_died_is_passed_by() {
         }
     }
     // Every version is claimed already, by nobody who is there.
-    let (universe, home, _) = universe(10);
-    services(&universe, &home, 1);
-    universe.run(home.release_image(asked(name(0), 2), |_| true)).expect("it is let in");
+    let (universe, installation, _) = universe(10);
+    services(&universe, &installation, 1);
+    universe.run(installation.release_image(asked(name(0), 2), |_| true)).expect("it is let in");
     let id = universe.state().rows.releases().next().map(|release| release.id.clone()).expect("one");
-    assert!(universe.run(home.ledger.claim(&id, 1_000)).expect("claimed"));
-    let world = universe.world(Caller { id: 2, name: "conductor".into() }, false);
+    assert!(universe.run(installation.ledger.claim(&id, 1_000)).expect("claimed"));
+    let context = universe.context(Caller { id: 2, name: "conductor".into() }, false);
     let began = universe.state().now;
     let until = began.saturating_add(SignedDuration::from_secs(57)).expect("a time");
-    let driven = universe.run(world.woken(&id, until)).expect("driven");
+    let driven = universe.run(context.woken(&id, until)).expect("driven");
     assert!(driven.turns > 1, "{driven:?}");
     let took = universe.state().now.duration_since(began).as_secs_f64();
     assert!(took < 1.0 * f64::from(driven.turns), "{} turns took {took} s", driven.turns);
@@ -296,35 +296,35 @@ fn a_claim_of_somebody_who_died_is_passed_by() {
 
 #[test]
 fn the_clock_adds_no_messages_for_a_release_that_somebody_stays_with_and_takes_it_over_when_they_die() {
-    // Whoever turns the release back dies right after it was written.
+    // Whoever rolls the release back dies right after it was written.
     let mut scenario = Scenario::canary(BAD);
     scenario.conditions.faults = Faults::at_first("rolling back", Fault::CrashAfter);
     let report = Simulation::new(scenario).run().expect_sound();
     assert_eq!(report.outcomes, ["rolled back"]);
 
-    let (universe, home, images) = universe(10);
-    services(&universe, &home, 1);
-    universe.run(home.release_image(asked(name(0), 2), |_| true)).expect("it is let in");
+    let (universe, installation, images) = universe(10);
+    services(&universe, &installation, 1);
+    universe.run(installation.release_image(asked(name(0), 2), |_| true)).expect("it is let in");
     let id = universe.state().rows.releases().next().map(|release| release.id.clone()).expect("one");
-    let world = universe.world(Caller { id: 2, name: "sentinel".into() }, true);
+    let context = universe.context(Caller { id: 2, name: "sentinel".into() }, true);
     let until = |secs| universe.state().now.saturating_add(SignedDuration::from_secs(secs)).expect("a time");
     for _ in 0..20 {
         if universe.state().aws.state().under_way.is_some() {
             break;
         }
-        universe.run(world.drive(&id, &[], until(57))).expect("driven");
-        universe.run(home.time.sleep(SignedDuration::from_secs(15)));
+        universe.run(context.drive(&id, &[], until(57))).expect("driven");
+        universe.run(installation.time.sleep(SignedDuration::from_secs(15)));
     }
     let summary = universe.state().rows.release(&id).map(|release| release.summary()).unwrap_or_default();
     assert!(universe.state().aws.state().under_way.is_some(), "{summary}");
     let by = Actor::Person { name: "tester".into() };
     universe
-        .run(home.ask(&id, tidegate_core::requests::Ask::Rollback, &by, "it looks wrong"))
+        .run(installation.ask(&id, tidegate_core::requests::Ask::Rollback, &by, "it looks wrong"))
         .expect("asked");
     woken(&universe);
     // The driver stays; it is stopped in the middle of its wait.
     let stays = until(30);
-    let mut driving = std::pin::pin!(world.drive(&id, &[], stays));
+    let mut driving = std::pin::pin!(context.drive(&id, &[], stays));
     let mut polls = 0;
     let held = loop {
         polls += 1;
@@ -351,15 +351,15 @@ fn the_clock_adds_no_messages_for_a_release_that_somebody_stays_with_and_takes_i
         )
     };
     assert!(back(&universe));
-    let (_, _) = round(&universe, &home, &*images, &Rotation::default(), 47);
+    let (_, _) = round(&universe, &installation, &*images, &Rotation::default(), 47);
     let sent = woken(&universe);
     // Not before the one who stays has to leave.
     let leaves = stays.duration_since(universe.state().now).as_secs();
     assert!(!sent.is_empty() && sent.iter().all(|(secs, _)| *secs >= leaves), "{leaves}: {sent:?}");
     // A message that comes all the same is answered at once; when the time is up, the next one goes on.
-    let conductor = universe.world(Caller { id: 3, name: "conductor".into() }, false);
+    let conductor = universe.context(Caller { id: 3, name: "conductor".into() }, false);
     assert_eq!(universe.run(conductor.woken(&id, until(57))).expect("left alone").turns, 0);
     let rest = stays.duration_since(universe.state().now);
-    universe.run(home.time.sleep(rest + SignedDuration::from_secs(1)));
+    universe.run(installation.time.sleep(rest + SignedDuration::from_secs(1)));
     assert!(universe.run(conductor.woken(&id, until(57))).expect("driven").turns > 0);
 }

@@ -1,7 +1,7 @@
 //! What a rollback chooses, where a whole story would only get in the way.
 
 use tidegate_core::admission::Current;
-use tidegate_core::rollback::{Choice, NoRollback, Running, Situation, Wanted, choose};
+use tidegate_core::rollback::{Choice, NoRollback, RollbackTo, Running, Situation, choose};
 use tidegate_core::service::{Promoted, Quarantined, ServiceRecord};
 use tidegate_testkit::{build, names};
 
@@ -26,7 +26,7 @@ fn head(promoted: &[u32], rolled_back: &[u32]) -> ServiceRecord {
     head
 }
 
-fn chosen(head: &ServiceRecord, runs: u32, wanted: Wanted<'_>) -> Result<(String, String), NoRollback> {
+fn chosen(head: &ServiceRecord, runs: u32, wanted: RollbackTo<'_>) -> Result<(String, String), NoRollback> {
     let current = Current { head, active: None, waiting: None };
     let running = Running::Digest(names::digest(runs));
     match choose(Situation { current, last: None, running: &running }, &names::service(), wanted)? {
@@ -38,12 +38,12 @@ fn chosen(head: &ServiceRecord, runs: u32, wanted: Wanted<'_>) -> Result<(String
 #[test]
 fn the_newest_good_version_before_the_live_one_comes_back() {
     let label = |build: u32| names::image(build).label();
-    assert_eq!(chosen(&head(&[3, 2, 1], &[]), 3, Wanted::Before).unwrap(), (label(3), label(2)));
-    assert_eq!(chosen(&head(&[3, 2, 1], &[2]), 3, Wanted::Before).unwrap(), (label(3), label(1)));
+    assert_eq!(chosen(&head(&[3, 2, 1], &[]), 3, RollbackTo::Before).unwrap(), (label(3), label(2)));
+    assert_eq!(chosen(&head(&[3, 2, 1], &[2]), 3, RollbackTo::Before).unwrap(), (label(3), label(1)));
     // The same image promoted twice is one version.
-    assert_eq!(chosen(&head(&[3, 3, 1], &[]), 3, Wanted::Before).unwrap(), (label(3), label(1)));
+    assert_eq!(chosen(&head(&[3, 3, 1], &[]), 3, RollbackTo::Before).unwrap(), (label(3), label(1)));
     // What is live decides, not what was promoted last: somebody put the older version back by hand.
-    let refused = chosen(&head(&[3, 2, 1], &[]), 2, Wanted::Before).unwrap_err();
+    let refused = chosen(&head(&[3, 2, 1], &[]), 2, RollbackTo::Before).unwrap_err();
     assert!(
         matches!(&refused, NoRollback::AlreadyThere { to: Some(to), .. } if to.image == names::image(1)),
         "{refused}"
@@ -52,11 +52,11 @@ fn the_newest_good_version_before_the_live_one_comes_back() {
 
 #[test]
 fn where_nothing_is_left_the_one_that_was_rolled_back_is_named() {
-    let refused = chosen(&head(&[3, 2], &[2]), 3, Wanted::Before).unwrap_err();
+    let refused = chosen(&head(&[3, 2], &[2]), 3, RollbackTo::Before).unwrap_err();
     let NoRollback::NothingBefore { quarantined } = &refused else { panic!("{refused}") };
     assert_eq!(quarantined.iter().map(|(one, _)| &one.image).collect::<Vec<_>>(), [&names::image(2)]);
     assert!(refused.to_string().contains("was rolled back itself (it was bad)"), "{refused}");
-    let refused = chosen(&head(&[3], &[]), 3, Wanted::Before).unwrap_err();
+    let refused = chosen(&head(&[3], &[]), 3, RollbackTo::Before).unwrap_err();
     assert!(refused.to_string().contains("no other version was promoted before"), "{refused}");
 }
 
@@ -65,15 +65,15 @@ fn a_destination_is_named_by_tag_id_or_digest_and_must_mean_one_image() {
     let head = head(&[3, 2, 1], &[1]);
     let tag = names::tag(2).to_string();
     for named in [tag.as_str(), names::release(2).as_str(), names::digest(2).as_str()] {
-        assert_eq!(chosen(&head, 3, Wanted::To(named)).unwrap().1, names::image(2).label(), "{named}");
+        assert_eq!(chosen(&head, 3, RollbackTo::To(named)).unwrap().1, names::image(2).label(), "{named}");
     }
     // All ids begin alike.
-    let several = chosen(&head, 3, Wanted::To(&names::release(2).as_str()[..2])).unwrap_err();
+    let several = chosen(&head, 3, RollbackTo::To(&names::release(2).as_str()[..2])).unwrap_err();
     assert!(matches!(several, NoRollback::Several { .. }), "{several}");
-    let itself = chosen(&head, 3, Wanted::To(names::release(3).as_str())).unwrap_err();
+    let itself = chosen(&head, 3, RollbackTo::To(names::release(3).as_str())).unwrap_err();
     assert!(matches!(itself, NoRollback::Runs { .. }), "{itself}");
-    let bad = chosen(&head, 3, Wanted::To(names::release(1).as_str())).unwrap_err();
+    let bad = chosen(&head, 3, RollbackTo::To(names::release(1).as_str())).unwrap_err();
     assert!(matches!(bad, NoRollback::Quarantined { .. }), "{bad}");
-    let unknown = chosen(&head, 3, Wanted::To("main-99")).unwrap_err();
+    let unknown = chosen(&head, 3, RollbackTo::To("main-99")).unwrap_err();
     assert!(matches!(unknown, NoRollback::NotPromoted { .. }), "{unknown}");
 }

@@ -17,7 +17,7 @@ fn a_bad_build_is_rolled_back() {
     assert_eq!(report.outcomes, ["rolled back"]);
 }
 
-/// The task definition names a tag that the candidate's push has moved, and every task of the old version is gone when the alarm goes
+/// The task definition names a tag that the candidate's push has moved, and every task of the stable version is gone when the alarm goes
 /// off: only the digest of before is a rollback. The checks look at what serves.
 #[test]
 fn a_rollback_brings_the_image_of_before_though_its_tag_has_moved() {
@@ -85,11 +85,11 @@ fn trace() {
 #[test]
 fn seeds_that_once_broke_something_hold() {
     run_seeds([
-        // A release ended in the very turn in which it was turned back, and its history did not tell the end.
+        // A release ended in the very turn in which it was rolled back, and its history did not tell the end.
         1, 45, 150,
         // Two images were pushed within a second, the event of the second was lost, and the clock took the first's release for it.
         137,
-        // One read showed the deployment rolled back and another still the new task definition: what ran before was deployed again
+        // One read showed the deployment rolled back and another still the new task definition: the stable version was deployed again
         // needlessly, and the release ended while that deployment was under way.
         179,
         // A person released another digest just after a push whose event was lost, and that push was never found.

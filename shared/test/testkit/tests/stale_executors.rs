@@ -10,7 +10,7 @@ fn shifts(report: &Report) -> Vec<&Performed> {
     report.performed.iter().filter(|done| matches!(done.effect, Effect::ContinueHook { .. })).collect()
 }
 
-/// A canary whose alarm goes red in the second after the shift to 100% has begun, with one fault.
+/// A canary whose alarm goes to ALARM in the second after the shift to 100% has begun, with one fault.
 fn red_at_the_shift(name: &str, fault: Fault) -> Report {
     let calm = Simulation::new(Scenario::canary(Quality::Good)).run().expect_sound();
     let red_at = shifts(&calm)[1].begun.saturating_add(SignedDuration::from_secs(1)).expect("within range");

@@ -1,6 +1,6 @@
 //! Every access pattern finds what was written, and nothing else.
 
-use tidegate_core::commit::Commit;
+use tidegate_core::commit::{Commit, IdempotencyKey};
 use tidegate_core::ids::{AccountId, AlarmName, EcsServiceName, Region, RepositoryName};
 use tidegate_core::ports::{Due, Ledger, Watched};
 use tidegate_core::release::{Release, Wake};
@@ -30,7 +30,7 @@ async fn a_change_is_written_whole_and_read_back_as_it_was() {
     let change = Commit {
         releases: vec![create(&release(1, "shop"))],
         head: Some(head.clone()),
-        once: Some(("event-1".into(), at(86_400))),
+        idempotency_key: Some(IdempotencyKey { key: "event-1".into(), until: at(86_400) }),
         ..Commit::default()
     };
     ledger.commit(change).await.unwrap();
@@ -171,11 +171,11 @@ async fn a_services_own_history_is_newest_first() {
 }
 
 fn alarm(region: &str, alarm: &str) -> Watched {
-    Watched::Alarm(home().account, Region::new(region).unwrap(), AlarmName::new(alarm).unwrap())
+    Watched::Alarm(installation().account, Region::new(region).unwrap(), AlarmName::new(alarm).unwrap())
 }
 
 fn ecs(service: &str) -> Watched {
-    Watched::EcsService(home().account, home().region, EcsServiceName::new(service).unwrap())
+    Watched::EcsService(installation().account, installation().region, EcsServiceName::new(service).unwrap())
 }
 
 #[tokio::test]
@@ -185,8 +185,9 @@ async fn events_find_the_services_that_watch_their_source() {
     fixture.put_head(apply(&policy("shop", &["5xx", "p99", "5xx"]), 0)).await;
     fixture.put_head(apply(&policy("cart", &["5xx"]), 0)).await;
 
-    let repository =
-        |name| Watched::Repository(home().account, home().region, RepositoryName::new(name).unwrap());
+    let repository = |name| {
+        Watched::Repository(installation().account, installation().region, RepositoryName::new(name).unwrap())
+    };
     assert_eq!(ledger.watchers(&repository("shop/shop")).await.unwrap().whole().unwrap(), [name("shop")]);
     assert_eq!(ledger.watchers(&repository("shop/other")).await.unwrap().whole().unwrap(), []);
     assert_eq!(ledger.watchers(&ecs("cart-web")).await.unwrap().whole().unwrap(), [name("cart")]);
@@ -255,10 +256,18 @@ async fn a_policy_for_another_account_watches_its_alarms_there_and_its_repositor
     let mut policy = policy("shop", &["5xx"]);
     let account = AccountId::new("444455556666").unwrap();
     policy.to.ecs.account = Some(account.clone());
-    let watched = watched_by(&policy, &home());
+    let watched = watched_by(&policy, &installation());
     let repository = RepositoryName::new("shop/shop").unwrap();
-    assert!(watched.contains(&Watched::Repository(home().account, home().region, repository)));
-    assert!(watched.contains(&Watched::Alarm(account, home().region, AlarmName::new("5xx").unwrap())));
+    assert!(watched.contains(&Watched::Repository(
+        installation().account,
+        installation().region,
+        repository
+    )));
+    assert!(watched.contains(&Watched::Alarm(
+        account,
+        installation().region,
+        AlarmName::new("5xx").unwrap()
+    )));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::config_bag::ConfigBag;
 use futures::future::join_all;
 use jiff::Timestamp;
-use tidegate_core::commit::{Commit, ReleaseWrite};
+use tidegate_core::commit::{Commit, IdempotencyKey, ReleaseWrite};
 use tidegate_core::fault::ErrorKind;
 use tidegate_core::ids::{AlarmName, EcsServiceName, Region};
 use tidegate_core::policy::Policy;
@@ -64,7 +64,7 @@ async fn one_condition_that_fails_undoes_the_whole_change() {
     let change = Commit {
         releases: vec![create(&release(1, "shop")), create(&release(2, "shop"))],
         head: Some(apply(&policy("shop", &["5xx"]), 0)),
-        once: Some(("event-1".into(), at(0))),
+        idempotency_key: Some(IdempotencyKey { key: "event-1".into(), until: at(0) }),
         ..Commit::default()
     };
     let error = refused(fixture.ledger.commit(change).await, ErrorKind::Conflict, CONDITION_FAILED);
@@ -173,7 +173,10 @@ async fn of_twenty_who_claim_a_version_one_gets_it_and_none_an_older_one() {
 }
 
 fn once(n: usize, key: &str, until: Timestamp) -> Commit {
-    Commit { once: Some((key.into(), until)), ..writes([create(&release(n, "shop"))]) }
+    Commit {
+        idempotency_key: Some(IdempotencyKey { key: key.into(), until }),
+        ..writes([create(&release(n, "shop"))])
+    }
 }
 
 fn tomorrow() -> Timestamp {

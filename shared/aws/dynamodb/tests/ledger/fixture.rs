@@ -19,7 +19,7 @@ use tidegate_core::policy::{self, Policy};
 use tidegate_core::ports::{Due, Ledger};
 use tidegate_core::release::{Phase, Progress, Release, Wake};
 use tidegate_core::service::ServiceRecord;
-use tidegate_dynamodb::{DynamoLedger, Home};
+use tidegate_dynamodb::{DynamoLedger, Installation};
 use tidegate_testkit::ministack::{ACCOUNT, Ministack, REGION};
 
 static MINISTACK: OnceLock<Ministack> = OnceLock::new();
@@ -39,7 +39,7 @@ impl Fixture {
     }
 
     pub(crate) fn of(client: Client, table: &str) -> Self {
-        let ledger = DynamoLedger::new(client.clone(), table, home());
+        let ledger = DynamoLedger::new(client.clone(), table, installation());
         Self { ledger, client, table: table.to_owned() }
     }
 
@@ -111,8 +111,8 @@ async fn create_table(client: &Client, table: &str) {
         .unwrap();
 }
 
-pub(crate) fn home() -> Home {
-    Home { account: AccountId::new(ACCOUNT).unwrap(), region: Region::new(REGION).unwrap() }
+pub(crate) fn installation() -> Installation {
+    Installation { account: AccountId::new(ACCOUNT).unwrap(), region: Region::new(REGION).unwrap() }
 }
 
 pub(crate) fn name(service: &str) -> ServiceName {
@@ -140,7 +140,7 @@ pub(crate) fn policy(service: &str, alarms: &[&str]) -> Policy {
 
 /// A queued release of `service`, to be woken at second `n`.
 pub(crate) fn release(n: usize, service: &str) -> Release {
-    let target = policy(service, &[]).target(&home().account, &home().region);
+    let target = policy(service, &[]).target(&installation().account, &installation().region);
     let digest = Digest::new(format!("sha256:{n:064}")).unwrap();
     Release {
         id: id(n),

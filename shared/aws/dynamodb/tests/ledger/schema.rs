@@ -59,7 +59,7 @@ async fn a_row_of_a_newer_schema_is_an_error_that_says_what_to_do() {
     fixture.damage(&release_pk(1), "STATE", "schema", number(2)).await;
     fixture.damage(&release_pk(1), "HISTORY#00000000000000000000", "schema", number(2)).await;
     fixture.damage("SERVICE#shop", "HEAD", "schema", number(3)).await;
-    let watch = format!("WATCH#alarm#{}#{}#5xx", home().account, home().region);
+    let watch = format!("WATCH#alarm#{}#{}#5xx", installation().account, installation().region);
     fixture.damage(&watch, "SERVICE#shop", "schema", number(2)).await;
 
     let error = refused(ledger.release(&id(1)).await, ErrorKind::Invalid, "NewerSchema");
@@ -80,11 +80,11 @@ async fn a_row_of_a_newer_schema_is_an_error_that_says_what_to_do() {
     let services = told(ledger.services().await, "NewerSchema", "service shop");
     assert_eq!(services, [(name("cart"), apply(&policy("cart", &["5xx"]), 0).head)]);
     let alarm = tidegate_core::ids::AlarmName::new("5xx").unwrap();
-    let watched = Watched::Alarm(home().account, home().region, alarm);
+    let watched = Watched::Alarm(installation().account, installation().region, alarm);
     let row = format!(
         "the row by which events of alarm {} {} 5xx find service shop",
-        home().account,
-        home().region
+        installation().account,
+        installation().region
     );
     // The key still says who watches: an alarm reaches the service.
     assert_eq!(told(ledger.watchers(&watched).await, "NewerSchema", &row), [name("cart"), name("shop")]);

@@ -1,5 +1,5 @@
 //! Amazon ECS, ELB, CloudWatch and ECR as far as a release sees them: services, deployments with their life-cycle stages and pause
-//! hooks, weights, alarms that go red on what a bad version does with its traffic, images.
+//! hooks, weights, alarms that go to ALARM on what a bad version does with its traffic, images.
 //!
 //! Behaviour after the ECS developer guide: "Amazon ECS canary deployments", "blue/green deployments" and "lifecycle hooks", and the
 //! API references of `ContinueServiceDeployment` and `StopServiceDeployment`. Where the documentation is silent, the habit that is
@@ -49,7 +49,7 @@ pub enum Quality {
     Bad {
         /// The share, percent.
         from_percent: u32,
-        /// How long until the alarm is red.
+        /// How long until the alarm is in ALARM.
         alarm_after_secs: u32,
     },
     /// Its tasks never become healthy.
@@ -578,7 +578,7 @@ impl Aws {
         self.keep(now);
     }
 
-    /// Someone lets the deployment that waits go on, in the console.
+    /// Someone continues the deployment that waits, in the console.
     pub fn go_on_by_someone(&mut self, now: Timestamp) {
         self.advance(now);
         let waiting = self.scene.deployments.iter().rev().find_map(|deployment| {
@@ -592,7 +592,7 @@ impl Aws {
         }
     }
 
-    /// The alarm turns red for a cause that is not the release's, or green again. Red passes by itself, as any cause that is gone.
+    /// The alarm goes to ALARM for a cause that is not the release's, or green again. Red passes by itself, as any cause that is gone.
     pub fn set_alarm(&mut self, red: bool, now: Timestamp) {
         self.good_since = red.then_some(now);
         self.turn_alarm(red, now, "set by hand");
@@ -1048,7 +1048,7 @@ impl Aws {
         }
     }
 
-    /// ECS watches the alarms of a deployment itself, unless one was red at its start.
+    /// ECS watches the alarms of a deployment itself, unless one was in ALARM at its start.
     fn own_alarm_watch(&mut self, now: Timestamp) {
         let Some(at) = self.active() else { return };
         let deployment = &self.scene.deployments[at];
@@ -1191,7 +1191,7 @@ impl Aws {
             Effect::RestoreConfiguration { configuration, .. } => {
                 if !configuration::is_set(configuration, &self.as_of(seen_at).configuration) {
                     self.update_configuration(configuration)?;
-                    self.tell("the deployment configuration is put back".into());
+                    self.tell("the deployment configuration is restored".into());
                 }
                 Ok(())
             }
@@ -1212,7 +1212,7 @@ impl Aws {
         Ok(())
     }
 
-    /// A hook is told to go on.
+    /// A hook is continued.
     pub fn go_on(&mut self, arn: &DeploymentArn, hook: &HookId, now: Timestamp) -> Result<(), PortError> {
         const OPERATION: &str = "ecs:ContinueServiceDeployment";
         let Some(at) = self.scene.deployments.iter().position(|deployment| deployment.arn == *arn) else {
@@ -1229,7 +1229,7 @@ impl Aws {
         if !std::mem::replace(&mut found.awaiting, false) {
             return Ok(());
         }
-        self.tell(format!("{}: {hook} goes on", arn.short()));
+        self.tell(format!("{}: {hook} is continued", arn.short()));
         if self.scene.deployments[at].hooks.iter().any(|seen| seen.awaiting) {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidegate_core::announced::Awaited;
-use tidegate_core::commit::{ALREADY_HANDLED, Commit, ReleaseWrite, RowWrite, ServiceWrite};
+use tidegate_core::commit::{ALREADY_HANDLED, Commit, IdempotencyKey, ReleaseWrite, RowWrite, ServiceWrite};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
@@ -246,7 +246,7 @@ impl Rows {
     /// Writes all of it or nothing.
     pub fn commit(&mut self, commit: &Commit, now: Timestamp) -> Result<(), PortError> {
         let conflict = |code: &str, what: String| PortError::new(ErrorKind::Conflict, WRITE, code, what);
-        if let Some((key, _)) = &commit.once
+        if let Some(IdempotencyKey { key, .. }) = &commit.idempotency_key
             && self.once.get(key).is_some_and(|until| *until >= now)
         {
             return Err(conflict(ALREADY_HANDLED, format!("delivery {key} was handled before")));
@@ -340,7 +340,7 @@ impl Rows {
         if let Some(write) = &commit.awaited {
             self.awaited.insert(write.service.clone(), write.row.clone());
         }
-        if let Some((key, until)) = &commit.once {
+        if let Some(IdempotencyKey { key, until }) = &commit.idempotency_key {
             self.once.insert(key.clone(), *until);
         }
         let named = commit.releases.iter().map(|write| &write.release.service);

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::effect::{CALL_LIMIT, Effect, Invite};
 use tidegate_core::ids::{AlarmName, Digest, ReleaseId, RepositoryName, Tag};
 use tidegate_core::observation::AlarmSeen;
 use tidegate_core::tasks::StoppedTask;
-use tidegate_runtime::{Home, World};
+use tidegate_runtime::{Context, Installation};
 
 use super::aws::{Aws, Balancing, EcsHabits};
 use super::conditions::{Conditions, Fault, Faults};
@@ -291,10 +291,10 @@ impl Universe {
     }
 
     /// The ports for one caller; without a waker for what the wake queue itself wakes.
-    pub fn world(&self, caller: Caller, with_waker: bool) -> World {
+    pub fn context(&self, caller: Caller, with_waker: bool) -> Context {
         let port = Arc::new(Port::new(self.clone(), caller));
-        World {
-            home: Home {
+        Context {
+            installation: Installation {
                 account: names::account(),
                 region: names::region(),
                 ledger: port.clone(),
@@ -319,7 +319,9 @@ impl Universe {
     pub fn run<T>(&self, caller: impl Future<Output = T>) -> T {
         let mut caller = std::pin::pin!(caller);
         loop {
-            if let Poll::Ready(done) = caller.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            if let Poll::Ready(done) =
+                caller.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop()))
+            {
                 return done;
             }
             let due = {
@@ -354,7 +356,7 @@ struct Sleep {
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<()> {
         let mut state = self.universe.state();
         if state.now >= self.until {
             return Poll::Ready(());

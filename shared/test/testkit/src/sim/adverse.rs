@@ -226,7 +226,7 @@ fn red_at_the_end_of_the_bake(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
     scenario
 }
 
-/// The alarm is red in the last second of a bake and some seconds after it. One look has read it before that and comes to its decision after
+/// The alarm is in ALARM in the last second of a bake and some seconds after it. One look has read it before that and comes to its decision after
 /// the end; whoever decides takes a while to write it down, and nobody else comes.
 fn the_look_at_the_end_of_the_bake_lags(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
     let mut scenario = deaf(canary(seed, Quality::Good));

@@ -393,7 +393,7 @@ impl Watch {
         })
     }
 
-    /// From the breach to all traffic on the old version there is a limit.
+    /// From the breach to all traffic on the stable version there is a limit.
     fn is_turned_back_in_time(
         &mut self,
         state: &State,
@@ -445,7 +445,7 @@ impl Watch {
     }
 
     /// After a breach the candidate's weight never rises again in that release. What was already on its way when it was noticed (a shift
-    /// that was begun, a call under way) may still arrive, and is turned back.
+    /// that was begun, a call under way) may still arrive, and is rolled back.
     fn the_share_never_rises_after_a_breach(
         &self,
         arn: &TaskDefinitionArn,
@@ -461,7 +461,7 @@ impl Watch {
         let shift = i64::try_from(scenario.habits.shift.1).expect("within range");
         let grace = LEASE + CALL_LIMIT + SignedDuration::from_millis(shift);
         (held && !newer && state.now.duration_since(turned) > grace).then(|| {
-            format!("{} gets more traffic though its release was turned back at {turned}", arn.short())
+            format!("{} gets more traffic though its release was rolled back at {turned}", arn.short())
         })
     }
 
@@ -606,7 +606,7 @@ fn no_stale_performer_acts(performed: &Performed, rows: &Rows) -> Vec<String> {
         && performed.effect.is_forward()
         && performed.begun.duration_since(turned) >= LEASE
     {
-        broken.push(format!("{what} though the release was turned back at {turned}"));
+        broken.push(format!("{what} though the release was rolled back at {turned}"));
     }
     if let Some(ended) = ended_at(release, rows)
         && performed.applied > ended

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Poll, Wake, Waker};
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::actor::Actor;
+use tidegate_core::admission::ReleaseRequest;
 use tidegate_core::ids::{AlarmName, EcsServiceName, Image, RepositoryName, ServiceName};
 use tidegate_core::observation::Hint;
 use tidegate_core::plan::Stage;
 use tidegate_core::ports::Watched;
 use tidegate_core::release::Phase;
-use tidegate_core::rollback::Wanted;
-use tidegate_runtime::World;
-use tidegate_runtime::arrivals::{Asked, Pushed};
+use tidegate_core::rollback::RollbackTo;
+use tidegate_runtime::Context;
+use tidegate_runtime::arrivals::Pushed;
 use tidegate_runtime::requests::{Asking, RequestError};
 use tidegate_runtime::visits::{Pace, Rotation};
 
@@ -322,7 +323,7 @@ impl Simulation {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         self.polls += 1;
         let waker = Waker::from(Arc::new(Wakes { task: id, ready: self.ready.clone() }));
-        let polled = task.future.as_mut().poll(&mut Context::from_waker(&waker));
+        let polled = task.future.as_mut().poll(&mut std::task::Context::from_waker(&waker));
         let crashed = std::mem::take(&mut self.state().crashed);
         match polled {
             Poll::Ready(outcome) => self.ended(id, outcome),
@@ -384,9 +385,9 @@ impl Simulation {
         let service = EcsServiceName::new(of.as_str()).expect("a name");
         match delivery {
             Delivery::Wake(release) => self.spawn("conductor", told, move |universe, caller, until| {
-                let world = universe.world(caller, false);
+                let context = universe.context(caller, false);
                 Box::pin(async move {
-                    world.woken(&release, until).await.map(|_| ()).map_err(|error| chain(&error))
+                    context.woken(&release, until).await.map(|_| ()).map_err(|error| chain(&error))
                 })
             }),
             Delivery::Alarm(name, seen) => {
@@ -403,7 +404,7 @@ impl Simulation {
             }
             Delivery::Push(digest, tag, pushed_at) => {
                 self.spawn("intake", told, move |universe, caller, until| {
-                    let world = universe.world(caller, true).until(until);
+                    let context = universe.context(caller, true).until(until);
                     let pushed = Pushed {
                         account: names::account(),
                         region: names::region(),
@@ -416,16 +417,16 @@ impl Simulation {
                         delivery: Some(format!("event-{id}")),
                     };
                     Box::pin(async move {
-                        let handled = world.home.image_pushed(&*world.images, &pushed).await;
+                        let handled = context.installation.image_pushed(&*context.images, &pushed).await;
                         handled.map(|_| ()).map_err(|error| chain(&error))
                     })
                 })
             }
             Delivery::Round => self.spawn("clock", told, |universe, caller, until| {
-                let world = universe.world(caller, true).until(until);
+                let context = universe.context(caller, true).until(until);
                 Box::pin(async move {
                     let pace = Pace { rotation: &Rotation::default(), until };
-                    let round = world.home.round(&*world.images, pace).await;
+                    let round = context.installation.round(&*context.images, pace).await;
                     if round.failed.is_empty() { Ok(()) } else { Err(round.failed.join("; ")) }
                 })
             }),
@@ -434,9 +435,9 @@ impl Simulation {
 
     fn sentinel(&mut self, told: Option<Told>, watched: Watched, hint: Hint) {
         self.spawn("sentinel", told, move |universe, caller, until| {
-            let world = universe.world(caller, true);
+            let context = universe.context(caller, true);
             Box::pin(async move {
-                world.noticed(&watched, hint, until).await.map(|_| ()).map_err(|error| chain(&error))
+                context.noticed(&watched, hint, until).await.map(|_| ()).map_err(|error| chain(&error))
             })
         });
     }
@@ -496,19 +497,19 @@ impl Simulation {
             Action::Answer(approve) => {
                 let Some(active) = active else { return };
                 self.spawn("person", None, move |universe, caller, _| {
-                    let home = universe.world(caller, true).home;
+                    let installation = universe.context(caller, true).installation;
                     let by = tidegate_core::gate::By::Identity(super::scenario::ANA.into());
                     let answer =
                         tidegate_runtime::answers::Answer { by, approve, plan_hash: None, comment: None };
                     // What does not count is an answer, too.
                     Box::pin(async move {
-                        home.answer(&active, &answer).await.map_or_else(|_| Ok(()), |_| Ok(()))
+                        installation.answer(&active, &answer).await.map_or_else(|_| Ok(()), |_| Ok(()))
                     })
                 });
             }
             Action::Insist(build) => self.spawn("person", None, move |universe, caller, _| {
-                let home = universe.world(caller, true).home;
-                let asked = Asked {
+                let installation = universe.context(caller, true).installation;
+                let request = ReleaseRequest {
                     image: Image { repository: repository(&of), ..names::image(build) },
                     service: of,
                     by: Actor::Person { name: "ana".into() },
@@ -521,28 +522,32 @@ impl Simulation {
                     delivery: None,
                 };
                 Box::pin(async move {
-                    home.release_image(asked, |_| true).await.map(|_| ()).map_err(|error| chain(&error))
+                    installation
+                        .release_image(request, |_| true)
+                        .await
+                        .map(|_| ())
+                        .map_err(|error| chain(&error))
                 })
             }),
             Action::RollBack => self.spawn("person", None, move |universe, caller, _| {
-                let world = universe.world(caller, true);
-                Box::pin(async move { asked(roll_back(&world, &of).await) })
+                let context = universe.context(caller, true);
+                Box::pin(async move { asked(roll_back(&context, &of).await) })
             }),
             Action::Cancel => {
                 let Some(active) = active else { return };
                 self.spawn("person", None, move |universe, caller, _| {
-                    let home = universe.world(caller, true).home;
+                    let installation = universe.context(caller, true).installation;
                     let by = Actor::Person { name: "ben".into() };
                     Box::pin(async move {
                         let ask = tidegate_core::requests::Ask::Cancel;
-                        asked(home.ask(&active, ask, &by, "not today").await)
+                        asked(installation.ask(&active, ask, &by, "not today").await)
                     })
                 });
             }
             Action::Apply(policy) => self.spawn("person", None, move |universe, caller, _| {
-                let home = universe.world(caller, true).home;
+                let installation = universe.context(caller, true).installation;
                 let by = Actor::Person { name: "ben".into() };
-                Box::pin(async move { asked(home.apply(&policy, &by).await.map(|_| ())) })
+                Box::pin(async move { asked(installation.apply(&policy, &by).await.map(|_| ())) })
             }),
             Action::Push(..)
             | Action::PushAgain(_)
@@ -725,11 +730,11 @@ fn is_quiet(state: &State) -> bool {
 }
 
 /// A person who rolls back whatever the command line offers.
-async fn roll_back(world: &World, service: &ServiceName) -> Result<(), RequestError> {
+async fn roll_back(context: &Context, service: &ServiceName) -> Result<(), RequestError> {
     let by = Actor::Person { name: "ana".into() };
-    let choice = world.rollback_choice(service, Wanted::Before).await?;
+    let choice = context.rollback_choice(service, RollbackTo::Before).await?;
     let asking = Asking { by: &by, why: "it looks wrong" };
-    world.roll_back(service, Wanted::Before, &choice, asking).await.map(|_| ())
+    context.roll_back(service, RollbackTo::Before, &choice, asking).await.map(|_| ())
 }
 
 /// What is not possible is an answer, not a failure.

@@ -36,7 +36,7 @@ pub enum Action {
     Mute(bool),
     /// An approver answers the gate that is open.
     Answer(bool),
-    /// Lets the deployment that waits go on, in the console.
+    /// Continues the deployment that waits, in the console.
     GoOn,
     /// The service's owner changes its deployment configuration.
     Configure(Value),

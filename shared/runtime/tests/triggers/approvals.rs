@@ -1,5 +1,5 @@
 use tidegate_core::actor::Actor;
-use tidegate_core::approval::{Given, Opened};
+use tidegate_core::approval::{Opened, Vote};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::ReleaseId;
 use tidegate_core::outcome::{Cause, Outcome};
@@ -7,8 +7,8 @@ use tidegate_core::plan::Stage;
 use tidegate_core::ports::WaitingApproval;
 use tidegate_core::release::{Phase, RollingBack, Step};
 use tidegate_core::trigger::Trigger;
-use tidegate_runtime::ways_in::Wanted;
-use tidegate_runtime::ways_in::jobs::Started;
+use tidegate_runtime::triggers::ImageRequest;
+use tidegate_runtime::triggers::jobs::Started;
 use tidegate_testkit::names;
 
 use crate::bench::{Bench, POLICY};
@@ -23,7 +23,7 @@ people: { alice: { aws: ["arn:aws:iam::111122223333:role/alice"] } }
 
 /// A release that was started by an execution and waits at its gate.
 async fn at_the_gate(bench: &Bench, execution: &str) -> ReleaseId {
-    let wanted = Wanted {
+    let wanted = ImageRequest {
         service: names::service(),
         image: tidegate_core::reference::Reference::tag(names::tag(3)),
         by: Started { execution: Some(execution.into()), job: "j-1".into() }.actor(),
@@ -32,13 +32,13 @@ async fn at_the_gate(bench: &Bench, execution: &str) -> ReleaseId {
         delivery: None,
         announcing: None,
     };
-    let images = bench.world.images.as_ref();
-    bench.home().want(images, &wanted, Trigger::Pipeline, |_| None).await.unwrap();
+    let images = bench.context.images.as_ref();
+    bench.installation().want(images, &wanted, Trigger::Pipeline, |_| None).await.unwrap();
     let id = bench.releases()[0].id.clone();
     // As far as it goes before a person is asked.
     let deadline = names::at(60);
-    bench.world.drive(&id, &[], deadline).await.unwrap();
-    let release = bench.home().ledger.release(&id).await.unwrap().unwrap();
+    bench.context.drive(&id, &[], deadline).await.unwrap();
+    let release = bench.installation().ledger.release(&id).await.unwrap().unwrap();
     assert!(matches!(release.stage(), Some(Stage::Approve { .. })), "{}", release.summary());
     id
 }
@@ -49,7 +49,7 @@ fn waits(bench: &Bench, execution: &str) {
 }
 
 async fn answered(bench: &Bench) -> Vec<(String, bool, String)> {
-    bench.home().answer_pipelines(&bench.pipelines, bench.pace()).await.unwrap();
+    bench.installation().answer_pipelines(&bench.pipelines, bench.pace()).await.unwrap();
     bench.pipelines.approved.lock().unwrap().clone()
 }
 
@@ -58,9 +58,9 @@ async fn pass(bench: &Bench, id: &ReleaseId) {
     bench
         .turn(id, |release| {
             let Phase::Running { stage, .. } = release.phase else { panic!("it runs") };
-            let given =
-                Given { approver: "alice".into(), approve: true, comment: None, at, via: "link".into() };
-            let opened = Opened { at, expires_at: at, invitations: Vec::new(), given: vec![given] };
+            let vote =
+                Vote { approver: "alice".into(), approve: true, comment: None, at, via: "link".into() };
+            let opened = Opened { at, expires_at: at, invitations: Vec::new(), votes: vec![vote] };
             release.gates.insert(stage, opened);
             release.phase = Phase::Running { stage: stage + 1, since: at, step: Step::Entered };
         })
@@ -108,7 +108,7 @@ async fn a_release_that_is_turned_back_is_a_rejection() {
 #[tokio::test]
 async fn a_release_that_ended_before_its_gate_is_a_rejection() {
     let bench = Bench::with(&format!("{POLICY}{APPROVAL}")).await;
-    let wanted = Wanted {
+    let wanted = ImageRequest {
         service: names::service(),
         image: tidegate_core::reference::Reference::tag(names::tag(3)),
         by: Started { execution: Some("e-1".into()), job: "j-1".into() }.actor(),
@@ -117,8 +117,8 @@ async fn a_release_that_ended_before_its_gate_is_a_rejection() {
         delivery: None,
         announcing: None,
     };
-    let images = bench.world.images.as_ref();
-    bench.home().want(images, &wanted, Trigger::Pipeline, |_| None).await.unwrap();
+    let images = bench.context.images.as_ref();
+    bench.installation().want(images, &wanted, Trigger::Pipeline, |_| None).await.unwrap();
     let id = bench.releases()[0].id.clone();
     bench.end(&id, Outcome::Superseded { by: names::release(9).into() }).await;
     waits(&bench, "e-1");
@@ -131,7 +131,7 @@ async fn a_pipeline_that_cannot_be_asked_is_told_and_asked_again() {
     let bench = Bench::with(&format!("{POLICY}{APPROVAL}")).await;
     let denied = PortError::new(ErrorKind::Denied, "codepipeline:GetPipelineState", "AccessDenied", "no");
     *bench.pipelines.fails.lock().unwrap() = Some(denied);
-    let looked = bench.home().answer_pipelines(&bench.pipelines, bench.pace()).await.unwrap();
+    let looked = bench.installation().answer_pipelines(&bench.pipelines, bench.pace()).await.unwrap();
     assert_eq!(looked.done, 0);
     assert!(looked.failed[0].contains("checkout/Deploy/Approve for checkout"), "{looked:?}");
 }

@@ -23,8 +23,8 @@ use tidegate_wire::pipeline_job::PipelineJob;
 use tidegate_wire::request::ActionParameters;
 use tidegate_wire::task_definition;
 
-use super::{Taken, Wanted, WayInError, others};
-use crate::world::Home;
+use super::{ImageRequest, TriggerError, TriggerResult, others};
+use crate::context::Installation;
 
 /// CodePipeline ends a Lambda action after 24 hours; it is better told before.
 const LONGEST: SignedDuration = SignedDuration::from_mins(23 * 60 + 40);
@@ -118,7 +118,7 @@ fn configuration(message: impl ToString) -> Trouble {
     Trouble::Fail(JobFailure::Configuration, message.to_string())
 }
 
-impl Home {
+impl Installation {
     /// Does what a job asks for, and says what CodePipeline is to be answered.
     pub async fn job(&self, ports: JobPorts<'_>, job: &PipelineJob) -> JobAnswer {
         let fresh = Token { release: None, job: job.id.clone(), started_at: self.time.now(), tries: 0 };
@@ -147,7 +147,7 @@ impl Home {
         let parameters = ActionParameters::parse(text)
             .map_err(|error| configuration(format!("UserParameters: {error}")))?;
         let head = self.ledger.service(&parameters.service).await?;
-        let head = head.ok_or_else(|| configuration(WayInError::NoService(parameters.service.clone())))?;
+        let head = head.ok_or_else(|| configuration(TriggerError::NoService(parameters.service.clone())))?;
         let sender = match &head.policy.from.pipeline {
             Some(source) => {
                 of_other_pipeline(ports.pipelines, source, parameters.execution.as_deref()).await?
@@ -159,7 +159,7 @@ impl Home {
             None => self.image_of(ports, job, &head.policy).await?,
         };
         let started = Started { execution: parameters.execution.clone(), job: token.job.clone() };
-        let wanted = Wanted {
+        let wanted = ImageRequest {
             service: parameters.service.clone(),
             image,
             by: started.actor(),
@@ -171,19 +171,19 @@ impl Home {
         let refused = |_: &Policy| sender.clone();
         let taken = self.want(ports.images, &wanted, Trigger::Pipeline, refused).await;
         let taken = taken.map_err(|error| match error {
-            WayInError::Port(error) => error.into(),
-            WayInError::NoService(_) | WayInError::Unreadable { .. } | WayInError::Unfinished(_) => {
+            TriggerError::Port(error) => error.into(),
+            TriggerError::NoService(_) | TriggerError::Unreadable { .. } | TriggerError::Unfinished(_) => {
                 configuration(error)
             }
         })?;
         let release = match taken {
-            Taken::Refused(refusal) => return Err(configuration(refusal.why)),
-            Taken::Before(image) => {
+            TriggerResult::Refused(refusal) => return Err(configuration(refusal.why)),
+            TriggerResult::Before(image) => {
                 self.started_before(&parameters.service, &wanted.by, image.as_ref()).await?
             }
             // Only a webhook waits for what is not there yet.
-            Taken::Noted { why, .. } => return Err(configuration(why)),
-            Taken::Admitted(admission, image) => match *admission {
+            TriggerResult::Noted { why, .. } => return Err(configuration(why)),
+            TriggerResult::Admitted(admission, image) => match *admission {
                 Admission::Created { release, .. } | Admission::Known { release } => release,
                 Admission::Runs { release } => return Ok(runs_already(release, &image)),
                 Admission::Refused { why, .. } => return Err(Trouble::Fail(JobFailure::JobFailed, why)),
@@ -273,7 +273,7 @@ impl Home {
         }
         if self.time.now().duration_since(token.started_at) >= LONGEST {
             let message = format!(
-                "release {id} is still under way after 24 hours, the longest a pipeline can wait ({}); Tidegate goes on with it: tidegate watch {id}",
+                "release {id} is still under way after 24 hours, the longest a pipeline can wait ({}); Tidegate continues with it: tidegate watch {id}",
                 release.summary()
             );
             return Err(Trouble::Fail(JobFailure::JobFailed, message));

@@ -52,7 +52,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             Ok(())
         }),
         scenario(
-            "a build tries the candidate: its success lets the release go on, its failure turns it back",
+            "a build tries the candidate: its success lets the release continue, its failure rolls it back",
             async |stage| {
                 let verify = "verify: { codebuild: smoke-of-verified, at: candidate, timeout: 5m }\n";
                 let story = open_with(&stage, "verified", QUICK, verify).await?;

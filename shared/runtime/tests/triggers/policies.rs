@@ -11,14 +11,14 @@ async fn an_ecs_service_has_one_policy() {
     let by = Actor::Person { name: "tester".into() };
     let stored = async |text: String| {
         let policy = parse("policy.yaml", &text).unwrap();
-        bench.home().apply(&policy, &by).await.map_err(|error| error.to_string())
+        bench.installation().apply(&policy, &by).await.map_err(|error| error.to_string())
     };
     let second = POLICY.replace("service: checkout\n", "service: checkout-again\n");
     let error = stored(second.clone()).await.unwrap_err();
     assert!(error.contains("service checkout already releases to prod/checkout"), "{error}");
-    assert!(bench.home().ledger.service(&"checkout-again".parse().unwrap()).await.unwrap().is_none());
+    assert!(bench.installation().ledger.service(&"checkout-again".parse().unwrap()).await.unwrap().is_none());
     // The account and the region Tidegate is at home in are the same whether they are written or not.
-    let (account, region) = (&bench.home().account, &bench.home().region);
+    let (account, region) = (&bench.installation().account, &bench.installation().region);
     let ecs = format!("ecs: {{ account: \"{account}\", region: {region}, ");
     let written = second.replace("ecs: { ", &ecs);
     assert!(written.contains("account:"), "{written}");

@@ -1,10 +1,10 @@
 use tidegate_core::actor::Actor;
 use tidegate_core::ids::ServiceName;
 use tidegate_core::ports::ObjectAt;
-use tidegate_runtime::ways_in::manifests::{Manifested, ObjectWritten};
-use tidegate_runtime::ways_in::{Taken, WayInError};
+use tidegate_runtime::triggers::manifests::{Manifested, ObjectWritten};
+use tidegate_runtime::triggers::{TriggerError, TriggerResult};
 use tidegate_testkit::names;
-use tidegate_wire::request::ReleaseRequest;
+use tidegate_wire::request::RequestDocument;
 
 use crate::bench::{Bench, POLICY};
 
@@ -16,8 +16,8 @@ pub(crate) fn written(at: &ObjectAt, secs: i64) -> ObjectWritten {
     }
 }
 
-async fn take(bench: &Bench, written: &ObjectWritten) -> Result<Manifested, WayInError> {
-    bench.home().manifest_written(bench.sources(), written).await
+async fn take(bench: &Bench, written: &ObjectWritten) -> Result<Manifested, TriggerError> {
+    bench.installation().manifest_written(bench.sources(), written).await
 }
 
 async fn word(bench: &Bench, written: &ObjectWritten) -> &'static str {
@@ -99,12 +99,12 @@ async fn what_nobody_can_read_is_an_error_and_what_is_not_allowed_is_recorded() 
         .replace("bucket: releases", "bucket: elsewhere")
         .replace("cluster: prod", "cluster: payments");
     let payment = tidegate_core::policy::parse("payment.yaml", &payment).unwrap();
-    bench.home().apply(&payment, &Actor::Person { name: "tester".into() }).await.unwrap();
+    bench.installation().apply(&payment, &Actor::Person { name: "tester".into() }).await.unwrap();
     let at = bench.bucket.put("checkout/forged.json", r#"{"service":"payment","tag":"main-3"}"#, None);
     assert_eq!(word(&bench, &written(&at, 3)).await, "refused");
     assert!(bench.releases().is_empty());
     let told = bench
-        .home()
+        .installation()
         .ledger
         .service_history(&ServiceName::new("payment").unwrap(), 1)
         .await
@@ -124,10 +124,10 @@ async fn a_deleted_manifest_is_no_error() {
     assert_eq!(word(&bench, &written(&at, 1)).await, "overtaken");
 }
 
-async fn request(bench: &Bench, text: &str, event: &str) -> Taken {
-    let request = ReleaseRequest::from_manifest(text.as_bytes()).unwrap();
+async fn request(bench: &Bench, text: &str, event: &str) -> TriggerResult {
+    let request = RequestDocument::from_manifest(text.as_bytes()).unwrap();
     let by = Actor::Event { source: "shop.ci".into(), id: event.into() };
-    bench.home().requested(bench.world.images.as_ref(), &request, &by, event).await.unwrap()
+    bench.installation().requested(bench.context.images.as_ref(), &request, &by, event).await.unwrap()
 }
 
 #[tokio::test]
@@ -144,7 +144,9 @@ async fn a_request_is_followed_when_the_policy_says_so() {
     );
     let closed =
         Bench::with(&POLICY.replace("requests: { sources: [shop.ci, x, y] }", "requests: false")).await;
-    let Taken::Refused(refusal) = request(&closed, &digest, "e-1").await else { panic!("it is closed") };
+    let TriggerResult::Refused(refusal) = request(&closed, &digest, "e-1").await else {
+        panic!("it is closed")
+    };
     assert!(refusal.why.contains("from.requests"), "{}", refusal.why);
     // A service that does not open the way hears nothing of those who try it.
     assert!(closed.told().is_empty() && closed.releases().is_empty());
@@ -194,7 +196,8 @@ async fn an_image_that_is_asked_for_by_digest_needs_an_allowed_tag_too() {
 #[tokio::test]
 async fn a_flood_of_refused_requests_is_one_line_and_does_not_touch_the_services_row() {
     let bench = Bench::with(&POLICY.replace("sources: [shop.ci, x, y]", "sources: [team.ci]")).await;
-    let version = async || bench.home().ledger.service(&names::service()).await.unwrap().unwrap().version;
+    let version =
+        async || bench.installation().ledger.service(&names::service()).await.unwrap().unwrap().version;
     let before = version().await;
     for event in 0..333 {
         let asked = r#"{"service":"checkout","tag":"main-3"}"#;
@@ -202,7 +205,8 @@ async fn a_flood_of_refused_requests_is_one_line_and_does_not_touch_the_services
     }
     // The same delivery again is the same refusal.
     request(&bench, r#"{"service":"checkout","tag":"main-3"}"#, "e-1").await;
-    let history = bench.home().ledger.service_history(&names::service(), 1).await.unwrap().whole().unwrap();
+    let history =
+        bench.installation().ledger.service_history(&names::service(), 1).await.unwrap().whole().unwrap();
     let told: Vec<String> = history.iter().map(|entry| entry.event.to_string()).collect();
     assert!(told[0].starts_with("did not release main-3 (333 of this kind since"), "{told:?}");
     assert!(told[1].starts_with("policy"), "what happened to the service keeps its place: {told:?}");
@@ -234,12 +238,13 @@ async fn what_is_no_image_is_refused_and_throws_nothing_out() {
         by: Actor::Event { source: "aws.ecr".into(), id: tag.into() },
         delivery: Some(tag.into()),
     };
-    let images = bench.world.images.as_ref();
-    bench.home().image_pushed(images, &pushed(5, "main-5", config)).await.unwrap();
+    let images = bench.context.images.as_ref();
+    bench.installation().image_pushed(images, &pushed(5, "main-5", config)).await.unwrap();
     assert_eq!(bench.releases().len(), 1);
     let signature = format!("sha256-{}.sig", "ab".repeat(32));
     for (build, tag, artifact) in [(6, signature.as_str(), config), (7, "main-cache", cache)] {
-        let outcomes = bench.home().image_pushed(images, &pushed(build, tag, artifact)).await.unwrap();
+        let outcomes =
+            bench.installation().image_pushed(images, &pushed(build, tag, artifact)).await.unwrap();
         assert!(outcomes.is_empty(), "{tag}: {outcomes:?}");
     }
     // The event need not say; ECR does.
@@ -252,9 +257,9 @@ async fn what_is_no_image_is_refused_and_throws_nothing_out() {
         now,
     );
     let silent = Pushed { media: MediaTypes::default(), ..pushed(8, "other-cache", None) };
-    assert!(bench.home().image_pushed(images, &silent).await.unwrap().is_empty());
+    assert!(bench.installation().image_pushed(images, &silent).await.unwrap().is_empty());
     let by_name = request(&bench, r#"{"service":"checkout","tag":"other-cache"}"#, "e-9").await;
-    assert!(matches!(by_name, Taken::Refused(_)), "{by_name:?}");
+    assert!(matches!(by_name, TriggerResult::Refused(_)), "{by_name:?}");
     assert_eq!(bench.releases().len(), 1);
     assert!(bench.releases()[0].request.is_none(), "the image that is signed is not thrown out");
     assert!(

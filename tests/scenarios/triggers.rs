@@ -15,15 +15,15 @@ mod story;
 #[path = "releases/used.rs"]
 mod used;
 
-#[path = "ways_in/builds.rs"]
+#[path = "triggers/builds.rs"]
 mod builds;
-#[path = "ways_in/house.rs"]
+#[path = "triggers/house.rs"]
 mod house;
-#[path = "ways_in/messages.rs"]
+#[path = "triggers/messages.rs"]
 mod messages;
-#[path = "ways_in/pipelines.rs"]
+#[path = "triggers/pipelines.rs"]
 mod pipelines;
-#[path = "ways_in/webhooks.rs"]
+#[path = "triggers/webhooks.rs"]
 mod webhooks;
 
 use stage::Stage;
@@ -31,7 +31,7 @@ use tidegate_sandbox::codebuild::BatchEvents;
 use used::Part;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_way_in_leads_to_a_release() {
+async fn every_trigger_leads_to_a_release() {
     // AWS documents no event of a batch of builds; should there be one, it looks like a build's.
     let stage = Stage::start(|options| options.builds.batch_events = BatchEvents::AsBuild)
         .await

@@ -16,13 +16,13 @@ use tidegate_core::release::Release;
 use tidegate_core::service::ServiceRecord;
 
 use super::jobs::Started;
+use crate::context::Installation;
 use crate::visits::{Looked, Pace};
-use crate::world::Home;
 
 /// How many releases back the one of the waiting execution is looked for.
 const RELEASES_SEEN: u32 = 50;
 
-impl Home {
+impl Installation {
     /// Answers every manual approval that waits for a gate that has been decided.
     pub async fn answer_pipelines(
         &self,

@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use tidegate_core::actor::Actor;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ports::BuildMade;
-use tidegate_runtime::ways_in::builds::BuildChanged;
+use tidegate_runtime::triggers::builds::BuildChanged;
 use tidegate_testkit::names;
 
 use crate::bench::{Bench, POLICY};
@@ -38,7 +38,7 @@ pub(crate) fn changed(number: u32, status: &str) -> BuildChanged {
 }
 
 async fn word(bench: &Bench, change: &BuildChanged) -> &'static str {
-    let outcomes = bench.home().build_changed(bench.sources(), change).await.unwrap();
+    let outcomes = bench.installation().build_changed(bench.sources(), change).await.unwrap();
     outcomes.first().map_or("nothing", |(_, word)| *word)
 }
 
@@ -163,7 +163,7 @@ async fn what_may_pass_by_itself_is_an_error_and_nothing_is_forgotten() {
     });
     for kind in [ErrorKind::Throttled, ErrorKind::Unavailable, ErrorKind::Denied] {
         *bench.bucket.fails.lock().unwrap() = Some(PortError::new(kind, "s3:GetObject", "X", "later"));
-        assert!(bench.home().build_changed(bench.sources(), &changed(2, "SUCCEEDED")).await.is_err());
+        assert!(bench.installation().build_changed(bench.sources(), &changed(2, "SUCCEEDED")).await.is_err());
     }
     assert!(bench.told().is_empty() && bench.releases().is_empty());
     *bench.bucket.fails.lock().unwrap() = None;
@@ -185,7 +185,7 @@ async fn a_build_whose_event_was_lost_is_found_once_its_event_has_had_its_time()
     let bench = Bench::new().await;
     bench.later(60);
     bench.builds.add(made(2, names::at(60)));
-    let find = async || bench.home().find_lost_builds(bench.sources(), bench.pace()).await.unwrap();
+    let find = async || bench.installation().find_lost_builds(bench.sources(), bench.pace()).await.unwrap();
     assert_eq!(find().await.done, 0, "its event may still come");
     bench.later(200);
     assert_eq!(find().await.done, 1);
@@ -201,10 +201,10 @@ async fn builds_from_before_the_policy_and_from_days_ago_are_not_found() {
     let bench = Bench::new().await;
     bench.builds.add(made(2, names::at(-500)));
     bench.later(400);
-    assert_eq!(bench.home().find_lost_builds(bench.sources(), bench.pace()).await.unwrap().done, 0);
+    assert_eq!(bench.installation().find_lost_builds(bench.sources(), bench.pace()).await.unwrap().done, 0);
     bench.builds.add(made(3, names::at(300)));
     bench.later(2 * 24 * 3600);
-    assert_eq!(bench.home().find_lost_builds(bench.sources(), bench.pace()).await.unwrap().done, 0);
+    assert_eq!(bench.installation().find_lost_builds(bench.sources(), bench.pace()).await.unwrap().done, 0);
     assert!(bench.releases().is_empty());
 }
 
@@ -235,7 +235,7 @@ async fn what_a_build_was_made_for_decides() {
         assert!(told.contains(why), "{told}");
         // The clock's look for lost builds asks the same.
         bench.later(300);
-        bench.home().find_lost_builds(bench.sources(), bench.pace()).await.unwrap();
+        bench.installation().find_lost_builds(bench.sources(), bench.pace()).await.unwrap();
         assert_eq!(bench.releases().len(), usize::from(word == "created"), "{build:?}");
     }
 }
@@ -255,7 +255,8 @@ async fn a_batch_releases_nothing_and_hides_no_build_whose_event_was_lost() {
     assert_eq!(told.len(), 1, "six builds of a batch are one line: {told:?}");
     assert!(told[0].event.why().contains("one build of batch"), "{}", told[0].event.why());
     // The clock looks past all of them, to the build whose event never came.
-    let find = async || bench.home().find_lost_builds(bench.sources(), bench.pace()).await.unwrap().done;
+    let find =
+        async || bench.installation().find_lost_builds(bench.sources(), bench.pace()).await.unwrap().done;
     assert_eq!((find().await, find().await), (1, 0));
     let releases = bench.releases();
     assert_eq!((releases.len(), releases[0].image.digest.clone()), (1, names::digest(2)));

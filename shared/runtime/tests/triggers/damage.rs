@@ -42,7 +42,7 @@ async fn two_services() -> Bench {
         .replace("service: checkout, container", "service: aside, container");
     let aside = parse("aside.yaml", &aside).unwrap();
     assert_eq!(aside.service, other());
-    bench.home().apply(&aside, &Actor::Person { name: "tester".into() }).await.unwrap();
+    bench.installation().apply(&aside, &Actor::Person { name: "tester".into() }).await.unwrap();
     bench
 }
 
@@ -74,13 +74,16 @@ async fn a_push_reaches_every_service_but_the_damaged_one() {
     for code in CODES {
         let bench = two_services().await;
         damage(&bench, Row::Service(other()), code);
-        let error =
-            bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 2)).await.unwrap_err();
+        let error = bench
+            .installation()
+            .image_pushed(bench.context.images.as_ref(), &pushed(&bench, 2))
+            .await
+            .unwrap_err();
         assert_eq!(of_checkout(&bench).len(), 1, "{code}");
         assert!(error.to_string().contains("service aside: ") && error.to_string().contains(code), "{error}");
         // Delivered again once the row is fixed, it reaches the other, and nobody twice.
         bench.universe.state().rows.fix(&Row::Service(other()));
-        bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 2)).await.unwrap();
+        bench.installation().image_pushed(bench.context.images.as_ref(), &pushed(&bench, 2)).await.unwrap();
         assert_eq!((of_checkout(&bench).len(), bench.releases().len()), (1, 2));
     }
 }
@@ -89,7 +92,11 @@ async fn a_push_reaches_every_service_but_the_damaged_one() {
 async fn a_push_passes_a_damaged_watch_row_and_the_one_that_has_it_is_still_found() {
     let bench = two_services().await;
     damage(&bench, Row::Watch(other()), "NewerSchema");
-    let error = bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 2)).await.unwrap_err();
+    let error = bench
+        .installation()
+        .image_pushed(bench.context.images.as_ref(), &pushed(&bench, 2))
+        .await
+        .unwrap_err();
     assert_eq!(bench.releases().len(), 2);
     assert_eq!(error.failed.len(), 1, "{error}");
     assert!(error.to_string().starts_with("the watch row of service aside cannot be read"), "{error}");
@@ -98,17 +105,17 @@ async fn a_push_passes_a_damaged_watch_row_and_the_one_that_has_it_is_still_foun
 #[tokio::test]
 async fn what_is_pushed_behind_a_release_that_cannot_be_read_waits_for_it() {
     let bench = two_services().await;
-    bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 2)).await.unwrap();
+    bench.installation().image_pushed(bench.context.images.as_ref(), &pushed(&bench, 2)).await.unwrap();
     let active = of_checkout(&bench)[0].clone();
-    bench.world.drive(&active, &[], bench.now()).await.unwrap();
+    bench.context.drive(&active, &[], bench.now()).await.unwrap();
     damage(&bench, Row::Release(active.clone()), "CorruptRow");
-    bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 3)).await.unwrap();
+    bench.installation().image_pushed(bench.context.images.as_ref(), &pushed(&bench, 3)).await.unwrap();
     let head = bench.universe.state().rows.head(&names::service()).unwrap().clone();
     assert_eq!(head.active.as_ref(), Some(&active));
     // Nor does one that waits and cannot be read keep the next one out.
     let waiting = head.waiting.unwrap();
     damage(&bench, Row::Release(waiting.clone()), "CorruptRow");
-    bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 4)).await.unwrap();
+    bench.installation().image_pushed(bench.context.images.as_ref(), &pushed(&bench, 4)).await.unwrap();
     let head = bench.universe.state().rows.head(&names::service()).unwrap().clone();
     assert!(head.waiting.is_some_and(|next| next != waiting));
 }
@@ -119,12 +126,12 @@ async fn a_build_and_a_manifest_reach_the_service_that_can_be_read() {
     damage(&bench, Row::Service(other()), "CorruptRow");
     bench.builds.add(made(2, names::at(0)));
     let change = changed(2, "SUCCEEDED");
-    let error = bench.home().build_changed(bench.sources(), &change).await.unwrap_err();
+    let error = bench.installation().build_changed(bench.sources(), &change).await.unwrap_err();
     assert!(error.to_string().starts_with("service aside: "), "{error}");
     assert_eq!(of_checkout(&bench).len(), 1);
 
     let failed = changed(3, "FAILED");
-    let error = bench.home().build_changed(bench.sources(), &failed).await.unwrap_err();
+    let error = bench.installation().build_changed(bench.sources(), &failed).await.unwrap_err();
     assert!(error.to_string().starts_with("service aside: "), "{error}");
     assert_eq!(
         bench.told().last().unwrap().event.to_string(),
@@ -134,10 +141,11 @@ async fn a_build_and_a_manifest_reach_the_service_that_can_be_read() {
     bench.later(100);
     // A manifest names its service; the other's row is no matter of it.
     let object = bench.bucket.put("checkout.json", r#"{"service":"checkout","tag":"main-4"}"#, None);
-    bench.home().manifest_written(bench.sources(), &written(&object, 20)).await.unwrap();
+    bench.installation().manifest_written(bench.sources(), &written(&object, 20)).await.unwrap();
     assert_eq!(of_checkout(&bench).len(), 2);
     let object = bench.bucket.put("aside.json", r#"{"service":"aside","tag":"main-4"}"#, None);
-    let error = bench.home().manifest_written(bench.sources(), &written(&object, 30)).await.unwrap_err();
+    let error =
+        bench.installation().manifest_written(bench.sources(), &written(&object, 30)).await.unwrap_err();
     assert!(error.to_string().contains("CorruptRow"), "{error}");
 }
 
@@ -151,11 +159,11 @@ fn red() -> (Watched, Hint) {
 
 /// Drives until the candidate bakes with production traffic on it.
 async fn bake(bench: &Bench) -> ReleaseId {
-    bench.home().image_pushed(bench.world.images.as_ref(), &pushed(bench, 2)).await.unwrap();
+    bench.installation().image_pushed(bench.context.images.as_ref(), &pushed(bench, 2)).await.unwrap();
     let id = of_checkout(bench)[0].clone();
     for _ in 0..40 {
         let until = bench.now().saturating_add(jiff::SignedDuration::from_secs(20)).unwrap();
-        bench.world.drive(&id, &[], until).await.unwrap();
+        bench.context.drive(&id, &[], until).await.unwrap();
         if bench.universe.state().aws.weights()[1] > 0 {
             return id;
         }
@@ -179,7 +187,7 @@ async fn an_alarm_turns_a_release_back_whatever_row_beside_it_is_damaged() {
         damage(&bench, row.clone(), code);
         let (watched, hint) = red();
         let until = bench.now().saturating_add(jiff::SignedDuration::from_secs(57)).unwrap();
-        let error = bench.world.noticed(&watched, hint, until).await.unwrap_err();
+        let error = bench.context.noticed(&watched, hint, until).await.unwrap_err();
         let release = bench.universe.state().rows.release(&id).unwrap().clone();
         let back =
             matches!(release.phase, Phase::RollingBack(_) | Phase::Settling { .. } | Phase::Ended { .. });
@@ -202,18 +210,18 @@ async fn a_release_whose_service_cannot_be_read_settles_once_it_can_and_tells_it
     let (watched, hint) = red();
     for _ in 0..10 {
         let until = bench.now().saturating_add(jiff::SignedDuration::from_secs(57)).unwrap();
-        bench.world.noticed(&watched, hint.clone(), until).await.unwrap_err();
+        bench.context.noticed(&watched, hint.clone(), until).await.unwrap_err();
         bench.later(15);
     }
     let entries = bench.universe.state().rows.history(&id).len();
     bench.later(60);
     let until = bench.now().saturating_add(jiff::SignedDuration::from_secs(57)).unwrap();
-    bench.world.drive(&id, &[], until).await.unwrap_err();
+    bench.context.drive(&id, &[], until).await.unwrap_err();
     assert_eq!(bench.universe.state().rows.history(&id).len(), entries, "nothing new happened");
     assert!(!bench.universe.state().rows.release(&id).unwrap().is_over());
     bench.universe.state().rows.fix(&Row::Service(names::service()));
     let until = bench.now().saturating_add(jiff::SignedDuration::from_secs(57)).unwrap();
-    bench.world.drive(&id, &[], until).await.unwrap();
+    bench.context.drive(&id, &[], until).await.unwrap();
     let release = bench.universe.state().rows.release(&id).unwrap().clone();
     assert_eq!(release.outcome().map(|outcome| outcome.word()), Some("rolled back"), "{}", release.summary());
     let head = bench.universe.state().rows.head(&names::service()).unwrap().clone();
@@ -225,7 +233,11 @@ async fn the_clock_serves_everybody_else_and_names_what_is_damaged() {
     for code in CODES {
         let bench = two_services().await;
         damage(&bench, Row::Service(other()), code);
-        bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 2)).await.unwrap_err();
+        bench
+            .installation()
+            .image_pushed(bench.context.images.as_ref(), &pushed(&bench, 2))
+            .await
+            .unwrap_err();
         let id = of_checkout(&bench)[0].clone();
         damage(&bench, Row::Wake(id.clone()), code);
         bench.universe.state().queue.clear();
@@ -233,7 +245,7 @@ async fn the_clock_serves_everybody_else_and_names_what_is_damaged() {
         let now = bench.now();
         bench.universe.state().aws.push(7, tidegate_testkit::fakes::Quality::Good, now);
         bench.later(200);
-        let round = bench.home().round(bench.world.images.as_ref(), bench.pace()).await;
+        let round = bench.installation().round(bench.context.images.as_ref(), bench.pace()).await;
         assert_eq!((round.woken, round.found), (1, 1), "{round:?}");
         assert_eq!(round.failed.len(), 2, "{round:?}");
         assert!(
@@ -246,9 +258,9 @@ async fn the_clock_serves_everybody_else_and_names_what_is_damaged() {
         );
         bench.builds.add(made(5, bench.now()));
         bench.later(200);
-        let looked = bench.home().find_lost_builds(bench.sources(), bench.pace()).await.unwrap();
+        let looked = bench.installation().find_lost_builds(bench.sources(), bench.pace()).await.unwrap();
         assert_eq!((looked.done, looked.failed.len()), (1, 1), "{looked:?}");
-        let answered = bench.home().answer_pipelines(&bench.pipelines, bench.pace()).await.unwrap();
+        let answered = bench.installation().answer_pipelines(&bench.pipelines, bench.pace()).await.unwrap();
         assert_eq!(answered.failed.len(), 1, "{answered:?}");
     }
 }
@@ -261,13 +273,13 @@ async fn a_lost_push_is_not_released_while_a_release_made_since_cannot_be_read()
     bench.later(10);
     let later = bench.now();
     bench.universe.state().aws.push(7, tidegate_testkit::fakes::Quality::Good, later);
-    bench.home().image_pushed(bench.world.images.as_ref(), &pushed(&bench, 7)).await.unwrap();
+    bench.installation().image_pushed(bench.context.images.as_ref(), &pushed(&bench, 7)).await.unwrap();
     let since = of_checkout(&bench)[0].clone();
     assert!(since.made_at().unwrap() > now);
     damage(&bench, Row::Release(since.clone()), "CorruptRow");
     bench.later(200);
     let releases = bench.releases().len();
-    let round = bench.home().round(bench.world.images.as_ref(), bench.pace()).await;
+    let round = bench.installation().round(bench.context.images.as_ref(), bench.pace()).await;
     assert_eq!(
         (bench.releases().len(), round.found),
         (releases, 0),

@@ -20,7 +20,7 @@ async fn promoting() -> Bench {
 }
 
 async fn round(bench: &Bench) -> u32 {
-    let round = bench.home().round(bench.world.images.as_ref(), bench.pace()).await;
+    let round = bench.installation().round(bench.context.images.as_ref(), bench.pace()).await;
     assert_eq!(round.failed, [""; 0]);
     round.found
 }
@@ -48,7 +48,7 @@ async fn event_of(bench: &Bench, tag: &str, build: u32, tagged_at: Timestamp) {
         by: Actor::Event { source: "aws.ecr".into(), id: tag.into() },
         delivery: Some(tag.into()),
     };
-    bench.home().image_pushed(bench.world.images.as_ref(), &pushed).await.unwrap();
+    bench.installation().image_pushed(bench.context.images.as_ref(), &pushed).await.unwrap();
 }
 
 async fn rounds(bench: &Bench, count: u32) -> u32 {

@@ -6,10 +6,10 @@ use tidegate_core::ids::ServiceName;
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::{Images, ObjectAt, Objects, Watched};
 use tidegate_core::trigger::{Reason, Refusal, Trigger};
-use tidegate_wire::request::{MANIFEST_MAX, ReleaseRequest};
+use tidegate_wire::request::{MANIFEST_MAX, RequestDocument};
 
-use super::{Sources, Taken, Wanted, WayInError};
-use crate::world::Home;
+use super::{ImageRequest, Sources, TriggerError, TriggerResult};
+use crate::context::Installation;
 
 /// S3's code for an object that is not any more what the event was about.
 const OVERWRITTEN: &str = "PreconditionFailed";
@@ -29,7 +29,7 @@ pub struct ObjectWritten {
 #[derive(Debug, Clone)]
 pub enum Manifested {
     /// It was read and followed, or not, as the service's history tells.
-    Taken(ServiceName, Taken),
+    Handled(ServiceName, TriggerResult),
     /// No service takes manifests from that place.
     NotWatched,
     /// It has been overwritten or deleted since; what stands there now has an event of its own.
@@ -40,20 +40,20 @@ impl Manifested {
     /// One word for logs.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Taken(_, taken) => taken.word(),
+            Self::Handled(_, taken) => taken.word(),
             Self::NotWatched => "not watched",
             Self::Overtaken => "overtaken",
         }
     }
 }
 
-impl Home {
+impl Installation {
     /// Reads a manifest and follows it. Objects where no service takes manifests are not even read.
     pub async fn manifest_written(
         &self,
         sources: Sources<'_>,
         written: &ObjectWritten,
-    ) -> Result<Manifested, WayInError> {
+    ) -> Result<Manifested, TriggerError> {
         let (takers, unknown) = self.takers(&written.at).await?;
         if (takers.is_empty() && unknown.is_empty()) || written.at.key.ends_with('/') {
             return Ok(Manifested::NotWatched);
@@ -61,13 +61,13 @@ impl Home {
         let Some(bytes) = current(sources.objects, &written.at).await? else {
             return Ok(Manifested::Overtaken);
         };
-        let request = ReleaseRequest::from_manifest(&bytes).map_err(|error| WayInError::Unreadable {
+        let request = RequestDocument::from_manifest(&bytes).map_err(|error| TriggerError::Unreadable {
             what: format!("manifest {}", written.at),
             problem: error.to_string(),
         })?;
         let service = request.service.clone();
         let version = written.at.version.as_ref().or(written.at.etag.as_ref()).cloned().unwrap_or_default();
-        let wanted = Wanted {
+        let wanted = ImageRequest {
             service: request.service,
             image: request.image,
             by: written.by.clone(),
@@ -81,15 +81,15 @@ impl Home {
         }
         if !takers.contains(&service) {
             let head = self.ledger.service(&service).await?;
-            let head = head.ok_or_else(|| WayInError::NoService(service.clone()))?;
+            let head = head.ok_or_else(|| TriggerError::NoService(service.clone()))?;
             let open = head.policy.from.opens(Trigger::Manifest);
             let reason = if open { Reason::Sender } else { Reason::Closed };
             let why = format!("the policy of {service} takes no manifests from {}; see from.s3", written.at);
             let taken = self.refuse(&wanted.attempt(Trigger::Manifest), Refusal::new(reason, why)).await?;
-            return Ok(Manifested::Taken(service, taken));
+            return Ok(Manifested::Handled(service, taken));
         }
         let taken = self.want(sources.images, &wanted, Trigger::Manifest, |_| None).await?;
-        Ok(Manifested::Taken(service, taken))
+        Ok(Manifested::Handled(service, taken))
     }
 
     /// The services whose policy takes manifests from there, and those of which that cannot be known: a row that cannot be read is no
@@ -125,10 +125,10 @@ impl Home {
     pub async fn requested(
         &self,
         images: &dyn Images,
-        request: &ReleaseRequest,
+        request: &RequestDocument,
         by: &Actor,
         event: &str,
-    ) -> Result<Taken, WayInError> {
+    ) -> Result<TriggerResult, TriggerError> {
         let source = match by {
             Actor::Event { source, .. } => source.as_str(),
             Actor::Person { name } => name.as_str(),
@@ -139,7 +139,7 @@ impl Home {
             .delivery
             .as_ref()
             .map_or_else(|| format!("event/{event}"), |delivery| format!("request/{source}/{delivery}"));
-        let wanted = Wanted {
+        let wanted = ImageRequest {
             service: request.service.clone(),
             image: request.image.clone(),
             by: by.clone(),
@@ -156,7 +156,7 @@ impl Home {
 
 /// The object as it was written; `None` when it is not that any more. Where the bucket keeps versions the written one could still be
 /// read, so it is asked which one is the newest: a manifest that was replaced is not followed.
-async fn current(objects: &dyn Objects, at: &ObjectAt) -> Result<Option<Vec<u8>>, WayInError> {
+async fn current(objects: &dyn Objects, at: &ObjectAt) -> Result<Option<Vec<u8>>, TriggerError> {
     if at.version.is_some() {
         let now = objects.current(&at.bucket, &at.key).await?;
         if now.is_none_or(|now| now.version != at.version) {

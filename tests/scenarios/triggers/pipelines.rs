@@ -90,7 +90,7 @@ async fn approved(story: &Story) -> Result<()> {
         let by = By::Identity(ALICE.into());
         let given = gate::give(&release, &by, true, None, None, jiff::Timestamp::now());
         let commit = given.map_err(|error| anyhow!("{error}"))?;
-        match story.stage.home.ledger.commit(commit).await {
+        match story.stage.installation.ledger.commit(commit).await {
             Ok(()) => Ok(Some(())),
             Err(error) if error.kind == tidegate_core::fault::ErrorKind::Conflict => Ok(None),
             Err(error) => Err(error.into()),

@@ -1,4 +1,4 @@
-//! The ways in, on a ledger in memory: what builds, manifests, events and pipelines lead to, in whichever order and however often they come.
+//! The triggers, on a ledger in memory: what builds, manifests, events and pipelines lead to, in whichever order and however often they come.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

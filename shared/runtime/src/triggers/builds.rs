@@ -13,11 +13,11 @@ use tidegate_core::service::ServiceRecord;
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 use tidegate_wire::artifact;
 
-use super::{Attempt, Sources, Taken, Wanted, WayInError};
+use super::{Attempt, ImageRequest, Sources, TriggerError, TriggerResult};
 use crate::arrivals::settled_until;
+use crate::context::Installation;
 use crate::unfinished::Unfinished;
 use crate::visits::{Looked, Pace};
-use crate::world::Home;
 
 const SUCCEEDED: &str = "SUCCEEDED";
 /// The event of a build has this long before the build counts as missed.
@@ -50,13 +50,13 @@ pub struct BuildChanged {
     pub by: Actor,
 }
 
-impl Home {
+impl Installation {
     /// Handles a build that changed its state, for every service that releases the project's builds. Returns what became of it, by service.
     pub async fn build_changed(
         &self,
         sources: Sources<'_>,
         change: &BuildChanged,
-    ) -> Result<Vec<(ServiceName, &'static str)>, WayInError> {
+    ) -> Result<Vec<(ServiceName, &'static str)>, TriggerError> {
         let watched =
             Watched::BuildProject(change.account.clone(), change.region.clone(), change.project.clone());
         let mut failed = Vec::new();
@@ -135,7 +135,7 @@ impl Home {
         service: &ServiceName,
         made: &BuildMade,
         by: &Actor,
-    ) -> Result<Option<Taken>, WayInError> {
+    ) -> Result<Option<TriggerResult>, TriggerError> {
         let Some(head) = self.ledger.service(service).await? else { return Ok(None) };
         if head.policy.from.codebuild.as_ref().is_none_or(|build| build.project != made.project) {
             return Ok(None);
@@ -159,7 +159,7 @@ impl Home {
                 return Ok(Some(self.refuse(&attempt, refusal).await?));
             }
         };
-        let wanted = Wanted {
+        let wanted = ImageRequest {
             service: service.clone(),
             image,
             by: by.clone(),
@@ -198,7 +198,7 @@ impl Home {
         sources: Sources<'_>,
         service: &ServiceName,
         head: &ServiceRecord,
-    ) -> Result<bool, WayInError> {
+    ) -> Result<bool, TriggerError> {
         let Some(source) = &head.policy.from.codebuild else { return Ok(false) };
         let builds = sources.builds.newest(&source.project, BUILDS_SEEN).await?;
         let wanted = |build: &BuildMade| build.status == SUCCEEDED && refused(&head.policy, build).is_none();
@@ -219,7 +219,7 @@ impl Home {
         }
         let by = Actor::Event { source: "tidegate.clock".into(), id: made.id.clone() };
         let taken = self.release_build(sources, service, &made, &by).await?;
-        let found = matches!(taken, Some(Taken::Admitted(..)));
+        let found = matches!(taken, Some(TriggerResult::Admitted(..)));
         if found {
             tracing::warn!(service = %service, build = %made.id, "the event of a build was lost; the clock found it");
         }

@@ -9,7 +9,7 @@ use crate::time::Time;
 
 /// Tidegate's own ground: where it is installed, its ledger, its wake-ups, its clock. Enough to create releases and to be asked.
 #[derive(Clone)]
-pub struct Home {
+pub struct Installation {
     /// The account Tidegate is installed in.
     pub account: AccountId,
     /// The region Tidegate is installed in.
@@ -25,9 +25,9 @@ pub struct Home {
 
 /// Home, and the ports a release is driven through.
 #[derive(Clone)]
-pub struct World {
+pub struct Context {
     /// Tidegate's own ground.
-    pub home: Home,
+    pub installation: Installation,
     /// Amazon ECS.
     pub ecs: Arc<dyn Ecs>,
     /// Elastic Load Balancing.
@@ -44,7 +44,7 @@ pub struct World {
     pub builds: Arc<dyn Builds>,
 }
 
-impl Home {
+impl Installation {
     /// A new release id: a ULID of now.
     pub(crate) fn new_id(&self) -> ReleaseId {
         let millis = u64::try_from(self.time.now().as_millisecond()).unwrap_or_default();

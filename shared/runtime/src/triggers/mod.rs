@@ -11,8 +11,8 @@ mod others;
 
 use jiff::Timestamp;
 use tidegate_core::actor::Actor;
-use tidegate_core::admission::{self, Admission};
-use tidegate_core::commit::{ALREADY_HANDLED, Commit, RowWrite};
+use tidegate_core::admission::{self, Admission, ReleaseRequest};
+use tidegate_core::commit::{ALREADY_HANDLED, Commit, IdempotencyKey, RowWrite};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Event;
 use tidegate_core::ids::{Image, ServiceName};
@@ -26,11 +26,10 @@ use tidegate_core::registry::ecr_registry;
 use tidegate_core::service::ServiceRecord;
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 
-use crate::arrivals::{Asked, REMEMBERED};
+use crate::context::Installation;
 use crate::unfinished::Unfinished;
-use crate::world::Home;
 
-/// What the ways in are seen through.
+/// What the triggers are seen through.
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {
     /// ECR.
@@ -45,7 +44,7 @@ pub struct Sources<'a> {
 
 /// A request to release whatever a reference names.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct ImageRequest {
     /// The service.
     pub service: ServiceName,
     /// The image.
@@ -71,7 +70,7 @@ pub struct Announcing {
     pub is_push: bool,
 }
 
-impl Wanted {
+impl ImageRequest {
     /// In case it comes to nothing.
     pub fn attempt(&self, trigger: Trigger) -> Attempt<'_> {
         Attempt {
@@ -91,7 +90,7 @@ pub struct Attempt<'a> {
     pub service: &'a ServiceName,
     /// The trigger.
     pub trigger: Trigger,
-    /// Who or what asked.
+    /// Who or what request.
     pub by: &'a Actor,
     /// What it is about.
     pub subject: Subject,
@@ -101,7 +100,7 @@ pub struct Attempt<'a> {
 
 /// What became of a request.
 #[derive(Debug, Clone)]
-pub enum Taken {
+pub enum TriggerResult {
     /// It was let in, or is known, or refused by what the service has been through.
     Admitted(Box<Admission>, Image),
     /// The same delivery has been there before; the image it names now, if there is one.
@@ -117,7 +116,7 @@ pub enum Taken {
     Refused(Refusal),
 }
 
-impl Taken {
+impl TriggerResult {
     /// One word for logs.
     pub fn word(&self) -> &'static str {
         match self {
@@ -131,7 +130,7 @@ impl Taken {
 
 /// Why a request was not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum WayInError {
+pub enum TriggerError {
     /// AWS did not answer, or refused.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -165,17 +164,17 @@ fn closed(policy: &Policy, trigger: Trigger) -> Option<Refusal> {
     })
 }
 
-impl Home {
+impl Installation {
     /// Resolves what is wanted to a digest, and admits it. `allows` says what a policy has against this very sender.
     pub async fn want(
         &self,
         images: &dyn Images,
-        wanted: &Wanted,
+        wanted: &ImageRequest,
         trigger: Trigger,
         allows: impl Fn(&Policy) -> Option<Refusal>,
-    ) -> Result<Taken, WayInError> {
+    ) -> Result<TriggerResult, TriggerError> {
         let head = self.ledger.service(&wanted.service).await?;
-        let head = head.ok_or_else(|| WayInError::NoService(wanted.service.clone()))?;
+        let head = head.ok_or_else(|| TriggerError::NoService(wanted.service.clone()))?;
         let policy = &head.policy;
         if let Some(refusal) = closed(policy, trigger).or_else(|| allows(policy)) {
             return Ok(self.refuse(&wanted.attempt(trigger), refusal).await?);
@@ -188,7 +187,7 @@ impl Home {
             Ok(found) => found,
             Err(refusal) => return Ok(self.refuse(&wanted.attempt(trigger), refusal).await?),
         };
-        let asked = Asked {
+        let request = ReleaseRequest {
             service: wanted.service.clone(),
             image: image.clone(),
             by: wanted.by.clone(),
@@ -206,9 +205,9 @@ impl Home {
         };
         let still =
             |head: &ServiceRecord| closed(&head.policy, trigger).or_else(|| allows(&head.policy)).is_none();
-        let admission = self.release_image(asked, still).await?;
-        let taken = admission.map_or(Taken::Before(Some(image.clone())), |admission| {
-            Taken::Admitted(Box::new(admission), image)
+        let admission = self.release_image(request, still).await?;
+        let taken = admission.map_or(TriggerResult::Before(Some(image.clone())), |admission| {
+            TriggerResult::Admitted(Box::new(admission), image)
         });
         tracing::info!(service = %wanted.service, image = %wanted.image, outcome = taken.word(), "a release was asked for");
         Ok(taken)
@@ -249,9 +248,9 @@ impl Home {
 
     /// Tells in the service's history why a trigger started nothing, when the service opens that trigger. The same kind of refusal again
     /// is counted, and a delivery is counted once.
-    pub async fn refuse(&self, attempt: &Attempt<'_>, refusal: Refusal) -> Result<Taken, PortError> {
+    pub async fn refuse(&self, attempt: &Attempt<'_>, refusal: Refusal) -> Result<TriggerResult, PortError> {
         self.count_refusal(attempt, &refusal).await?;
-        Ok(Taken::Refused(refusal))
+        Ok(TriggerResult::Refused(refusal))
     }
 
     /// Counts a refusal. `false`: the same delivery was handled before.
@@ -268,7 +267,6 @@ impl Home {
         let mut attempts = self.attempts();
         loop {
             let now = self.time.now();
-            let until = now.saturating_add(REMEMBERED).unwrap_or(now);
             let current = match self.ledger.refusals(service).await {
                 Ok(current) => current,
                 // What cannot be counted is refused all the same; the row is told where the history is shown.
@@ -282,7 +280,7 @@ impl Home {
             let expected = current.map(|log| log.version);
             let commit = Commit {
                 refusals: Some(RowWrite { service: (*service).clone(), expected, row: log }),
-                once: delivery.map(|delivery| (format!("{service}#{delivery}"), until)),
+                idempotency_key: delivery.map(|delivery| IdempotencyKey::of_delivery(service, delivery, now)),
                 ..Commit::default()
             };
             match attempts.commit(commit).await {
@@ -312,9 +310,8 @@ impl Home {
         loop {
             let Some(head) = self.ledger.service(service).await? else { return Ok(false) };
             let now = self.time.now();
-            let until = now.saturating_add(REMEMBERED).unwrap_or(now);
-            let once = delivery.map(|delivery| (format!("{service}#{delivery}"), until));
-            let commit = admission::note(&head, service, by.clone(), event.clone(), once, now);
+            let key = delivery.map(|delivery| IdempotencyKey::of_delivery(service, delivery, now));
+            let commit = admission::note(&head, service, by.clone(), event.clone(), key, now);
             match attempts.commit(commit).await {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}

@@ -4,7 +4,7 @@ use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::ReleaseId;
 use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::ports::{JobAnswer, JobFailure};
-use tidegate_runtime::ways_in::jobs::{JobPorts, Started};
+use tidegate_runtime::triggers::jobs::{JobPorts, Started};
 use tidegate_testkit::names;
 use tidegate_wire::pipeline_job::PipelineJob;
 
@@ -25,12 +25,12 @@ fn job(id: &str, parameters: &str, input: Option<&str>, token: Option<&str>) -> 
 
 async fn run(bench: &Bench, job: &PipelineJob) -> JobAnswer {
     let ports = JobPorts {
-        images: bench.world.images.as_ref(),
+        images: bench.context.images.as_ref(),
         artifacts: Some(&bench.bucket),
         definitions: bench,
         pipelines: &bench.pipelines,
     };
-    bench.home().job(ports, job).await
+    bench.installation().job(ports, job).await
 }
 
 fn token(answer: &JobAnswer) -> String {
@@ -318,7 +318,7 @@ async fn after_a_day_the_pipeline_is_told_and_the_release_goes_on() {
 async fn a_quarantined_image_fails_the_action_and_one_that_runs_succeeds_at_once() {
     let bench = Bench::new().await;
     let (_, id) = started(&bench).await;
-    let head = bench.home().ledger.service(&names::service()).await.unwrap().unwrap();
+    let head = bench.installation().ledger.service(&names::service()).await.unwrap().unwrap();
     let mut next = head.clone();
     next.version += 1;
     next.waiting = None;
@@ -338,7 +338,7 @@ async fn a_quarantined_image_fails_the_action_and_one_that_runs_succeeds_at_once
         },
     );
     bench.end(&id, Outcome::Promoted).await;
-    let head = bench.home().ledger.service(&names::service()).await.unwrap().unwrap();
+    let head = bench.installation().ledger.service(&names::service()).await.unwrap().unwrap();
     next.version = head.version + 1;
     let write = tidegate_core::commit::ServiceWrite {
         service: names::service(),
@@ -347,7 +347,7 @@ async fn a_quarantined_image_fails_the_action_and_one_that_runs_succeeds_at_once
         entry: None,
     };
     bench
-        .home()
+        .installation()
         .ledger
         .commit(tidegate_core::commit::Commit { head: Some(write), ..Default::default() })
         .await

@@ -1,4 +1,4 @@
-//! What all scenarios of ways in need: buckets, a role for pipelines, a shop whose policy opens every way.
+//! What all scenarios of triggers need: buckets, a role for pipelines, a shop whose policy opens every way.
 
 use std::io::{Cursor, Write as _};
 
@@ -104,7 +104,7 @@ pub(crate) async fn open_with(
         story.switch()
     );
     let policy = policy::parse("policy.yaml", &text).map_err(|error| anyhow!("{error}"))?;
-    stage.home.apply(&policy, &Actor::Person { name: "tests".into() }).await?;
+    stage.installation.apply(&policy, &Actor::Person { name: "tests".into() }).await?;
     Ok(story)
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn registry() -> String {
 
 /// The newest entries of the service's own history, as text.
 pub(crate) async fn told(story: &Story) -> Result<String> {
-    let history = story.stage.home.ledger.service_history(&story.name, 20).await?.whole()?;
+    let history = story.stage.installation.ledger.service_history(&story.name, 20).await?.whole()?;
     let lines: Vec<String> =
         history.iter().map(|entry| format!("{}: {}", entry.event, entry.event.why())).collect();
     Ok(lines.join("\n"))

@@ -5,7 +5,7 @@
 
 use tidegate_core::admission::Admission;
 use tidegate_core::announced::{self, Announced, Announcement, Awaited, PATIENCE};
-use tidegate_core::commit::{ALREADY_HANDLED, Commit, RowWrite};
+use tidegate_core::commit::{ALREADY_HANDLED, Commit, IdempotencyKey, RowWrite};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{Digest, ServiceName};
 use tidegate_core::ports::Images;
@@ -13,10 +13,10 @@ use tidegate_core::push::PushTimes;
 use tidegate_core::service::ServiceRecord;
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 
-use super::{Announcing, Attempt, Resolved, Taken, Wanted};
-use crate::arrivals::{Asked, REMEMBERED};
+use super::{Announcing, Attempt, ImageRequest, Resolved, TriggerResult};
+use crate::context::Installation;
 use crate::visits::{Looked, Pace};
-use crate::world::Home;
+use tidegate_core::admission::ReleaseRequest;
 
 /// How many releases back it is looked whether the image was released meanwhile.
 const LOOK_BACK: u32 = 20;
@@ -30,7 +30,7 @@ pub(super) struct Late {
 }
 
 /// Whether the image that is wanted is not there yet.
-pub(super) fn late(found: &Resolved, wanted: &Wanted) -> Option<Late> {
+pub(super) fn late(found: &Resolved, wanted: &ImageRequest) -> Option<Late> {
     match found {
         Err(refusal) if refusal.reason == Reason::Missing => {
             Some(Late { stale: None, why: refusal.why.clone() })
@@ -50,15 +50,15 @@ pub(super) fn late(found: &Resolved, wanted: &Wanted) -> Option<Late> {
     }
 }
 
-impl Home {
+impl Installation {
     /// Notes what is not there yet, unless something newer is known.
     pub(super) async fn note_late(
         &self,
-        wanted: &Wanted,
+        wanted: &ImageRequest,
         trigger: Trigger,
         announcing: Announcing,
         late: Late,
-    ) -> Result<Taken, PortError> {
+    ) -> Result<TriggerResult, PortError> {
         let (service, attempt) = (&wanted.service, wanted.attempt(trigger));
         let Late { stale, why } = late;
         let missing = || Refusal::new(Reason::Missing, why.clone());
@@ -66,7 +66,7 @@ impl Home {
         let mut attempts = self.attempts();
         loop {
             let Some(head) = self.ledger.service(service).await? else {
-                return Ok(Taken::Refused(missing()));
+                return Ok(TriggerResult::Refused(missing()));
             };
             let now = self.time.now();
             let announcement = Announcement {
@@ -100,7 +100,7 @@ impl Home {
                     expected: current.map(|row| row.version),
                     row,
                 }),
-                once: Some((format!("{service}#{delivery}"), now.saturating_add(REMEMBERED).unwrap_or(now))),
+                idempotency_key: Some(IdempotencyKey::of_delivery(service, delivery, now)),
                 ..Commit::default()
             };
             match attempts.commit(commit).await {
@@ -110,10 +110,10 @@ impl Home {
                         let why = format!("{} was announced later, and takes its place", wanted.image);
                         self.tell(service, &gone, Refusal::new(Reason::Older, why)).await?;
                     }
-                    return Ok(Taken::Noted { why, until });
+                    return Ok(TriggerResult::Noted { why, until });
                 }
                 Ok(false) => {}
-                Err(error) if error.code == ALREADY_HANDLED => return Ok(Taken::Before(None)),
+                Err(error) if error.code == ALREADY_HANDLED => return Ok(TriggerResult::Before(None)),
                 Err(error) => return Err(error),
             }
         }
@@ -170,7 +170,7 @@ impl Home {
             return Ok(false);
         }
         let Ok((image, pushed_at)) = found else { return Ok(false) };
-        let asked = Asked {
+        let request = ReleaseRequest {
             service: service.clone(),
             image,
             by: announced.by.clone(),
@@ -183,7 +183,7 @@ impl Home {
             delivery: Some(arrival(announced)),
         };
         let still = |head: &ServiceRecord| announced.is_of_this_policy(head) && !announced.is_overtaken(head);
-        let admission = self.release_image(asked, still).await?;
+        let admission = self.release_image(request, still).await?;
         if admission.is_none() {
             // Handled before, by a clock that did not come to write it down; or overtaken just now, which the next round tells.
             let head = self.ledger.service(service).await?;

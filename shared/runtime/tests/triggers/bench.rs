@@ -18,16 +18,16 @@ use tidegate_core::ports::{
     WaitingApproval,
 };
 use tidegate_core::release::{Phase, Release};
+use tidegate_runtime::triggers::Sources;
 use tidegate_runtime::visits::{Pace, Rotation};
-use tidegate_runtime::ways_in::Sources;
-use tidegate_runtime::{Home, World};
+use tidegate_runtime::{Context, Installation};
 use tidegate_testkit::fakes::{Caller, Quality, Universe};
 use tidegate_testkit::names;
 
-/// Everything a test of the ways in needs.
+/// Everything a test of the triggers needs.
 pub(crate) struct Bench {
     pub(crate) universe: Universe,
-    pub(crate) world: World,
+    pub(crate) context: Context,
     pub(crate) builds: FakeBuilds,
     pub(crate) bucket: FakeBucket,
     pub(crate) pipelines: FakePipelines,
@@ -50,12 +50,12 @@ strategy: { canary: { percent: 10, bake: 1m }, bake: 1m }
 impl Bench {
     pub(crate) async fn with(policy: &str) -> Self {
         let universe = Universe::quiet();
-        let world = universe.world(Caller { id: 1, name: "test".into() }, true);
+        let context = universe.context(Caller { id: 1, name: "test".into() }, true);
         let policy = parse("policy.yaml", policy).unwrap();
-        world.home.apply(&policy, &Actor::Person { name: "tester".into() }).await.unwrap();
+        context.installation.apply(&policy, &Actor::Person { name: "tester".into() }).await.unwrap();
         let bench = Self {
             universe,
-            world,
+            context,
             builds: FakeBuilds::default(),
             bucket: FakeBucket::default(),
             pipelines: FakePipelines::default(),
@@ -74,13 +74,13 @@ impl Bench {
         Self::with(POLICY).await
     }
 
-    pub(crate) fn home(&self) -> &Home {
-        &self.world.home
+    pub(crate) fn installation(&self) -> &Installation {
+        &self.context.installation
     }
 
     pub(crate) fn sources(&self) -> Sources<'_> {
         Sources {
-            images: self.world.images.as_ref(),
+            images: self.context.images.as_ref(),
             builds: &self.builds,
             objects: &self.bucket,
             artifacts: &self.bucket,
@@ -119,7 +119,7 @@ impl Bench {
 
     /// Rewrites a release, as its course would have.
     pub(crate) async fn turn(&self, id: &ReleaseId, change: impl FnOnce(&mut Release)) {
-        let old = self.home().ledger.release(id).await.unwrap().unwrap();
+        let old = self.installation().ledger.release(id).await.unwrap().unwrap();
         let mut release = old.clone();
         release.version += 1;
         change(&mut release);
@@ -129,7 +129,7 @@ impl Bench {
         let write = ReleaseWrite { expected: Some(old.version), release, entry: Some(entry) };
         let mut commit = Commit { releases: vec![write], ..Commit::default() };
         if over {
-            let head = self.home().ledger.service(&names::service()).await.unwrap().unwrap();
+            let head = self.installation().ledger.service(&names::service()).await.unwrap().unwrap();
             let mut next = head.clone();
             next.version += 1;
             next.waiting = next.waiting.filter(|waiting| waiting != id);
@@ -137,7 +137,7 @@ impl Bench {
             commit.head =
                 Some(ServiceWrite { service, expected: Some(head.version), head: next, entry: None });
         }
-        self.home().ledger.commit(commit).await.unwrap();
+        self.installation().ledger.commit(commit).await.unwrap();
     }
 
     /// Ends a release.
