@@ -71,6 +71,8 @@ pub trait LoadBalancers: Send + Sync {
     fn requests_in_flight(&self, target_group_arn: &str, target: SocketAddr) -> u64;
     /// The weighted target groups a rule or listener forwards to, in order.
     fn forward_weights(&self, rule_or_listener_arn: &str) -> Result<Vec<(String, u32)>, AwsError>;
+    /// The load balancers whose rules or listeners name a target group, whatever its weight.
+    fn load_balancers_of(&self, target_group_arn: &str) -> Result<Vec<String>, AwsError>;
     /// Sets the weights of a rule's or listener's forward action, keeping the rest of the rule.
     fn set_forward_weights(
         &self,

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stage::{Stage, given};
-use tidegate_sandbox::ecs::{PauseStage, StaleBlocks, Undocumented};
+use tidegate_sandbox::ecs::{DeleteRunning, GoneServices, PauseStage, StaleBlocks, Undocumented};
 use used::Part;
 
 /// Everything that can share one local AWS because it concerns one service only.
@@ -80,8 +80,12 @@ async fn a_storm_is_survived() {
 async fn short_minutes() -> Arc<Stage> {
     Stage::start(|options| {
         options.ecs.seconds_per_minute = 2.0;
-        options.ecs.undocumented =
-            Undocumented { stale_blocks: StaleBlocks::Drop, pause_stage: PauseStage::Absent };
+        options.ecs.undocumented = Undocumented {
+            stale_blocks: StaleBlocks::Drop,
+            pause_stage: PauseStage::Absent,
+            delete_running: DeleteRunning::Refuse,
+            gone_services: GoneServices::Purged,
+        };
     })
     .await
     .expect("the local AWS starts")

@@ -76,11 +76,53 @@ fn draft(
         return Err(client("TaskDefinition is inactive"));
     }
     members.insert("taskDefinition".into(), json!(definition.arn));
+    check_placement(Members::of(&members), definition)?;
     let balancers = balancers(Members::of(&members), definition, service.revisions.is_empty(), world)?;
+    if service.revisions.is_empty() || input.contains_key("loadBalancers") {
+        balancers.iter().try_for_each(|balancer| check_attached(&balancer.target_group, world))?;
+    }
+    if balancers.is_empty() && service.attributes.contains_key("healthCheckGracePeriodSeconds") {
+        return Err(invalid(
+            "Health check grace period is only valid for services configured to use load balancers",
+        ));
+    }
     check_strategy(&config, &balancers, Members::of(&members))?;
     let containers = task_definitions::containers(definition);
     let main_container = main_container(&containers, Members::of(&members))?;
     Ok(Draft { members, balancers, containers, main_container, config })
+}
+
+/// Where and in which network the tasks run.
+fn check_placement(members: Members<'_>, definition: &TaskDefinition) -> Result<(), AwsError> {
+    let providers = members.structures("capacityProviderStrategy")?;
+    if members.get("launchType").is_some() && !providers.is_empty() {
+        return Err(invalid(
+            "Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.",
+        ));
+    }
+    let own_interface = definition.raw.get("networkMode").and_then(Value::as_str) == Some("awsvpc");
+    match (own_interface, members.structure("networkConfiguration")?.is_some()) {
+        (true, false) => {
+            Err(invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified."))
+        }
+        (false, true) => Err(invalid(
+            "Network Configuration is not valid for the given networkMode of this task definition.",
+        )),
+        (true, true) | (false, false) => Ok(()),
+    }
+}
+
+/// A target group that no rule and no listener names belongs to no load balancer yet, and ECS takes none of those.
+fn check_attached(target_group: &str, world: &World<'_>) -> Result<(), AwsError> {
+    let users = world.balancers.load_balancers_of(target_group).map_err(|error| {
+        invalid(format!("Unable to describe target group {target_group}: {}", error.message))
+    })?;
+    if users.is_empty() {
+        return Err(invalid(format!(
+            "The target group with targetGroupArn {target_group} does not have an associated load balancer."
+        )));
+    }
+    Ok(())
 }
 
 fn main_container(containers: &[Container], members: Members<'_>) -> Result<usize, AwsError> {

@@ -7,12 +7,13 @@ use super::config::Strategy;
 use super::fleet;
 use super::hooks;
 use super::model::{
-    Cause, Deployment, DeploymentStatus, Rollback, Service, ServiceStatus, Stage, State, Step, WatchStatus,
+    Cause, Deployment, DeploymentStatus, Phase, Rollback, Service, ServiceStatus, Stage, State, Step,
+    WatchStatus,
 };
 use super::notify::{self, DeploymentEvent};
 use super::plan;
 use super::rolling;
-use super::settings::since;
+use super::settings::{GoneServices, since};
 use super::traffic;
 use super::watch;
 use super::world::World;
@@ -33,13 +34,22 @@ pub(super) enum Progress {
 
 /// Moves every service as far as it can go now.
 pub(super) fn tick(state: &mut State, world: &World<'_>) {
-    for service in state.services.values_mut() {
+    for service in state.services.values_mut().chain(&mut state.replaced) {
         fleet::observe(service, world);
         deploy(service, world);
         rest(service);
         fleet::reconcile(service, world);
         finish_deletion(service);
         watch::steady_state(service, world);
+    }
+    state.replaced.retain(|service| !service.is_empty());
+    match world.settings.undocumented.gone_services {
+        GoneServices::Kept => {}
+        GoneServices::Purged => {
+            state
+                .services
+                .retain(|_, service| service.status != ServiceStatus::Inactive || !service.is_empty());
+        }
     }
 }
 
@@ -331,8 +341,9 @@ fn finish(deployment: &mut Deployment, status: DeploymentStatus, world: &World<'
     deployment.breaker.status = deployment.breaker.status.complete();
 }
 
+/// A service is gone once its last task is stopping, as AWS documents: its name is free before its last process has ended.
 fn finish_deletion(service: &mut Service) {
-    let gone = service.count(|task| task.phase != super::model::Phase::Stopped) == 0;
+    let gone = service.count(|task| !matches!(task.phase, Phase::Stopping | Phase::Stopped)) == 0;
     if service.status == ServiceStatus::Draining && gone {
         service.status = ServiceStatus::Inactive;
     }

@@ -43,7 +43,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use ids::Identity;
-pub use settings::{PauseStage, Settings, StaleBlocks, Undocumented};
+pub use settings::{DeleteRunning, GoneServices, PauseStage, Settings, StaleBlocks, Undocumented};
 
 use self::calls::{BackgroundCalls, FunctionCalls};
 use self::errors::unsupported;
@@ -127,7 +127,7 @@ impl Ecs {
     /// Stops all tasks and deployments at once, as the end of the sandbox does. Processes end in the background.
     pub fn stop_all(&self) {
         let memory = self.inner.lock();
-        for task in memory.state.services.values().flat_map(|service| &service.tasks) {
+        for task in memory.state.everything().flat_map(|service| &service.tasks) {
             self.inner.ports.launcher.stop(&task.id);
         }
     }

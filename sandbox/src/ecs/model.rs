@@ -18,6 +18,15 @@ pub(super) struct State {
     pub(super) task_definitions: Families,
     /// By cluster and name.
     pub(super) services: BTreeMap<(String, String), Service>,
+    /// Services whose name was given to a new one while their last tasks were stopping.
+    pub(super) replaced: Vec<Service>,
+}
+
+impl State {
+    /// Every service that has tasks to look after.
+    pub(super) fn everything(&self) -> impl Iterator<Item = &Service> {
+        self.services.values().chain(&self.replaced)
+    }
 }
 
 /// Task definitions by family; a revision's number is its position plus one.
@@ -489,6 +498,11 @@ impl Service {
 
     pub(super) fn count(&self, wanted: impl Fn(&Task) -> bool) -> u32 {
         u32::try_from(self.tasks.iter().filter(|task| wanted(task)).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether all its tasks have stopped.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count(|task| task.phase != Phase::Stopped) == 0
     }
 
     /// The deployment that is not over, if any.

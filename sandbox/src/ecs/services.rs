@@ -10,8 +10,9 @@ use super::errors::{invalid, service_not_active, service_not_found, unsupported}
 use super::ids::resource;
 use super::input::{Members, page};
 use super::launch_deployment::{self, REVISIONED};
-use super::model::{Controller, DeploymentStatus, Service, ServiceStatus, State};
+use super::model::{Controller, DeploymentStatus, Phase, Service, ServiceStatus, State};
 use super::render::{self, with_token};
+use super::settings::DeleteRunning;
 use super::tags_and_tasks::check_tags;
 use super::world::World;
 use crate::ports::AwsError;
@@ -91,6 +92,7 @@ pub(super) fn create(
     {
         return idempotent(existing, input);
     }
+    check_token(members)?;
     if members.text("schedulingStrategy")?.unwrap_or("REPLICA") != "REPLICA" {
         return Err(unsupported("the sandbox runs only REPLICA services"));
     }
@@ -131,7 +133,7 @@ pub(super) fn create(
         }
     }
     let described = render::service(&service, true);
-    state.services.insert(key, service);
+    state.replaced.extend(state.services.insert(key, service));
     Ok(json!({"service": described}))
 }
 
@@ -144,6 +146,16 @@ fn idempotent(existing: &Service, input: &Map<String, Value>) -> Result<Value, A
         ServiceStatus::Draining => "Unable to Start a service that is still Draining.",
         ServiceStatus::Active | ServiceStatus::Inactive => "Creation of service was not idempotent.",
     }))
+}
+
+fn check_token(members: Members<'_>) -> Result<(), AwsError> {
+    let fits = |token: &str| token.len() <= 36 && token.bytes().all(|byte| (33..=126).contains(&byte));
+    match members.text("clientToken")? {
+        Some(token) if !fits(token) => Err(invalid(
+            "The client token must have at most 36 ASCII characters in the range of 33-126 (inclusive).",
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn check_external(members: Members<'_>) -> Result<(), AwsError> {
@@ -227,9 +239,20 @@ fn rescale(service: &mut Service, desired: u32) {
 
 pub(super) fn delete(state: &mut State, input: Members<'_>, world: &World<'_>) -> Result<Value, AwsError> {
     let force = input.flag("force")?;
-    let service = find_active(state, input)?;
+    let key = key(state, input, input.required_text("service")?)?;
+    let service = state.services.get_mut(&key).ok_or_else(service_not_found)?;
+    match service.status {
+        ServiceStatus::Active => {}
+        // Deleting twice is fine: see aws/aws-cli#1334.
+        ServiceStatus::Draining => return Ok(json!({"service": render::service(service, true)})),
+        ServiceStatus::Inactive => return Err(service_not_found()),
+    }
     if service.desired > 0 && !force && service.controller == Controller::Ecs {
         return Err(invalid("The service cannot be stopped while it is scaled above 0."));
+    }
+    let running = service.count(|task| !matches!(task.phase, Phase::Stopping | Phase::Stopped)) > 0;
+    if running && !force && world.settings.undocumented.delete_running == DeleteRunning::Refuse {
+        return Err(invalid("The service cannot be stopped while deployments are active."));
     }
     service.status = ServiceStatus::Draining;
     service.desired = 0;

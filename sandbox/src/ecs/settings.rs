@@ -11,6 +11,31 @@ pub struct Undocumented {
     pub stale_blocks: StaleBlocks,
     /// What `lifecycleStage` is while a deployment waits at a pause hook.
     pub pause_stage: PauseStage,
+    /// Whether a service that is scaled to 0, and whose tasks still run, can be deleted without force.
+    pub delete_running: DeleteRunning,
+    /// How long a service that is gone can be described.
+    pub gone_services: GoneServices,
+}
+
+/// What `DeleteService` without `force` does to a service that is scaled to 0 and whose last tasks still run. Its description says both: that it
+/// needs a service without running tasks, and that what still runs drains.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum DeleteRunning {
+    /// It drains.
+    #[default]
+    Drain,
+    /// It is refused.
+    Refuse,
+}
+
+/// What becomes of a service that is INACTIVE. AWS keeps the right to purge it, and does not say when.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum GoneServices {
+    /// It can be described for as long as anybody looks.
+    #[default]
+    Kept,
+    /// It is MISSING as soon as its last task has stopped.
+    Purged,
 }
 
 /// What `lifecycleStage` of `DescribeServiceDeployments` is while a deployment waits at a pause hook. Its enumeration lacks

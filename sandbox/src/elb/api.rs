@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::model::{HealthCheck, Listener, LoadBalancer, Model, Rule, TargetGroup, health_name};
-use super::{Inner, lock, rules};
+use super::{Inner, actions, lock};
 use crate::ports::{AwsError, TargetHealth};
 
 type Answer = Result<Value, AwsError>;
@@ -41,11 +41,6 @@ fn invalid(message: impl Into<String>) -> AwsError {
 
 fn bad_configuration(message: impl Into<String>) -> AwsError {
     AwsError::new("InvalidConfigurationRequest", message)
-}
-
-/// The forward action of a rule, if it has one.
-pub(super) fn forward_action(actions: &[Value]) -> Option<&Value> {
-    actions.iter().find(|action| action["Type"] == "forward")
 }
 
 fn required<'a>(input: &'a Value, member: &str) -> Result<&'a str, AwsError> {
@@ -206,11 +201,10 @@ impl Inner {
         let load_balancer_arn = required(input, "LoadBalancerArn")?;
         let port = u16::try_from(input["Port"].as_u64().unwrap_or(0))
             .map_err(|_| invalid("'Port' must be 1-65535"))?;
-        let actions = list(input, "DefaultActions");
-        let (arn, dimension) = {
+        let (arn, dimension, actions) = {
             let model = self.model();
             let lb = model.load_balancer(load_balancer_arn).ok_or_else(no_load_balancer)?;
-            check_actions(&model, &actions)?;
+            let actions = actions::accept(&model, load_balancer_arn, &[], list(input, "DefaultActions"))?;
             if port != 0
                 && model.listeners.iter().any(|l| l.load_balancer_arn == load_balancer_arn && l.port == port)
             {
@@ -222,6 +216,7 @@ impl Inner {
             (
                 format!("{}/{}", load_balancer_arn.replace(":loadbalancer/", ":listener/"), id()),
                 lb.dimension(),
+                actions,
             )
         };
         let socket = bind(port).await?;
@@ -244,6 +239,8 @@ impl Inner {
                 listener_arn: arn.clone(),
                 priority: None,
                 conditions: Vec::new(),
+                transforms: Vec::new(),
+                created_with: actions.clone(),
                 actions,
             });
             Self::tag(&mut model, &arn, input);
@@ -276,13 +273,14 @@ impl Inner {
                     format!("Priority '{priority}' is currently in use"),
                 ));
             }
-            let actions = list(input, "Actions");
-            check_actions(&model, &actions)?;
+            let actions = actions::accept(&model, &listener.load_balancer_arn, &[], list(input, "Actions"))?;
             let rule = Rule {
                 arn: format!("{}/{}", listener_arn.replace(":listener/", ":listener-rule/"), id()),
                 listener_arn: listener_arn.to_owned(),
                 priority: Some(priority),
                 conditions: conditions(input)?,
+                transforms: list(input, "Transforms"),
+                created_with: actions.clone(),
                 actions,
             };
             let described = rule.describe();
@@ -460,9 +458,7 @@ impl Inner {
             }
             let index = model.rule_index(arn).ok_or_else(no_listener)?;
             if input["DefaultActions"].is_array() {
-                let actions = list(input, "DefaultActions");
-                check_actions(&model, &actions)?;
-                model.rules[index].actions = actions;
+                replace_actions(&mut model, index, list(input, "DefaultActions"))?;
             }
             listener.describe(&model.rules[index].actions)
         };
@@ -481,13 +477,23 @@ impl Inner {
                 let message = format!("Default rule '{arn}' cannot be modified");
                 return Err(AwsError::new("OperationNotPermitted", message));
             }
-            if input["Actions"].is_array() {
-                let actions = list(input, "Actions");
-                check_actions(&model, &actions)?;
-                model.rules[index].actions = actions;
+            let given = |member: &str| input[member].is_array();
+            let reset = input["ResetTransforms"] == true;
+            if !reset && !["Actions", "Conditions", "Transforms"].into_iter().any(given) {
+                return Err(invalid("You must specify actions, conditions or transforms to modify"));
             }
-            if input["Conditions"].is_array() {
-                model.rules[index].conditions = conditions(input)?;
+            if reset && given("Transforms") {
+                return Err(invalid("You cannot specify both Transforms and ResetTransforms"));
+            }
+            // What is checked last must not leave behind what was checked before it.
+            let conditions =
+                if given("Conditions") { conditions(input)? } else { model.rules[index].conditions.clone() };
+            if given("Actions") {
+                replace_actions(&mut model, index, list(input, "Actions"))?;
+            }
+            model.rules[index].conditions = conditions;
+            if reset || given("Transforms") {
+                model.rules[index].transforms = list(input, "Transforms");
             }
             (model.rules[index].describe(), model.rules[index].listener_arn.clone())
         };
@@ -512,21 +518,23 @@ impl Inner {
             let groups: Vec<Value> = (weights.iter())
                 .map(|(arn, weight)| json!({"TargetGroupArn": arn, "Weight": weight}))
                 .collect();
-            // With several groups AWS answers no TargetGroupArn beside the ForwardConfig.
-            match (action.as_object_mut(), weights.len()) {
-                (Some(members), 2..) => drop(members.remove("TargetGroupArn")),
-                (Some(members), _) => {
-                    let only = weights.first().map(|(arn, _)| arn.as_str());
-                    members.insert("TargetGroupArn".to_owned(), json!(only));
-                }
-                (None, _) => return Err(bad_configuration("The action is not a structure")),
-            }
-            if !action["ForwardConfig"].is_object() {
-                action["ForwardConfig"] = json!({});
-            }
+            action["TargetGroupArn"] = Value::Null;
             action["ForwardConfig"]["TargetGroups"] = Value::Array(groups);
-            check_actions(&model, &actions)?;
-            model.rules[index].actions = actions;
+            replace_actions(&mut model, index, actions)?;
+            model.rules[index].listener_arn.clone()
+        };
+        self.publish(&listener_arn);
+        Ok(())
+    }
+
+    /// Gives a rule the actions it was created with.
+    pub(super) fn reset(&self, rule_or_listener_arn: &str) -> Result<(), AwsError> {
+        let listener_arn = {
+            let mut model = self.model();
+            let index =
+                model.rule_index(rule_or_listener_arn).ok_or_else(|| no_rule(rule_or_listener_arn))?;
+            let created_with = model.rules[index].created_with.clone();
+            replace_actions(&mut model, index, created_with)?;
             model.rules[index].listener_arn.clone()
         };
         self.publish(&listener_arn);
@@ -696,59 +704,21 @@ fn priority(value: &Value) -> Result<u32, AwsError> {
         .ok_or_else(|| invalid(format!("Priority '{value}' must be between 1 and 50000 inclusive")))
 }
 
+/// Replaces the whole list of a rule; nothing when AWS refuses it.
+fn replace_actions(model: &mut Model, index: usize, wanted: Vec<Value>) -> Result<(), AwsError> {
+    let rule = &model.rules[index];
+    let listener = model.listener(&rule.listener_arn).ok_or_else(no_listener)?;
+    let accepted = actions::accept(model, &listener.load_balancer_arn, &rule.actions, wanted)?;
+    model.rules[index].actions = accepted;
+    Ok(())
+}
+
 fn conditions(input: &Value) -> Result<Vec<Value>, AwsError> {
     let conditions = list(input, "Conditions");
     if conditions.is_empty() {
         return Err(invalid("A rule must have at least one condition"));
     }
     Ok(conditions)
-}
-
-/// What AWS checks before it takes a list of actions.
-fn check_actions(model: &Model, actions: &[Value]) -> Result<(), AwsError> {
-    let ends =
-        |action: &&Value| matches!(action["Type"].as_str(), Some("forward" | "fixed-response" | "redirect"));
-    if actions.iter().filter(ends).count() != 1 {
-        return Err(AwsError::new(
-            "InvalidLoadBalancerAction",
-            "A rule needs exactly one action of type forward, redirect or fixed-response",
-        ));
-    }
-    let Some(action) = forward_action(actions) else { return Ok(()) };
-    for group in action["ForwardConfig"]["TargetGroups"].as_array().into_iter().flatten() {
-        if let Some(weight) = group["Weight"].as_i64()
-            && !(0..=999).contains(&weight)
-        {
-            return Err(bad_configuration(format!("Weight '{weight}' must be between 0 and 999 inclusive")));
-        }
-    }
-    let forward = rules::forward(action);
-    if forward.groups.is_empty() {
-        return Err(invalid("A forward action needs a target group"));
-    }
-    if forward.groups.len() > 5 {
-        return Err(bad_configuration("An action can have at most 5 target groups"));
-    }
-    let mut names = HashSet::new();
-    if !forward.groups.iter().all(|(arn, _)| names.insert(arn)) {
-        return Err(bad_configuration("A target group can be in a forward action only once"));
-    }
-    let mut sticky_target = false;
-    for (arn, _) in &forward.groups {
-        let group = model.target_group(arn).ok_or_else(no_target_group)?;
-        sticky_target |= group.attributes.get("stickiness.enabled").is_some_and(|enabled| enabled == "true");
-    }
-    if sticky_target && forward.groups.len() > 1 && forward.sticky_secs.is_none() {
-        return Err(bad_configuration(
-            "You must enable group stickiness on a rule if you enabled target stickiness on one of its target groups",
-        ));
-    }
-    let stickiness = &action["ForwardConfig"]["TargetGroupStickinessConfig"];
-    let duration = stickiness["DurationSeconds"].as_u64();
-    if stickiness["Enabled"] == true && !duration.is_some_and(|secs| (1..=604_800).contains(&secs)) {
-        return Err(bad_configuration("Group stickiness needs a duration between 1 and 604800 seconds"));
-    }
-    Ok(())
 }
 
 fn health_check(mut check: HealthCheck, input: &Value) -> Result<HealthCheck, AwsError> {

@@ -24,19 +24,19 @@ pub(super) fn watch(inner: &Arc<Inner>, target_group_arn: &str, address: SocketA
         let mut next_check = Instant::now();
         while let Some(step) = next_step(&weak, &arn, address, generation) {
             let now = Instant::now();
-            if let Step::Check(check) = step
-                && now >= next_check
-            {
-                let Some(inner) = weak.upgrade() else { return };
-                next_check = now + inner.scaled(check.interval_secs);
-                let result = probe(&inner, &check, address).await;
-                inner.checked(&arn, address, generation, &check, result);
-            }
-            tokio::time::sleep(
-                GLANCE
-                    .min(next_check.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))),
-            )
-            .await;
+            let until_next = match step {
+                Step::Wait => GLANCE,
+                Step::Check(check) => {
+                    if now >= next_check {
+                        let Some(inner) = weak.upgrade() else { return };
+                        next_check = now + inner.scaled(check.interval_secs);
+                        let result = probe(&inner, &check, address).await;
+                        inner.checked(&arn, address, generation, &check, result);
+                    }
+                    next_check.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+                }
+            };
+            tokio::time::sleep(GLANCE.min(until_next)).await;
         }
     });
 }
@@ -79,8 +79,15 @@ fn next_step(weak: &Weak<Inner>, arn: &str, address: SocketAddr, generation: u64
         group.targets.remove(index);
         return None;
     }
-    // AWS does not check targets of a group that no load balancer uses.
-    Some(if used { Step::Check(group.check.clone()) } else { Step::Wait })
+    if used {
+        return Some(Step::Check(group.check.clone()));
+    }
+    // AWS does not check targets of a group that no load balancer uses, so nothing is known about them when one does again.
+    let target = &mut group.targets[index];
+    target.health = TargetHealth::Initial;
+    target.streak = 0;
+    target.reason = Some(("Elb.InitialHealthChecking", "Initial health checks in progress".to_owned()));
+    Some(Step::Wait)
 }
 
 async fn probe(inner: &Inner, check: &HealthCheck, target: SocketAddr) -> Result<(), (&'static str, String)> {

@@ -9,6 +9,7 @@
 //! `DescribeListeners` tells it; requests and answers are held whole in memory, so that a broken answer can be counted;
 //! an NLB listener carries HTTP too, without rules.
 
+mod actions;
 mod api;
 mod health;
 mod model;
@@ -128,6 +129,15 @@ impl Elb {
         self.inner.statistics()
     }
 
+    /// Gives a rule, or the default rule of a listener, the actions it was created with, whatever was made of them since: what the next
+    /// `terraform apply` of somebody does.
+    ///
+    /// # Errors
+    /// As `ModifyRule`.
+    pub fn reset_rule(&self, rule_or_listener_arn: &str) -> Result<(), AwsError> {
+        self.inner.reset(rule_or_listener_arn)
+    }
+
     /// `GET /_sandbox/elb`: listeners with their real addresses, weights as set, counters.
     pub fn admin(&self) -> Router {
         let elb = self.clone();
@@ -174,7 +184,13 @@ impl LoadBalancers for Elb {
     fn forward_weights(&self, rule_or_listener_arn: &str) -> Result<Vec<(String, u32)>, AwsError> {
         let model = self.inner.model();
         let rule = model.rule(rule_or_listener_arn).ok_or_else(|| api::no_rule(rule_or_listener_arn))?;
-        Ok(api::forward_action(&rule.actions).map(rules::forward).unwrap_or_default().groups)
+        Ok(actions::forward_action(&rule.actions).map(rules::forward).unwrap_or_default().groups)
+    }
+
+    fn load_balancers_of(&self, target_group_arn: &str) -> Result<Vec<String>, AwsError> {
+        let model = self.inner.model();
+        model.target_group(target_group_arn).ok_or_else(api::no_target_group)?;
+        Ok(model.users_of(target_group_arn))
     }
 
     fn set_forward_weights(

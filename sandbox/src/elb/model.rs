@@ -51,6 +51,10 @@ pub(super) struct Rule {
     pub(super) priority: Option<u32>,
     pub(super) conditions: Vec<Value>,
     pub(super) actions: Vec<Value>,
+    /// Rewrites of host and path. They are kept and not performed.
+    pub(super) transforms: Vec<Value>,
+    /// The actions it was created with: what infrastructure as code takes for its own.
+    pub(super) created_with: Vec<Value>,
 }
 
 #[derive(Debug, Clone)]
@@ -175,7 +179,7 @@ impl Listener {
             "LoadBalancerArn": self.load_balancer_arn,
             "Port": self.bound.port(),
             "Protocol": self.protocol,
-            "DefaultActions": default_actions,
+            "DefaultActions": super::actions::described(default_actions),
         })
     }
 }
@@ -186,7 +190,8 @@ impl Rule {
             "RuleArn": self.arn,
             "Priority": self.priority.map_or_else(|| "default".to_owned(), |priority| priority.to_string()),
             "Conditions": self.conditions,
-            "Actions": self.actions,
+            "Actions": super::actions::described(&self.actions),
+            "Transforms": self.transforms,
             "IsDefault": self.priority.is_none(),
         })
     }

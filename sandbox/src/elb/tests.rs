@@ -78,7 +78,7 @@ impl Setup {
             "Priority": 1,
             "Conditions": [{"Field": "path-pattern", "Values": ["/shop*", "/slow"]}],
             "Actions": [
-                {"Type": "authenticate-oidc", "Order": 1, "AuthenticateOidcConfig": {"Issuer": "https://login"}},
+                {"Type": "authenticate-oidc", "Order": 1, "AuthenticateOidcConfig": {"Issuer": "https://login", "ClientSecret": "hush"}},
                 forward(&[(&blue, 100), (&green, 0)]),
             ],
         });
@@ -265,6 +265,7 @@ async fn nodes_follow_a_change_one_after_another() {
 async fn a_network_load_balancer_has_weights_but_no_rules() {
     let setup = Setup::new(Options::default()).await;
     let elb = &setup.elb;
+    call(elb, "DeleteListener", json!({"ListenerArn": setup.listener})).await;
     let lb = call(elb, "CreateLoadBalancer", json!({"Name": "net", "Type": "network"})).await;
     let mut action = forward(&[(&setup.blue, 100), (&setup.green, 0)]);
     action.as_object_mut().unwrap().remove("Order");
@@ -276,6 +277,7 @@ async fn a_network_load_balancer_has_weights_but_no_rules() {
     assert_eq!(refused(elb, "CreateRule", rule).await, "UnsupportedProtocol");
     elb.set_forward_weights(arn, &[(setup.blue.clone(), 50), (setup.green.clone(), 50)]).unwrap();
     let url = format!("http://{}/anything", elb.listener_address(arn).unwrap());
+    setup.until_healthy().await;
     let mut green = 0;
     for _ in 0..10 {
         let answer = setup.client.get(url.parse().unwrap()).await.unwrap();
@@ -295,8 +297,16 @@ async fn what_aws_refuses() {
     let unknown = setup.blue.replace("blue", "nobody");
     let six: Vec<(&String, u32)> = std::iter::repeat_n((&setup.blue, 1), 6).collect();
     for (operation, input, code) in [
-        ("ModifyRule", modify(forward(&[(&setup.blue, 1000)])), "InvalidConfigurationRequest"),
-        ("ModifyRule", modify(forward(&six)), "InvalidConfigurationRequest"),
+        ("ModifyRule", modify(forward(&[(&setup.blue, 1000)])), "ValidationError"),
+        ("ModifyRule", modify(forward(&six)), "InvalidLoadBalancerAction"),
+        ("ModifyRule", modify(forward(&[(&setup.blue, 1), (&setup.blue, 1)])), "InvalidLoadBalancerAction"),
+        ("ModifyRule", json!({"RuleArn": setup.rule, "Actions": []}), "InvalidLoadBalancerAction"),
+        ("ModifyRule", json!({"RuleArn": setup.rule}), "ValidationError"),
+        (
+            "ModifyRule",
+            json!({"RuleArn": setup.rule, "Transforms": [], "ResetTransforms": true}),
+            "ValidationError",
+        ),
         ("ModifyRule", modify(forward(&[(&unknown, 1)])), "TargetGroupNotFound"),
         ("ModifyRule", json!({"RuleArn": format!("{}0", setup.rule)}), "RuleNotFound"),
         ("ModifyRule", json!({"RuleArn": default_rule}), "OperationNotPermitted"),
@@ -316,4 +326,179 @@ async fn what_aws_refuses() {
     // A refused change changes nothing.
     assert_eq!(setup.count(5, "blue").await, 5);
     assert_eq!(elb.set_forward_weights("arn:x:listener-rule/y", &[]).unwrap_err().code, "RuleNotFound");
+}
+
+/// The actions of the rule as AWS tells them.
+async fn actions(setup: &Setup) -> Vec<Value> {
+    let rules = call(&setup.elb, "DescribeRules", json!({"RuleArns": [setup.rule]})).await;
+    rules["Rules"][0]["Actions"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_list_that_is_sent_is_replaced_whole_and_what_is_not_sent_stays() {
+    let setup = Setup::new(Options::default()).await;
+    let transforms = json!([{"Type": "url-rewrite", "UrlRewriteConfig": {"Rewrites": [{"Regex": "^/a", "Replace": "/b"}]}}]);
+    call(&setup.elb, "ModifyRule", json!({"RuleArn": setup.rule, "Transforms": transforms})).await;
+
+    // A secret is never told, so what was read cannot be sent back as it is.
+    let mut list = actions(&setup).await;
+    assert_eq!(list[0]["AuthenticateOidcConfig"], json!({"Issuer": "https://login"}));
+    let modify = |list: &[Value]| json!({"RuleArn": setup.rule, "Actions": list});
+    assert_eq!(refused(&setup.elb, "ModifyRule", modify(&list)).await, "InvalidLoadBalancerAction");
+    list[0]["AuthenticateOidcConfig"]["UseExistingClientSecret"] = json!(true);
+    list[1]["ForwardConfig"]["TargetGroups"][1]["Weight"] = json!(100);
+    list[1]["ForwardConfig"]["TargetGroupStickinessConfig"] = json!({"Enabled": true, "DurationSeconds": 60});
+    call(&setup.elb, "ModifyRule", modify(&list)).await;
+    assert_eq!(
+        setup.elb.inner.model().rule(&setup.rule).unwrap().actions[0]["AuthenticateOidcConfig"]["ClientSecret"],
+        "hush"
+    );
+    let rules = call(&setup.elb, "DescribeRules", json!({"RuleArns": [setup.rule]})).await;
+    let rule = &rules["Rules"][0];
+    assert_eq!(rule["Transforms"], transforms);
+    assert_eq!(rule["Conditions"][0]["Values"], json!(["/shop*", "/slow"]));
+    assert_eq!(rule["Actions"][1]["ForwardConfig"]["TargetGroupStickinessConfig"]["DurationSeconds"], 60);
+
+    // What is left out of the list is gone.
+    call(&setup.elb, "ModifyRule", modify(&[forward(&[(&setup.green, 1)])])).await;
+    let list = actions(&setup).await;
+    assert_eq!((list.len(), &list[0]["TargetGroupArn"]), (1, &json!(setup.green)));
+    assert_eq!(list[0]["ForwardConfig"]["TargetGroupStickinessConfig"], json!({"Enabled": false}));
+    // AWS tells the ARN of a single group beside the list: with a second group in the list it has to go.
+    let mut both = list[0].clone();
+    let second = json!({"TargetGroupArn": setup.blue, "Weight": 0});
+    both["ForwardConfig"]["TargetGroups"].as_array_mut().unwrap().push(second);
+    assert_eq!(refused(&setup.elb, "ModifyRule", modify(&[both.clone()])).await, "ValidationError");
+    both.as_object_mut().unwrap().remove("TargetGroupArn");
+    call(&setup.elb, "ModifyRule", modify(&[both])).await;
+    assert_eq!(
+        setup.elb.forward_weights(&setup.rule).unwrap(),
+        [(setup.green.clone(), 1), (setup.blue.clone(), 0)]
+    );
+    call(&setup.elb, "ModifyRule", json!({"RuleArn": setup.rule, "ResetTransforms": true})).await;
+    let rules = call(&setup.elb, "DescribeRules", json!({"RuleArns": [setup.rule]})).await;
+    assert_eq!(rules["Rules"][0]["Transforms"], json!([]));
+
+    setup.elb.reset_rule(&setup.rule).unwrap();
+    assert_eq!(
+        setup.elb.forward_weights(&setup.rule).unwrap(),
+        [(setup.blue.clone(), 100), (setup.green.clone(), 0)]
+    );
+    assert_eq!(actions(&setup).await[0]["Type"], "authenticate-oidc");
+}
+
+#[tokio::test]
+async fn actions_are_in_order_and_the_one_that_ends_a_rule_is_last() {
+    let setup = Setup::new(Options::default()).await;
+    let login = |order: Value| json!({"Type": "authenticate-cognito", "Order": order, "AuthenticateCognitoConfig": {"UserPoolArn": "arn:pool"}});
+    for (first, code) in [
+        (json!(3), "InvalidLoadBalancerAction"),
+        (json!(2), "InvalidLoadBalancerAction"),
+        (Value::Null, "InvalidLoadBalancerAction"),
+    ] {
+        let list = json!([login(first.clone()), forward(&[(&setup.blue, 1)])]);
+        let modify = json!({"RuleArn": setup.rule, "Actions": list});
+        assert_eq!(refused(&setup.elb, "ModifyRule", modify).await, code, "{first}");
+    }
+    let list = json!([login(json!(1)), forward(&[(&setup.blue, 1)])]);
+    call(&setup.elb, "ModifyRule", json!({"RuleArn": setup.rule, "Actions": list})).await;
+}
+
+#[tokio::test]
+async fn a_target_group_belongs_to_one_load_balancer() {
+    let setup = Setup::new(Options::default()).await;
+    let lb = call(&setup.elb, "CreateLoadBalancer", json!({"Name": "other"})).await;
+    let arn = lb["LoadBalancers"][0]["LoadBalancerArn"].clone();
+    let listen = |action: Value| json!({"LoadBalancerArn": arn, "Port": 0, "DefaultActions": [action]});
+    let code = refused(&setup.elb, "CreateListener", listen(forward(&[(&setup.blue, 1)]))).await;
+    assert_eq!(code, "TargetGroupAssociationLimit");
+    let input = json!({"Name": "red", "TargetType": "ip"});
+    let red = call(&setup.elb, "CreateTargetGroup", input).await["TargetGroups"][0]["TargetGroupArn"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let listener =
+        call(&setup.elb, "CreateListener", listen(forward(&[(&red, 1)]))).await["Listeners"][0].clone();
+    let modify = json!({"RuleArn": setup.rule, "Actions": [forward(&[(&setup.blue, 1), (&red, 0)])]});
+    assert_eq!(refused(&setup.elb, "ModifyRule", modify.clone()).await, "TargetGroupAssociationLimit");
+    let defaults = json!({"ListenerArn": listener["ListenerArn"], "DefaultActions": [forward(&[(&red, 1), (&setup.green, 0)])]});
+    assert_eq!(refused(&setup.elb, "ModifyListener", defaults).await, "TargetGroupAssociationLimit");
+    call(&setup.elb, "DeleteListener", json!({"ListenerArn": listener["ListenerArn"]})).await;
+    call(&setup.elb, "ModifyRule", modify).await;
+}
+
+#[tokio::test]
+async fn targets_are_unused_until_their_group_is_in_a_rule_even_at_weight_0() {
+    let setup = Setup::new(Options::default()).await;
+    let input = json!({"Name": "canary", "TargetType": "ip", "HealthCheckIntervalSeconds": 5, "HealthCheckTimeoutSeconds": 4});
+    let canary = call(&setup.elb, "CreateTargetGroup", input).await["TargetGroups"][0]["TargetGroupArn"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    setup.elb.register_target(&canary, target("canary").await).unwrap();
+    let state = async || {
+        let health = call(&setup.elb, "DescribeTargetHealth", json!({"TargetGroupArn": canary})).await;
+        let health = &health["TargetHealthDescriptions"][0]["TargetHealth"];
+        (
+            health["State"].as_str().unwrap().to_owned(),
+            health["Reason"].as_str().unwrap_or_default().to_owned(),
+        )
+    };
+    let unused = ("unused".to_owned(), "Target.NotInUse".to_owned());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(state().await, unused);
+    assert_eq!(setup.elb.load_balancers_of(&canary).unwrap(), [""; 0]);
+    let with = json!({"RuleArn": setup.rule, "Actions": [forward(&[(&setup.blue, 100), (&canary, 0)])]});
+    call(&setup.elb, "ModifyRule", with.clone()).await;
+    assert_eq!(setup.elb.load_balancers_of(&canary).unwrap().len(), 1);
+    until(async || state().await.0 == "healthy").await;
+    assert_eq!(setup.count(20, "canary").await, 0);
+    // Out of the rule nothing is known about it any more, and back in it has to prove itself again.
+    call(
+        &setup.elb,
+        "ModifyRule",
+        json!({"RuleArn": setup.rule, "Actions": [forward(&[(&setup.blue, 100)])]}),
+    )
+    .await;
+    assert_eq!(state().await, unused);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let unready = json!({"TargetGroupArn": canary, "HealthCheckPath": "/broken"});
+    call(&setup.elb, "ModifyTargetGroup", unready).await;
+    call(&setup.elb, "ModifyRule", with).await;
+    assert_eq!(state().await.0, "initial");
+    until(async || state().await.0 == "unhealthy").await;
+    assert_eq!(
+        refused(&setup.elb, "DescribeTargetHealth", json!({"TargetGroupArn": "arn:x:targetgroup/x"})).await,
+        "TargetGroupNotFound"
+    );
+}
+
+#[tokio::test]
+async fn a_group_emptied_before_every_node_has_heard_of_it_answers_503() {
+    let late = Options { nodes: 1, weight_propagation: Duration::from_millis(400), ..Options::default() };
+    for (options, hazard) in [(Options::default(), false), (late, true)] {
+        let setup = Setup::new(options).await;
+        until(async || setup.get("/shop", None).await.1 == "blue").await;
+        let moved = [(setup.blue.clone(), 0), (setup.green.clone(), 100)];
+        setup.elb.set_forward_weights(&setup.rule, &moved).unwrap();
+        setup.elb.deregister_target(&setup.blue, setup.address(&setup.blue)).unwrap();
+        assert_eq!(setup.get("/shop", None).await.0, if hazard { 503 } else { 200 });
+        until(async || setup.get("/shop", None).await.1 == "green").await;
+    }
+}
+
+#[tokio::test]
+async fn a_group_of_unhealthy_targets_fails_open_where_that_is_played() {
+    for fail_open in [false, true] {
+        let setup = Setup::new(Options { fail_open, ..Options::default() }).await;
+        call(
+            &setup.elb,
+            "ModifyTargetGroup",
+            json!({"TargetGroupArn": setup.blue, "HealthCheckPath": "/broken"}),
+        )
+        .await;
+        let blue = setup.address(&setup.blue);
+        until(async || setup.elb.target_health(&setup.blue, blue) == TargetHealth::Unhealthy).await;
+        assert_eq!(setup.get("/shop", None).await.0, if fail_open { 200 } else { 503 });
+    }
 }

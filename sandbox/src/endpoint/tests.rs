@@ -132,7 +132,7 @@ async fn the_sdk_for_load_balancers() {
     assert_eq!(described.conditions()[0].values(), ["/*"]);
 
     let error = elb.modify_rule().rule_arn(&rule).actions(forward([1000, 0])).send().await.unwrap_err();
-    assert_eq!(error.code(), Some("InvalidConfigurationRequest"));
+    assert_eq!(error.code(), Some("ValidationError"));
     let error = elb.describe_rules().rule_arns(format!("{rule}0")).send().await.unwrap_err();
     assert!(error.request_id().is_some());
     assert!(error.into_service_error().is_rule_not_found_exception());

@@ -99,6 +99,9 @@ impl Shop {
         let mut service = json!({
             "cluster": CLUSTER, "serviceName": plan.name, "taskDefinition": plan.name,
             "desiredCount": plan.tasks, "launchType": "FARGATE", "deploymentConfiguration": plan.configuration,
+            "networkConfiguration": { "awsvpcConfiguration": {
+                "subnets": ["subnet-0a", "subnet-0b"], "securityGroups": ["sg-0shop"], "assignPublicIp": "DISABLED",
+            }},
         });
         if plan.balancer != Balancer::None {
             service["loadBalancers"] = json!([{

@@ -133,6 +133,15 @@ impl LoadBalancers for Fakes {
         weights.ok_or_else(|| AwsError::new("RuleNotFound", "One or more rules not found"))
     }
 
+    /// A group is known and used, but when its name says otherwise.
+    fn load_balancers_of(&self, group: &str) -> Result<Vec<String>, AwsError> {
+        if group.contains("missing") {
+            return Err(AwsError::new("TargetGroupNotFound", "One or more target groups not found"));
+        }
+        let used = !group.contains("unused");
+        Ok(used.then(|| "arn:lb".to_owned()).into_iter().collect())
+    }
+
     fn set_forward_weights(&self, rule: &str, weights: &[(String, u32)]) -> Result<(), AwsError> {
         if *self.refuse_weights.lock().unwrap() {
             return Err(AwsError::new("Throttling", "Rate exceeded"));

@@ -6,6 +6,7 @@ mod fakes;
 mod images;
 mod processes;
 mod rollback;
+mod second;
 mod strategies;
 
 use std::sync::Arc;
@@ -213,6 +214,10 @@ fn definition(version: &str) -> Value {
     })
 }
 
+fn network() -> Value {
+    json!({"awsvpcConfiguration": {"subnets": ["subnet-1"], "securityGroups": ["sg-1"]}})
+}
+
 fn balancer() -> Value {
     json!({
         "targetGroupArn": BLUE, "containerName": "app", "containerPort": 8080,
@@ -228,7 +233,7 @@ fn balancer() -> Value {
 fn service(replace: Value) -> Value {
     let mut request = json!({
         "cluster": "prod", "serviceName": "shop", "taskDefinition": "shop", "desiredCount": 2,
-        "loadBalancers": [balancer()],
+        "loadBalancers": [balancer()], "networkConfiguration": network(),
     });
     request.as_object_mut().unwrap().extend(replace.as_object().unwrap().clone());
     request

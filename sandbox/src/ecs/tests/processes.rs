@@ -44,7 +44,7 @@ struct Live {
 impl Live {
     /// A load balancer with a rule over two target groups, and an empty cluster.
     async fn new() -> Self {
-        let options = elb::Options { seconds_scale: 0.01, ..elb::Options::default() };
+        let options = elb::Options { seconds_scale: 0.04, ..elb::Options::default() };
         let elb = Elb::new(options, Arc::new(Unobserved));
         let balancer = call(&elb, "CreateLoadBalancer", json!({"Name": "shop"})).await;
         let balancer = balancer["LoadBalancers"][0]["LoadBalancerArn"].clone();
@@ -239,5 +239,96 @@ async fn a_canary_gets_exactly_its_weight() {
     })
     .await;
     assert_eq!(live.count(100).await, counts([("v1", 90), ("v2", 10)]));
+    live.elb.shutdown();
+}
+
+impl Live {
+    /// A third target group, and the rule with these weights for blue and for it.
+    async fn canary_group(&self) -> String {
+        let input = json!({"Name": "canary", "Protocol": "HTTP", "Port": 80, "TargetType": "ip",
+            "HealthCheckPath": "/health", "HealthCheckIntervalSeconds": 5, "HealthCheckTimeoutSeconds": 4});
+        let group = call(&self.elb, "CreateTargetGroup", input).await;
+        group["TargetGroups"][0]["TargetGroupArn"].as_str().unwrap().to_owned()
+    }
+
+    async fn set_weights(&self, canary: &str, stable: u32, share: u32) {
+        let groups = json!([{"TargetGroupArn": self.blue, "Weight": stable}, {"TargetGroupArn": canary, "Weight": share}]);
+        let actions = json!([{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}]);
+        call(&self.elb, "ModifyRule", json!({"RuleArn": self.rule, "Actions": actions})).await;
+    }
+
+    /// Waits until a service has so many tasks, all of them steady.
+    async fn steady(&self, service: &str, tasks: u32) {
+        let input = json!({"cluster": "prod", "services": [service]});
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(40);
+        loop {
+            let described = call(&self.ecs, "DescribeServices", input.clone()).await["services"][0].clone();
+            let rolled = described["deployments"].as_array().unwrap().len() == 1
+                && described["deployments"][0]["rolloutState"] == "COMPLETED";
+            if rolled && described["runningCount"] == tasks && described["pendingCount"] == 0 {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{service} is not steady: {described:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn weights_of_ours_move_traffic_to_a_second_service_and_home_and_no_request_is_lost() {
+    let live = Live::new().await;
+    live.service(json!({})).await;
+    let canary = live.canary_group().await;
+    call(&live.ecs, "RegisterTaskDefinition", definition("v2")).await;
+    let request = json!({
+        "serviceName": "shop-canary-1", "desiredCount": 1,
+        "loadBalancers": [{"targetGroupArn": canary, "containerName": "app", "containerPort": 8080}],
+    });
+    let refused =
+        live.ecs.call("CreateService", service(request.clone()), &Caller::default()).await.unwrap_err();
+    assert!(refused.message.ends_with("does not have an associated load balancer."), "{refused:?}");
+    live.set_weights(&canary, 100, 0).await;
+    call(&live.ecs, "CreateService", service(request)).await;
+    live.steady("shop-canary-1", 1).await;
+    assert_eq!(live.count(20).await, counts([("v1", 20)]), "at weight 0 there is nothing");
+
+    let (seen, stop) = (Mutex::new(BTreeMap::<String, usize>::new()), AtomicBool::new(false));
+    let load = async {
+        while !stop.load(Ordering::Relaxed) {
+            let answer = live.get().await;
+            *seen.lock().unwrap().entry(answer).or_default() += 1;
+        }
+    };
+    let story = async {
+        live.set_weights(&canary, 90, 10).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        call(
+            &live.ecs,
+            "UpdateService",
+            json!({"cluster": "prod", "service": "shop-canary-1", "desiredCount": 2}),
+        )
+        .await;
+        live.steady("shop-canary-1", 2).await;
+        live.set_weights(&canary, 0, 100).await;
+        live.release("v2").await;
+        live.steady("shop", 2).await;
+        live.set_weights(&canary, 100, 0).await;
+        call(
+            &live.ecs,
+            "UpdateService",
+            json!({"cluster": "prod", "service": "shop-canary-1", "desiredCount": 0}),
+        )
+        .await;
+        live.steady("shop-canary-1", 0).await;
+        call(&live.ecs, "DeleteService", json!({"cluster": "prod", "service": "shop-canary-1"})).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(load, story);
+    let seen = seen.into_inner().unwrap();
+    assert!(seen.keys().all(|answer| ["v1", "v2"].contains(&answer.as_str())), "{seen:?}");
+    let gone =
+        call(&live.ecs, "DescribeServices", json!({"cluster": "prod", "services": ["shop-canary-1"]})).await;
+    assert_eq!(gone["services"][0]["status"], "INACTIVE");
     live.elb.shutdown();
 }
