@@ -33,7 +33,7 @@ COMMON_ERRORS = {
 }
 
 # Only these are answered by the sandbox; ministack answers the others, and what it makes of answers is its own affair.
-ANSWERED_HERE = {"codebuild", "codepipeline", "ecs", "elasticloadbalancing", "monitoring"}
+ANSWERED_HERE = {"application-autoscaling", "codebuild", "codepipeline", "ecs", "elasticloadbalancing", "monitoring"}
 OPERATIONS_ANSWERED_HERE = {("ecr", "DescribeImageScanFindings"), ("ecr", "GetDownloadUrlForLayer")}
 
 # What the sandbox makes up on purpose, because AWS adds members and values between two releases of an SDK, and the product has to carry

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
-use tidegate_sandbox::ecs::{PauseStage, StaleBlocks};
+use tidegate_sandbox::autoscaling::OmittedSuspension;
+use tidegate_sandbox::ecs::{DeleteRunning, GoneServices, PauseStage, StaleBlocks, Undocumented};
 use tidegate_sandbox::load::{self, Load};
 use tidegate_sandbox::local::admin::PushRequest;
 use tidegate_sandbox::local::shop::{Plan, Shop};
@@ -100,6 +101,21 @@ struct Parts {
     /// Not documented by AWS: the stage a deployment names while it waits at a pause hook.
     #[arg(long, value_enum, default_value_t)]
     pause_stage: PauseStage,
+    /// Not documented by AWS: whether a service that is scaled to 0 can be deleted while its tasks still run.
+    #[arg(long, value_enum, default_value_t)]
+    delete_running: DeleteRunning,
+    /// Not documented by AWS: how long a service that is gone can be described.
+    #[arg(long, value_enum, default_value_t)]
+    gone_services: GoneServices,
+    /// Not documented by AWS: what a member of a scalable target's suspended state that is left out means.
+    #[arg(long, value_enum, default_value_t)]
+    omitted_suspension: OmittedSuspension,
+    /// Not documented by AWS: seconds until a change of a rule has reached the last of three load balancer nodes.
+    #[arg(long, default_value_t = 0.0, value_parser = delay)]
+    weight_propagation: f64,
+    /// A target group with only unhealthy targets gets the traffic all the same, as on AWS; without, it answers 503.
+    #[arg(long)]
+    fail_open: bool,
 }
 
 impl Parts {
@@ -112,8 +128,15 @@ impl Parts {
         });
         options.record.clone_from(&self.record);
         options.log_level.clone_from(&self.log_level);
-        options.ecs.undocumented.stale_blocks = self.stale_blocks;
-        options.ecs.undocumented.pause_stage = self.pause_stage;
+        options.ecs.undocumented = Undocumented {
+            stale_blocks: self.stale_blocks,
+            pause_stage: self.pause_stage,
+            delete_running: self.delete_running,
+            gone_services: self.gone_services,
+        };
+        options.autoscaling.omitted_suspension = self.omitted_suspension;
+        options.weight_propagation = Duration::from_secs_f64(self.weight_propagation);
+        options.fail_open = self.fail_open;
         options
     }
 }
@@ -172,6 +195,15 @@ fn rate(text: &str) -> Result<f64, String> {
     if (0.0..=HIGHEST_RATE).contains(&rate) { Ok(rate) } else { Err(allowed()) }
 }
 
+/// AWS's own delays are seconds; more than this no test and nobody waits for.
+const LONGEST_DELAY: f64 = 600.0;
+
+fn delay(text: &str) -> Result<f64, String> {
+    let allowed = || format!("allowed: seconds from 0 to {LONGEST_DELAY}");
+    let secs: f64 = text.parse().map_err(|_| allowed())?;
+    if (0.0..=LONGEST_DELAY).contains(&secs) { Ok(secs) } else { Err(allowed()) }
+}
+
 async fn serve(parts: &Parts, dir: &Path, rate: f64) -> Result<ExitCode> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
     std::fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))?;
@@ -188,6 +220,8 @@ async fn serve(parts: &Parts, dir: &Path, rate: f64) -> Result<ExitCode> {
     let state = State {
         endpoint: local.endpoint.url(),
         shop: shop.address.map(|address| format!("http://{address}/")),
+        rule: shop.rule.clone(),
+        canary: shop.canary.clone(),
         pid: std::process::id(),
         environment: local.environment(),
     };
@@ -240,6 +274,8 @@ async fn status(dir: &Path, as_json: bool) -> Result<ExitCode> {
     }
     if let Some(shop) = &state.shop {
         say(&format!("the shop: {shop}"));
+        say(&format!("its rule: {}", state.rule));
+        say(&format!("a target group for a canary of your own: {}", state.canary));
     }
     say(&format!("its policy: {}", dir.join("checkout.yaml").display()));
     for service in status["services"].as_array().into_iter().flatten() {

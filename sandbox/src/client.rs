@@ -18,6 +18,10 @@ pub(crate) struct State {
     pub(crate) endpoint: String,
     /// Where the shop's customers come in.
     pub(crate) shop: Option<String>,
+    /// The rule with the shop's weights.
+    pub(crate) rule: String,
+    /// The target group for a canary of somebody's own.
+    pub(crate) canary: String,
     /// The process.
     pub(crate) pid: u32,
     /// Further environment for the AWS CLI and `tidegate`.

@@ -4,6 +4,7 @@
 //! (`AWS_ENDPOINT_URL`) of every local process: it answers ECS, Elastic Load Balancing and CloudWatch itself, because no
 //! emulator has them with a data plane, and passes every other call on to ministack.
 
+pub mod autoscaling;
 pub mod cloudwatch;
 pub mod codebuild;
 pub mod codepipeline;

@@ -173,3 +173,22 @@ pub trait Functions: Send + Sync {
     /// Invokes a function with a role and waits for its answer. Errors are those of the role, of Lambda, and of the function itself.
     async fn invoke(&self, role: &str, function: &str, event: &Value) -> Result<Value, AwsError>;
 }
+
+/// How an ECS service is scaled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale {
+    /// The desired count.
+    pub desired: u32,
+    /// ECS runs a deployment of it: its scaling in waits.
+    pub deploying: bool,
+    /// It is not being deleted.
+    pub active: bool,
+}
+
+/// What Application Auto Scaling asks of ECS.
+pub trait ScalableServices: Send + Sync {
+    /// How a service is scaled; `None` when there is none.
+    fn scale(&self, cluster: &str, service: &str) -> Option<Scale>;
+    /// Sets the desired count of a service that is active.
+    fn set_desired(&self, cluster: &str, service: &str, desired: u32);
+}

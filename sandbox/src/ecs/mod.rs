@@ -24,6 +24,7 @@ mod plan;
 mod pulls;
 mod render;
 mod rolling;
+mod scaling;
 mod services;
 mod settings;
 mod stages;

@@ -225,7 +225,8 @@ pub(super) fn update(
     Ok(json!({"service": render::service(service, true)}))
 }
 
-fn rescale(service: &mut Service, desired: u32) {
+/// Gives a service another desired count, without a deployment.
+pub(super) fn rescale(service: &mut Service, desired: u32) {
     service.desired = desired;
     for revision in &mut service.revisions {
         if revision.requested > 0 {

@@ -60,6 +60,7 @@ pub(super) fn needs(home: &Home<'_>, service: &str, operation: &str, input: &Val
             vec![need(format!("ecr:{operation}"), home.arn("ecr", &format!("repository/{repository}")))]
         }
         "sqs" => sqs(home, operation, input),
+        "application-autoscaling" => autoscaling(home, operation, input),
         _ => vec![need(format!("{service}:{operation}"), "*")],
     }
 }
@@ -69,6 +70,20 @@ fn sqs(home: &Home<'_>, operation: &str, input: &Value) -> Vec<Need> {
     let action = operation.strip_suffix("Batch").unwrap_or(operation);
     let queue = input["QueueUrl"].as_str().and_then(|url| url.rsplit('/').next()).unwrap_or("*");
     vec![need(format!("sqs:{action}"), home.arn("sqs", queue))]
+}
+
+/// What is changed is a scalable target, whose id AWS makes; reading knows no resources.
+fn autoscaling(home: &Home<'_>, operation: &str, input: &Value) -> Vec<Need> {
+    let action = format!("application-autoscaling:{operation}");
+    if operation.starts_with("Describe") {
+        return vec![need(action, "*")];
+    }
+    let context = BTreeMap::from([
+        ("application-autoscaling:service-namespace".to_owned(), texts(&input["ServiceNamespace"])),
+        ("application-autoscaling:scalable-dimension".to_owned(), texts(&input["ScalableDimension"])),
+    ]);
+    let resource = home.arn("application-autoscaling", "scalable-target/*");
+    vec![Need { action, resource, context }]
 }
 
 fn codebuild(home: &Home<'_>, operation: &str, input: &Value) -> Vec<Need> {
@@ -455,6 +470,24 @@ mod tests {
         assert!(allows(&[policy("sqs:SendMessage", "tide-wake")], &needed[0]));
         assert!(!allows(&[policy("sqs:SendMessage", "tide-commands")], &needed[0]));
         assert!(!allows(&[policy("sqs:SendMessageBatch", "tide-wake")], &needed[0]));
+    }
+
+    #[test]
+    fn scalable_targets_are_changed_by_namespace_and_dimension_and_read_without_a_resource() {
+        let input = json!({"ServiceNamespace": "ecs", "ScalableDimension": "ecs:service:DesiredCount",
+            "ResourceId": "service/prod/web"});
+        let policy = |action: &str, namespace: &str| {
+            let resource = HOME.arn("application-autoscaling", "scalable-target/*");
+            json!({"Statement": [{"Effect": "Allow", "Action": action, "Resource": resource,
+                "Condition": {"StringEquals": {"application-autoscaling:service-namespace": namespace}}}]})
+        };
+        let register = needs(&HOME, "application-autoscaling", "RegisterScalableTarget", &input);
+        let own = "application-autoscaling:RegisterScalableTarget";
+        assert!(allows(&[policy(own, "ecs")], &register[0]));
+        assert!(!allows(&[policy(own, "dynamodb")], &register[0]));
+        assert!(!allows(&[policy("application-autoscaling:DeregisterScalableTarget", "ecs")], &register[0]));
+        let read = needs(&HOME, "application-autoscaling", "DescribeScalableTargets", &input);
+        assert_eq!(read, [need("application-autoscaling:DescribeScalableTargets", "*")]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What can be done to a running sandbox by hand: push an image, look, end it.
+//! What can be done to a running sandbox by hand: push an image, be somebody else who changes things, look, end it.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -7,9 +7,10 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Local;
+use super::{Local, SOMEBODY};
 use crate::ecs::Ecs;
 use crate::elb::Elb;
+use crate::endpoint::Endpoint;
 use crate::events::Dispatcher;
 use crate::images::{Behaviour, Push, ensure_repository, push};
 use crate::ministack::Client;
@@ -64,8 +65,30 @@ impl PushRequest {
     }
 }
 
+/// A call that somebody else makes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallRequest {
+    /// The service's signing name: `ecs`, `elasticloadbalancing`, `application-autoscaling`.
+    pub service: String,
+    /// The operation.
+    pub operation: String,
+    /// Its members, as AWS's JSON protocols name them.
+    #[serde(default)]
+    pub input: Value,
+}
+
+/// The rule of a `terraform apply` that knows nothing of a release.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResetRequest {
+    /// The rule, or the listener whose default rule it is.
+    pub rule: String,
+}
+
 #[derive(Clone)]
 struct Admin {
+    endpoint: Endpoint,
     client: Client,
     events: Dispatcher,
     ecs: Ecs,
@@ -75,6 +98,7 @@ struct Admin {
 
 pub(super) fn routes(local: &Local) -> Router {
     let admin = Admin {
+        endpoint: local.endpoint.clone(),
         client: local.client.clone(),
         events: local.events.clone(),
         ecs: local.ecs.clone(),
@@ -83,6 +107,8 @@ pub(super) fn routes(local: &Local) -> Router {
     };
     Router::new()
         .route("/_sandbox/push", post(pushed))
+        .route("/_sandbox/call", post(called))
+        .route("/_sandbox/terraform", post(reset))
         .route("/_sandbox/status", get(status))
         .route("/_sandbox/down", post(down))
         .with_state(admin)
@@ -95,6 +121,22 @@ async fn pushed(
     ensure_repository(&admin.client, &request.repository).await?;
     let digest = push(&admin.client, &admin.events, &request.into_push()).await?;
     Ok(Json(json!({ "digest": digest })))
+}
+
+/// `POST /_sandbox/call`: somebody scales or deletes a service, changes a rule, or whatever else AWS has.
+async fn called(
+    State(admin): State<Admin>,
+    Json(request): Json<CallRequest>,
+) -> Result<Json<Value>, Refused> {
+    let CallRequest { service, operation, input } = request;
+    let input = if input.is_null() { json!({}) } else { input };
+    Ok(Json(admin.endpoint.call_as(SOMEBODY, &service, &operation, input).await?))
+}
+
+/// `POST /_sandbox/terraform`: a rule gets the actions again that it was created with.
+async fn reset(State(admin): State<Admin>, Json(request): Json<ResetRequest>) -> Result<StatusCode, Refused> {
+    admin.elb.reset_rule(&request.rule)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn status(State(admin): State<Admin>) -> Result<Json<Value>, Refused> {

@@ -27,8 +27,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::autoscaling::{self, AutoScaling};
 use crate::cloudwatch::{self, CloudWatch};
 use crate::codebuild::{self, CodeBuild};
 use crate::codepipeline::{self, CodePipeline};
@@ -40,6 +42,7 @@ use crate::events::{self, Dispatcher};
 use crate::images::{EcrImages, blobs, scan};
 use crate::ministack::functions::HookFunctions;
 use crate::ministack::{self, Client, Deployed, Deployment, batches};
+use crate::ports::AwsError;
 use crate::tasks::ProcessLauncher;
 
 /// The account everything lives in, as AWS's own examples name it.
@@ -56,6 +59,9 @@ pub const EXECUTION_ROLE: &str = "arn:aws:iam::111122223333:role/shop-execution"
 
 /// The role Amazon ECS calls the functions of lifecycle hooks with; names that begin so may be handed to it as well.
 pub const HOOK_ROLE: &str = "arn:aws:iam::111122223333:role/ecs-hooks";
+
+/// The user behind the calls of somebody else.
+pub const SOMEBODY: &str = "arn:aws:iam::111122223333:user/somebody-else";
 
 /// What the local AWS is made of.
 #[derive(Debug, Clone)]
@@ -76,6 +82,11 @@ pub struct Options {
     pub alarm_seconds_per_minute: f64,
     /// Changes of weights reach the last load balancer node this late.
     pub weight_propagation: Duration,
+    /// A target group with only unhealthy targets gets the traffic all the same, as AWS has it. Off, it answers 503, which shows a wrong shift
+    /// at once.
+    pub fail_open: bool,
+    /// What Application Auto Scaling leaves open.
+    pub autoscaling: autoscaling::Options,
     /// The level the functions log at.
     pub log_level: String,
     /// The timing of CodePipeline.
@@ -112,6 +123,8 @@ impl Options {
             ecs,
             alarm_seconds_per_minute: 5.0,
             weight_propagation: Duration::ZERO,
+            fail_open: false,
+            autoscaling: autoscaling::Options::new(ACCOUNT, REGION),
             log_level: "INFO".into(),
             pipelines: codepipeline::Options::new(ACCOUNT, REGION),
             builds: codebuild::Options::new(ACCOUNT, REGION),
@@ -129,6 +142,8 @@ pub struct Local {
     pub ecs: Ecs,
     /// The load balancers.
     pub elb: Elb,
+    /// Application Auto Scaling.
+    pub autoscaling: AutoScaling,
     /// CloudWatch.
     pub cloudwatch: CloudWatch,
     /// The event bus.
@@ -183,12 +198,15 @@ impl Local {
                 nodes: if options.weight_propagation.is_zero() { 1 } else { 3 },
                 weight_propagation: options.weight_propagation,
                 seconds_scale: 0.1,
+                fail_open: options.fail_open,
                 ..elb::Options::default()
             },
             Arc::new(cloudwatch.clone()),
         );
         let ecs = start_ecs(&options, &client, &events, &cloudwatch, &elb)?;
+        let autoscaling = AutoScaling::start(options.autoscaling.clone(), Arc::new(ecs.clone()));
         endpoint.register("ecs", Arc::new(ecs.clone()));
+        endpoint.register("application-autoscaling", Arc::new(autoscaling.clone()));
         endpoint.register("elasticloadbalancing", Arc::new(elb.clone()));
         endpoint.register("monitoring", Arc::new(cloudwatch.clone()));
         let builds = options.builds.clone();
@@ -207,6 +225,7 @@ impl Local {
             Arc::new(CodePipeline::start(pipelines, client.clone(), Arc::new(events.clone()))),
         );
         endpoint.mount(elb.admin());
+        endpoint.mount(autoscaling.admin());
         endpoint.mount(cloudwatch.admin());
         endpoint.mount(events.admin());
         let down = Arc::new(Notify::new());
@@ -214,8 +233,20 @@ impl Local {
             Some(tidegate) => Some(deploy(&client, tidegate).await.context("failed to deploy Tidegate")?),
             None => None,
         };
-        let local =
-            Self { endpoint, client, ecs, elb, cloudwatch, events, scans, deployed, down, ministack, alarms };
+        let local = Self {
+            endpoint,
+            client,
+            ecs,
+            elb,
+            autoscaling,
+            cloudwatch,
+            events,
+            scans,
+            deployed,
+            down,
+            ministack,
+            alarms,
+        };
         local.endpoint.mount(admin::routes(&local));
         Ok(local)
     }
@@ -223,6 +254,14 @@ impl Local {
     /// Where ministack writes what it and the functions log.
     pub fn log(&self) -> PathBuf {
         self.ministack.log().to_owned()
+    }
+
+    /// A call of somebody else, who has every permission: a colleague at the console, another tool. `service` is a signing name, as in `ecs`.
+    ///
+    /// # Errors
+    /// What the service answers; when the sandbox does not answer it itself.
+    pub async fn somebody(&self, service: &str, operation: &str, input: Value) -> Result<Value, AwsError> {
+        self.endpoint.call_as(SOMEBODY, service, operation, input).await
     }
 
     /// The environment of a process that is to use this AWS, as root.
@@ -302,6 +341,8 @@ async fn deploy(client: &Client, tidegate: &Tidegate) -> Result<Deployed> {
     ministack::deploy(client, &deployment).await
 }
 
+#[cfg(test)]
+mod somebody_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub struct Plan {
     pub balancer: Balancer,
     /// The service's own `deploymentConfiguration`.
     pub configuration: Value,
+    /// The least and the most tasks that Application Auto Scaling may give it; none when it is not scaled.
+    pub scaled: Option<(u32, u32)>,
 }
 
 /// What stands in front of the shop.
@@ -47,6 +49,7 @@ impl Plan {
             tasks: 2,
             balancer: Balancer::Application,
             configuration: json!({ "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100 }),
+            scaled: None,
         }
     }
 }
@@ -60,8 +63,10 @@ pub struct Shop {
     pub address: Option<SocketAddr>,
     /// The rule or listener with the weights.
     pub rule: String,
-    /// The two target groups.
+    /// The two target groups of the service.
     pub groups: [String; 2],
+    /// A third one for a canary of somebody's own. No rule names it and no service uses it.
+    pub canary: String,
     /// The alarm on the errors its users see.
     pub alarm: String,
 }
@@ -79,10 +84,11 @@ impl Shop {
         let first = Push::new(&plan.repository, "v1", Behaviour::healthy("v1"));
         // Pushed before anybody watches the repository, so nothing is released by it.
         let digest = push(&local.client, &local.events, &first).await.map_err(aws)?;
-        let (rule, groups, address, balancer_name) = match plan.balancer {
-            Balancer::None => (String::new(), [String::new(), String::new()], None, String::new()),
+        let front = match plan.balancer {
+            Balancer::None => Front::default(),
             Balancer::Application | Balancer::Network => balancer(local, &plan).await?,
         };
+        let Front { rule, groups, canary, address, name: balancer_name } = front;
         call(&local.ecs, "CreateCluster", json!({ "clusterName": CLUSTER })).await?;
         let container = json!({
             "name": "app", "image": format!("{uri}@{digest}"), "essential": true,
@@ -112,6 +118,13 @@ impl Shop {
             }]);
         }
         call(&local.ecs, "CreateService", service).await?;
+        if let Some((least, most)) = plan.scaled {
+            let target = json!({
+                "ServiceNamespace": "ecs", "ScalableDimension": "ecs:service:DesiredCount",
+                "ResourceId": resource(&plan), "MinCapacity": least, "MaxCapacity": most,
+            });
+            call(&local.autoscaling, "RegisterScalableTarget", target).await?;
+        }
         let alarm = format!("{}-5xx", plan.name);
         let metric = json!({
             "AlarmName": alarm, "AlarmDescription": "the errors its users see",
@@ -121,7 +134,7 @@ impl Shop {
             "ComparisonOperator": "GreaterThanThreshold", "TreatMissingData": "notBreaching",
         });
         call(&local.cloudwatch, "PutMetricAlarm", metric).await?;
-        let shop = Self { plan, address, rule, groups, alarm };
+        let shop = Self { plan, address, rule, groups, canary, alarm };
         shop.wait_until_steady(local).await?;
         Ok(shop)
     }
@@ -136,6 +149,11 @@ impl Shop {
             repository = self.plan.repository,
             alarm = self.alarm,
         )
+    }
+
+    /// The service as Application Auto Scaling names it.
+    pub fn resource(&self) -> String {
+        resource(&self.plan)
     }
 
     /// Pushes an image with the events ECR emits. Returns its digest.
@@ -189,16 +207,30 @@ impl Shop {
     }
 }
 
-/// A load balancer with two target groups, all traffic on the first. Returns the rule or listener, the groups, the address, and the name
-/// in metrics.
-async fn balancer(local: &Local, plan: &Plan) -> Result<(String, [String; 2], Option<SocketAddr>, String)> {
+fn resource(plan: &Plan) -> String {
+    format!("service/{CLUSTER}/{}", plan.name)
+}
+
+/// What stands in front of a shop.
+#[derive(Debug, Default)]
+struct Front {
+    rule: String,
+    groups: [String; 2],
+    canary: String,
+    address: Option<SocketAddr>,
+    /// Its name in metrics.
+    name: String,
+}
+
+/// A load balancer with two target groups, all traffic on the first, and a third group beside.
+async fn balancer(local: &Local, plan: &Plan) -> Result<Front> {
     let network = plan.balancer == Balancer::Network;
     let kind = if network { "network" } else { "application" };
     let elb = &local.elb;
     let created = call(elb, "CreateLoadBalancer", json!({ "Name": plan.name, "Type": kind })).await?;
     let lb = text(&created["LoadBalancers"][0]["LoadBalancerArn"])?;
     let mut groups = Vec::new();
-    for colour in ["blue", "green"] {
+    for colour in ["blue", "green", "canary"] {
         let input = json!({
             "Name": format!("{}-{colour}", plan.name), "Protocol": if network { "TCP" } else { "HTTP" }, "Port": 80,
             "TargetType": "ip", "HealthCheckProtocol": "HTTP", "HealthCheckPath": "/health",
@@ -223,9 +255,10 @@ async fn balancer(local: &Local, plan: &Plan) -> Result<(String, [String; 2], Op
         });
         text(&call(elb, "CreateRule", input).await?["Rules"][0]["RuleArn"])?
     };
-    let [blue, green] = <[String; 2]>::try_from(groups).map_err(|_| anyhow!("two groups were created"))?;
+    let [blue, green, canary] =
+        <[String; 3]>::try_from(groups).map_err(|_| anyhow!("three groups were created"))?;
     let name = lb.split_once(":loadbalancer/").map(|(_, name)| name.to_owned()).unwrap_or_default();
-    Ok((rule, [blue, green], elb.listener_address(&listener), name))
+    Ok(Front { rule, groups: [blue, green], canary, address: elb.listener_address(&listener), name })
 }
 
 /// One call, as root.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Lab, balancer, canary, network, pauses, service, with};
 use crate::ecs::{DeleteRunning, GoneServices, Settings, Undocumented};
+use crate::ports::{ScalableServices as _, Scale};
 
 const CANARY: &str = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/canary/1";
 
@@ -260,4 +261,23 @@ fn a_service_that_is_gone_may_be_purged() {
     assert_eq!(lab.call("DescribeServices", one("shop-canary-1"))["failures"][0]["reason"], "MISSING");
     let update = json!({"cluster": "prod", "service": "shop-canary-1", "desiredCount": 1});
     assert_eq!(lab.refused("UpdateService", update), "ServiceNotFoundException");
+}
+
+#[test]
+fn autoscaling_sets_the_desired_count_and_sees_whether_a_deployment_runs() {
+    let lab = both(Undocumented::default());
+    let scale = |lab: &Lab| lab.ecs.scale("prod", "shop-canary-1");
+    assert_eq!(scale(&lab), Some(Scale { desired: 1, deploying: false, active: true }));
+    lab.ecs.set_desired("prod", "shop-canary-1", 3);
+    lab.pass(5);
+    assert_eq!(lab.versions(), [("v1".into(), 2), ("v2".into(), 3)]);
+    let definition = lab.register("v3");
+    lab.change(json!({"taskDefinition": definition}));
+    assert_eq!(scale(&lab), Some(Scale { desired: 3, deploying: true, active: true }));
+    lab.call("DeleteService", json!({"cluster": "prod", "service": "shop-canary-1", "force": true}));
+    assert_eq!(scale(&lab).map(|scale| scale.active), Some(false));
+    lab.ecs.set_desired("prod", "shop-canary-1", 3);
+    lab.pass(3);
+    assert_eq!(lab.versions(), [("v1".into(), 2)], "what is being deleted is not scaled");
+    assert_eq!((scale(&lab), lab.ecs.scale("prod", "nobody")), (None, None));
 }
