@@ -67,7 +67,7 @@ async fn table(stack: &str) {
             .index_name(name)
             .key_schema(key(&format!("{prefix}pk"), KeyType::Hash))
             .key_schema(key(&format!("{prefix}sk"), KeyType::Range))
-            .projection(Projection::builder().projection_type(ProjectionType::All).build())
+            .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
             .build()
             .unwrap()
     };

@@ -245,10 +245,7 @@ pub(crate) fn new_release(
 pub(crate) fn creation(release: Release, why: String, now: Timestamp) -> Commit {
     let event = Event::Created { image: release.image.clone(), why };
     let entry = Entry::new(0, now, release.requested_by.clone(), event);
-    Commit {
-        releases: vec![ReleaseWrite { expected: None, release, entry: Some(entry) }],
-        ..Commit::default()
-    }
+    Commit { releases: vec![ReleaseWrite { before: None, release, entry: Some(entry) }], ..Commit::default() }
 }
 
 /// A release that waited and never was the active one ends here: a newer one waits in its place.
@@ -278,7 +275,7 @@ pub(crate) fn asked(release: &Release, request: Request, by: Actor, now: Timesta
 
 fn write(old: &Release, next: Release, actor: Actor, event: Event, now: Timestamp) -> ReleaseWrite {
     let entry = Entry::new(next.version, now, actor, event);
-    ReleaseWrite { expected: Some(old.version), release: next, entry: Some(entry) }
+    ReleaseWrite { before: Some(Box::new(old.clone())), release: next, entry: Some(entry) }
 }
 
 /// Writes an event into a service's history that leads to no release.

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::announced::Awaited;
 use crate::history::Entry;
 use crate::ids::ServiceName;
+use crate::plan::Plan;
 use crate::refusals::RefusalLog;
 use crate::release::Release;
 use crate::service::ServiceRecord;
@@ -16,7 +17,7 @@ pub const ALREADY_HANDLED: &str = "AlreadyHandled";
 /// One atomic change of the ledger. Either all of it happens or none.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
-    /// Releases to write: each with the version it must have now (`None`: it must not exist yet) and the history entry of the change
+    /// Releases to write: each with the one it must be now (`None`: it must not exist yet) and the history entry of the change
     /// (`None` only when nothing but the wake-up time or the report changes).
     pub releases: Vec<ReleaseWrite>,
     /// The service row to write.
@@ -65,12 +66,27 @@ pub struct RowWrite<T> {
 /// A release to write.
 #[derive(Debug, Clone)]
 pub struct ReleaseWrite {
-    /// The version the row must have now; `None`: there must be no row.
-    pub expected: Option<u64>,
-    /// The new release; its version is the expected one plus one, or 0.
+    /// The release this was decided on, which must be the one in the ledger; `None`: there must be none. What goes with a release in rows of
+    /// its own follows from the difference.
+    pub before: Option<Box<Release>>,
+    /// The new release; its version is that of the one before plus one, or 0.
     pub release: Release,
     /// The history entry.
     pub entry: Option<Entry>,
+}
+
+impl ReleaseWrite {
+    /// The version the row must have now.
+    pub fn expected(&self) -> Option<u64> {
+        self.before.as_ref().map(|before| before.version)
+    }
+
+    /// The plan that is made by this change.
+    pub fn new_plan(&self) -> Option<&Plan> {
+        let made_at = |release: &Release| release.plan.as_ref().map(|plan| plan.made_at);
+        let before = self.before.as_deref().and_then(made_at);
+        self.release.plan.as_ref().filter(|plan| Some(plan.made_at) != before)
+    }
 }
 
 /// A service row to write.

@@ -215,7 +215,7 @@ fn counted(release: &Release, stage: usize, vote: Vote, now: Timestamp) -> Commi
     if let Some(opened) = next.gates.get_mut(&stage) {
         opened.votes.push(vote);
     }
-    let write = ReleaseWrite { expected: Some(release.version), release: next, entry: Some(entry) };
+    let write = ReleaseWrite { before: Some(Box::new(release.clone())), release: next, entry: Some(entry) };
     Commit { releases: vec![write], ..Commit::default() }
 }
 
@@ -228,7 +228,7 @@ pub fn attempted(release: &Release, why: &NotCounted, now: Timestamp) -> Option<
     let actor = Actor::Person { name: "someone with a link".into() };
     let event = Event::AnswerNotCounted { why: why.to_string() };
     let entry = Entry { measured: release.progress.measured, ..Entry::new(next.version, now, actor, event) };
-    let write = ReleaseWrite { expected: Some(release.version), release: next, entry: Some(entry) };
+    let write = ReleaseWrite { before: Some(Box::new(release.clone())), release: next, entry: Some(entry) };
     Some(Commit { releases: vec![write], ..Commit::default() })
 }
 

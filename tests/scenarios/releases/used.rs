@@ -257,7 +257,7 @@ fn actions(call: &Value) -> Vec<String> {
             let kinds = items.flat_map(|item| item.keys().cloned());
             kinds.map(|kind| format!("dynamodb:{kind}Item")).collect()
         }
-        ("dynamodb", "BatchGetItem" | "TransactGetItems") => vec!["dynamodb:GetItem".to_owned()],
+        ("dynamodb", "TransactGetItems") => vec!["dynamodb:GetItem".to_owned()],
         ("sqs", batch) => vec![format!("sqs:{}", batch.strip_suffix("Batch").unwrap_or(batch))],
         ("monitoring", operation) => vec![format!("cloudwatch:{operation}")],
         (service, operation) => vec![format!("{service}:{operation}")],

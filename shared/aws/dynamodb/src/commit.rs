@@ -124,9 +124,14 @@ impl DynamoLedger {
     fn release_actions(&self, write: &ReleaseWrite, actions: &mut Vec<Action>) -> Result<(), RowError> {
         let release = &write.release;
         let key = keys::release(&release.id);
-        let condition = version_condition(&key, write.expected, release.version)?;
-        let expects = expectation(&format!("release {}", release.id), write.expected);
+        let condition = version_condition(&key, write.expected(), release.version)?;
+        let expects = expectation(&format!("release {}", release.id), write.expected());
         actions.push(self.put(row::release(release)?, condition, expects));
+        if let Some(plan) = write.new_plan() {
+            let row = row::plan(&release.id, release.version, plan)?;
+            let expects = format!("release {} has no plan made at {}", release.id, plan.made_at);
+            actions.push(self.put(row, Condition::Absent, expects));
+        }
         if let Some(entry) = &write.entry {
             actions.push(self.put_entry(&key, row::entry(&key, release.version, entry)?));
         }

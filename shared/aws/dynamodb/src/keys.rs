@@ -21,6 +21,8 @@ pub(crate) const OPEN: &str = "OPEN";
 
 pub(crate) const HEAD: &str = "HEAD";
 pub(crate) const STATE: &str = "STATE";
+/// What the sort keys of plans begin with: after the history and before the release itself, so that one query reads both.
+pub(crate) const PLAN: &str = "PLAN#";
 pub(crate) const REFUSALS: &str = "REFUSALS";
 pub(crate) const TAGS: &str = "TAGS";
 pub(crate) const AWAITED: &str = "AWAITED";
@@ -33,7 +35,7 @@ const WATCH_PREFIX: &str = "WATCH#";
 const OWNER: &str = "OWNER";
 
 /// A primary key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) pk: String,
     pub(crate) sk: String,
@@ -63,6 +65,9 @@ impl Key {
         let entry = entry.map(|version| if version.is_empty() { "0" } else { version });
         let watched = self.pk.strip_prefix(WATCH_PREFIX);
         match (self.service(), self.release(), entry, watched) {
+            (None, Some(release), None, _) if self.sk.starts_with(PLAN) => {
+                format!("the plan of release {release}")
+            }
             (Some(service), _, Some(version), _) => {
                 format!("entry {version} of the history of service {service}")
             }
@@ -90,6 +95,11 @@ pub(crate) fn beside(service: &ServiceName, name: &str) -> Key {
 
 pub(crate) fn release(id: &ReleaseId) -> Key {
     Key { pk: format!("{RELEASE_PREFIX}{id}"), sk: STATE.into() }
+}
+
+/// The plan of a release that was made then. A release that is planned anew has another plan, and a row more.
+pub(crate) fn plan(id: &ReleaseId, made_at: Timestamp) -> Key {
+    Key { sk: format!("{PLAN}{made_at:.9}"), ..release(id) }
 }
 
 /// Who writes which version of a release next.
@@ -170,6 +180,14 @@ mod tests {
     }
 
     #[test]
+    fn a_release_and_its_plan_are_one_range_without_history_and_claim() {
+        let id = ReleaseId::new("01k9zq3v8wd4x5n6p7r8s9t0ab").unwrap();
+        let within = |key: Key| (PLAN..=STATE).contains(&key.sk.as_str());
+        assert!(within(release(&id)) && within(plan(&id, Timestamp::UNIX_EPOCH)));
+        assert!(!within(claim(&id)) && !within(entry(&release(&id), u64::MAX)));
+    }
+
+    #[test]
     fn every_row_has_a_name_for_people() {
         let service = ServiceName::new("shop").unwrap();
         let id = ReleaseId::new("01k9zq3v8wd4x5n6p7r8s9t0ab").unwrap();
@@ -182,6 +200,7 @@ mod tests {
             (head(&service), "service shop"),
             (entry(&head(&service), 30), "entry 30 of the history of service shop"),
             (release(&id), "release 01k9zq3v8wd4x5n6p7r8s9t0ab"),
+            (plan(&id, Timestamp::UNIX_EPOCH), "the plan of release 01k9zq3v8wd4x5n6p7r8s9t0ab"),
             (entry(&release(&id), 0), "entry 0 of the history of release 01k9zq3v8wd4x5n6p7r8s9t0ab"),
             (
                 watch(&alarm, &service),

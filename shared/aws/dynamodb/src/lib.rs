@@ -14,11 +14,15 @@
 //! | what a service's triggers were refused, counted | `SERVICE#<name>` | `REFUSALS` | |
 //! | the image a service waits for | `SERVICE#<name>` | `AWAITED` | |
 //! | a release | `RELEASE#<id>` | `STATE` | `by-service`: `SERVICE#<name>`, `<id>`; while it has a wake-up, `by-wake`: `OPEN`, `<time>#<id>`, with `#soon` when something is expected any moment |
+//! | its plan, written once with the change that makes it and named by the release's row | `RELEASE#<id>` | `PLAN#<time>` | |
 //! | a release's history | `RELEASE#<id>` | `HISTORY#<version>` | |
 //! | which version of a release is about to be written | `RELEASE#<id>` | `CLAIM` | expires by `expires_at` |
 //! | who watches something | `WATCH#<kind>#<account>#<region>#<name>` | `SERVICE#<name>` | |
 //! | who alone releases to an ECS service | `OWNER#ecs#<account>#<region>#<cluster>#<service>` | `OWNER` | |
 //! | a handled delivery | `SEEN#<key>` | `ONCE` | expires by the TTL attribute `expires_at` |
+//!
+//! Both indexes hold keys only: what is looked at every minute and changes nothing but its wake-up pays for one small row and one small index
+//! entry, not for the plan and not three times. Who lists reads the rows that the keys name, in batches.
 //!
 //! Versions in keys have 20 digits and times nine decimals, so that the order of the text is the order of the values. The value
 //! is JSON in `body`, with its `version`; every row carries `schema`.
@@ -38,9 +42,12 @@
 //!
 //! # Consistency
 //!
-//! Rows and histories are read consistently. `services`, `releases`, `open` and `due` read indexes, which lag a moment behind;
-//! whoever acts on an entry reads the row first, and what is missed is found by the next look.
+//! Rows and histories are read consistently. `services`, `releases`, `open` and `due` take their keys from indexes, which lag a moment behind:
+//! a row may be missing, or one more be there, but what is read of a row is what it says now.
+//! A release and its plan are read by one query. It is no snapshot; but the plan is written in the transaction that names it and never changes,
+//! so the release's row alone says what is true.
 
+mod batch;
 mod commit;
 mod keys;
 mod row;
@@ -115,6 +122,42 @@ impl DynamoLedger {
         Ok(answer.item)
     }
 
+    /// A release and its plan.
+    async fn release_at(&self, key: keys::Key) -> Result<Option<Release>, PortError> {
+        let query = self
+            .partition(None, keys::PK, key.pk)
+            .key_condition_expression("#partition = :partition AND #sort BETWEEN :plan AND :state")
+            .expression_attribute_names("#sort", keys::SK)
+            .expression_attribute_values(":plan", AttributeValue::S(keys::PLAN.into()))
+            .expression_attribute_values(":state", AttributeValue::S(key.sk.clone()));
+        let mut items = all(query).await?;
+        let Some(state) = items.iter().position(|item| is_at(item, &key.sk)).map(|at| items.swap_remove(at))
+        else {
+            return Ok(None);
+        };
+        let plan = match row::plan_of(&state) {
+            None => None,
+            Some(named) => match items.into_iter().find(|item| is_at(item, &named.sk)) {
+                Some(plan) => Some(plan),
+                // A query reads row after row: the plan may have come between. It was written with what names it.
+                None => self.get(&named).await?,
+            },
+        };
+        row::read_release(&state, plan.as_ref()).map(Some).map_err(|error| error.at(QUERY))
+    }
+
+    /// The releases whose rows an index names, in its order.
+    async fn releases_of(&self, named: Vec<Item>) -> Result<Listing<Release>, PortError> {
+        let (keys, unnamed) = keys_of(&named);
+        let states = self.get_all(keys).await?;
+        let plans = self.get_all(states.iter().filter_map(row::plan_of).collect()).await?;
+        let plan = |state: &Item| plans.iter().find(|plan| row::plan_of(state) == row::key_of(plan).ok());
+        let read = |state: &Item| {
+            row::read_release(state, plan(state)).map_err(|error| Box::new(error.in_list(GET_ALL)))
+        };
+        Ok(states.iter().map(read).collect::<Listing<_>>().and(Listing::new(Vec::new(), unnamed)))
+    }
+
     /// A row of its own beside a service's.
     async fn beside<T: row::Beside>(&self, service: &ServiceName) -> Result<Option<T>, PortError> {
         let item = self.get(&keys::beside(service, T::NAME)).await?;
@@ -161,7 +204,20 @@ impl DynamoLedger {
 }
 
 const GET: &str = "dynamodb:GetItem";
+const GET_ALL: &str = "dynamodb:BatchGetItem";
 const QUERY: &str = "dynamodb:Query";
+
+/// Whether the item has this sort key.
+fn is_at(item: &Item, sk: &str) -> bool {
+    item.get(keys::SK).and_then(|value| value.as_s().ok()).is_some_and(|found| found == sk)
+}
+
+/// The keys of the rows that an index names, and what is damaged in it.
+fn keys_of(named: &[Item]) -> (Vec<keys::Key>, Vec<Damaged>) {
+    let (keys, damaged): (Vec<_>, Vec<_>) = named.iter().map(row::key_of).partition(Result::is_ok);
+    let damaged = damaged.into_iter().filter_map(Result::err).map(|error| error.in_list(QUERY)).collect();
+    (keys.into_iter().flatten().collect(), damaged)
+}
 
 /// Reads every page.
 async fn all(query: QueryFluentBuilder) -> Result<Vec<Item>, PortError> {
@@ -212,19 +268,19 @@ impl Ledger for DynamoLedger {
     }
 
     async fn services(&self) -> Result<Listing<(ServiceName, ServiceRecord)>, PortError> {
-        let items = all(self.partition(Some(BY_SERVICE), keys::GSI1PK, keys::ALL_SERVICES)).await?;
-        Ok(each(&items, row::read_head))
+        let named = all(self.partition(Some(BY_SERVICE), keys::GSI1PK, keys::ALL_SERVICES)).await?;
+        let (keys, unnamed) = keys_of(&named);
+        let items = self.get_all(keys).await?;
+        Ok(each(&items, row::read_head).and(Listing::new(Vec::new(), unnamed)))
     }
 
     async fn release(&self, id: &ReleaseId) -> Result<Option<Release>, PortError> {
-        let item = self.get(&keys::release(id)).await?;
-        item.map(|item| row::read_release(&item)).transpose().map_err(|e| e.at(GET))
+        self.release_at(keys::release(id)).await
     }
 
     async fn releases(&self, service: &ServiceName, limit: u32) -> Result<Listing<Release>, PortError> {
         let query = self.partition(Some(BY_SERVICE), keys::GSI1PK, keys::head(service).pk);
-        let items = first(query.scan_index_forward(false), limit).await?;
-        Ok(each(&items, row::read_release))
+        self.releases_of(first(query.scan_index_forward(false), limit).await?).await
     }
 
     async fn ids_beginning(
@@ -245,8 +301,7 @@ impl Ledger for DynamoLedger {
     }
 
     async fn open(&self) -> Result<Listing<Release>, PortError> {
-        let items = all(self.partition(Some(BY_WAKE), keys::GSI2PK, keys::OPEN)).await?;
-        Ok(each(&items, row::read_release))
+        self.releases_of(all(self.partition(Some(BY_WAKE), keys::GSI2PK, keys::OPEN)).await?).await
     }
 
     async fn due(&self, until: Timestamp) -> Result<Listing<Due>, PortError> {

@@ -12,6 +12,7 @@ use tidegate_core::history::Entry;
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::invariants;
 use tidegate_core::listing::Damaged;
+use tidegate_core::plan::Plan;
 use tidegate_core::ports::Due;
 use tidegate_core::refusals::RefusalLog;
 use tidegate_core::release::Release;
@@ -27,6 +28,8 @@ pub const SCHEMA: u32 = 1;
 const LARGEST_ITEM: usize = 400 * 1024;
 
 const BODY: &str = "body";
+/// When the release's plan was made: the key of its row.
+const PLANNED: &str = "planned";
 const SCHEMA_ATTRIBUTE: &str = "schema";
 pub(crate) const VERSION: &str = "version";
 pub(crate) const OWNER: &str = "owner";
@@ -83,13 +86,29 @@ impl RowError {
 pub(crate) fn release(release: &Release) -> Result<Item, RowError> {
     let key = keys::release(&release.id);
     check(&key, invariants::check_release(release))?;
-    let mut item = document(&key, release.version, release)?;
+    // The plan has a row of its own: it does not change, and is not paid for again with every look.
+    let bare = Release { plan: None, ..release.clone() };
+    let mut item = document(&key, release.version, &bare)?;
+    if let Some(plan) = &release.plan {
+        set(&mut item, PLANNED, plan_key(&release.id, plan).sk);
+    }
     set(&mut item, keys::GSI1PK, keys::head(&release.service).pk);
     set(&mut item, keys::GSI1SK, release.id.to_string());
     if let Some(wake) = &release.wake {
         set(&mut item, keys::GSI2PK, keys::OPEN.into());
         set(&mut item, keys::GSI2SK, keys::wake(wake, &release.id));
     }
+    fits(key, item)
+}
+
+fn plan_key(id: &ReleaseId, plan: &Plan) -> Key {
+    keys::plan(id, plan.made_at)
+}
+
+/// The plan of a release, made by its change to `version`.
+pub(crate) fn plan(id: &ReleaseId, version: u64, plan: &Plan) -> Result<Item, RowError> {
+    let key = plan_key(id, plan);
+    let item = document(&key, version, plan)?;
     fits(key, item)
 }
 
@@ -184,15 +203,37 @@ pub(crate) fn claim(key: &Key, version: u64, until: Timestamp) -> Item {
     item
 }
 
-pub(crate) fn read_release(item: &Item) -> Result<Release, RowError> {
+/// The key of the plan that a release's row names.
+pub(crate) fn plan_of(item: &Item) -> Option<Key> {
+    let key = key_of(item).ok()?;
+    Some(Key { sk: text(item, PLANNED)?.to_owned(), ..key })
+}
+
+/// A release from its row and, where that names one, its plan's.
+pub(crate) fn read_release(item: &Item, plan: Option<&Item>) -> Result<Release, RowError> {
     let key = key_of(item)?;
-    let release: Release = read(&key, item)?;
-    if key != keys::release(&release.id) {
-        return Err(corrupt(&key, format!("its body is release {}", release.id)));
+    let bare: Release = read(&key, item)?;
+    if key != keys::release(&bare.id) {
+        return Err(corrupt(&key, format!("its body is release {}", bare.id)));
     }
-    check_version(&key, item, release.version)?;
+    check_version(&key, item, bare.version)?;
+    let plan = match (plan_of(item), plan) {
+        (None, _) => None,
+        (Some(_), Some(plan)) => Some(read_plan(&bare.id, plan)?),
+        (Some(named), None) => return Err(corrupt(&named, "it is gone, and its release goes by it".into())),
+    };
+    let release = Release { plan, ..bare };
     check(&key, invariants::check_release(&release))?;
     Ok(release)
+}
+
+fn read_plan(id: &ReleaseId, item: &Item) -> Result<Plan, RowError> {
+    let key = key_of(item)?;
+    let plan: Plan = read(&key, item)?;
+    if key != plan_key(id, &plan) {
+        return Err(corrupt(&key, format!("its body is the plan made at {}", plan.made_at)));
+    }
+    Ok(plan)
 }
 
 pub(crate) fn read_head(item: &Item) -> Result<(ServiceName, ServiceRecord), RowError> {
@@ -349,7 +390,7 @@ fn service_in(key: &Key, part: &str) -> Result<ServiceName, RowError> {
     ServiceName::new(name).map_err(|error| corrupt(key, error.to_string()))
 }
 
-fn key_of(item: &Item) -> Result<Key, RowError> {
+pub(crate) fn key_of(item: &Item) -> Result<Key, RowError> {
     let part = |name| text(item, name).unwrap_or_default().to_owned();
     let key = Key { pk: part(keys::PK), sk: part(keys::SK) };
     if key.pk.is_empty() || key.sk.is_empty() {

@@ -58,7 +58,7 @@ impl Decision {
             return None;
         }
         let release = ReleaseWrite {
-            expected: Some(old.version),
+            before: Some(Box::new(old.clone())),
             release: self.release.clone(),
             entry: self.entry.clone(),
         };

@@ -126,7 +126,7 @@ impl Bench {
         let event = Event::Acted { actions: Vec::new(), again: false };
         let entry = Entry::new(release.version, self.now(), Actor::Tidegate, event);
         let over = release.is_over();
-        let write = ReleaseWrite { expected: Some(old.version), release, entry: Some(entry) };
+        let write = ReleaseWrite { before: Some(Box::new(old)), release, entry: Some(entry) };
         let mut commit = Commit { releases: vec![write], ..Commit::default() };
         if over {
             let head = self.installation().ledger.service(&names::service()).await.unwrap().unwrap();

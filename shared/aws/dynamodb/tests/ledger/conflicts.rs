@@ -239,7 +239,8 @@ async fn what_breaks_an_invariant_is_not_written() {
         refused(fixture.ledger.commit(writes([create(&asleep)])).await, ErrorKind::Invalid, "Invariant");
     assert!(error.message.contains("wake-up") && error.message.contains("sk=STATE"), "{error}");
 
-    let jump = ReleaseWrite { expected: Some(3), ..create(&release(1, "shop")) };
+    let before = tidegate_core::release::Release { version: 3, ..release(1, "shop") };
+    let jump = ReleaseWrite { before: Some(Box::new(before)), ..create(&release(1, "shop")) };
     refused(fixture.ledger.commit(writes([jump])).await, ErrorKind::Invalid, "Invariant");
 
     let wrong_entry = ReleaseWrite { entry: Some(entry(4, "?")), ..create(&release(1, "shop")) };

@@ -92,7 +92,7 @@ async fn create_table(client: &Client, table: &str) {
             .index_name(name)
             .key_schema(key(pk, KeyType::Hash))
             .key_schema(key(sk, KeyType::Range))
-            .projection(Projection::builder().projection_type(ProjectionType::All).build())
+            .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
             .build()
             .unwrap()
     };
@@ -190,13 +190,14 @@ pub(crate) fn entry(version: u64, why: &str) -> Entry {
 }
 
 pub(crate) fn create(release: &Release) -> ReleaseWrite {
-    ReleaseWrite { expected: None, release: release.clone(), entry: Some(entry(0, "created")) }
+    ReleaseWrite { before: None, release: release.clone(), entry: Some(entry(0, "created")) }
 }
 
 /// The write of `release`, decided on the version before it.
 pub(crate) fn update(release: &Release) -> ReleaseWrite {
+    let before = Release { version: release.version - 1, ..release.clone() };
     ReleaseWrite {
-        expected: Some(release.version - 1),
+        before: Some(Box::new(before)),
         release: release.clone(),
         entry: Some(entry(release.version, "changed")),
     }

@@ -1,10 +1,13 @@
 //! DynamoDB's limits: pages of 1 MB, items of 400 KB, transactions of 100 actions.
 
-use tidegate_core::commit::{Commit, ReleaseWrite};
+use serde_json::{Value, json};
+use tidegate_core::commit::{Commit, ReleaseWrite, ServiceWrite};
 use tidegate_core::fault::ErrorKind;
 use tidegate_core::history::{Event, Fact};
 use tidegate_core::ports::Ledger;
 use tidegate_core::release::Release;
+use tidegate_dynamodb::DynamoLedger;
+use tidegate_replay::Replay;
 
 use crate::fixture::*;
 
@@ -17,25 +20,15 @@ fn sized(mut release: Release, bytes: usize) -> Release {
 #[tokio::test]
 async fn lists_go_on_after_the_first_page() {
     let fixture = Fixture::new("pages").await;
-    let releases: Vec<Release> = (0..30).map(|n| sized(release(n, "shop"), 60_000)).collect();
-    fixture.create(&releases).await;
-    // Without this the test would pass with one page.
-    let page = fixture
-        .client
-        .query()
-        .table_name(&fixture.table)
-        .index_name("by-wake")
-        .key_condition_expression("gsi2pk = :open")
-        .expression_attribute_values(":open", aws_sdk_dynamodb::types::AttributeValue::S("OPEN".into()))
-        .send()
-        .await
-        .unwrap();
-    assert!(page.last_evaluated_key().is_some() && page.count() < 30);
-
+    let releases: Vec<Release> = (0..120).map(|n| sized(release(n, "shop"), 9_000)).collect();
+    for some in releases.chunks(40) {
+        fixture.ledger.commit(writes(some.iter().map(create))).await.unwrap();
+    }
+    // The keys are one page, and more than one batch of rows, which together are more than one page.
     assert_eq!(fixture.ledger.open().await.unwrap().whole().unwrap(), releases);
-    assert_eq!(fixture.ledger.due(at(100)).await.unwrap().whole().unwrap().len(), 30);
+    assert_eq!(fixture.ledger.due(at(200)).await.unwrap().whole().unwrap().len(), 120);
     let newest: Vec<Release> = releases.iter().rev().cloned().collect();
-    assert_eq!(fixture.ledger.releases(&name("shop"), 100).await.unwrap().whole().unwrap(), newest);
+    assert_eq!(fixture.ledger.releases(&name("shop"), 200).await.unwrap().whole().unwrap(), newest);
     assert_eq!(fixture.ledger.releases(&name("shop"), 25).await.unwrap().whole().unwrap(), newest[..25]);
 }
 
@@ -60,6 +53,55 @@ async fn long_histories_and_many_services_go_on_after_the_first_page() {
         fixture.put_head(write).await;
     }
     assert_eq!(fixture.ledger.services().await.unwrap().whole().unwrap().len(), 12);
+}
+
+/// A table that answers as the script says.
+fn scripted() -> (Replay, DynamoLedger) {
+    let aws = Replay::new();
+    let client = aws_sdk_dynamodb::Client::new(&aws.config());
+    let ledger = DynamoLedger::new(client, "ledger", installation());
+    let row = |n: &str| json!({ "pk": { "S": format!("SERVICE#{n}") }, "sk": { "S": "HEAD" } });
+    aws.json("Query", json!({ "Count": 2, "Items": [row("cart"), row("shop")] }));
+    (aws, ledger)
+}
+
+fn head_row(service: &str) -> Value {
+    let ServiceWrite { head, .. } = apply(&policy(service, &[]), 0);
+    json!({
+        "pk": { "S": format!("SERVICE#{service}") }, "sk": { "S": "HEAD" }, "schema": { "N": "1" },
+        "version": { "N": "0" }, "body": { "S": serde_json::to_string(&head).unwrap() },
+    })
+}
+
+fn left(services: &[&str]) -> Value {
+    let keys = services
+        .iter()
+        .map(|name| json!({ "pk": { "S": format!("SERVICE#{name}") }, "sk": { "S": "HEAD" } }));
+    json!({ "ledger": { "Keys": keys.collect::<Vec<_>>() } })
+}
+
+#[tokio::test]
+async fn rows_that_a_batch_left_out_are_asked_for_again_and_keep_their_place() {
+    let (aws, ledger) = scripted();
+    aws.json(
+        "BatchGetItem",
+        json!({ "Responses": { "ledger": [head_row("shop")] }, "UnprocessedKeys": left(&["cart"]) }),
+    );
+    aws.json("BatchGetItem", json!({ "Responses": { "ledger": [head_row("cart")] }, "UnprocessedKeys": {} }));
+    let services = ledger.services().await.unwrap().whole().unwrap();
+    assert_eq!(services.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["cart", "shop"]);
+    let asked: Vec<Value> =
+        aws.calls("BatchGetItem").iter().map(|call| call.json()["RequestItems"].clone()).collect();
+    assert_eq!(asked[0]["ledger"]["ConsistentRead"], json!(true));
+    assert_eq!(asked[1]["ledger"]["Keys"], left(&["cart"])["ledger"]["Keys"]);
+    assert_eq!(asked[1]["ledger"]["ConsistentRead"], json!(true));
+}
+
+#[tokio::test]
+async fn a_batch_that_reads_nothing_is_told_as_busy_and_no_row_is_taken_as_gone() {
+    let (aws, ledger) = scripted();
+    aws.json("BatchGetItem", json!({ "Responses": {}, "UnprocessedKeys": left(&["cart", "shop"]) }));
+    refused(ledger.services().await, ErrorKind::Throttled, "UnprocessedKeys");
 }
 
 #[tokio::test]

@@ -6,4 +6,5 @@ mod access;
 mod conflicts;
 mod fixture;
 mod limits;
+mod plans;
 mod schema;

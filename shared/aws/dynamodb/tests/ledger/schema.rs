@@ -164,6 +164,46 @@ async fn a_new_reader_reads_the_rows_of_the_first_version() {
     assert_eq!(fixture.ledger.history(&id(1)).await.unwrap().whole().unwrap(), [entry(0, "created")]);
 }
 
+/// A plan of the first version, everything optional left out, and the phase of a release that goes by it.
+const FIRST_PLAN: &str = r#"{
+    "target": {"account": "111122223333", "region": "eu-central-1", "cluster": "prod", "service": "shop-web"},
+    "image": {"registry": "111122223333.dkr.ecr.eu-central-1.amazonaws.com", "repository": "shop/shop",
+              "digest": "sha256:0000000000000000000000000000000000000000000000000000000000000001"},
+    "container": "app",
+    "candidate": {"from": "arn:aws:ecs:eu-central-1:111122223333:task-definition/shop:1", "images": {}},
+    "runs_as": [], "stages": [{"stage": "register_task_definition"}, {"stage": "start_deployment"}],
+    "rollback_target": {"task_definition": "arn:aws:ecs:eu-central-1:111122223333:task-definition/shop:1",
+                        "images": {}, "configuration": {}, "weights": []},
+    "alarms": ["5xx"], "configuration": {}, "measured_at": [], "made_at": "2027-01-15T08:00:00Z"
+}"#;
+const FIRST_RUNNING: &str =
+    r#"{"phase": "running", "stage": 0, "since": "2027-01-15T08:00:00Z", "step": {"step": "entered"}}"#;
+
+#[tokio::test]
+async fn a_new_reader_reads_the_plan_of_the_first_version_and_an_old_one_skips_what_was_added_to_it() {
+    let fixture = two_of_each("first-plan").await;
+    let (pk, sk) = (release_pk(1), "PLAN#2027-01-15T08:00:00.000000000Z");
+    fixture
+        .damage(&pk, "STATE", "body", text(FIRST_RELEASE.replace(r#"{"phase": "queued"}"#, FIRST_RUNNING)))
+        .await;
+    fixture.damage(&pk, "STATE", "planned", text(sk)).await;
+    let row = [
+        ("pk", text(&pk)),
+        ("sk", text(sk)),
+        ("schema", number(1)),
+        ("version", number(0)),
+        ("body", text(FIRST_PLAN)),
+    ];
+    let put = fixture.client.put_item().table_name(&fixture.table);
+    row.into_iter().fold(put, |put, (name, value)| put.item(name, value)).send().await.unwrap();
+
+    let read = fixture.ledger.release(&id(1)).await.unwrap().unwrap();
+    let plan = read.plan.clone().unwrap();
+    assert_eq!((plan.made_at, plan.stages.len(), plan.failed_tasks), (at(0), 2, 0));
+    edit(&fixture, &pk, sk, |body| body["moon"] = json!("full")).await;
+    assert_eq!(fixture.ledger.release(&id(1)).await.unwrap(), Some(read));
+}
+
 #[tokio::test]
 async fn an_old_reader_reads_events_it_does_not_know_as_such() {
     let fixture = two_of_each("later-events").await;

@@ -254,7 +254,7 @@ impl Rows {
         let mut broken = Vec::new();
         for write in &commit.releases {
             let current = self.release(&write.release.id);
-            if current.map(|release| release.version) != write.expected {
+            if current.map(|release| release.version) != write.expected() {
                 return Err(conflict(
                     "ConditionalCheckFailed",
                     format!("release {} is at another version", write.release.id),
@@ -351,6 +351,9 @@ impl Rows {
     fn faults_of(&self, write: &ReleaseWrite, current: Option<&Release>) -> Vec<String> {
         let release = &write.release;
         let mut faults = check_release(release).err().unwrap_or_default();
+        if current != write.before.as_deref() {
+            faults.push("a write must be decided on what is in the ledger".into());
+        }
         if let Some(current) = current {
             faults.extend(check_step(current, release).err().unwrap_or_default());
             let told = write.entry.is_some();
