@@ -49,7 +49,7 @@ pub(super) struct Token {
 
 impl State {
     pub(super) fn build_mut(&mut self, id: &str) -> Option<&mut Build> {
-        self.builds.iter_mut().rev().find(|build| build.id() == id)
+        self.builds.iter_mut().rev().find(|build| build.course.id == id)
     }
 
     pub(super) fn answer(
@@ -74,7 +74,7 @@ impl State {
                 let name = required(input, "projectName")?;
                 self.project(name)?;
                 let builds = self.builds.iter().filter(|build| build.start.project == name);
-                list(builds.map(Build::id).collect(), input, "ids", "DESCENDING")
+                list(builds.map(|build| build.course.id.clone()).collect(), input, "ids", "DESCENDING")
             }
             "StopBuild" => {
                 let id = build_id(required(input, "id")?)?;
@@ -156,7 +156,7 @@ impl State {
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for id in ids {
             let name = build_id(id)?;
-            match self.builds.iter().find(|build| build.id() == name) {
+            match self.builds.iter().find(|build| build.course.id == name) {
                 Some(build) => found.push(render::build(options, build)),
                 None => missing.push(id),
             }
@@ -174,7 +174,7 @@ impl State {
         let name = required(input, "projectName")?;
         self.project(name)?;
         if let Some(id) = self.repeated("StartBuild", input, now)? {
-            let build = self.builds.iter().find(|build| build.id() == id);
+            let build = self.builds.iter().find(|build| build.course.id == id);
             return Ok(json!({"build": build.map(|build| render::build(options, build))}));
         }
         self.check_limits(options, name)?;
@@ -188,7 +188,7 @@ impl State {
         };
         let described = self.project(name)?.described.clone();
         let build = Build::new(plain_build(options, &described, input, caller, number, now)?, now);
-        let id = build.id();
+        let id = build.course.id.clone();
         if let Some(token) = input["idempotencyToken"].as_str() {
             let token_is = Token { at: now, request: input.clone(), build: id.clone() };
             self.tokens.insert(("StartBuild", token.to_owned()), token_is);
@@ -222,7 +222,7 @@ impl State {
 
     fn check_limits(&self, options: &Options, name: &str) -> Result<(), AwsError> {
         let running = |of: Option<&str>| {
-            let builds = self.builds.iter().filter(|build| !build.is_complete());
+            let builds = self.builds.iter().filter(|build| !build.course.is_complete());
             builds.filter(|build| of.is_none_or(|name| build.start.project == name)).count()
         };
         let of_project = self.project(name)?.described["concurrentBuildLimit"].as_u64();

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::build::Status;
+use super::course::{Course, Status};
 
 /// The build that reads the batch's buildspec out of its source. It is one of the batch's builds, and makes nothing.
 pub(super) const SOURCE: &str = "DOWNLOAD_SOURCE";
@@ -104,16 +104,6 @@ impl BatchPhase {
     }
 }
 
-/// A phase as it was or is.
-#[derive(Debug, Clone)]
-pub(super) struct BatchPhaseRecord {
-    pub(super) phase: BatchPhase,
-    pub(super) status: Status,
-    pub(super) started: Timestamp,
-    pub(super) ended: Option<Timestamp>,
-    pub(super) context: Option<(String, String)>,
-}
-
 /// A build of the batch, from before it runs.
 #[derive(Debug, Clone)]
 pub(super) struct Group {
@@ -183,12 +173,8 @@ pub(super) struct BatchStart {
 #[derive(Debug, Clone)]
 pub(super) struct Batch {
     pub(super) start: BatchStart,
-    pub(super) started: Timestamp,
-    pub(super) ended: Option<Timestamp>,
-    pub(super) status: Status,
-    pub(super) phases: Vec<BatchPhaseRecord>,
+    pub(super) course: Course<BatchPhase>,
     pub(super) groups: Vec<Group>,
-    announced: Option<Status>,
 }
 
 /// What is to happen next with the builds of a batch.
@@ -210,39 +196,13 @@ impl Batch {
             ignore_failure: false,
             env: Env::default(),
         };
-        let mut batch = Self {
-            start,
-            started: now,
-            ended: None,
-            status: Status::InProgress,
-            phases: Vec::new(),
-            groups: vec![Group { task: source, run: None }],
-            announced: None,
-        };
-        batch.enter(BatchPhase::Submitted, now);
-        batch
-    }
-
-    /// `project:uuid`, as a build's.
-    pub(super) fn id(&self) -> String {
-        format!("{}:{}", self.start.project, self.start.uuid)
-    }
-
-    /// Whether it ended.
-    pub(super) fn is_complete(&self) -> bool {
-        self.status != Status::InProgress
+        let course = Course::new(&start.project, &start.uuid, BatchPhase::Submitted, now);
+        Self { start, course, groups: vec![Group { task: source, run: None }] }
     }
 
     /// The phase it is in.
     pub(super) fn phase(&self) -> BatchPhase {
-        self.phases.last().map_or(BatchPhase::Submitted, |record| record.phase)
-    }
-
-    /// The status to be told, once for each.
-    pub(super) fn announcement(&mut self) -> Option<Status> {
-        let fresh = self.announced != Some(self.status);
-        self.announced = Some(self.status);
-        fresh.then_some(self.status)
+        self.course.phases.last().map_or(BatchPhase::Submitted, |record| record.phase)
     }
 
     /// What is wrong with what it is to build, if anything.
@@ -267,7 +227,7 @@ impl Batch {
 
     /// Moves on as its builds did.
     pub(super) fn step(&mut self, status_of: impl Fn(&str) -> Option<Status>, now: Timestamp) -> Turn {
-        if self.is_complete() {
+        if self.course.is_complete() {
             return Turn::default();
         }
         for run in self.groups.iter_mut().filter_map(|group| group.run.as_mut()) {
@@ -278,8 +238,8 @@ impl Batch {
         }
         match self.phase() {
             BatchPhase::Submitted => {
-                self.close(Status::Succeeded, None, now);
-                self.enter(BatchPhase::DownloadBatchspec, now);
+                self.course.close(Status::Succeeded, None, now);
+                self.course.enter(BatchPhase::DownloadBatchspec, now);
                 Turn { start: vec![SOURCE.to_owned()], stop: Vec::new() }
             }
             BatchPhase::DownloadBatchspec => self.read_spec(now),
@@ -291,12 +251,12 @@ impl Batch {
 
     /// Someone stops it, or its time is over.
     pub(super) fn give_up(&mut self, status: Status, now: Timestamp) -> Turn {
-        if self.is_complete() {
+        if self.course.is_complete() {
             return Turn::default();
         }
         let stop = self.groups.iter().filter(|group| group.runs()).filter_map(|group| group.run.as_ref());
         let stop = stop.map(|run| run.build.clone()).collect();
-        self.close(status, None, now);
+        self.course.close(status, None, now);
         self.complete(status, now);
         Turn { start: Vec::new(), stop }
     }
@@ -308,13 +268,13 @@ impl Batch {
                 let tasks = self.start.spec.as_ref().ok().and_then(|spec| spec.tasks().ok());
                 let tasks = tasks.unwrap_or_default().to_vec();
                 self.groups.extend(tasks.into_iter().map(|task| Group { task, run: None }));
-                self.close(Status::Succeeded, None, now);
-                self.enter(BatchPhase::InProgress, now);
+                self.course.close(Status::Succeeded, None, now);
+                self.course.enter(BatchPhase::InProgress, now);
                 self.go_on(now)
             }
             Some(Status::Failed | Status::Fault | Status::TimedOut | Status::Stopped) => {
                 let problem = self.problem().unwrap_or_else(|| format!("{SOURCE} did not succeed"));
-                self.close(Status::Failed, Some(("YAML_FILE_ERROR".to_owned(), problem)), now);
+                self.course.close(Status::Failed, Some(("YAML_FILE_ERROR".to_owned(), problem)), now);
                 self.complete(Status::Failed, now);
                 Turn::default()
             }
@@ -345,30 +305,17 @@ impl Batch {
             return self.end(Status::Failed, now);
         }
         if self.start.config["combineArtifacts"] == true {
-            self.close(Status::Succeeded, None, now);
-            self.enter(BatchPhase::CombineArtifacts, now);
+            self.course.close(Status::Succeeded, None, now);
+            self.course.enter(BatchPhase::CombineArtifacts, now);
             return Turn::default();
         }
         self.end(Status::Succeeded, now)
     }
 
     fn end(&mut self, status: Status, now: Timestamp) -> Turn {
-        self.close(status, None, now);
+        self.course.close(status, None, now);
         self.complete(status, now);
         Turn::default()
-    }
-
-    fn enter(&mut self, phase: BatchPhase, now: Timestamp) {
-        let status = Status::InProgress;
-        self.phases.push(BatchPhaseRecord { phase, status, started: now, ended: None, context: None });
-    }
-
-    fn close(&mut self, status: Status, context: Option<(String, String)>, now: Timestamp) {
-        if let Some(record) = self.phases.last_mut() {
-            record.status = status;
-            record.ended = Some(now);
-            record.context = context;
-        }
     }
 
     fn complete(&mut self, status: Status, now: Timestamp) {
@@ -378,10 +325,7 @@ impl Batch {
             Status::Stopped => BatchPhase::Stopped,
             Status::Failed | Status::Fault | Status::TimedOut | Status::InProgress => BatchPhase::Failed,
         };
-        self.enter(phase, now);
-        self.close(status, None, now);
-        self.status = status;
-        self.ended = Some(now);
+        self.course.complete(phase, status, status, now);
     }
 }
 
@@ -449,7 +393,7 @@ mod tests {
         }
 
         fn phases(&self) -> Vec<BatchPhase> {
-            self.batch.phases.iter().map(|record| record.phase).collect()
+            self.batch.course.phases.iter().map(|record| record.phase).collect()
         }
     }
 
@@ -468,10 +412,13 @@ mod tests {
         assert_eq!(lab.end(SOURCE, Status::Succeeded), ["amd64", "arm64"]);
         assert!(lab.end("amd64", Status::Succeeded).is_empty());
         assert_eq!(lab.end("arm64", Status::Failed), ["index"], "its failure is ignored");
-        assert_eq!(lab.batch.announcement(), Some(Status::InProgress));
+        assert_eq!(lab.batch.course.announcement(), Some(Status::InProgress));
         lab.end("index", Status::Succeeded);
-        assert_eq!(lab.batch.status, Status::Succeeded);
-        assert_eq!((lab.batch.announcement(), lab.batch.announcement()), (Some(Status::Succeeded), None));
+        assert_eq!(lab.batch.course.status, Status::Succeeded);
+        assert_eq!(
+            (lab.batch.course.announcement(), lab.batch.course.announcement()),
+            (Some(Status::Succeeded), None)
+        );
         use BatchPhase::{CombineArtifacts, DownloadBatchspec, InProgress, Submitted, Succeeded};
         assert_eq!(lab.phases(), [Submitted, DownloadBatchspec, InProgress, CombineArtifacts, Succeeded]);
     }
@@ -482,9 +429,9 @@ mod tests {
         lab.pass();
         lab.end(SOURCE, Status::Succeeded);
         assert!(lab.end("amd64", Status::Failed).is_empty());
-        assert!(!lab.batch.is_complete(), "the other one is waited for");
+        assert!(!lab.batch.course.is_complete(), "the other one is waited for");
         assert!(lab.end("arm64", Status::Succeeded).is_empty());
-        assert_eq!((lab.batch.status, lab.batch.phase()), (Status::Failed, BatchPhase::Failed));
+        assert_eq!((lab.batch.course.status, lab.batch.phase()), (Status::Failed, BatchPhase::Failed));
         assert!(lab.batch.groups[3].run.is_none());
     }
 
@@ -496,20 +443,20 @@ mod tests {
         lab.end(SOURCE, Status::Succeeded);
         lab.ends.insert("a".into(), Status::Failed);
         assert_eq!(lab.pass().1, ["b"]);
-        assert_eq!(lab.batch.status, Status::Failed);
+        assert_eq!(lab.batch.course.status, Status::Failed);
 
         let mut lab = Lab::new(list.clone(), json!({}));
         lab.pass();
         lab.end(SOURCE, Status::Succeeded);
         assert_eq!(lab.batch.give_up(Status::Stopped, at(1)).stop, ["a", "b"]);
-        assert_eq!((lab.batch.status, lab.batch.phase()), (Status::Stopped, BatchPhase::Stopped));
+        assert_eq!((lab.batch.course.status, lab.batch.phase()), (Status::Stopped, BatchPhase::Stopped));
 
         let mut lab = Lab::new(list, json!({}));
         lab.pass();
         lab.end(SOURCE, Status::Succeeded);
         lab.now = 60;
         assert_eq!(lab.pass().1, ["a", "b"]);
-        assert_eq!((lab.batch.status, lab.batch.phase()), (Status::TimedOut, BatchPhase::Failed));
+        assert_eq!((lab.batch.course.status, lab.batch.phase()), (Status::TimedOut, BatchPhase::Failed));
     }
 
     #[test]
@@ -544,7 +491,7 @@ mod tests {
             assert!(found.contains(problem), "{spec}: {found}");
             lab.pass();
             lab.end(SOURCE, Status::Failed);
-            assert_eq!(lab.batch.status, Status::Failed, "{spec}");
+            assert_eq!(lab.batch.course.status, Status::Failed, "{spec}");
         }
         assert_eq!(Lab::new(graph(), json!({})).batch.problem(), None);
     }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::Options;
 use super::api::{State, Token, invalid, list, plain_build, required};
 use super::batch::{Batch, BatchStart, SOURCE, Spec, Turn};
-use super::build::{Build, Status};
+use super::build::Build;
+use super::course::Status;
 use super::render;
 use super::script::Script;
 use crate::ids::uuid;
@@ -41,7 +42,7 @@ impl State {
             })
         };
         let batch = Batch::new(start(options, &project, input, caller, number, now)?, now);
-        let id = batch.id();
+        let id = batch.course.id.clone();
         if let Some(token) = input["idempotencyToken"].as_str() {
             let is = Token { at: now, request: input.clone(), build: id.clone() };
             self.tokens.insert(("StartBuildBatch", token.to_owned()), is);
@@ -69,8 +70,9 @@ impl State {
         let batches =
             self.batches.iter().filter(|batch| project.is_none_or(|name| batch.start.project == name));
         let wanted = input["filter"]["status"].as_str();
-        let batches = batches.filter(|batch| wanted.is_none_or(|status| json!(batch.status) == status));
-        list(batches.map(Batch::id).collect(), input, "ids", "DESCENDING")
+        let batches =
+            batches.filter(|batch| wanted.is_none_or(|status| json!(batch.course.status) == status));
+        list(batches.map(|batch| batch.course.id.clone()).collect(), input, "ids", "DESCENDING")
     }
 
     pub(super) fn stop_batch(
@@ -80,7 +82,7 @@ impl State {
         now: Timestamp,
     ) -> Result<Value, AwsError> {
         let id = batch_id(required(input, "id")?).to_owned();
-        let batch = self.batches.iter_mut().find(|batch| batch.id() == id).ok_or_else(|| {
+        let batch = self.batches.iter_mut().find(|batch| batch.course.id == id).ok_or_else(|| {
             AwsError::new("ResourceNotFoundException", format!("Batch build {id} could not be found"))
         })?;
         let turn = batch.give_up(Status::Stopped, now);
@@ -91,25 +93,27 @@ impl State {
     /// Moves a batch on. Returns whether there is anything left to move.
     pub(super) fn step_batch(&mut self, options: &Options, id: &str, now: Timestamp) -> bool {
         let builds = &self.builds;
-        let status = |id: &str| builds.iter().rev().find(|build| build.id() == id).map(|build| build.status);
-        let Some(batch) = self.batches.iter_mut().find(|batch| batch.id() == id) else { return false };
+        let status = |id: &str| {
+            builds.iter().rev().find(|build| build.course.id == id).map(|build| build.course.status)
+        };
+        let Some(batch) = self.batches.iter_mut().find(|batch| batch.course.id == id) else { return false };
         let turn = batch.step(status, now);
-        let goes_on = !batch.is_complete();
+        let goes_on = !batch.course.is_complete();
         self.take(options, id, turn, now);
         goes_on
     }
 
     pub(super) fn batch_mut(&mut self, id: &str) -> Option<&mut Batch> {
-        self.batches.iter_mut().find(|batch| batch.id() == id)
+        self.batches.iter_mut().find(|batch| batch.course.id == id)
     }
 
     fn batch(&self, id: &str) -> Option<&Batch> {
-        self.batches.iter().find(|batch| batch.id() == id)
+        self.batches.iter().find(|batch| batch.course.id == id)
     }
 
     fn described(&self, options: &Options, id: &str) -> Value {
         let artifacts = |id: &str| {
-            let build = self.builds.iter().find(|build| build.id() == id);
+            let build = self.builds.iter().find(|build| build.course.id == id);
             build.map(render::resolved_artifact).unwrap_or_default()
         };
         self.batch(id).map_or(Value::Null, |batch| render::batch(options, batch, artifacts))
@@ -129,7 +133,7 @@ impl State {
 
     /// Starts one of a batch's builds as CodeBuild does it with the batch's own role: who started the batch did not start these.
     fn start_member(&mut self, options: &Options, batch: &str, identifier: &str, now: Timestamp) {
-        let Some(position) = self.batches.iter().position(|found| found.id() == batch) else { return };
+        let Some(position) = self.batches.iter().position(|found| found.course.id == batch) else { return };
         let found = &self.batches[position];
         let Some(project) = self.projects.get_mut(&found.start.project) else { return };
         project.builds += 1;
@@ -167,7 +171,7 @@ impl State {
             start.artifacts = json!({"type": "NO_ARTIFACTS"});
         }
         let build = Build::new(start, now);
-        let id = build.id();
+        let id = build.course.id.clone();
         self.builds.push(build);
         self.batches[position].is_started(identifier, id.clone(), now);
         self.started.push(id);

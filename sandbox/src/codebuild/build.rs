@@ -7,19 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::course::{Course, Status};
 use super::script::{Artifact, HttpCheck, Script, expand};
-
-/// `buildStatus` and `phaseStatus`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(super) enum Status {
-    InProgress,
-    Succeeded,
-    Failed,
-    Fault,
-    TimedOut,
-    Stopped,
-}
 
 /// `phaseType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,17 +75,6 @@ impl Phase {
             | Self::Completed => 0.0,
         }
     }
-}
-
-/// A phase as it was or is.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct PhaseRecord {
-    pub(super) phase: Phase,
-    pub(super) status: Status,
-    pub(super) started: Timestamp,
-    pub(super) ended: Option<Timestamp>,
-    /// Status code and message of a failure.
-    pub(super) context: Option<(String, String)>,
 }
 
 /// Something a build does to the world.
@@ -177,51 +155,34 @@ pub(super) struct Start {
 #[derive(Debug, Clone)]
 pub(super) struct Build {
     pub(super) start: Start,
-    pub(super) started: Timestamp,
-    pub(super) ended: Option<Timestamp>,
-    pub(super) status: Status,
-    pub(super) phases: Vec<PhaseRecord>,
+    pub(super) course: Course<Phase>,
     pub(super) exported: BTreeMap<String, String>,
     pub(super) stored: Option<Stored>,
     phase_ends: Timestamp,
     task: Option<Task>,
     busy: bool,
-    announced: Option<Status>,
 }
 
 impl Build {
     /// A build that was submitted just now.
     pub(super) fn new(start: Start, now: Timestamp) -> Self {
+        let course = Course::new(&start.project, &start.uuid, Phase::Submitted, now);
         let mut build = Self {
             start,
-            started: now,
-            ended: None,
-            status: Status::InProgress,
-            phases: Vec::new(),
+            course,
             exported: BTreeMap::new(),
             stored: None,
             phase_ends: now,
             task: None,
             busy: false,
-            announced: None,
         };
-        build.enter(Phase::Submitted, now);
+        build.entered(Phase::Submitted, now);
         build
-    }
-
-    /// `project:uuid`.
-    pub(super) fn id(&self) -> String {
-        format!("{}:{}", self.start.project, self.start.uuid)
-    }
-
-    /// Whether it ended.
-    pub(super) fn is_complete(&self) -> bool {
-        self.status != Status::InProgress
     }
 
     /// The phase it is in.
     pub(super) fn phase(&self) -> Phase {
-        self.phases.last().map_or(Phase::Submitted, |record| record.phase)
+        self.course.phases.last().map_or(Phase::Submitted, |record| record.phase)
     }
 
     /// The source version it really built.
@@ -230,17 +191,10 @@ impl Build {
         of_script.or_else(|| self.start.source_version.clone())
     }
 
-    /// The status to be told in an event, once for each.
-    pub(super) fn announcement(&mut self) -> Option<Status> {
-        let fresh = self.announced != Some(self.status);
-        self.announced = Some(self.status);
-        fresh.then_some(self.status)
-    }
-
     /// Moves on as far as time allows.
     pub(super) fn step(&mut self, now: Timestamp) -> Step {
         loop {
-            if self.is_complete() {
+            if self.course.is_complete() {
                 return Step::Over;
             }
             if now >= self.start.deadline {
@@ -263,7 +217,7 @@ impl Build {
 
     /// A task is done. It is forgotten when the build ended meanwhile.
     pub(super) fn done(&mut self, done: Done, now: Timestamp) {
-        if self.is_complete() || !self.busy {
+        if self.course.is_complete() || !self.busy {
             return;
         }
         self.busy = false;
@@ -283,7 +237,7 @@ impl Build {
 
     /// Someone stops it. Nothing happens when it ended already.
     pub(super) fn stop(&mut self, now: Timestamp) {
-        if !self.is_complete() {
+        if !self.course.is_complete() {
             self.end(Status::Stopped, now);
         }
     }
@@ -293,13 +247,12 @@ impl Build {
     }
 
     fn enter(&mut self, phase: Phase, now: Timestamp) {
-        self.phases.push(PhaseRecord {
-            phase,
-            status: Status::InProgress,
-            started: now,
-            ended: None,
-            context: None,
-        });
+        self.course.enter(phase, now);
+        self.entered(phase, now);
+    }
+
+    /// How long the phase takes, and what is done in it.
+    fn entered(&mut self, phase: Phase, now: Timestamp) {
         let script = self.script();
         self.phase_ends = now + SignedDuration::from_secs_f64(script.secs * phase.share());
         self.task = if phase == Phase::Build {
@@ -319,7 +272,7 @@ impl Build {
             return self.fail("YAML_FILE_ERROR", message, now);
         }
         if phase == Phase::Finalizing {
-            let failed = self.phases.iter().any(|record| record.status == Status::Failed);
+            let failed = self.course.phases.iter().any(|record| record.status == Status::Failed);
             return self.end(if failed { Status::Failed } else { Status::Succeeded }, now);
         }
         if phase == script.failed_phase && script.status != Status::Succeeded {
@@ -334,36 +287,25 @@ impl Build {
             self.exported =
                 expanded.map(|(name, value)| (name.clone(), expand(value, &self.start.variables))).collect();
         }
-        self.close(Status::Succeeded, None, now);
+        self.course.close(Status::Succeeded, None, now);
         self.enter(phase.next(), now);
     }
 
     fn fail(&mut self, code: &str, message: String, now: Timestamp) {
         let next = self.phase().next_after_failure();
-        self.close(Status::Failed, Some((code.to_owned(), message)), now);
+        self.course.close(Status::Failed, Some((code.to_owned(), message)), now);
         if next == Phase::Completed { self.complete(Status::Failed, now) } else { self.enter(next, now) }
     }
 
     /// The end, wherever the build is. A phase that ran to its end keeps that.
     fn end(&mut self, status: Status, now: Timestamp) {
         let of_phase = if status == Status::Failed { Status::Succeeded } else { status };
-        self.close(of_phase, None, now);
+        self.course.close(of_phase, None, now);
         self.complete(status, now);
     }
 
-    fn close(&mut self, status: Status, context: Option<(String, String)>, now: Timestamp) {
-        if let Some(record) = self.phases.last_mut() {
-            record.status = status;
-            record.ended = Some(now);
-            record.context = context;
-        }
-    }
-
     fn complete(&mut self, status: Status, now: Timestamp) {
-        self.enter(Phase::Completed, now);
-        self.close(Status::Succeeded, None, now);
-        self.status = status;
-        self.ended = Some(now);
+        self.course.complete(Phase::Completed, Status::Succeeded, status, now);
         self.task = None;
         self.busy = false;
     }
@@ -436,7 +378,7 @@ mod tests {
     }
 
     fn phases(build: &Build) -> Vec<(Phase, Status)> {
-        build.phases.iter().map(|record| (record.phase, record.status)).collect()
+        build.course.phases.iter().map(|record| (record.phase, record.status)).collect()
     }
 
     #[test]
@@ -444,7 +386,7 @@ mod tests {
         let mut build = build(
             json!({"secs": 10, "exported": {"U": "${URL}"}, "artifact": {"files": {"a": {"b": "${URL}"}}}}),
         );
-        assert_eq!(build.announcement(), Some(Status::InProgress));
+        assert_eq!(build.course.announcement(), Some(Status::InProgress));
         assert_eq!(build.step(at(0.0)), Step::Wait(at(2.0)));
         assert_eq!(build.phase(), Phase::Provisioning);
         assert_eq!(build.step(at(2.0)), Step::Wait(at(9.0)));
@@ -462,12 +404,15 @@ mod tests {
         build.done(Done::Stored(stored.clone()), at(12.0));
         assert_eq!(build.step(at(12.0)), Step::Over);
         assert_eq!(
-            (build.status, build.ended, build.stored.clone()),
+            (build.course.status, build.course.ended, build.stored.clone()),
             (Status::Succeeded, Some(at(12.0)), Some(stored))
         );
         assert_eq!(build.exported["U"], "http://candidate");
         assert_eq!(build.revision().as_deref(), Some("abc"));
-        assert_eq!((build.announcement(), build.announcement()), (Some(Status::Succeeded), None));
+        assert_eq!(
+            (build.course.announcement(), build.course.announcement()),
+            (Some(Status::Succeeded), None)
+        );
         assert!(phases(&build).iter().all(|(_, status)| *status == Status::Succeeded), "{build:?}");
     }
 
@@ -482,8 +427,9 @@ mod tests {
         assert!(matches!(build.step(at(1.0)), Step::Do(Task::Upload(_))));
         build.done(Done::Failed("no bucket".into()), at(1.0));
         assert_eq!(build.step(at(1.0)), Step::Over);
-        assert_eq!(build.status, Status::Failed);
-        let failed: Vec<_> = build.phases.iter().filter(|record| record.status == Status::Failed).collect();
+        assert_eq!(build.course.status, Status::Failed);
+        let failed: Vec<_> =
+            build.course.phases.iter().filter(|record| record.status == Status::Failed).collect();
         assert_eq!(
             failed.iter().map(|record| record.phase).collect::<Vec<_>>(),
             [Phase::Build, Phase::UploadArtifacts]
@@ -498,25 +444,25 @@ mod tests {
         {
             let mut build = build(json!({"status": status, "failed_phase": "PRE_BUILD"}));
             assert_eq!(build.step(at(0.0)), Step::Over);
-            assert_eq!(build.status, expected);
+            assert_eq!(build.course.status, expected);
             assert!(!phases(&build).iter().any(|(phase, _)| *phase == Phase::Build));
         }
         let mut late = build(json!({"secs": 1000}));
         assert_eq!(late.step(at(0.0)), Step::Wait(at(60.0)));
         assert_eq!(late.step(at(60.0)), Step::Over);
-        assert_eq!((late.status, late.phase()), (Status::TimedOut, Phase::Completed));
+        assert_eq!((late.course.status, late.phase()), (Status::TimedOut, Phase::Completed));
 
         let mut stopped = build(json!({"secs": 10}));
         stopped.step(at(3.0));
         stopped.stop(at(4.0));
         stopped.stop(at(5.0));
         stopped.done(Done::Checked, at(6.0));
-        assert_eq!((stopped.status, stopped.ended), (Status::Stopped, Some(at(4.0))));
+        assert_eq!((stopped.course.status, stopped.course.ended), (Status::Stopped, Some(at(4.0))));
 
         let mut unreadable = build(json!({"no": "script"}));
         assert_eq!(unreadable.step(at(0.0)), Step::Over);
-        assert_eq!(unreadable.status, Status::Failed);
-        let context = unreadable.phases.iter().find_map(|record| record.context.clone()).unwrap();
+        assert_eq!(unreadable.course.status, Status::Failed);
+        let context = unreadable.course.phases.iter().find_map(|record| record.context.clone()).unwrap();
         assert_eq!(context.0, "YAML_FILE_ERROR");
     }
 }

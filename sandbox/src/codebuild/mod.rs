@@ -24,6 +24,7 @@ mod api;
 mod batch;
 mod batches;
 mod build;
+mod course;
 mod render;
 mod script;
 mod work;
@@ -130,7 +131,7 @@ impl Inner {
         let event = {
             let mut state = lock(&self.state);
             state.build_mut(id).and_then(|build| {
-                let status = build.announcement()?;
+                let status = build.course.announcement()?;
                 Some(render::event(&self.options, build, status, now))
             })
         };
@@ -144,7 +145,7 @@ impl Inner {
         let event = {
             let mut state = lock(&self.state);
             state.batch_mut(id).and_then(|batch| {
-                let status = batch.announcement()?;
+                let status = batch.course.announcement()?;
                 render::batch_event(&self.options, batch, status, now)
             })
         };

@@ -4,8 +4,9 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::batch::{Batch, BatchPhaseRecord, Group};
-use super::build::{Build, Phase, PhaseRecord, Status};
+use super::batch::{Batch, BatchPhase, Group};
+use super::build::{Build, Phase};
+use super::course::{PhaseRecord, Status};
 use super::{BatchEvents, Options};
 use crate::ports::ServiceEvent;
 
@@ -15,21 +16,21 @@ pub(super) fn project_arn(options: &Options, name: &str) -> String {
 }
 
 fn build_arn(options: &Options, build: &Build) -> String {
-    format!("arn:aws:codebuild:{}:{}:build/{}", options.region, options.account, build.id())
+    format!("arn:aws:codebuild:{}:{}:build/{}", options.region, options.account, build.course.id)
 }
 
 /// The member `Build` of the API.
 pub(super) fn build(options: &Options, build: &Build) -> Value {
     let start = &build.start;
     let mut out = json!({
-        "id": build.id(),
+        "id": build.course.id,
         "arn": build_arn(options, build),
         "buildNumber": start.number,
-        "startTime": seconds(build.started),
+        "startTime": seconds(build.course.started),
         "currentPhase": build.phase(),
-        "buildStatus": build.status,
+        "buildStatus": build.course.status,
         "projectName": start.project,
-        "phases": build.phases.iter().map(phase).collect::<Vec<_>>(),
+        "phases": build.course.phases.iter().map(phase).collect::<Vec<_>>(),
         "source": start.source,
         "secondarySources": [],
         "artifacts": artifacts(build),
@@ -38,14 +39,14 @@ pub(super) fn build(options: &Options, build: &Build) -> Value {
         "logs": logs(options, build),
         "timeoutInMinutes": start.timeout_minutes,
         "queuedTimeoutInMinutes": 480,
-        "buildComplete": build.is_complete(),
+        "buildComplete": build.course.is_complete(),
         "initiator": start.initiator,
         "encryptionKey": format!("arn:aws:kms:{}:{}:alias/aws/s3", options.region, options.account),
     });
     let exported: Vec<Value> =
         build.exported.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
     let optional = [
-        ("endTime", build.ended.map(|ended| seconds(ended).into())),
+        ("endTime", build.course.ended.map(|ended| seconds(ended).into())),
         ("buildBatchArn", start.batch.clone().map(Value::from)),
         ("sourceVersion", start.source_version.clone().map(Value::from)),
         ("resolvedSourceVersion", build.revision().map(Value::from)),
@@ -77,7 +78,7 @@ fn artifacts(build: &Build) -> Value {
     Value::Object(out)
 }
 
-fn phase(record: &PhaseRecord) -> Value {
+fn phase(record: &PhaseRecord<Phase>) -> Value {
     let mut out = json!({"phaseType": record.phase, "startTime": seconds(record.started)});
     if record.phase == Phase::Completed {
         return out;
@@ -122,7 +123,7 @@ fn deep_link(options: &Options, build: &Build) -> String {
 
 /// The ARN of a batch.
 pub(super) fn batch_arn(options: &Options, batch: &Batch) -> String {
-    format!("arn:aws:codebuild:{}:{}:build-batch/{}", options.region, options.account, batch.id())
+    format!("arn:aws:codebuild:{}:{}:build-batch/{}", options.region, options.account, batch.course.id)
 }
 
 /// The member `BuildBatch` of the API. `artifacts` resolves those of a build.
@@ -130,14 +131,14 @@ pub(super) fn batch(options: &Options, batch: &Batch, artifacts: impl Fn(&str) -
     let start = &batch.start;
     let groups = batch.groups.iter().filter(|group| group.run.is_some() || batch.groups.len() > 1);
     let mut out = json!({
-        "id": batch.id(),
+        "id": batch.course.id,
         "arn": batch_arn(options, batch),
         "buildBatchNumber": start.number,
-        "startTime": seconds(batch.started),
+        "startTime": seconds(batch.course.started),
         "currentPhase": batch.phase(),
-        "buildBatchStatus": batch.status,
+        "buildBatchStatus": batch.course.status,
         "projectName": start.project,
-        "phases": batch.phases.iter().map(batch_phase).collect::<Vec<_>>(),
+        "phases": batch.course.phases.iter().map(batch_phase).collect::<Vec<_>>(),
         "source": start.source,
         "secondarySources": [],
         "secondarySourceVersions": [],
@@ -148,14 +149,14 @@ pub(super) fn batch(options: &Options, batch: &Batch, artifacts: impl Fn(&str) -
         "logConfig": {"cloudWatchLogs": {"status": "ENABLED"}, "s3Logs": {"status": "DISABLED"}},
         "buildTimeoutInMinutes": start.timeout_minutes,
         "queuedTimeoutInMinutes": 480,
-        "complete": batch.is_complete(),
+        "complete": batch.course.is_complete(),
         "initiator": start.initiator,
         "encryptionKey": format!("arn:aws:kms:{}:{}:alias/aws/s3", options.region, options.account),
         "buildBatchConfig": start.config,
         "buildGroups": groups.map(|group| build_group(options, group, &artifacts)).collect::<Vec<_>>(),
     });
     let optional = [
-        ("endTime", batch.ended.map(|ended| seconds(ended).into())),
+        ("endTime", batch.course.ended.map(|ended| seconds(ended).into())),
         ("sourceVersion", start.source_version.clone().map(Value::from)),
         ("resolvedSourceVersion", start.source_version.clone().map(Value::from)),
     ];
@@ -163,7 +164,7 @@ pub(super) fn batch(options: &Options, batch: &Batch, artifacts: impl Fn(&str) -
     out
 }
 
-fn batch_phase(record: &BatchPhaseRecord) -> Value {
+fn batch_phase(record: &PhaseRecord<BatchPhase>) -> Value {
     let mut out = json!({"phaseType": record.phase, "startTime": seconds(record.started)});
     if record.phase.is_end() {
         return out;
@@ -225,9 +226,9 @@ pub(super) fn batch_event(
     let mut detail = json!({
         "project-name": batch.start.project,
         "additional-information": {
-            "build-complete": batch.is_complete(),
+            "build-complete": batch.course.is_complete(),
             "initiator": batch.start.initiator,
-            "build-start-time": local_time(batch.started),
+            "build-start-time": local_time(batch.course.started),
             "source": source(&batch.start.source),
         },
         "current-phase": batch.phase(),
@@ -258,17 +259,17 @@ pub(super) fn event(options: &Options, build: &Build, status: Status, now: Times
             "environment-variables": variables(&start.environment),
         },
         "timeout-in-minutes": start.timeout_minutes,
-        "build-complete": build.is_complete(),
+        "build-complete": build.course.is_complete(),
         "build-number": floating(start.number),
         "initiator": start.initiator,
-        "build-start-time": local_time(build.started),
+        "build-start-time": local_time(build.course.started),
         "source": source(&start.source),
         "logs": {
             "group-name": group(build),
             "stream-name": start.uuid,
             "deep-link": deep_link(options, build),
         },
-        "phases": build.phases.iter().map(event_phase).collect::<Vec<_>>(),
+        "phases": build.course.phases.iter().map(event_phase).collect::<Vec<_>>(),
     });
     let stored = build
         .stored
@@ -322,7 +323,7 @@ fn source(source: &Value) -> Value {
     out
 }
 
-fn event_phase(record: &PhaseRecord) -> Value {
+fn event_phase(record: &PhaseRecord<Phase>) -> Value {
     let mut out = json!({"start-time": local_time(record.started), "phase-type": record.phase});
     if record.phase == Phase::Completed {
         return out;

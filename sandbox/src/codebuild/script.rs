@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::batch::Spec;
-use super::build::{Phase, Status};
+use super::build::Phase;
+use super::course::Status;
 
 /// The script of a build.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
