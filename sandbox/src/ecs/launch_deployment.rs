@@ -16,7 +16,7 @@ use super::world::World;
 use crate::ports::{AwsError, is_in_ecr};
 
 /// Members of a service that make a revision: a change of one of them is a deployment.
-pub(super) const REVISIONED: [&str; 10] = [
+pub(super) const REVISIONED: [&str; 12] = [
     "taskDefinition",
     "loadBalancers",
     "networkConfiguration",
@@ -27,6 +27,8 @@ pub(super) const REVISIONED: [&str; 10] = [
     "serviceConnectConfiguration",
     "volumeConfigurations",
     "vpcLatticeConfigurations",
+    "gatewayConnectors",
+    "monitoring",
 ];
 
 /// A revision as a request describes it, checked.

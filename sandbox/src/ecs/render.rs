@@ -10,6 +10,9 @@ use super::model::{
 use super::notify::describe_task;
 use super::settings::{PauseStage, Undocumented};
 
+/// What `LATEST` means.
+const PLATFORM: &str = "1.4.0";
+
 /// Adds `nextToken` when there is another page.
 pub(super) fn with_token(mut answer: Value, next: Option<String>) -> Value {
     if let Some(next) = next {
@@ -44,10 +47,52 @@ fn active_revisions(service: &Service) -> Vec<RevisionId> {
     service.current.into_iter().chain(others).collect()
 }
 
+/// Members of a revision that `DescribeServices` tells of its deployments, if at all, and not of the service.
+const NOT_OF_SERVICE: [&str; 5] = [
+    "serviceConnectConfiguration",
+    "volumeConfigurations",
+    "vpcLatticeConfigurations",
+    "gatewayConnectors",
+    "monitoring",
+];
+
+/// Whether a revision's tasks run on Fargate: by launch type, or by capacity provider.
+fn on_fargate(revision: &Revision) -> bool {
+    let provider = |strategy: &Value| strategy[0]["capacityProvider"].as_str().map(str::to_owned);
+    let member = |name: &str| revision.members.get(name);
+    let launch = member("launchType").and_then(Value::as_str).map(str::to_owned);
+    let named = launch.or_else(|| member("capacityProviderStrategy").and_then(provider));
+    named.is_some_and(|name| name.starts_with("FARGATE"))
+}
+
+/// What AWS fills in where Fargate runs the tasks.
+fn platform(revision: &Revision, latest: &str) -> Vec<(&'static str, Value)> {
+    if !on_fargate(revision) {
+        return Vec::new();
+    }
+    let given = revision.members.get("platformVersion").and_then(Value::as_str);
+    let version = given.filter(|version| *version != "LATEST").unwrap_or(latest);
+    vec![("platformVersion", json!(version)), ("platformFamily", json!("Linux"))]
+}
+
+/// What AWS adds to a service with a load balancer; the role is its own, and no request may name it.
+fn balanced(service: &Service, revision: &Revision) -> Vec<(&'static str, Value)> {
+    if revision.balancers.is_empty() {
+        return Vec::new();
+    }
+    let account = service.arn.split(':').nth(4).unwrap_or_default();
+    let role = format!("arn:aws:iam::{account}:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS");
+    vec![("healthCheckGracePeriodSeconds", json!(0)), ("roleArn", json!(role))]
+}
+
 pub(super) fn service(service: &Service, with_tags: bool) -> Value {
     let mut described = service.attributes.clone();
     if let Some(revision) = service.current_revision() {
-        described.extend(revision.members.clone());
+        let members = revision.members.iter().filter(|(name, _)| !NOT_OF_SERVICE.contains(&name.as_str()));
+        described.extend(members.map(|(name, value)| (name.clone(), value.clone())));
+        for (name, value) in platform(revision, "LATEST").into_iter().chain(balanced(service, revision)) {
+            described.entry(name).or_insert(value);
+        }
     }
     let pending: u32 = service.count(|task| matches!(task.phase, Phase::Provisioning | Phase::Pending));
     let running: u32 = service.count(|task| task.phase == Phase::Running);
@@ -78,6 +123,7 @@ pub(super) fn service(service: &Service, with_tags: bool) -> Value {
         ("enableECSManagedTags", json!(false)),
         ("enableExecuteCommand", json!(false)),
         ("propagateTags", json!("NONE")),
+        ("resourceManagementType", json!("CUSTOMER")),
     ] {
         described.entry(name).or_insert(default);
     }
@@ -138,10 +184,20 @@ fn classic_deployment(service: &Service, id: RevisionId) -> Value {
         "rolloutState": state,
         "rolloutStateReason": reason,
     });
-    for name in ["launchType", "platformVersion", "networkConfiguration", "capacityProviderStrategy"] {
+    for name in [
+        "launchType",
+        "networkConfiguration",
+        "capacityProviderStrategy",
+        "serviceConnectConfiguration",
+        "volumeConfigurations",
+        "vpcLatticeConfigurations",
+    ] {
         if let Some(value) = revision.members.get(name) {
             described[name] = value.clone();
         }
+    }
+    for (name, value) in platform(revision, PLATFORM) {
+        described[name] = value;
     }
     described
 }
@@ -299,6 +355,7 @@ fn hook(hook: &HookRun) -> Value {
 pub(super) fn revision(service: &Service, id: RevisionId) -> Value {
     let revision = service.revision(id);
     let mut described = revision.members.clone();
+    described.extend(platform(revision, PLATFORM).into_iter().map(|(name, value)| (name.to_owned(), value)));
     described.insert("serviceRevisionArn".into(), json!(revision.arn));
     described.insert("serviceArn".into(), json!(service.arn));
     described.insert("clusterArn".into(), json!(service.cluster_arn));

@@ -93,6 +93,12 @@ pub(super) fn create(
         return idempotent(existing, input);
     }
     check_token(members)?;
+    if members.get("role").is_some() {
+        // Every task definition here has its own network interface, and those need the service-linked role.
+        return Err(invalid(
+            "You cannot specify an IAM role for services that require a service linked role.",
+        ));
+    }
     if members.text("schedulingStrategy")?.unwrap_or("REPLICA") != "REPLICA" {
         return Err(unsupported("the sandbox runs only REPLICA services"));
     }
@@ -110,7 +116,7 @@ pub(super) fn create(
         created_at: world.now,
         created_by: caller.map(str::to_owned),
         tags,
-        attributes: attributes(input),
+        attributes: with_rebalancing(attributes(input)),
         configuration: config::merge(&Map::new(), &requested, world.settings.undocumented.stale_blocks)?,
         desired: desired_count(members)?.unwrap_or(0),
         revisions: Vec::new(),
@@ -167,6 +173,12 @@ fn check_external(members: Members<'_>) -> Result<(), AwsError> {
         }
     }
     Ok(())
+}
+
+/// A service that is created without a word on it is rebalanced.
+fn with_rebalancing(mut attributes: Map<String, Value>) -> Map<String, Value> {
+    attributes.entry("availabilityZoneRebalancing").or_insert(json!("ENABLED"));
+    attributes
 }
 
 /// What is neither part of a revision nor a field of its own is kept as it came.

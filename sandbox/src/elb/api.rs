@@ -317,9 +317,13 @@ impl Inner {
         if of.is_none() && arns.is_empty() {
             return Err(invalid("You must specify either listener ARNs or a load balancer ARN"));
         }
+        let rules = self.seen_rules(&model);
         let found: Vec<Value> = (model.listeners.iter())
             .filter(|l| of.map_or_else(|| arns.contains(&l.arn), |lb| l.load_balancer_arn == lb))
-            .map(|l| l.describe(model.rule(&l.arn).map_or(&[], |rule| &rule.actions)))
+            .map(|l| {
+                let default = rules.iter().find(|rule| rule.priority.is_none() && rule.listener_arn == l.arn);
+                l.describe(default.map_or(&[], |rule| &rule.actions))
+            })
             .collect();
         if found.len() < arns.len() {
             return Err(no_listener());
@@ -337,7 +341,8 @@ impl Inner {
         if of.is_none() == arns.is_empty() {
             return Err(invalid("You must specify either listener rule ARNs or a listener ARN"));
         }
-        let mut rules: Vec<&Rule> = (model.rules.iter())
+        let seen = self.seen_rules(&model);
+        let mut rules: Vec<&Rule> = (seen.iter())
             .filter(|rule| {
                 of.map_or_else(|| arns.contains(&rule.arn), |listener| rule.listener_arn == listener)
             })
@@ -642,6 +647,8 @@ impl Inner {
         let mut model = self.model();
         model.listener(arn).ok_or_else(no_listener)?;
         self.close_listener(&mut model, arn);
+        drop(model);
+        self.changed();
         Ok(json!({}))
     }
 
@@ -665,6 +672,8 @@ impl Inner {
         // Deleting what is not there succeeds, as on AWS.
         model.load_balancers.retain(|lb| lb.arn != arn);
         model.tags.remove(arn);
+        drop(model);
+        self.changed();
         Ok(json!({}))
     }
 

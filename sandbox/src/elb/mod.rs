@@ -13,6 +13,7 @@ mod actions;
 mod api;
 mod health;
 mod model;
+mod past;
 mod proxy;
 mod rules;
 mod stats;
@@ -37,7 +38,8 @@ use tokio::runtime::Handle;
 
 pub use self::stats::{Hosts, Served, ServedBy, TrafficObserver};
 
-use self::model::{Model, Target};
+use self::model::{Model, Rule, Target};
+use self::past::Past;
 use self::proxy::Plane;
 use self::stats::Counters;
 use crate::ports::{AwsError, Caller, LoadBalancers, Service, TargetHealth};
@@ -58,6 +60,8 @@ pub struct Options {
     /// A group with only unhealthy targets gets the traffic anyway, as AWS documents for its default settings. Off, it
     /// answers 503, which makes a wrong shift visible at once.
     pub fail_open: bool,
+    /// Age of what `DescribeRules` and `DescribeListeners` tell of rules. AWS does not say.
+    pub read_lag: Duration,
     /// A stickiness cookie keeps its client on a group of weight 0. AWS does not say.
     pub sticky_at_zero: bool,
 }
@@ -71,6 +75,7 @@ impl Default for Options {
             weight_propagation: Duration::ZERO,
             seconds_scale: 1.0,
             fail_open: false,
+            read_lag: Duration::ZERO,
             sticky_at_zero: false,
         }
     }
@@ -85,6 +90,7 @@ pub struct Elb {
 struct Inner {
     options: Options,
     model: Mutex<Model>,
+    past: Mutex<Past>,
     planes: Mutex<HashMap<String, Arc<Plane>>>,
     counters: Mutex<Counters>,
     observer: Arc<dyn TrafficObserver>,
@@ -106,6 +112,7 @@ impl Elb {
         let inner = Inner {
             options,
             model: Mutex::default(),
+            past: Mutex::default(),
             planes: Mutex::default(),
             counters: Mutex::default(),
             observer,
@@ -205,6 +212,18 @@ impl LoadBalancers for Elb {
 impl Inner {
     fn model(&self) -> MutexGuard<'_, Model> {
         lock(&self.model)
+    }
+
+    /// Notes that rules have changed.
+    fn changed(&self) {
+        let model = self.model();
+        lock(&self.past).remember(&model.rules, self.options.read_lag, Instant::now());
+    }
+
+    /// The rules as reads see them.
+    fn seen_rules(&self, model: &Model) -> Vec<Rule> {
+        let past = lock(&self.past);
+        past.as_of(self.options.read_lag, Instant::now()).unwrap_or(&model.rules).to_vec()
     }
 
     /// A duration of the settings, in local time.

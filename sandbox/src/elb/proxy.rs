@@ -118,6 +118,7 @@ impl Drop for InFlight {
 impl Inner {
     /// Starts serving a listener.
     pub(super) fn serve(self: &Arc<Self>, listener_arn: &str, load_balancer: String, socket: TcpListener) {
+        self.changed();
         let view = Arc::new(View::of(&self.model(), listener_arn));
         let node = || Node { view: view.clone(), coming: VecDeque::new(), rotations: HashMap::new() };
         let (closed, mut closing) = watch::channel(false);
@@ -149,6 +150,7 @@ impl Inner {
 
     /// Sends a listener's present rules to its nodes.
     pub(super) fn publish(&self, listener_arn: &str) {
+        self.changed();
         let view = Arc::new(View::of(&self.model(), listener_arn));
         let Some(plane) = lock(&self.planes).get(listener_arn).cloned() else { return };
         let mut nodes = lock(&plane.nodes);

@@ -502,3 +502,20 @@ async fn a_group_of_unhealthy_targets_fails_open_where_that_is_played() {
         assert_eq!(setup.get("/shop", None).await.0, if fail_open { 200 } else { 503 });
     }
 }
+
+#[tokio::test]
+async fn what_is_read_of_rules_may_be_late_while_traffic_is_not() {
+    let lag = Duration::from_millis(400);
+    let setup = Setup::new(Options { read_lag: lag, ..Options::default() }).await;
+    tokio::time::sleep(lag).await;
+    let moved = [(setup.blue.clone(), 0), (setup.green.clone(), 100)];
+    let changed = Instant::now();
+    setup.elb.set_forward_weights(&setup.rule, &moved).unwrap();
+    assert_eq!(setup.get("/shop", None).await.1, "green");
+    let told = async || actions(&setup).await[1]["ForwardConfig"]["TargetGroups"][1]["Weight"].clone();
+    assert_eq!(told().await, 0, "written, not yet seen");
+    until(async || told().await == 100).await;
+    assert!(changed.elapsed() >= lag);
+    let listeners = call(&setup.elb, "DescribeListeners", json!({"ListenerArns": [setup.listener]})).await;
+    assert_eq!(listeners["Listeners"][0]["DefaultActions"][0]["Type"], "fixed-response");
+}

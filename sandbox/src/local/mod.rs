@@ -82,6 +82,8 @@ pub struct Options {
     pub alarm_seconds_per_minute: f64,
     /// Changes of weights reach the last load balancer node this late.
     pub weight_propagation: Duration,
+    /// Age of what is read of rules and their weights.
+    pub rule_read_lag: Duration,
     /// A target group with only unhealthy targets gets the traffic all the same, as AWS has it. Off, it answers 503, which shows a wrong shift
     /// at once.
     pub fail_open: bool,
@@ -123,6 +125,7 @@ impl Options {
             ecs,
             alarm_seconds_per_minute: 5.0,
             weight_propagation: Duration::ZERO,
+            rule_read_lag: Duration::ZERO,
             fail_open: false,
             autoscaling: autoscaling::Options::new(ACCOUNT, REGION),
             log_level: "INFO".into(),
@@ -198,6 +201,7 @@ impl Local {
                 nodes: if options.weight_propagation.is_zero() { 1 } else { 3 },
                 weight_propagation: options.weight_propagation,
                 seconds_scale: 0.1,
+                read_lag: options.rule_read_lag,
                 fail_open: options.fail_open,
                 ..elb::Options::default()
             },

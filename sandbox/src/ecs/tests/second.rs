@@ -67,6 +67,44 @@ fn a_second_service_runs_beside_the_first_and_keeps_what_it_was_made_with() {
 }
 
 #[test]
+fn a_service_does_not_tell_everything_its_revision_is_made_of() {
+    let lab = Lab::new();
+    lab.register("v1");
+    let connect = json!({"enabled": true, "namespace": "shop"});
+    let volumes = json!([{"name": "data", "managedEBSVolume": {"roleArn": "arn:role", "sizeInGiB": 10}}]);
+    let monitoring = json!({"introducedNextYear": true});
+    lab.call("CreateService", service(json!({
+        "launchType": "FARGATE", "serviceConnectConfiguration": connect, "volumeConfigurations": volumes, "monitoring": monitoring,
+    })));
+    lab.until("steady", |lab| lab.statuses() == ["SUCCESSFUL"]);
+    let described = lab.describe();
+    for name in ["serviceConnectConfiguration", "volumeConfigurations", "monitoring"] {
+        assert!(described.get(name).is_none(), "{name}");
+    }
+    // What nobody asked for and AWS tells all the same.
+    assert_eq!(
+        (&described["platformVersion"], &described["platformFamily"]),
+        (&json!("LATEST"), &json!("Linux"))
+    );
+    assert_eq!(
+        (&described["availabilityZoneRebalancing"], &described["healthCheckGracePeriodSeconds"]),
+        (&json!("ENABLED"), &json!(0))
+    );
+    assert!(described["roleArn"].as_str().unwrap().ends_with("AWSServiceRoleForECS"));
+    let primary = &described["deployments"][0];
+    assert_eq!(
+        (&primary["serviceConnectConfiguration"], &primary["volumeConfigurations"]),
+        (&connect, &volumes)
+    );
+    let arn = described["currentServiceRevisions"][0]["arn"].clone();
+    let revision =
+        lab.call("DescribeServiceRevisions", json!({"serviceRevisionArns": [arn]}))["serviceRevisions"][0]
+            .clone();
+    assert_eq!((&revision["serviceConnectConfiguration"], &revision["monitoring"]), (&connect, &monitoring));
+    assert_eq!(revision["platformVersion"], "1.4.0");
+}
+
+#[test]
 fn scaling_starts_no_deployment_and_a_task_definition_starts_a_rolling_one() {
     let lab = both(Undocumented::default());
     lab.change(json!({"desiredCount": 3}));
@@ -181,6 +219,17 @@ fn what_a_second_service_cannot_be_made_with_is_refused() {
             ),
             "InvalidParameterException",
             "Specifying both a launch type and capacity provider strategy is not supported.",
+        ),
+        (
+            with(
+                second("shop"),
+                "role",
+                json!(
+                    "arn:aws:iam::111122223333:role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"
+                ),
+            ),
+            "InvalidParameterException",
+            "You cannot specify an IAM role for services that require a service linked role.",
         ),
         (
             with(second("shop"), "clientToken", json!("x".repeat(37))),
