@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use crate::actor::Actor;
 use crate::commit::{Commit, IdempotencyKey, ReleaseWrite, ServiceWrite};
 use crate::history::{Entry, Event, Report, WaitingOn};
-use crate::ids::{AlarmName, Image, ReleaseId, ServiceName, Target};
+use crate::ids::{Image, ReleaseId, ServiceName, Target};
 use crate::intent::{Intent, Provenance, Request};
 use crate::outcome::Outcome;
 use crate::people::People;
 use crate::policy::OnNewer;
 use crate::release::{Phase, Progress, Release, Wake};
-use crate::service::{OpenWatch, ServiceRecord, TargetWatch};
+use crate::service::{OpenTargets, ServiceRecord};
 use crate::trigger::{Reason, Refusal, Trigger};
 
 /// A request to release an image to a service.
@@ -314,7 +314,7 @@ pub fn apply(
         Some(head) => {
             // A changed source starts to be watched now; another change of the policy releases nothing either.
             let watching_since = if head.policy.from == policy.from { head.watching_since } else { now };
-            let open = head.active.is_some().then(|| still_watched(head));
+            let open = head.active.is_some().then(|| still_open(head));
             let version = head.version + 1;
             (Some(head.version), ServiceRecord { version, policy, watching_since, open, ..head.clone() })
         }
@@ -324,25 +324,13 @@ pub fn apply(
     Some(ServiceWrite { service, expected, head, entry: Some(entry) })
 }
 
-/// What the release under way is judged by, and where: the policy it may have been planned from, and those before it that were in force
-/// while it was under way.
-fn still_watched(head: &ServiceRecord) -> OpenWatch {
+/// Where the release under way may go: to the policy's ECS service, and to those of the policies before it that were in force while it was
+/// under way.
+fn still_open(head: &ServiceRecord) -> OpenTargets {
     let mut open = head.open.clone().unwrap_or_default();
-    let add = |all: &mut Vec<AlarmName>, some: &[AlarmName]| {
-        for alarm in some {
-            if !all.contains(alarm) {
-                all.push(alarm.clone());
-            }
-        }
-    };
     let to = &head.policy.to.ecs;
-    match open.targets.iter_mut().find(|watch| watch.to == *to) {
-        Some(watch) => add(&mut watch.alarms, &head.policy.rollback.alarms),
-        None => {
-            let mut alarms = Vec::new();
-            add(&mut alarms, &head.policy.rollback.alarms);
-            open.targets.push(TargetWatch { to: to.clone(), alarms });
-        }
+    if !open.targets.contains(to) {
+        open.targets.push(to.clone());
     }
     open
 }

@@ -29,7 +29,7 @@ use crate::service::ServiceRecord;
 use crate::sweep::TagsSeen;
 use crate::tasks::StoppedTask;
 
-/// What services watch: how an event finds them.
+/// What is watched: how an event finds the services that release from it, and the releases under way that it concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Watched {
     /// An ECR repository.
@@ -43,6 +43,33 @@ pub enum Watched {
     BuildProject(crate::ids::AccountId, crate::ids::Region, String),
     /// A bucket that release manifests are written to.
     Bucket(String),
+}
+
+impl Watched {
+    /// What the events of a release under way are about: the ECS service it goes to and the alarms of its plan.
+    pub fn of_release(release: &Release) -> Vec<Self> {
+        if release.is_over() || release.progress.started_at.is_none() {
+            return Vec::new();
+        }
+        let Target { account, region, service, .. } = &release.target;
+        let mut watched = vec![Self::EcsService(account.clone(), region.clone(), service.clone())];
+        for alarm in release.plan.iter().flat_map(|plan| &plan.alarms) {
+            let alarm = Self::Alarm(account.clone(), region.clone(), alarm.clone());
+            if !watched.contains(&alarm) {
+                watched.push(alarm);
+            }
+        }
+        watched
+    }
+}
+
+/// A release under way that an event concerns.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnderWay {
+    /// Which.
+    pub release: ReleaseId,
+    /// Of which service, as far as that can be read.
+    pub service: Option<ServiceName>,
 }
 
 /// The ledger. A single row that cannot be read is [`crate::fault::ErrorKind::Invalid`]; in a list it is told beside the rows that can.
@@ -69,6 +96,9 @@ pub trait Ledger: Send + Sync {
     async fn due(&self, until: Timestamp) -> Result<Listing<Due>, PortError>;
     /// The services that watch this. A row that is damaged but still names its service counts, and is told: to look is harmless.
     async fn watchers(&self, watched: &Watched) -> Result<Listing<ServiceName>, PortError>;
+    /// The releases under way that this concerns, consistently read. A row that is damaged but still names its release counts, and is told: to
+    /// look is harmless.
+    async fn under_way(&self, watched: &Watched) -> Result<Listing<UnderWay>, PortError>;
     /// A release's history, oldest first.
     async fn history(&self, id: &ReleaseId) -> Result<Listing<Entry>, PortError>;
     /// What a service's triggers were refused, consistently read.

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ids::{AlarmName, ContainerName, Digest, ReleaseId, TaskDefinitionArn};
-use crate::policy::Policy;
+use crate::ids::{ContainerName, Digest, ReleaseId, TaskDefinitionArn};
+use crate::policy::{EcsDestination, Policy};
 
 /// A service's row in the ledger: its policy and its place in the queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,9 +39,9 @@ pub struct ServiceRecord {
     /// When the newest image that was let in by a webhook was announced, as its sender says: what a mirror brings later need not be newer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_said: Option<Timestamp>,
-    /// What the release under way is judged by though the policy no longer says so: its events must still find the service.
+    /// Where the release under way may go though the policy no longer says so: those ECS services stay the service's own until it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub open: Option<OpenWatch>,
+    pub open: Option<OpenTargets>,
     /// What a release that ended left in the ECS service because it could not be restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_behind: Option<LeftBehind>,
@@ -83,20 +83,11 @@ pub struct LeftBehind {
     pub own: Value,
 }
 
-/// What earlier policies watched while the release under way may have been planned from them.
+/// Where policies went that were in force while the release under way was: it may have been planned from any of them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct OpenWatch {
-    /// One for each target.
-    pub targets: Vec<TargetWatch>,
-}
-
-/// The alarms of a release to one target.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TargetWatch {
-    /// Where.
-    pub to: crate::policy::EcsDestination,
-    /// Which alarms.
-    pub alarms: Vec<AlarmName>,
+pub struct OpenTargets {
+    /// Each once.
+    pub targets: Vec<EcsDestination>,
 }
 
 /// A release that was promoted: where a manual rollback can go.

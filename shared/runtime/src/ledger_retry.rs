@@ -14,7 +14,7 @@ use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::listing::Listing;
-use tidegate_core::ports::{Due, Ledger, Watched};
+use tidegate_core::ports::{Due, Ledger, UnderWay, Watched};
 use tidegate_core::refusals::RefusalLog;
 use tidegate_core::release::Release;
 use tidegate_core::service::ServiceRecord;
@@ -188,6 +188,10 @@ impl Ledger for Retrying {
 
     async fn watchers(&self, watched: &Watched) -> Result<Listing<ServiceName>, PortError> {
         self.read(|| self.ledger.watchers(watched)).await
+    }
+
+    async fn under_way(&self, watched: &Watched) -> Result<Listing<UnderWay>, PortError> {
+        self.read(|| self.ledger.under_way(watched)).await
     }
 
     async fn history(&self, id: &ReleaseId) -> Result<Listing<Entry>, PortError> {

@@ -240,7 +240,7 @@ impl Installation {
 
     /// Whether this is the ECS service of its policy, or that of a release under way whose policy has changed since.
     fn releases_to(&self, head: &ServiceRecord, target: &Target) -> bool {
-        let open = head.open.iter().flat_map(|open| &open.targets).map(|open| &open.to);
+        let open = head.open.iter().flat_map(|open| &open.targets);
         std::iter::once(&head.policy.to.ecs)
             .chain(open)
             .any(|to| to.target(&self.account, &self.region).is_same_service(target))

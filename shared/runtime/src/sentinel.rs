@@ -2,30 +2,30 @@
 
 use std::error::Error as _;
 
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use tidegate_core::fault::PortError;
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::listing::Damaged;
 use tidegate_core::observation::Hint;
-use tidegate_core::ports::Watched;
-use tidegate_core::release::Release;
+use tidegate_core::ports::{UnderWay, Watched};
 
 use crate::context::Context;
 use crate::drive::DriveError;
 
-/// How many releases back the active one of a service whose row cannot be read is looked for.
-const RELEASES_SEEN: u32 = 20;
+/// How many releases are driven at a time: one alarm may be everybody's, and each has some calls under way at once.
+const AT_ONCE: usize = 50;
 
 /// Why an event could not be acted on; it is to be delivered again.
 #[derive(Debug, thiserror::Error)]
 pub enum SentinelError {
     /// The ledger did not tell whom the event concerns.
-    #[error("the services that watch this could not be read")]
+    #[error("the releases that this concerns could not be read")]
     Watchers(#[source] PortError),
     /// Rows that could not be read; everything that could be found without them was driven.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Damaged(Vec<Damaged>),
-    /// A service's row could not be read; the release it was found to have was driven.
+    /// A service's row could not be read; its release was driven as far as it goes without.
     #[error("the row of service {service} could not be read")]
     Service {
         /// The service.
@@ -35,10 +35,10 @@ pub enum SentinelError {
         source: PortError,
     },
     /// A release could not be driven.
-    #[error("release of service {service} could not be driven")]
+    #[error("release {release} could not be driven")]
     Drive {
-        /// The service.
-        service: ServiceName,
+        /// Which.
+        release: ReleaseId,
         /// Why.
         #[source]
         source: DriveError,
@@ -46,26 +46,21 @@ pub enum SentinelError {
 }
 
 impl Context {
-    /// Drives the active release of every service that watches this. All are driven, even if one fails; the first failure is the answer.
+    /// Drives every release under way that this concerns, some at a time. All are driven, even if one fails; the first failure is the answer.
     pub async fn noticed(
         &self,
         watched: &Watched,
         hint: Hint,
         deadline: Timestamp,
     ) -> Result<u32, SentinelError> {
-        let listing = self
-            .installation
-            .until(deadline)
-            .ledger
-            .watchers(watched)
-            .await
-            .map_err(SentinelError::Watchers)?;
-        let (services, damaged) = listing.split();
+        let listing = self.installation.until(deadline).ledger.under_way(watched).await;
+        let (releases, damaged) = listing.map_err(SentinelError::Watchers)?.split();
         let hints = [hint];
-        let drives = services.iter().map(|service| self.drive_active(service, &hints, deadline));
+        let drives: Vec<_> = releases.iter().map(|it| self.drive_one(it, &hints, deadline)).collect();
+        let mut outcomes = futures::stream::iter(drives).buffer_unordered(AT_ONCE);
         let mut driven = 0;
         let mut failure = (!damaged.is_empty()).then_some(SentinelError::Damaged(damaged));
-        for outcome in futures::future::join_all(drives).await {
+        while let Some(outcome) = outcomes.next().await {
             match outcome {
                 Ok(one) => driven += one,
                 Err(error) => {
@@ -77,38 +72,19 @@ impl Context {
         failure.map_or(Ok(driven), Err)
     }
 
-    async fn drive_active(
+    async fn drive_one(
         &self,
-        service: &ServiceName,
+        UnderWay { release, .. }: &UnderWay,
         hints: &[Hint],
         deadline: Timestamp,
     ) -> Result<u32, SentinelError> {
-        let unreadable = |source: PortError| SentinelError::Service { service: service.clone(), source };
-        let (active, damage) = match self.installation.until(deadline).ledger.service(service).await {
-            Ok(head) => (head.and_then(|head| head.active), None),
-            Err(error) if error.kind.is_transient() => return Err(unreadable(error)),
-            Err(error) => (self.active_without_row(service).await.map_err(unreadable)?, Some(error)),
-        };
-        let driven = match active {
-            Some(active) => self.drive(&active, hints, deadline).await.map(|driven| driven.turns),
-            None => Ok(0),
-        };
-        match (driven, damage) {
+        match self.drive(release, hints, deadline).await {
+            Ok(driven) => Ok(driven.turns),
             // It was driven as far as it goes without the row.
-            (Err(DriveError::Service { source, .. }), _) => Err(unreadable(source)),
-            (Err(source), _) => Err(SentinelError::Drive { service: service.clone(), source }),
-            (Ok(_), Some(damage)) => Err(unreadable(damage)),
-            (Ok(turns), None) => Ok(turns),
+            Err(DriveError::Service { service, source, .. }) => {
+                Err(SentinelError::Service { service, source })
+            }
+            Err(source) => Err(SentinelError::Drive { release: release.clone(), source }),
         }
-    }
-
-    /// The release under way of a service whose own row cannot be read: an alarm has to reach it all the same.
-    async fn active_without_row(&self, service: &ServiceName) -> Result<Option<ReleaseId>, PortError> {
-        let (releases, damaged) = self.installation.ledger.releases(service, RELEASES_SEEN).await?.split();
-        for row in damaged {
-            tracing::error!(damaged = %row, "a release was passed over");
-        }
-        let under_way = |release: &Release| !release.is_over() && release.progress.started_at.is_some();
-        Ok(releases.into_iter().find(under_way).map(|release| release.id))
     }
 }

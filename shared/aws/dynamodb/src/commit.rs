@@ -53,7 +53,7 @@ impl DynamoLedger {
         }
         if actions.len() > MOST_ACTIONS {
             let message = format!(
-                "the change takes {} actions and DynamoDB takes {MOST_ACTIONS} in one transaction: change fewer alarms at once",
+                "the change takes {} actions and DynamoDB takes {MOST_ACTIONS} in one transaction",
                 actions.len()
             );
             return Err(PortError::new(ErrorKind::Invalid, WRITE, "TooLarge", message));
@@ -134,6 +134,14 @@ impl DynamoLedger {
         }
         if let Some(entry) = &write.entry {
             actions.push(self.put_entry(&key, row::entry(&key, release.version, entry)?));
+        }
+        let (added, dropped) = watches::of_release(write);
+        for watched in added {
+            let row = row::concerns(&keys::concerns(&watched, &release.id), &release.service);
+            actions.push(self.put(row, Condition::Guarded, String::new()));
+        }
+        for watched in dropped {
+            actions.push(self.delete(&keys::concerns(&watched, &release.id)));
         }
         Ok(())
     }

@@ -56,7 +56,8 @@ impl Key {
 
     /// The release the key names.
     pub(crate) fn release(&self) -> Option<ReleaseId> {
-        ReleaseId::new(self.pk.strip_prefix(RELEASE_PREFIX)?).ok()
+        let id = self.pk.strip_prefix(RELEASE_PREFIX).or_else(|| self.sk.strip_prefix(RELEASE_PREFIX))?;
+        ReleaseId::new(id).ok()
     }
 
     /// What the row is, for people.
@@ -73,6 +74,9 @@ impl Key {
             }
             (Some(service), _, None, Some(watched)) => {
                 format!("the row by which events of {} find service {service}", watched.replace('#', " "))
+            }
+            (None, Some(release), None, Some(watched)) => {
+                format!("the row by which events of {} find release {release}", watched.replace('#', " "))
             }
             (Some(service), _, None, None) => format!("service {service}"),
             (None, Some(release), Some(version), _) => {
@@ -118,6 +122,11 @@ pub(crate) fn history_sort(version: u64) -> String {
 
 pub(crate) fn watch(watched: &Watched, service: &ServiceName) -> Key {
     Key { pk: self::watched(watched), sk: format!("{SERVICE_PREFIX}{service}") }
+}
+
+/// By which events of what a release is judged by find it.
+pub(crate) fn concerns(watched: &Watched, id: &ReleaseId) -> Key {
+    Key { pk: self::watched(watched), sk: release(id).pk }
 }
 
 pub(crate) fn watched(watched: &Watched) -> String {
@@ -205,6 +214,10 @@ mod tests {
             (
                 watch(&alarm, &service),
                 "the row by which events of alarm 111122223333 eu-central-1 5xx find service shop",
+            ),
+            (
+                concerns(&alarm, &id),
+                "the row by which events of alarm 111122223333 eu-central-1 5xx find release 01k9zq3v8wd4x5n6p7r8s9t0ab",
             ),
             (Key { pk: "OTHER".into(), sk: "X".into() }, "row pk=OTHER sk=X"),
         ];

@@ -17,7 +17,8 @@
 //! | its plan, written once with the change that makes it and named by the release's row | `RELEASE#<id>` | `PLAN#<time>` | |
 //! | a release's history | `RELEASE#<id>` | `HISTORY#<version>` | |
 //! | which version of a release is about to be written | `RELEASE#<id>` | `CLAIM` | expires by `expires_at` |
-//! | who watches something | `WATCH#<kind>#<account>#<region>#<name>` | `SERVICE#<name>` | |
+//! | which service releases from something, or to an ECS service | `WATCH#<kind>#<account>#<region>#<name>` | `SERVICE#<name>` | |
+//! | which release under way an alarm or an ECS service concerns | `WATCH#<kind>#<account>#<region>#<name>` | `RELEASE#<id>` | |
 //! | who alone releases to an ECS service | `OWNER#ecs#<account>#<region>#<cluster>#<service>` | `OWNER` | |
 //! | a handled delivery | `SEEN#<key>` | `ONCE` | expires by the TTL attribute `expires_at` |
 //!
@@ -65,7 +66,7 @@ use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
 use tidegate_core::listing::{Damaged, Listing};
-use tidegate_core::ports::{Due, Ledger, Watched};
+use tidegate_core::ports::{Due, Ledger, UnderWay, Watched};
 use tidegate_core::refusals::RefusalLog;
 use tidegate_core::release::Release;
 use tidegate_core::service::ServiceRecord;
@@ -193,6 +194,14 @@ impl DynamoLedger {
             .expression_attribute_values(":sort", AttributeValue::S(sort))
     }
 
+    /// The rows by which events of this find services, or releases.
+    fn watch_rows(&self, watched: &Watched, whom: &str) -> QueryFluentBuilder {
+        self.partition(None, keys::PK, keys::watched(watched))
+            .key_condition_expression("#partition = :partition AND begins_with(#sort, :whom)")
+            .expression_attribute_names("#sort", keys::SK)
+            .expression_attribute_values(":whom", AttributeValue::S(whom.into()))
+    }
+
     /// All history entries of `pk`, oldest first unless `newest_first`.
     fn history_of(&self, pk: String, newest_first: bool) -> QueryFluentBuilder {
         self.partition(None, keys::PK, pk)
@@ -313,8 +322,13 @@ impl Ledger for DynamoLedger {
     }
 
     async fn watchers(&self, watched: &Watched) -> Result<Listing<ServiceName>, PortError> {
-        let items = all(self.partition(None, keys::PK, keys::watched(watched))).await?;
+        let items = all(self.watch_rows(watched, keys::SERVICE_PREFIX)).await?;
         Ok(each_known(&items, row::read_watcher))
+    }
+
+    async fn under_way(&self, watched: &Watched) -> Result<Listing<UnderWay>, PortError> {
+        let items = all(self.watch_rows(watched, keys::RELEASE_PREFIX)).await?;
+        Ok(each_known(&items, row::read_under_way))
     }
 
     async fn history(&self, id: &ReleaseId) -> Result<Listing<Entry>, PortError> {

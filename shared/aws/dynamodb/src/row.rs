@@ -13,7 +13,7 @@ use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::invariants;
 use tidegate_core::listing::Damaged;
 use tidegate_core::plan::Plan;
-use tidegate_core::ports::Due;
+use tidegate_core::ports::{Due, UnderWay};
 use tidegate_core::refusals::RefusalLog;
 use tidegate_core::release::Release;
 use tidegate_core::service::ServiceRecord;
@@ -182,6 +182,11 @@ pub(crate) fn watch(key: &Key) -> Item {
     bare(key)
 }
 
+/// By which events find a release, and whose it is, so that its service's row can be read beside it.
+pub(crate) fn concerns(key: &Key, service: &ServiceName) -> Item {
+    owner(key, service)
+}
+
 pub(crate) fn owner(key: &Key, service: &ServiceName) -> Item {
     let mut item = bare(key);
     set(&mut item, OWNER, service.to_string());
@@ -264,6 +269,22 @@ pub(crate) fn read_watcher(item: &Item) -> (Option<ServiceName>, Option<RowError
     };
     match read() {
         Ok((service, wrong)) => (Some(service), wrong),
+        Err(wrong) => (None, Some(wrong)),
+    }
+}
+
+/// Which release an event concerns, from the keys alone, of which service, and what is wrong with the row.
+pub(crate) fn read_under_way(item: &Item) -> (Option<UnderWay>, Option<RowError>) {
+    let read = || {
+        let key = key_of(item)?;
+        let release = key.release().ok_or_else(|| corrupt(&key, "its sort key names no release".into()))?;
+        let owner = text(item, OWNER).unwrap_or_default();
+        let service = ServiceName::new(owner).map_err(|error| corrupt(&key, format!("{OWNER}: {error}")));
+        let wrong = check_schema(&key, item).err().or_else(|| service.as_ref().err().cloned());
+        Ok((UnderWay { release, service: service.ok() }, wrong))
+    };
+    match read() {
+        Ok((under_way, wrong)) => (Some(under_way), wrong),
         Err(wrong) => (None, Some(wrong)),
     }
 }

@@ -1,22 +1,25 @@
-//! What a policy makes a service watch, the rows by which events find it, and what it has for itself alone.
+//! The rows by which events find services and releases, and what a service has for itself alone.
+//!
+//! A service is found by what it releases from: that follows its policy. A release under way is found by what it is judged by: that follows the
+//! release, is written by the change that starts or plans it and taken away by the one that ends it, whatever becomes of the policy meanwhile.
 
-use tidegate_core::ids::{AlarmName, Target};
+use tidegate_core::commit::ReleaseWrite;
+use tidegate_core::ids::Target;
 use tidegate_core::policy::{EcsDestination, Policy};
 use tidegate_core::ports::Watched;
 use tidegate_core::service::ServiceRecord;
 
 use crate::Installation;
 
-/// Everything whose events concern a service with this policy.
+/// Where a service with this policy releases from and to.
 ///
-/// The repository, the build project and the bucket are the home account's and region's: that is where their events arrive. Alarms
-/// and the ECS service are where the policy's target is.
+/// The repository, the build project and the bucket are the home account's and region's: that is where their events arrive. The ECS service is
+/// where the policy's target is.
 pub fn watched_by(policy: &Policy, installation: &Installation) -> Vec<Watched> {
-    let target = policy.target(&installation.account, &installation.region);
     let repository = policy.from.ecr.repository.clone();
     let mut watched = vec![
         Watched::Repository(installation.account.clone(), installation.region.clone(), repository),
-        Watched::EcsService(target.account.clone(), target.region.clone(), target.service.clone()),
+        ecs_service(&policy.to.ecs, installation),
     ];
     if let Some(build) = &policy.from.codebuild {
         watched.push(Watched::BuildProject(
@@ -28,28 +31,40 @@ pub fn watched_by(policy: &Policy, installation: &Installation) -> Vec<Watched> 
     if let Some(manifests) = &policy.from.s3 {
         watched.push(Watched::Bucket(manifests.bucket.clone()));
     }
-    add_alarms(&mut watched, &policy.to.ecs, &policy.rollback.alarms, installation);
     watched
 }
 
-/// Everything whose events concern a service: its policy's, and what the release under way is judged by though a changed policy does not
-/// say so any more.
+fn ecs_service(to: &EcsDestination, installation: &Installation) -> Watched {
+    let target = to.target(&installation.account, &installation.region);
+    Watched::EcsService(target.account, target.region, target.service)
+}
+
+/// Where a service releases from and to: by its policy, and where the release under way goes though a changed policy does not say so any more.
 fn watched(head: &ServiceRecord, installation: &Installation) -> Vec<Watched> {
     let mut watched = watched_by(&head.policy, installation);
-    for open in head.open.iter().flat_map(|open| &open.targets) {
-        let target = open.to.target(&installation.account, &installation.region);
-        let service = Watched::EcsService(target.account, target.region, target.service);
+    for to in head.open.iter().flat_map(|open| &open.targets) {
+        let service = ecs_service(to, installation);
+        // A transaction takes an item once only.
         if !watched.contains(&service) {
             watched.push(service);
         }
-        add_alarms(&mut watched, &open.to, &open.alarms, installation);
     }
     watched
 }
 
+/// By what a release is to be found from this change on, and by what no longer.
+pub(crate) fn of_release(write: &ReleaseWrite) -> (Vec<Watched>, Vec<Watched>) {
+    let before = write.before.as_deref().map(Watched::of_release).unwrap_or_default();
+    let now = Watched::of_release(&write.release);
+    let only = |these: &[Watched], others: &[Watched]| {
+        these.iter().filter(|watched| !others.contains(watched)).cloned().collect()
+    };
+    (only(&now, &before), only(&before, &now))
+}
+
 /// The ECS services that this service alone releases to: its policy's, and that of a release under way whose policy has changed since.
 fn owned(head: &ServiceRecord, installation: &Installation) -> Vec<Target> {
-    let open = head.open.iter().flat_map(|open| &open.targets).map(|open| &open.to);
+    let open = head.open.iter().flat_map(|open| &open.targets);
     let mut owned: Vec<Target> = Vec::new();
     for to in std::iter::once(&head.policy.to.ecs).chain(open) {
         let target = to.target(&installation.account, &installation.region);
@@ -75,25 +90,9 @@ pub(crate) fn taken(
     (if stays { Vec::new() } else { now }, left)
 }
 
-fn add_alarms(
-    watched: &mut Vec<Watched>,
-    to: &EcsDestination,
-    alarms: &[AlarmName],
-    installation: &Installation,
-) {
-    let Target { account, region, .. } = to.target(&installation.account, &installation.region);
-    for alarm in alarms {
-        let alarm = Watched::Alarm(account.clone(), region.clone(), alarm.clone());
-        // An alarm named twice is watched once; a transaction takes an item once only.
-        if !watched.contains(&alarm) {
-            watched.push(alarm);
-        }
-    }
-}
-
 /// What changes when a service's row takes another's place: what to watch from now on, and what no longer.
 ///
-/// Nothing when policy and open watches are equal. Otherwise everything of the new one is written again, also what was watched before, so
+/// Nothing when policy and open targets are equal. Otherwise everything of the new one is written again, also what was watched before, so
 /// that applying a policy fixes rows that were lost.
 pub(crate) fn change(
     old: Option<&ServiceRecord>,

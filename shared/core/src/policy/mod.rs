@@ -328,8 +328,9 @@ impl From<Strategy> for RawStrategy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rollback {
-    /// CloudWatch alarms, metric or composite, in the service's account and region. One in ALARM rolls the release back.
+    /// CloudWatch alarms, metric or composite, in the service's account and region, at most 90. One in ALARM rolls the release back.
     #[serde(default, deserialize_with = "scalars::alarms")]
+    #[schemars(length(max = 90))]
     pub alarms: Vec<AlarmName>,
     /// So many tasks of the candidate that crash, do not start or fail their health checks roll the release back, 0 to 50; 0: none do.
     /// Default 3.

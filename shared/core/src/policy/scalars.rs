@@ -360,9 +360,19 @@ impl<'de> Deserialize<'de> for PolicyAlarm {
     }
 }
 
+/// How many alarms a release can be judged by: each has a row by which its events find the release, and all are written in one transaction,
+/// which takes 100.
+const ALARMS_MAX: usize = 90;
+
 /// The names of alarms.
 pub(super) fn alarms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AlarmName>, D::Error> {
     let alarms = Vec::<PolicyAlarm>::deserialize(deserializer)?;
+    if alarms.len() > ALARMS_MAX {
+        return Err(de::Error::custom(format!(
+            "found {} alarms, allowed at most {ALARMS_MAX}: a release is written together with what it is judged by; gather several in a composite alarm",
+            alarms.len()
+        )));
+    }
     Ok(alarms.into_iter().map(|PolicyAlarm(name)| name).collect())
 }
 

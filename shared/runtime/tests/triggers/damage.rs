@@ -175,9 +175,8 @@ async fn bake(bench: &Bench) -> ReleaseId {
 #[tokio::test]
 async fn an_alarm_turns_a_release_back_whatever_row_beside_it_is_damaged() {
     for (row, code) in [
-        (Row::Watch(other()), "NewerSchema"),
+        (Row::Watch(names::service()), "NewerSchema"),
         (Row::Watch(names::service()), "CorruptRow"),
-        (Row::Service(other()), "CorruptRow"),
         // Even its own service's row: a rollback needs nothing.
         (Row::Service(names::service()), "CorruptRow"),
         (Row::Service(names::service()), "NewerSchema"),
@@ -199,6 +198,22 @@ async fn an_alarm_turns_a_release_back_whatever_row_beside_it_is_damaged() {
                 assert!(error.to_string().contains("row of service"), "{error}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn an_alarm_has_nothing_to_do_with_services_that_release_nothing() {
+    for row in [Row::Watch(other()), Row::Service(other())] {
+        let bench = two_services().await;
+        let id = bake(&bench).await;
+        damage(&bench, row, "CorruptRow");
+        let (watched, hint) = red();
+        let until = bench.now().saturating_add(jiff::SignedDuration::from_secs(57)).unwrap();
+        let calls = bench.universe.state().calls;
+        assert!(bench.context.noticed(&watched, hint, until).await.unwrap() > 0);
+        assert!(bench.universe.state().calls > calls);
+        assert_eq!(bench.universe.state().aws.weights(), [100, 0]);
+        assert!(bench.universe.state().rows.release(&id).unwrap().plan.is_some());
     }
 }
 

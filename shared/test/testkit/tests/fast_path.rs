@@ -38,7 +38,7 @@ fn stopped_at(report: &Report) -> SignedDuration {
 fn one_failed_call_of_the_ledger_costs_the_fast_path_a_fraction_of_a_second() {
     let calm = reaction("", None);
     assert!(calm < SignedDuration::from_secs(2), "{calm:#}");
-    for name in ["rolling back", "dynamodb:Query watchers"] {
+    for name in ["rolling back", "dynamodb:Query under way"] {
         for fault in [Fault::AnswerLost, Fault::Unavailable, Fault::Throttled] {
             let late = reaction(name, Some(fault)) - calm;
             assert!(late < SignedDuration::from_millis(1_500), "{fault:?} at {name} costs {late:#}");

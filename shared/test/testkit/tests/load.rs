@@ -7,12 +7,19 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use tidegate_core::actor::Actor;
 use tidegate_core::admission::ReleaseRequest;
-use tidegate_core::ids::ServiceName;
+use tidegate_core::commit::{Commit, ReleaseWrite, ServiceWrite};
+use tidegate_core::effect::Effect;
+use tidegate_core::history::{Entry, Event};
+use tidegate_core::ids::{EcsServiceName, ServiceName, Target};
 use tidegate_core::intent::Provenance;
+use tidegate_core::observation::Hint;
 use tidegate_core::policy::parse;
-use tidegate_core::release::Phase;
+use tidegate_core::ports::Watched;
+use tidegate_core::release::{Phase, Release};
+use tidegate_core::service::ServiceRecord;
 use tidegate_runtime::Installation;
 use tidegate_runtime::visits::{Pace, Rotation};
+use tidegate_testkit::build::Fixture as Built;
 use tidegate_testkit::fakes::{
     Aws, Balancing, Caller, Conditions, Delivery, EcsHabits, Fault, Faults, Quality, Universe,
 };
@@ -171,6 +178,81 @@ fn the_clock_wakes_500_releases_and_looks_at_500_services_within_seconds() {
     println!("500 releases and 500 services took {took} s, at 20 ms a call");
     // One after the other it would be 20 s for the messages and as much for the looks.
     assert!(took < 6.0, "{took} s");
+}
+
+/// So many services, each with a release that bakes, all judged by one alarm, which is red.
+fn one_alarm_of(universe: &Universe, count: usize) {
+    let built = Built::baking(10).breached();
+    let mut state = universe.state();
+    state.aws.set_alarm(true, built.now);
+    for number in 0..count {
+        let service = name(number);
+        let text = format!(
+            "service: {service}\nfrom: {{ ecr: {{ repository: shop/checkout, tags: [\"main-*\"] }} }}\n\
+             to: {{ ecs: {{ cluster: prod, service: {service}, container: app }} }}\n\
+             strategy: {{ canary: {{ percent: 10, bake: 5m }}, bake: 15m }}\nrollback: {{ alarms: [checkout-5xx] }}\n"
+        );
+        let target =
+            Target { service: EcsServiceName::new(service.as_str()).expect("a name"), ..names::target() };
+        let id = names::release(u32::try_from(number).expect("few") + 1);
+        let active = Some(id.clone());
+        let release = Release { id, service: service.clone(), target, version: 0, ..built.release.clone() };
+        let head = ServiceRecord {
+            active,
+            ..ServiceRecord::new(parse("p.yaml", &text).expect("a policy"), built.now)
+        };
+        let event = Event::AnswerNotCounted { why: "as the test wants it".into() };
+        let entry = Some(Entry::new(0, built.now, Actor::Tidegate, event));
+        let write = ReleaseWrite { before: None, release, entry };
+        let head = Some(ServiceWrite { service, expected: None, head, entry: None });
+        let now = state.now;
+        state
+            .rows
+            .commit(&Commit { releases: vec![write], head, ..Commit::default() }, now)
+            .expect("written");
+    }
+}
+
+#[test]
+fn an_alarm_of_100_releases_turns_all_of_them_back_in_few_rounds_and_with_bounded_calls() {
+    const MILLIS: u64 = 20;
+    let mut rounds = Vec::new();
+    for count in [1, 100] {
+        let (universe, _, _) = universe(MILLIS);
+        one_alarm_of(&universe, count);
+        let context = universe.context(Caller { id: 2, name: "sentinel".into() }, true);
+        let began = universe.state().now;
+        let watched = Watched::Alarm(names::account(), names::region(), names::alarm());
+        let seen = Built::baking(10).breached().seen.alarms.known().expect("seen")[&names::alarm()].clone();
+        let hint = Hint::Alarm { name: names::alarm(), seen };
+        // Long enough to decide, too short to stay with them.
+        let until = began.saturating_add(SignedDuration::from_secs(5)).expect("a time");
+        universe.state().under_way.1 = 0;
+        let driven = universe.run(context.noticed(&watched, hint, until)).expect("all are driven");
+        let state = universe.state();
+        let told = state.rows.releases().map(|release| release.summary()).collect::<BTreeSet<_>>();
+        assert!(
+            state.rows.releases().all(|release| matches!(release.phase, Phase::RollingBack(_))),
+            "{told:?}"
+        );
+        let stops: Vec<_> =
+            state.performed.iter().map(|done| done.applied.duration_since(began).as_millis()).collect();
+        let last = state
+            .performed
+            .iter()
+            .filter(|done| matches!(done.effect, Effect::StopDeployment { .. }))
+            .map(|done| done.applied)
+            .max();
+        let took = last.expect("stopped").duration_since(began);
+        println!(
+            "{count} releases of one alarm: {driven} turns, {} calls, at most {} at once, the last one stopped after {took:#} at {MILLIS} ms a call",
+            state.calls, state.under_way.1
+        );
+        assert!(stops.len() >= count);
+        assert!(state.under_way.1 <= 300, "{} calls at once", state.under_way.1);
+        rounds.push(took.as_millis() / i128::from(MILLIS));
+    }
+    assert!(rounds[1] <= 4 * rounds[0], "{rounds:?} rounds");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Every access pattern finds what was written, and nothing else.
 
 use tidegate_core::commit::{Commit, IdempotencyKey};
-use tidegate_core::ids::{AccountId, AlarmName, EcsServiceName, Region, RepositoryName};
+use tidegate_core::ids::{AccountId, EcsServiceName, Region, RepositoryName};
 use tidegate_core::ports::{Due, Ledger, Watched};
 use tidegate_core::release::{Release, Wake};
 use tidegate_dynamodb::watched_by;
@@ -17,7 +17,8 @@ async fn an_empty_ledger_has_nothing() {
     assert_eq!(ledger.releases(&name("shop"), 10).await.unwrap().whole().unwrap(), []);
     assert_eq!(ledger.open().await.unwrap().whole().unwrap(), []);
     assert_eq!(pairs(ledger.due(at(1000)).await.unwrap().whole().unwrap()), []);
-    assert_eq!(ledger.watchers(&alarm("eu-central-1", "5xx")).await.unwrap().whole().unwrap(), []);
+    assert_eq!(ledger.watchers(&ecs("shop-web")).await.unwrap().whole().unwrap(), []);
+    assert_eq!(ledger.under_way(&ecs("shop-web")).await.unwrap().whole().unwrap(), []);
     assert_eq!(ledger.history(&id(1)).await.unwrap().whole().unwrap(), []);
     assert_eq!(ledger.service_history(&name("shop"), 10).await.unwrap().whole().unwrap(), []);
 }
@@ -170,8 +171,9 @@ async fn a_services_own_history_is_newest_first() {
     assert_eq!(entries.iter().map(|entry| entry.version).collect::<Vec<_>>(), [11, 10, 9]);
 }
 
-fn alarm(region: &str, alarm: &str) -> Watched {
-    Watched::Alarm(installation().account, Region::new(region).unwrap(), AlarmName::new(alarm).unwrap())
+fn repository(name: &str) -> Watched {
+    let name = RepositoryName::new(name).unwrap();
+    Watched::Repository(installation().account, installation().region, name)
 }
 
 fn ecs(service: &str) -> Watched {
@@ -182,92 +184,67 @@ fn ecs(service: &str) -> Watched {
 async fn events_find_the_services_that_watch_their_source() {
     let fixture = Fixture::new("watch").await;
     let ledger = &fixture.ledger;
+    let mut shared = policy("cart", &["5xx"]);
+    shared.from.ecr.repository = RepositoryName::new("shop/shop").unwrap();
     fixture.put_head(apply(&policy("shop", &["5xx", "p99", "5xx"]), 0)).await;
-    fixture.put_head(apply(&policy("cart", &["5xx"]), 0)).await;
+    fixture.put_head(apply(&shared, 0)).await;
 
-    let repository = |name| {
-        Watched::Repository(installation().account, installation().region, RepositoryName::new(name).unwrap())
-    };
-    assert_eq!(ledger.watchers(&repository("shop/shop")).await.unwrap().whole().unwrap(), [name("shop")]);
-    assert_eq!(ledger.watchers(&repository("shop/other")).await.unwrap().whole().unwrap(), []);
-    assert_eq!(ledger.watchers(&ecs("cart-web")).await.unwrap().whole().unwrap(), [name("cart")]);
-    assert_eq!(
-        ledger.watchers(&alarm("eu-central-1", "5xx")).await.unwrap().whole().unwrap(),
-        [name("cart"), name("shop")]
-    );
-    assert_eq!(
-        ledger.watchers(&alarm("eu-central-1", "p99")).await.unwrap().whole().unwrap(),
-        [name("shop")]
-    );
-    assert_eq!(ledger.watchers(&alarm("us-east-1", "5xx")).await.unwrap().whole().unwrap(), []);
+    let found = async |watched: Watched| ledger.watchers(&watched).await.unwrap().whole().unwrap();
+    assert_eq!(found(repository("shop/shop")).await, [name("cart"), name("shop")]);
+    assert_eq!(found(repository("shop/other")).await, []);
+    assert_eq!(found(ecs("cart-web")).await, [name("cart")]);
+    let region = Region::new("us-east-1").unwrap();
+    let service = EcsServiceName::new("cart-web").unwrap();
+    assert_eq!(found(Watched::EcsService(installation().account, region, service)).await, []);
 }
 
 #[tokio::test]
 async fn what_is_watched_follows_the_policy() {
     let fixture = Fixture::new("follow").await;
-    let ledger = &fixture.ledger;
-    fixture.put_head(apply(&policy("cart", &["5xx"]), 0)).await;
-    fixture.put_head(apply(&policy("shop", &["5xx", "p99"]), 0)).await;
+    let found = async |watched: Watched| fixture.ledger.watchers(&watched).await.unwrap().whole().unwrap();
+    let first = policy("shop", &["5xx"]);
+    fixture.put_head(apply(&first, 0)).await;
 
-    let mut other = policy("shop", &["p99", "new"]);
+    let mut other = first.clone();
     other.to.ecs.service = EcsServiceName::new("shop-blue").unwrap();
+    other.from.ecr.repository = RepositoryName::new("shop/blue").unwrap();
     fixture.put_head(apply(&other, 1)).await;
-    assert_eq!(
-        ledger.watchers(&alarm("eu-central-1", "5xx")).await.unwrap().whole().unwrap(),
-        [name("cart")]
-    );
-    assert_eq!(
-        ledger.watchers(&alarm("eu-central-1", "p99")).await.unwrap().whole().unwrap(),
-        [name("shop")]
-    );
-    assert_eq!(
-        ledger.watchers(&alarm("eu-central-1", "new")).await.unwrap().whole().unwrap(),
-        [name("shop")]
-    );
-    assert_eq!(ledger.watchers(&ecs("shop-web")).await.unwrap().whole().unwrap(), []);
-    assert_eq!(ledger.watchers(&ecs("shop-blue")).await.unwrap().whole().unwrap(), [name("shop")]);
+    assert_eq!(found(ecs("shop-web")).await, []);
+    assert_eq!(found(ecs("shop-blue")).await, [name("shop")]);
+    assert_eq!(found(repository("shop/shop")).await, []);
+    assert_eq!(found(repository("shop/blue")).await, [name("shop")]);
 
-    // The alarms move with the target, and back without them nothing is left.
+    // The ECS service moves with the target's region, and back.
     let mut abroad = other.clone();
     abroad.to.ecs.region = Some(Region::new("us-east-1").unwrap());
     fixture.put_head(apply(&abroad, 2)).await;
-    assert_eq!(ledger.watchers(&alarm("eu-central-1", "new")).await.unwrap().whole().unwrap(), []);
-    assert_eq!(ledger.watchers(&alarm("us-east-1", "new")).await.unwrap().whole().unwrap(), [name("shop")]);
-    fixture.put_head(apply(&policy("shop", &[]), 3)).await;
-    assert_eq!(ledger.watchers(&alarm("us-east-1", "new")).await.unwrap().whole().unwrap(), []);
-    assert_eq!(ledger.watchers(&ecs("shop-web")).await.unwrap().whole().unwrap(), [name("shop")]);
+    assert_eq!(found(ecs("shop-blue")).await, []);
+    fixture.put_head(apply(&first, 3)).await;
+    assert_eq!(found(ecs("shop-web")).await, [name("shop")]);
 }
 
 #[tokio::test]
 async fn a_refused_policy_changes_nobodys_watches() {
     let fixture = Fixture::new("refused-watch").await;
-    fixture.put_head(apply(&policy("shop", &["5xx"]), 0)).await;
-    let stale = Commit { head: Some(apply(&policy("shop", &["other"]), 5)), ..Commit::default() };
+    let found = async |watched: Watched| fixture.ledger.watchers(&watched).await.unwrap().whole().unwrap();
+    fixture.put_head(apply(&policy("shop", &[]), 0)).await;
+    let mut other = policy("shop", &[]);
+    other.from.ecr.repository = RepositoryName::new("shop/other").unwrap();
+    let stale = Commit { head: Some(apply(&other, 5)), ..Commit::default() };
     fixture.ledger.commit(stale).await.unwrap_err();
-    assert_eq!(
-        fixture.ledger.watchers(&alarm("eu-central-1", "5xx")).await.unwrap().whole().unwrap(),
-        [name("shop")]
-    );
-    assert_eq!(fixture.ledger.watchers(&alarm("eu-central-1", "other")).await.unwrap().whole().unwrap(), []);
+    assert_eq!(found(repository("shop/shop")).await, [name("shop")]);
+    assert_eq!(found(repository("shop/other")).await, []);
 }
 
 #[tokio::test]
-async fn a_policy_for_another_account_watches_its_alarms_there_and_its_repository_at_home() {
+async fn a_policy_for_another_account_watches_its_service_there_and_its_repository_at_home() {
     let mut policy = policy("shop", &["5xx"]);
     let account = AccountId::new("444455556666").unwrap();
     policy.to.ecs.account = Some(account.clone());
     let watched = watched_by(&policy, &installation());
-    let repository = RepositoryName::new("shop/shop").unwrap();
-    assert!(watched.contains(&Watched::Repository(
-        installation().account,
-        installation().region,
-        repository
-    )));
-    assert!(watched.contains(&Watched::Alarm(
-        account,
-        installation().region,
-        AlarmName::new("5xx").unwrap()
-    )));
+    assert!(watched.contains(&repository("shop/shop")));
+    let service = EcsServiceName::new("shop-web").unwrap();
+    assert!(watched.contains(&Watched::EcsService(account, installation().region, service)));
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tidegate_core::fault::ErrorKind;
 use tidegate_core::ids::{AlarmName, EcsServiceName, Region};
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::Ledger;
-use tidegate_core::service::{OpenWatch, TargetWatch};
+use tidegate_core::service::OpenTargets;
 use tidegate_dynamodb::ALREADY_HANDLED;
 
 use crate::fixture::*;
@@ -114,8 +114,7 @@ async fn an_ecs_service_stays_its_own_until_the_release_to_it_has_ended() {
     let old = moved.to.ecs.clone();
     moved.to.ecs.service = EcsServiceName::new("other").unwrap();
     let mut write = apply(&moved, 1);
-    let targets = vec![TargetWatch { to: old.clone(), alarms: Vec::new() }];
-    write.head.open = Some(OpenWatch { targets });
+    write.head.open = Some(OpenTargets { targets: vec![old.clone()] });
     write.head.active = Some(id(1));
     fixture.put_head(write.clone()).await;
     let mut cart = policy("cart", &[]);

@@ -1,7 +1,7 @@
 //! DynamoDB's limits: pages of 1 MB, items of 400 KB, transactions of 100 actions.
 
 use serde_json::{Value, json};
-use tidegate_core::commit::{Commit, ReleaseWrite, ServiceWrite};
+use tidegate_core::commit::{ReleaseWrite, ServiceWrite};
 use tidegate_core::fault::ErrorKind;
 use tidegate_core::history::{Event, Fact};
 use tidegate_core::ports::Ledger;
@@ -120,12 +120,11 @@ async fn a_row_that_is_too_large_is_told_with_its_keys_and_nothing_is_written() 
 }
 
 #[tokio::test]
-async fn a_policy_with_too_many_alarms_is_told() {
-    let fixture = Fixture::new("many-alarms").await;
-    let alarms: Vec<String> = (0..99).map(|n| format!("alarm-{n}")).collect();
-    let alarms: Vec<&str> = alarms.iter().map(String::as_str).collect();
-    let change = Commit { head: Some(apply(&policy("shop", &alarms), 0)), ..Commit::default() };
-    let error = refused(fixture.ledger.commit(change).await, ErrorKind::Invalid, "TooLarge");
-    assert!(error.message.contains("takes 104 actions"), "{error}");
-    fixture.put_head(apply(&policy("shop", &alarms[..95]), 0)).await;
+async fn a_change_of_too_many_rows_is_told_and_nothing_is_written() {
+    let fixture = Fixture::new("many-rows").await;
+    let releases: Vec<Release> = (0..51).map(|n| release(n, "shop")).collect();
+    let error = fixture.ledger.commit(writes(releases.iter().map(create))).await;
+    let error = refused(error, ErrorKind::Invalid, "TooLarge");
+    assert!(error.message.contains("takes 102 actions"), "{error}");
+    assert_eq!(fixture.rows().await, 0);
 }

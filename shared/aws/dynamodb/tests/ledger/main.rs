@@ -8,3 +8,4 @@ mod fixture;
 mod limits;
 mod plans;
 mod schema;
+mod under_way;

@@ -59,7 +59,7 @@ async fn a_row_of_a_newer_schema_is_an_error_that_says_what_to_do() {
     fixture.damage(&release_pk(1), "STATE", "schema", number(2)).await;
     fixture.damage(&release_pk(1), "HISTORY#00000000000000000000", "schema", number(2)).await;
     fixture.damage("SERVICE#shop", "HEAD", "schema", number(3)).await;
-    let watch = format!("WATCH#alarm#{}#{}#5xx", installation().account, installation().region);
+    let watch = format!("WATCH#ecs#{}#{}#shop-web", installation().account, installation().region);
     fixture.damage(&watch, "SERVICE#shop", "schema", number(2)).await;
 
     let error = refused(ledger.release(&id(1)).await, ErrorKind::Invalid, "NewerSchema");
@@ -79,15 +79,15 @@ async fn a_row_of_a_newer_schema_is_an_error_that_says_what_to_do() {
     assert_eq!(told(ledger.history(&id(1)).await, "NewerSchema", &entry), []);
     let services = told(ledger.services().await, "NewerSchema", "service shop");
     assert_eq!(services, [(name("cart"), apply(&policy("cart", &["5xx"]), 0).head)]);
-    let alarm = tidegate_core::ids::AlarmName::new("5xx").unwrap();
-    let watched = Watched::Alarm(installation().account, installation().region, alarm);
+    let service = tidegate_core::ids::EcsServiceName::new("shop-web").unwrap();
+    let watched = Watched::EcsService(installation().account, installation().region, service);
     let row = format!(
-        "the row by which events of alarm {} {} 5xx find service shop",
+        "the row by which events of ecs {} {} shop-web find service shop",
         installation().account,
         installation().region
     );
-    // The key still says who watches: an alarm reaches the service.
-    assert_eq!(told(ledger.watchers(&watched).await, "NewerSchema", &row), [name("cart"), name("shop")]);
+    // The key still says who watches.
+    assert_eq!(told(ledger.watchers(&watched).await, "NewerSchema", &row), [name("shop")]);
 
     // The other release is not held up: it is woken, read and listed on its own.
     assert_eq!(ledger.due(at(9)).await.unwrap().whole().unwrap().len(), 2);

@@ -14,7 +14,7 @@ use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
 use tidegate_core::invariants::{check_head, check_release, check_step};
 use tidegate_core::listing::{Damaged, Listing};
 use tidegate_core::policy::{EcsDestination, Policy};
-use tidegate_core::ports::{Due, Watched};
+use tidegate_core::ports::{Due, UnderWay, Watched};
 use tidegate_core::refusals::RefusalLog;
 use tidegate_core::release::{Release, Wake};
 use tidegate_core::service::ServiceRecord;
@@ -59,7 +59,7 @@ pub enum Row {
     Release(ReleaseId),
     /// The sort key of a release in the index of wake-ups.
     Wake(ReleaseId),
-    /// The rows by which events find a service.
+    /// The rows by which events find a service and its release under way.
     Watch(ServiceName),
     /// A history entry of a release.
     Entry(ReleaseId, u64),
@@ -215,16 +215,9 @@ impl Rows {
         region: &Region,
     ) -> Listing<ServiceName> {
         let watches = |head: &ServiceRecord| {
-            let open = head.open.iter().flat_map(|open| &open.targets).any(|open| {
-                let policy = Policy {
-                    to: tidegate_core::policy::Destination { ecs: open.to.clone() },
-                    rollback: tidegate_core::policy::Rollback {
-                        alarms: open.alarms.clone(),
-                        ..head.policy.rollback.clone()
-                    },
-                    ..head.policy.clone()
-                };
-                watched_by(&policy, account, region).contains(watched)
+            let open = head.open.iter().flat_map(|open| &open.targets).any(|to| {
+                let target = to.target(account, region);
+                Watched::EcsService(target.account, target.region, target.service) == *watched
             });
             open || watched_by(&head.policy, account, region).contains(watched)
         };
@@ -233,6 +226,20 @@ impl Rows {
         // The key still names the service.
         let damaged = names.iter().filter_map(|name| self.damage_of(&Row::Watch(name.clone()))).collect();
         Listing::new(names, damaged)
+    }
+
+    /// The releases under way that this concerns.
+    pub(super) fn under_way(&self, watched: &Watched) -> Listing<UnderWay> {
+        let concerned = |release: &&Release| Watched::of_release(release).contains(watched);
+        let (mut found, mut damaged) = (Vec::new(), Vec::new());
+        for release in self.releases().filter(concerned) {
+            // The key still names the release.
+            let damage = self.damage_of(&Row::Watch(release.service.clone()));
+            let service = damage.is_none().then(|| release.service.clone());
+            found.push(UnderWay { release: release.id.clone(), service });
+            damaged.extend(damage);
+        }
+        Listing::new(found, damaged)
     }
 
     /// Whether nobody has claimed this version, or a later one, before.
@@ -309,7 +316,7 @@ impl Rows {
         let wanted = target(&write.head.policy.to.ecs);
         let others = self.heads.keys().filter(|name| **name != write.service);
         others.filter_map(|name| self.head(name)).any(|head| {
-            let open = head.open.iter().flat_map(|open| &open.targets).map(|open| &open.to);
+            let open = head.open.iter().flat_map(|open| &open.targets);
             std::iter::once(&head.policy.to.ecs).chain(open).any(|to| target(to).is_same_service(&wanted))
         })
     }
@@ -443,7 +450,6 @@ fn as_of<T>(versions: &[Written<T>], seen: Timestamp) -> Option<&T> {
 fn watched_by(policy: &Policy, account: &AccountId, region: &Region) -> Vec<Watched> {
     let target = policy.target(account, region);
     let repository = policy.from.ecr.repository.clone();
-    let alarms = policy.rollback.alarms.iter();
     let mut watched = vec![
         Watched::Repository(account.clone(), region.clone(), repository),
         Watched::EcsService(target.account.clone(), target.region.clone(), target.service.clone()),
@@ -453,8 +459,5 @@ fn watched_by(policy: &Policy, account: &AccountId, region: &Region) -> Vec<Watc
         builds.map(|build| Watched::BuildProject(account.clone(), region.clone(), build.project.clone())),
     );
     watched.extend(policy.from.s3.iter().map(|manifests| Watched::Bucket(manifests.bucket.clone())));
-    watched.extend(
-        alarms.map(|alarm| Watched::Alarm(target.account.clone(), target.region.clone(), alarm.clone())),
-    );
     watched
 }

@@ -21,8 +21,8 @@ use tidegate_core::observation::{
     ServiceSeen, Stored, TaskDefinitionSeen,
 };
 use tidegate_core::ports::{
-    Alarms, Builds, Due, Ecs, ImageDescribed, Images, Ledger, Messenger, Metrics, Traffic, WakeUp, Waker,
-    Watched,
+    Alarms, Builds, Due, Ecs, ImageDescribed, Images, Ledger, Messenger, Metrics, Traffic, UnderWay, WakeUp,
+    Waker, Watched,
 };
 use tidegate_core::reference::Pick;
 use tidegate_core::refusals::RefusalLog;
@@ -54,6 +54,24 @@ pub(super) struct Port {
     release: Mutex<Option<ReleaseId>>,
 }
 
+/// A call that has not ended, whatever becomes of its caller.
+struct UnderWayCall<'a>(&'a Universe);
+
+impl<'a> UnderWayCall<'a> {
+    fn begin(universe: &'a Universe) -> Self {
+        let mut state = universe.state();
+        state.under_way.0 += 1;
+        state.under_way.1 = state.under_way.1.max(state.under_way.0);
+        Self(universe)
+    }
+}
+
+impl Drop for UnderWayCall<'_> {
+    fn drop(&mut self) {
+        self.0.state().under_way.0 -= 1;
+    }
+}
+
 impl Port {
     pub(super) fn new(universe: Universe, caller: Caller) -> Self {
         Self { universe, caller, release: Mutex::default() }
@@ -74,6 +92,7 @@ impl Port {
         effect: bool,
         work: impl FnOnce(&mut State, Timestamp) -> Result<T, PortError>,
     ) -> Result<T, PortError> {
+        let _under_way = UnderWayCall::begin(&self.universe);
         let fate = self.universe.state().fate(operation, effect);
         let failed = |kind, code: &str, what: &str| Err(PortError::new(kind, operation, code, what));
         if let Some(fault) = fate.fault {
@@ -238,6 +257,10 @@ impl Ledger for Port {
             state.rows.watchers(watched, &names::account(), &names::region())
         })
         .await
+    }
+
+    async fn under_way(&self, watched: &Watched) -> Result<Listing<UnderWay>, PortError> {
+        self.read("dynamodb:Query under way", |state, _| state.rows.under_way(watched)).await
     }
 
     async fn history(&self, id: &ReleaseId) -> Result<Listing<Entry>, PortError> {

@@ -90,6 +90,8 @@ pub struct State {
     pub trace: Vec<String>,
     /// How many calls were made.
     pub calls: u64,
+    /// How many are under way, and how many were at most.
+    pub under_way: (u32, u32),
     /// How many transactions were asked for.
     pub commits: u64,
     /// How many of them lost the race for their rows: they are paid for as if they had written.
@@ -265,6 +267,7 @@ impl Universe {
             builds: BTreeMap::new(),
             trace: Vec::new(),
             calls: 0,
+            under_way: (0, 0),
             commits: 0,
             lost_commits: 0,
             claims: 0,
