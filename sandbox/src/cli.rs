@@ -113,6 +113,9 @@ struct Parts {
     /// Not documented by AWS: seconds until a change of a rule has reached the last of three load balancer nodes.
     #[arg(long, default_value_t = 0.0, value_parser = delay)]
     weight_propagation: f64,
+    /// Not documented by AWS: whether a stickiness cookie keeps its client on a target group of weight 0.
+    #[arg(long)]
+    sticky_at_zero: bool,
     /// Not documented by AWS: how many seconds old what is read of rules and their weights is.
     #[arg(long, default_value_t = 0.0, value_parser = delay)]
     rule_read_lag: f64,
@@ -139,6 +142,7 @@ impl Parts {
         };
         options.autoscaling.omitted_suspension = self.omitted_suspension;
         options.weight_propagation = Duration::from_secs_f64(self.weight_propagation);
+        options.sticky_at_zero = self.sticky_at_zero;
         options.rule_read_lag = Duration::from_secs_f64(self.rule_read_lag);
         options.fail_open = self.fail_open;
         options

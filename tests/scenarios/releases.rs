@@ -65,6 +65,7 @@ async fn a_storm_is_survived() {
     let stage = Stage::start(|options| {
         options.ecs.seconds_per_minute = 6.0;
         options.ecs.read_lag = Duration::from_millis(1500);
+        options.rule_read_lag = Duration::from_millis(1500);
         options.ecs.undocumented.pause_stage = PauseStage::Before;
     })
     .await

@@ -7,7 +7,7 @@
 //!
 //! Differences from AWS, on purpose: a listener that asks for port 0 or a privileged port gets a free one and
 //! `DescribeListeners` tells it; requests and answers are held whole in memory, so that a broken answer can be counted;
-//! an NLB listener carries HTTP too, without rules.
+//! an NLB listener carries HTTP too, without rules; what authenticates or rewrites a request is kept in its rule and not performed.
 
 mod actions;
 mod api;

@@ -12,6 +12,9 @@
 //! | function URLs | ministack; the endpoint passes them on by their Host header |
 //! | schedules, DynamoDB streams, SQS to functions | ministack |
 //!
+//! What somebody else does to a release, a scenario does with [`Local::somebody`] (any call), [`Elb::reset_rule`] (the next `terraform apply`)
+//! and [`AutoScaling::demand`]; people do the same over the admin API.
+//!
 //! A function URL `https://ID.lambda-url.REGION.on.aws/` is reached at the endpoint as `http://ID.lambda-url.REGION.localhost:PORT/`:
 //! browsers resolve every name below `localhost` to this machine. Clients that do not can send the Host header themselves, or
 //! use `http://127.0.0.1:PORT/_aws/lambda-url/ID/`.
@@ -82,6 +85,8 @@ pub struct Options {
     pub alarm_seconds_per_minute: f64,
     /// Changes of weights reach the last load balancer node this late.
     pub weight_propagation: Duration,
+    /// A stickiness cookie keeps its client on a target group of weight 0. AWS does not say.
+    pub sticky_at_zero: bool,
     /// Age of what is read of rules and their weights.
     pub rule_read_lag: Duration,
     /// A target group with only unhealthy targets gets the traffic all the same, as AWS has it. Off, it answers 503, which shows a wrong shift
@@ -125,6 +130,7 @@ impl Options {
             ecs,
             alarm_seconds_per_minute: 5.0,
             weight_propagation: Duration::ZERO,
+            sticky_at_zero: false,
             rule_read_lag: Duration::ZERO,
             fail_open: false,
             autoscaling: autoscaling::Options::new(ACCOUNT, REGION),
@@ -201,9 +207,9 @@ impl Local {
                 nodes: if options.weight_propagation.is_zero() { 1 } else { 3 },
                 weight_propagation: options.weight_propagation,
                 seconds_scale: 0.1,
+                sticky_at_zero: options.sticky_at_zero,
                 read_lag: options.rule_read_lag,
                 fail_open: options.fail_open,
-                ..elb::Options::default()
             },
             Arc::new(cloudwatch.clone()),
         );

@@ -23,6 +23,9 @@ pub struct Plan {
     pub tasks: u32,
     /// `application`, `network`, or none at all.
     pub balancer: Balancer,
+    /// Amazon ECS may move traffic between two target groups of the service. Otherwise its rule names one group, and the service says nothing of
+    /// rules: as most services are.
+    pub shifting: bool,
     /// The service's own `deploymentConfiguration`.
     pub configuration: Value,
     /// The least and the most tasks that Application Auto Scaling may give it; none when it is not scaled.
@@ -48,6 +51,7 @@ impl Plan {
             repository: "shop/checkout".into(),
             tasks: 2,
             balancer: Balancer::Application,
+            shifting: true,
             configuration: json!({ "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100 }),
             scaled: None,
         }
@@ -63,7 +67,7 @@ pub struct Shop {
     pub address: Option<SocketAddr>,
     /// The rule or listener with the weights.
     pub rule: String,
-    /// The two target groups of the service.
+    /// The target group of the service, and the one Amazon ECS may shift to; without shifting nobody uses the second.
     pub groups: [String; 2],
     /// A third one for a canary of somebody's own. No rule names it and no service uses it.
     pub canary: String,
@@ -110,12 +114,14 @@ impl Shop {
             }},
         });
         if plan.balancer != Balancer::None {
-            service["loadBalancers"] = json!([{
-                "targetGroupArn": groups[0], "containerName": "app", "containerPort": 8080,
-                "advancedConfiguration": {
+            let mut balancer =
+                json!({ "targetGroupArn": groups[0], "containerName": "app", "containerPort": 8080 });
+            if plan.shifting {
+                balancer["advancedConfiguration"] = json!({
                     "alternateTargetGroupArn": groups[1], "productionListenerRule": rule, "roleArn": INFRASTRUCTURE_ROLE,
-                },
-            }]);
+                });
+            }
+            service["loadBalancers"] = json!([balancer]);
         }
         call(&local.ecs, "CreateService", service).await?;
         if let Some((least, most)) = plan.scaled {
@@ -239,9 +245,12 @@ async fn balancer(local: &Local, plan: &Plan) -> Result<Front> {
         let created = call(elb, "CreateTargetGroup", input).await?;
         groups.push(text(&created["TargetGroups"][0]["TargetGroupArn"])?);
     }
-    let forward = json!([{ "Type": "forward", "ForwardConfig": { "TargetGroups": [
-        { "TargetGroupArn": groups[0], "Weight": 100 }, { "TargetGroupArn": groups[1], "Weight": 0 },
-    ]}}]);
+    let forward = match plan.shifting {
+        true => json!([{ "Type": "forward", "ForwardConfig": { "TargetGroups": [
+            { "TargetGroupArn": groups[0], "Weight": 100 }, { "TargetGroupArn": groups[1], "Weight": 0 },
+        ]}}]),
+        false => json!([{ "Type": "forward", "TargetGroupArn": groups[0] }]),
+    };
     let protocol = if network { "TCP" } else { "HTTP" };
     let input = json!({ "LoadBalancerArn": lb, "Port": 0, "Protocol": protocol, "DefaultActions": forward });
     let created = call(elb, "CreateListener", input).await?;
