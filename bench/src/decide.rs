@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use tidegate_core::vocab::{ecs, elb};
 
 use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
@@ -12,14 +13,16 @@ use tidegate_core::admission::{Admission, Current, ReleaseRequest, admit};
 use tidegate_core::decide::decide;
 use tidegate_core::ids::{Digest, Image, ReleaseId};
 use tidegate_core::intent::Provenance;
-use tidegate_core::observation::{
-    AlarmSeen, AlarmState, ImageSeen, LoadBalancerSeen, Observation, RuleSeen, Seen, ServiceSeen, Stored,
-    TaskDefinitionSeen,
-};
+use tidegate_core::observation::Observation;
 use tidegate_core::policy;
 use tidegate_core::release::Release;
-use tidegate_core::revision::RunningSeen;
+use tidegate_core::seen::Seen;
 use tidegate_core::service::ServiceRecord;
+use tidegate_core::vocab::cloudwatch::{AlarmSeen, AlarmState};
+use tidegate_core::vocab::ecr::{ImageSeen, Stored};
+use tidegate_core::vocab::ecs::RunningSeen;
+use tidegate_core::vocab::ecs::{LoadBalancerSeen, ServiceSeen, TaskDefinitionSeen};
+use tidegate_core::vocab::elb::RuleSeen;
 
 use crate::{Row, median};
 
@@ -150,20 +153,23 @@ fn observation(now: Timestamp, head: ServiceRecord) -> Result<Observation> {
     Ok(Observation {
         at: now.saturating_add(SignedDuration::ZERO).context("time")?,
         head: Some(head),
-        service: Seen::Known(Some(service)),
-        task_definition: Seen::Known(TaskDefinitionSeen {
-            arn,
-            active: true,
-            images: BTreeMap::from([("app".parse()?, old.pinned())]),
-            floating: Default::default(),
-            platform: None,
-            tags: 1,
-        }),
-        running: Seen::Known(RunningSeen {
-            digests: BTreeMap::from([("app".parse()?, vec![old.digest.clone()])]),
-        }),
-        deployments: Seen::Known(Vec::new()),
-        weights: Seen::Known(vec![RuleSeen { arn: rule, weights }]),
+        ecs: ecs::Observation {
+            service: Seen::Known(Some(service)),
+            task_definition: Seen::Known(TaskDefinitionSeen {
+                arn,
+                active: true,
+                images: BTreeMap::from([("app".parse()?, old.pinned())]),
+                floating: Default::default(),
+                platform: None,
+                tags: 1,
+            }),
+            running: Seen::Known(RunningSeen {
+                digests: BTreeMap::from([("app".parse()?, vec![old.digest.clone()])]),
+            }),
+            deployments: Seen::Known(Vec::new()),
+            ..ecs::Observation::default()
+        },
+        elb: elb::Observation { weights: Seen::Known(vec![RuleSeen { arn: rule, weights }]) },
         alarms: Seen::Known(BTreeMap::from([
             ("checkout-5xx".parse()?, ok()),
             ("checkout-p99".parse()?, ok()),

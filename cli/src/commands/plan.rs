@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use tidegate_core::actor::Actor;
-use tidegate_core::decide;
+use tidegate_core::engine::{self, Preflight};
 use tidegate_core::fault::PortError;
 use tidegate_core::finding::{Finding, FindingCode};
 use tidegate_core::history::{Report, WaitingOn};
 use tidegate_core::ids::{Image, ReleaseId, ServiceName};
 use tidegate_core::intent::{Intent, Provenance};
 use tidegate_core::observation::Observation;
-use tidegate_core::plan::{self as core_plan, Plan};
-use tidegate_core::preflight::{self, Preflight};
+use tidegate_core::plan::Plan;
 use tidegate_core::release::{Phase, Progress, Release};
 use tidegate_core::rollback::Choice;
 use tidegate_core::service::ServiceRecord;
@@ -76,8 +75,7 @@ pub async fn rollback(
             let intent = Intent::Rollback {
                 from: from.release.clone(),
                 to: to.release.clone(),
-                task_definition: to.task_definition.clone(),
-                images: to.images.clone(),
+                deployed: to.deployed.clone(),
             };
             let planned = look(context, service, &head, to.image.clone(), intent).await?;
             RollbackView::earlier(from, to, supersedes.as_ref(), planned)
@@ -99,8 +97,7 @@ async fn look(
     intent: Intent,
 ) -> anyhow::Result<PlanView> {
     let release = imagined(context, service, head, image, intent)?;
-    let needs = decide::needs(&release, Some(&head.policy));
-    let seen = observe(context, &release, Some(head.clone()), &needs, &Feedback::default()).await;
+    let seen = observe(context, &release, Some(head.clone()), &Feedback::default()).await;
     let (mut findings, unseen, plan) = judge(context, head, &release, &seen);
     findings.extend(quarantined(head, &release));
     Ok(PlanView {
@@ -121,16 +118,8 @@ fn judge(
     release: &Release,
     seen: &Observation,
 ) -> (Vec<Finding>, Vec<String>, Option<Plan>) {
-    match preflight::check(&head.policy, &release.image, &release.intent, seen) {
-        Preflight::Pass(ground, findings) => {
-            let now = context.installation.time.now();
-            let asked = core_plan::PlanRequest {
-                intent: &release.intent,
-                bypass_freeze: release.bypass_freeze.as_deref(),
-            };
-            let plan = core_plan::compile(&head.policy, &release.target, &release.image, asked, ground, now);
-            (findings, Vec::new(), Some(plan))
-        }
+    match engine::preflight(&head.policy, release, seen, context.installation.time.now()) {
+        Preflight::Pass(plan, findings) => (findings, Vec::new(), Some(*plan)),
         Preflight::Blocked(findings) => (findings, Vec::new(), None),
         Preflight::CannotSee(errors) => {
             let errors = errors.iter().map(PortError::told).collect();

@@ -48,7 +48,7 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     let live = if release.is_over() {
         Live::default()
     } else {
-        live::look(release, &*context.traffic, &*context.alarms).await
+        live::look(release, &*context.elb, &*context.alarms).await
     };
     let service_history = if found.by_service {
         let entries = ledger.service_history(&release.service, SERVICE_ENTRIES).await;

@@ -106,16 +106,16 @@ fn moved_by(plan: &PlannedView) -> String {
 }
 
 fn rollback_target(back: &RollbackTargetView) -> Vec<Line> {
-    let short = back.task_definition.rsplit('/').next().unwrap_or(&back.task_definition);
+    let short = &back.name;
     let mut lines = vec![label("task def.", short)];
     if back.pinned_first {
         lines.push(label("", "registered again first, with every image by digest"));
     }
     lines
         .extend(back.images.iter().map(|(container, image)| label("image", format!("{container}: {image}"))));
-    lines.extend(back.weights.iter().map(|rule| {
+    lines.extend(back.traffic.iter().map(|at| {
         let weights: Vec<String> =
-            rule.target_groups.iter().map(|group| format!("{} {}", group.name, group.weight)).collect();
+            at.shares.iter().map(|share| format!("{} {}", share.name, share.weight)).collect();
         label("weights", weights.join(", "))
     }));
     lines.push(label("strategy", format!("{}, as it is now", back.strategy)));

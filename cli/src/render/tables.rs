@@ -157,7 +157,12 @@ pub fn services(rows: &[ServiceRow], clock: &Clock, width: Option<usize>) -> Vec
                 (Tone::Plain, or_dash(promoted.map(|last| clock.short(last.at)))),
                 (Tone::Warn, if row.quarantined == 0 { "-".into() } else { row.quarantined.to_string() }),
             ],
-            below: Some(format!("{}/{}, {}", row.target.cluster, row.target.service, row.strategy)),
+            below: Some(format!(
+                "{}/{}, {}",
+                row.target.ecs().cluster,
+                row.target.ecs().service,
+                row.strategy
+            )),
         }
     };
     table(

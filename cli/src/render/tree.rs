@@ -112,7 +112,7 @@ fn stage(stage: &StageView, clock: &Clock) -> Line {
 
 fn back(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
     let Some(back) = &view.back else { return Vec::new() };
-    let to = back.task_definition.as_deref().unwrap_or("the stable version");
+    let to = back.to.as_deref().unwrap_or("the stable version");
     let since = back.since.map(|since| format!(", since {}", clock.time(since))).unwrap_or_default();
     let (mark, mark_tone) =
         if view.state == State::RollingBack { ("▶", Tone::Now) } else { ("✓", Tone::Good) };

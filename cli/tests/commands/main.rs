@@ -156,7 +156,7 @@ async fn a_plan_shows_the_rollback_target_and_changes_nothing() {
     bench.push(2, Quality::Good);
     let (code, plan) = bench.json(&["plan", "checkout", "main-2"]).await;
     assert_eq!(code, 0, "{plan}");
-    assert_eq!(plan["plan"]["rollback_target"]["weights"][0]["target_groups"][0]["weight"], 100);
+    assert_eq!(plan["plan"]["rollback_target"]["traffic"][0]["shares"][0]["weight"], 100);
     assert_eq!(plan["plan"]["stages"][3]["stage"], "bake");
     let (_, list) = bench.json(&["releases"]).await;
     assert_eq!(list["releases"].as_array().unwrap().len(), 0);

@@ -9,22 +9,25 @@ use tidegate_cli::render::Clock;
 use tidegate_core::actor::Actor;
 use tidegate_core::approval::{ApprovalGate, Approver, Opened, Vote};
 use tidegate_core::effect::Action;
+use tidegate_core::engine::ecs_native::compile;
+use tidegate_core::engine::ecs_native::ground::Ground;
 use tidegate_core::finding::{Finding, FindingCode};
-use tidegate_core::ground::Ground;
 use tidegate_core::history::{Deadline, DeadlineAction, Entry, Event, Fact, Report, StageResult, WaitingOn};
 use tidegate_core::ids::{AccountId, Image, Region, ReleaseId};
+use tidegate_core::intent::{Deployed, EcsDeployed};
 use tidegate_core::intent::{Intent, Provenance};
-use tidegate_core::observation::{
-    AlarmSeen, AlarmState, DeploymentStatus, LoadBalancerSeen, RuleSeen, ServiceSeen, TaskDefinitionSeen,
-};
 use tidegate_core::outcome::{Cause, Outcome};
-use tidegate_core::plan::{Plan, PlanRequest, Stage, compile};
+use tidegate_core::plan::{Plan, PlanRequest, Preparation, Stage};
 use tidegate_core::policy::{self, Approval, Percent, Person, Policy};
 use tidegate_core::registry::ecr_registry;
+use tidegate_core::release::state::{self, State};
 use tidegate_core::release::{Phase, Progress, Release, RollingBack, Step, Wake};
-use tidegate_core::revision::RunningSeen;
 use tidegate_core::service::ServiceRecord;
-use tidegate_core::tasks::{FailedTask, Failure, LogStream, StopCode};
+use tidegate_core::vocab::cloudwatch::{AlarmSeen, AlarmState};
+use tidegate_core::vocab::ecs::RunningSeen;
+use tidegate_core::vocab::ecs::{DeploymentStatus, LoadBalancerSeen, ServiceSeen, TaskDefinitionSeen};
+use tidegate_core::vocab::elb::RuleSeen;
+use tidegate_core::vocab::tasks::{FailedTask, Failure, LogStream, StopCode};
 use tidegate_view::Live;
 
 pub(crate) const POLICY: &str = r#"
@@ -180,15 +183,17 @@ pub(crate) fn baking() -> Release {
         plan: Some(plan()),
         progress: Progress {
             started_at: Some(at(2)),
-            task_definition: Some(
-                "arn:aws:ecs:eu-central-1:111122223333:task-definition/checkout:42".parse().unwrap(),
-            ),
-            deployment: Some(
-                "arn:aws:ecs:eu-central-1:111122223333:service-deployment/prod/checkout/DEPLOYMENT1"
-                    .parse()
-                    .unwrap(),
-            ),
-            continued: Vec::new(),
+            state: State::EcsNative(state::EcsNative {
+                task_definition: Some(
+                    "arn:aws:ecs:eu-central-1:111122223333:task-definition/checkout:42".parse().unwrap(),
+                ),
+                deployment: Some(
+                    "arn:aws:ecs:eu-central-1:111122223333:service-deployment/prod/checkout/DEPLOYMENT1"
+                        .parse()
+                        .unwrap(),
+                ),
+                ..state::EcsNative::default()
+            }),
             set: Some(Percent::from_tenths(100)),
             measured: Some(Percent::from_tenths(100)),
             ..Progress::default()
@@ -267,7 +272,7 @@ pub(crate) fn alarm_cause() -> Cause {
 }
 
 pub(crate) fn rolling_back() -> Release {
-    let deployment = baking().progress.deployment.unwrap();
+    let deployment = baking().progress.state.ecs_native().deployment.clone().unwrap();
     let status = DeploymentStatus::RollbackInProgress;
     let stage = Some("PRODUCTION_TRAFFIC_SHIFT".to_owned());
     Release {
@@ -342,9 +347,10 @@ pub(crate) fn superseded() -> Release {
 }
 
 pub(crate) fn returning() -> Release {
-    let task_definition = plan().rollback_target.task_definition;
+    let task_definition = plan().rollback_target().task_definition.clone();
+    let deployed = Deployed::Ecs(EcsDeployed { task_definition, images: BTreeMap::new() });
     Release {
-        intent: Intent::Rollback { from: Some(id(42)), to: id(41), task_definition, images: BTreeMap::new() },
+        intent: Intent::Rollback { from: Some(id(42)), to: id(41), deployed },
         image: image("main-41", 'a'),
         requested_by: Actor::Person { name: PERSON.into() },
         ..preparing()
@@ -362,8 +368,8 @@ fn done(stage: Stage, result: StageResult) -> Event {
 pub(crate) fn history_until_bake() -> Vec<Entry> {
     let ten = Percent::from_tenths(100);
     let release = baking();
-    let deployment = release.progress.deployment.unwrap();
-    let register = Action::RegisterTaskDefinition { revision: plan().candidate.to_string() };
+    let deployment = release.progress.state.ecs_native().deployment.clone().unwrap();
+    let register = Action::RegisterTaskDefinition { revision: plan().setup.candidate().to_string() };
     let why = "tag main-42 was pushed".to_owned();
     vec![
         Entry {
@@ -371,14 +377,14 @@ pub(crate) fn history_until_bake() -> Vec<Entry> {
             ..entry(0, 0, Event::Created { image: release.image, why })
         },
         entry(1, 2, Event::Started),
-        entry(2, 5, Event::PreflightPassed { rollback_target: plan().rollback_target.task_definition }),
+        entry(2, 5, Event::PreflightPassed { rollback_target: plan().rollback_target().name().to_owned() }),
         Entry {
             actions: vec![register.clone()],
             ..entry(3, 5, Event::Acted { actions: vec![register], again: true })
         },
-        entry(4, 12, done(Stage::RegisterTaskDefinition, StageResult::Registered)),
+        entry(4, 12, done(Stage::Prepare { what: Preparation::Candidate }, StageResult::Registered)),
         Entry {
-            also: vec![done(Stage::StartDeployment, StageResult::CandidateHealthy)],
+            also: vec![done(Stage::Start, StageResult::CandidateHealthy)],
             ..entry(6, 40, Event::DeploymentFound { deployment: deployment.clone() })
         },
         Entry {
@@ -395,7 +401,7 @@ pub(crate) fn history_until_bake() -> Vec<Entry> {
 
 pub(crate) fn history_of_rollback() -> Vec<Entry> {
     let mut history = history_until_bake();
-    let deployment = baking().progress.deployment.unwrap();
+    let deployment = baking().progress.state.ecs_native().deployment.clone().unwrap();
     let outcome = Box::new(Outcome::RolledBack { cause: alarm_cause() });
     history.extend([
         Entry {

@@ -11,6 +11,7 @@ use tidegate_cli::line::Line;
 use tidegate_cli::render;
 use tidegate_core::finding::{Finding, FindingCode};
 use tidegate_core::history::{Entry, Event};
+use tidegate_core::intent::{Deployed, EcsDeployed};
 use tidegate_core::plan::Plan;
 use tidegate_core::release::Release;
 use tidegate_core::service::{Promoted, Quarantined};
@@ -209,8 +210,10 @@ fn lists() {
     head.promoted.push(Promoted {
         release: id(41),
         image: image("main-41", 'a'),
-        task_definition: plan().rollback_target.task_definition,
-        images: Default::default(),
+        deployed: Deployed::Ecs(EcsDeployed {
+            task_definition: plan().rollback_target().task_definition.clone(),
+            images: Default::default(),
+        }),
         at: at(-90_000),
     });
     let quarantined = Quarantined { release: id(40), why: "alarm".into(), at: at(-7200) };
@@ -227,13 +230,19 @@ fn lists() {
 #[test]
 fn a_stage_that_the_core_tells_of_is_shown_as_done() {
     use tidegate_core::decide::decide;
-    use tidegate_core::observation::{Observation, Seen};
+    use tidegate_core::observation::Observation;
     use tidegate_core::release::{Phase, Step};
+    use tidegate_core::seen::Seen;
+    use tidegate_core::vocab::ecs;
 
     let mut release = baking();
     release.phase = Phase::Running { stage: 0, since: at(5), step: Step::Entered };
-    let candidate = release.progress.task_definition.take();
-    let seen = Observation { at: at(12), revision: Seen::Known(candidate), ..Observation::default() };
+    let candidate = release.progress.state.ecs_native_mut().task_definition.take();
+    let seen = Observation {
+        at: at(12),
+        ecs: ecs::Observation { revision: Seen::Known(candidate), ..ecs::Observation::default() },
+        ..Observation::default()
+    };
     let decision = decide(&release, &seen, at(12));
     let view = ReleaseView::new(&decision.release, &[decision.entry.unwrap()], &Live::default());
     let stage = &view.stages[1];

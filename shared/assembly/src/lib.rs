@@ -65,7 +65,7 @@ impl Start {
         Context {
             installation: self.installation(),
             ecs: Arc::new(tidegate_ecs::EcsAdapter::new(self.aws.clone())),
-            traffic: Arc::new(tidegate_elb::ElbAdapter::new(self.aws.clone())),
+            elb: Arc::new(tidegate_elb::ElbAdapter::new(self.aws.clone())),
             alarms: cloudwatch.clone(),
             metrics: cloudwatch,
             images: Arc::new(self.images()),

@@ -3,11 +3,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::approval::Token;
-use crate::ids::{DeploymentArn, HookId, Image, ReleaseId, Target, TaskDefinitionArn};
-use crate::revision::DerivedRevision;
+use crate::ids::{DeploymentArn, Image, ReleaseId, TaskDefinitionArn};
+use crate::vocab::ecs;
 
 /// How long after its own commit an executor may still begin an effect. After that it reloads: someone else may have decided
 /// otherwise since, and AWS's calls have no conditions.
@@ -26,43 +25,8 @@ pub const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(6);
 /// One thing to do to the world.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Ensure that an ACTIVE revision exists which is another one with only the images of some containers changed.
-    RegisterTaskDefinition {
-        /// The release, kept as a tag on the revision.
-        release: ReleaseId,
-        /// The revision.
-        revision: DerivedRevision,
-    },
-    /// Ensure that a deployment of `task_definition` is under way, held by our pause hooks.
-    StartDeployment {
-        /// Where.
-        target: Target,
-        /// What.
-        task_definition: TaskDefinitionArn,
-        /// The whole `deploymentConfiguration`.
-        configuration: Value,
-    },
-    /// Continue a deployment that waits at a pause hook.
-    ContinueHook {
-        /// The deployment.
-        deployment: DeploymentArn,
-        /// The hook.
-        hook: HookId,
-    },
-    /// Have ECS roll the deployment back: traffic first.
-    StopDeployment {
-        /// The deployment.
-        deployment: DeploymentArn,
-    },
-    /// Start a deployment back to the stable version, when there is no deployment under way that could be rolled back.
-    ReturnTo {
-        /// Where.
-        target: Target,
-        /// The stable version.
-        task_definition: TaskDefinitionArn,
-        /// The whole `deploymentConfiguration`, without hooks of ours.
-        configuration: Value,
-    },
+    /// To an ECS service.
+    Ecs(ecs::Effect),
     /// Have an approver's link delivered.
     Invite {
         /// What it is about.
@@ -79,30 +43,29 @@ pub enum Effect {
         /// Environment variables the build gets.
         environment: std::collections::BTreeMap<String, String>,
     },
-    /// Ensure that the service's deployment configuration is again what it was before the release.
-    RestoreConfiguration {
-        /// Where.
-        target: Target,
-        /// As it was.
-        configuration: Value,
-    },
+}
+
+impl From<ecs::Effect> for Effect {
+    fn from(effect: ecs::Effect) -> Self {
+        Self::Ecs(effect)
+    }
 }
 
 /// What kind of effect: what AWS refuses, and logs and tests name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EffectKind {
-    /// [`Effect::RegisterTaskDefinition`].
+    /// [`ecs::Effect::RegisterTaskDefinition`].
     RegisterTaskDefinition,
-    /// [`Effect::StartDeployment`].
+    /// [`ecs::Effect::StartDeployment`].
     StartDeployment,
-    /// [`Effect::ContinueHook`].
+    /// [`ecs::Effect::ContinueHook`].
     ContinueHook,
-    /// [`Effect::StopDeployment`].
+    /// [`ecs::Effect::StopDeployment`].
     StopDeployment,
-    /// [`Effect::ReturnTo`].
+    /// [`ecs::Effect::ReturnTo`].
     ReturnTo,
-    /// [`Effect::RestoreConfiguration`].
+    /// [`ecs::Effect::RestoreConfiguration`].
     RestoreConfiguration,
     /// [`Effect::Invite`].
     Invite,
@@ -147,17 +110,17 @@ impl std::fmt::Display for EffectKind {
 #[serde(tag = "action", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum Action {
-    /// [`Effect::RegisterTaskDefinition`].
+    /// [`ecs::Effect::RegisterTaskDefinition`].
     RegisterTaskDefinition { revision: String },
-    /// [`Effect::StartDeployment`].
+    /// [`ecs::Effect::StartDeployment`].
     StartDeployment { task_definition: TaskDefinitionArn },
-    /// [`Effect::ContinueHook`].
+    /// [`ecs::Effect::ContinueHook`].
     ContinueHook { deployment: DeploymentArn },
-    /// [`Effect::StopDeployment`].
+    /// [`ecs::Effect::StopDeployment`].
     StopDeployment { deployment: DeploymentArn },
-    /// [`Effect::ReturnTo`].
+    /// [`ecs::Effect::ReturnTo`].
     ReturnTo { task_definition: TaskDefinitionArn },
-    /// [`Effect::RestoreConfiguration`].
+    /// [`ecs::Effect::RestoreConfiguration`].
     RestoreConfiguration,
     /// [`Effect::Invite`].
     Invite { approver: String },
@@ -186,7 +149,7 @@ impl std::fmt::Display for Action {
     }
 }
 
-impl Effect {
+impl ecs::Effect {
     /// What kind it is.
     pub fn kind(&self) -> EffectKind {
         match self {
@@ -196,18 +159,10 @@ impl Effect {
             Self::StopDeployment { .. } => EffectKind::StopDeployment,
             Self::ReturnTo { .. } => EffectKind::ReturnTo,
             Self::RestoreConfiguration { .. } => EffectKind::RestoreConfiguration,
-            Self::Invite { .. } => EffectKind::Invite,
-            Self::StartBuild { .. } => EffectKind::StartBuild,
         }
     }
 
-    /// The effect's name in logs and tests.
-    pub fn name(&self) -> &'static str {
-        self.kind().as_str()
-    }
-
-    /// As the history keeps it.
-    pub fn action(&self) -> Action {
+    fn action(&self) -> Action {
         match self {
             Self::RegisterTaskDefinition { revision, .. } => {
                 Action::RegisterTaskDefinition { revision: revision.to_string() }
@@ -221,22 +176,58 @@ impl Effect {
                 Action::ReturnTo { task_definition: task_definition.clone() }
             }
             Self::RestoreConfiguration { .. } => Action::RestoreConfiguration,
+        }
+    }
+}
+
+impl Effect {
+    /// What kind it is.
+    pub fn kind(&self) -> EffectKind {
+        match self {
+            Self::Ecs(effect) => effect.kind(),
+            Self::Invite { .. } => EffectKind::Invite,
+            Self::StartBuild { .. } => EffectKind::StartBuild,
+        }
+    }
+
+    /// The effect's name in logs and tests.
+    pub fn name(&self) -> &'static str {
+        self.kind().as_str()
+    }
+
+    /// As the history keeps it.
+    pub fn action(&self) -> Action {
+        match self {
+            Self::Ecs(effect) => effect.action(),
             Self::Invite { invite } => Action::Invite { approver: invite.approver.clone() },
             Self::StartBuild { project, .. } => Action::StartBuild { project: project.clone() },
         }
     }
 
+    /// Whether it starts a deployment.
+    pub fn deploys(&self) -> bool {
+        match self.kind() {
+            EffectKind::StartDeployment | EffectKind::ReturnTo => true,
+            EffectKind::RegisterTaskDefinition
+            | EffectKind::ContinueHook
+            | EffectKind::StopDeployment
+            | EffectKind::RestoreConfiguration
+            | EffectKind::Invite
+            | EffectKind::StartBuild => false,
+        }
+    }
+
     /// Whether the effect can give the candidate more traffic; after a breach none of these is ever decided.
     pub fn is_forward(&self) -> bool {
-        match self {
-            Self::StartDeployment { .. } | Self::ContinueHook { .. } => true,
+        match self.kind() {
+            EffectKind::StartDeployment | EffectKind::ContinueHook => true,
             // A revision that is registered gets no traffic, and the one to roll back to may have to be.
-            Self::RegisterTaskDefinition { .. }
-            | Self::StopDeployment { .. }
-            | Self::ReturnTo { .. }
-            | Self::RestoreConfiguration { .. }
-            | Self::Invite { .. }
-            | Self::StartBuild { .. } => false,
+            EffectKind::RegisterTaskDefinition
+            | EffectKind::StopDeployment
+            | EffectKind::ReturnTo
+            | EffectKind::RestoreConfiguration
+            | EffectKind::Invite
+            | EffectKind::StartBuild => false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The gates of a release: what has been asked of whom, what was answered. Approvals are bound to release, plan and person, and used once.
 
 use crate::approval::{ApprovalGate, Approver, Opened, Token, Vote, same_secret};
-use crate::observation::{ScanSeen, ScanStatus};
+use crate::vocab::ecr::{ScanSeen, ScanStatus};
 use jiff::Timestamp;
 
 use crate::actor::Actor;

@@ -345,31 +345,54 @@ pub struct Target {
     pub account: AccountId,
     /// The region the service runs in.
     pub region: Region,
-    /// The cluster.
-    pub cluster: ClusterName,
-    /// The ECS service.
-    pub service: EcsServiceName,
+    /// What is released to there.
+    pub resource: Resource,
     /// A role to assume; none in the home account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<RoleArn>,
 }
 
+/// What can be released to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Resource {
+    /// A service of Amazon ECS.
+    EcsService(EcsService),
+}
+
+/// A service of Amazon ECS.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EcsService {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The service.
+    pub service: EcsServiceName,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EcsService(EcsService { cluster, service }) => write!(f, "{cluster}/{service}"),
+        }
+    }
+}
+
 impl Target {
-    /// The ARN of the ECS service (long format).
-    pub fn service_arn(&self) -> String {
-        format!("arn:aws:ecs:{}:{}:service/{}/{}", self.region, self.account, self.cluster, self.service)
+    /// The ECS service.
+    pub fn ecs(&self) -> &EcsService {
+        let Resource::EcsService(service) = &self.resource;
+        service
     }
 
-    /// Whether it is the same ECS service, whichever role it is reached with.
-    pub fn is_same_service(&self, other: &Self) -> bool {
-        (&self.account, &self.region, &self.cluster, &self.service)
-            == (&other.account, &other.region, &other.cluster, &other.service)
+    /// Whether it is the same resource, whichever role it is reached with.
+    pub fn is_same_resource(&self, other: &Self) -> bool {
+        (&self.account, &self.region, &self.resource) == (&other.account, &other.region, &other.resource)
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{} ({}, {})", self.cluster, self.service, self.account, self.region)
+        write!(f, "{} ({}, {})", self.resource, self.account, self.region)
     }
 }
 

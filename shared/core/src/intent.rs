@@ -34,12 +34,36 @@ pub enum Intent {
         from: Option<ReleaseId>,
         /// The release gone back to.
         to: ReleaseId,
-        /// The task definition that release ran.
-        task_definition: TaskDefinitionArn,
-        /// The images its containers ran, by digest where that is known.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        images: BTreeMap<ContainerName, String>,
+        /// What that release had deployed.
+        deployed: Deployed,
     },
+}
+
+/// What a promoted release has deployed: what is deployed again to bring it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Deployed {
+    /// To an ECS service.
+    Ecs(EcsDeployed),
+}
+
+/// What was deployed to an ECS service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EcsDeployed {
+    /// The task definition.
+    pub task_definition: TaskDefinitionArn,
+    /// The images its containers ran, by digest where that is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<ContainerName, String>,
+}
+
+impl Deployed {
+    /// Its name for people: `checkout:41`.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Ecs(deployed) => deployed.task_definition.short(),
+        }
+    }
 }
 
 /// What was asked of a release after it had started.

@@ -26,7 +26,7 @@ pub fn check_release(release: &Release) -> Result<(), Vec<String>> {
             Some(_) => {}
         },
         Phase::Queued | Phase::Preparing { .. } => {
-            if release.progress.deployment.is_some() {
+            if release.is_started() {
                 broken.push("a release that has not started must have no deployment".to_owned());
             }
         }
@@ -37,7 +37,7 @@ pub fn check_release(release: &Release) -> Result<(), Vec<String>> {
     {
         broken.push("the plan's image must be the release's".to_owned());
     }
-    if release.progress.deployment.is_some() && release.plan.is_none() {
+    if release.is_started() && release.plan.is_none() {
         broken.push("a deployment must have a plan, and with it a rollback target".to_owned());
     }
     result(broken)
@@ -121,9 +121,7 @@ pub fn check_decision(old: &Release, decision: &Decision) -> Result<(), Vec<Stri
             "after a breach nothing gives the candidate more traffic, but it is decided to {effect}"
         ));
     }
-    let deploys =
-        |effect: &&Effect| matches!(effect, Effect::StartDeployment { .. } | Effect::ReturnTo { .. });
-    if decision.effects.iter().filter(deploys).count() > 1 {
+    if decision.effects.iter().filter(|effect| effect.deploys()).count() > 1 {
         broken.push("one decision starts one deployment at most".to_owned());
     }
     if (is_elsewhere(&old.phase, &new.phase) || !decision.effects.is_empty()) && decision.entry.is_none() {
@@ -148,17 +146,7 @@ fn is_elsewhere(old: &Phase, new: &Phase) -> bool {
 /// Whether the effect gives the release's candidate more traffic though the release goes back. Another deployment that inherited our
 /// pauses is continued all the same: it is not the candidate.
 fn moves_forward(release: &Release, effect: &Effect) -> bool {
-    let is_ours = match effect {
-        Effect::ContinueHook { deployment, .. } => release.progress.deployment.as_ref() == Some(deployment),
-        Effect::StartDeployment { .. } => true,
-        Effect::RegisterTaskDefinition { .. }
-        | Effect::StopDeployment { .. }
-        | Effect::ReturnTo { .. }
-        | Effect::RestoreConfiguration { .. }
-        | Effect::Invite { .. }
-        | Effect::StartBuild { .. } => false,
-    };
-    is_ours && effect.is_forward() && goes_back(&release.phase)
+    effect.is_forward() && release.progress.state.is_candidates(effect) && goes_back(&release.phase)
 }
 
 /// Whether the release is being rolled back, or will end as something else than promoted.

@@ -7,7 +7,7 @@ use crate::actor::Actor;
 use crate::effect::EffectKind;
 use crate::finding::Finding;
 use crate::ids::{AlarmName, ReleaseId};
-use crate::tasks::FailedTask;
+use crate::vocab::tasks::FailedTask;
 
 /// What a release ends as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Why a release that was to end like this is rolled back once more: for what led to it, or for `detail`.
+    pub(crate) fn into_cause(self, detail: String) -> Cause {
+        match self {
+            Self::RolledBack { cause } | Self::Failed { cause, .. } => cause,
+            Self::Cancelled { by, why } => Cause::CancelRequested { by, why },
+            Self::Superseded { by: Successor::Release(release) } => Cause::Newer { release },
+            Self::Superseded { by: Successor::Policy } | Self::Promoted => {
+                Cause::Deployment { reason: detail }
+            }
+        }
+    }
+
     /// One word for tables and exit codes.
     pub fn word(&self) -> &'static str {
         match self {

@@ -2,32 +2,27 @@
 
 use crate::commit::Commit;
 use crate::fault::PortError;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::announced::Awaited;
 use crate::container_image::MediaTypes;
-use crate::effect::{Effect, Invite};
+use crate::effect::Invite;
 use crate::history::Entry;
-use crate::ids::{
-    AlarmName, ContainerName, Digest, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target,
-    TaskDefinitionArn,
-};
+use crate::ids::{AlarmName, Digest, Image, ReleaseId, RepositoryName, ServiceName, Tag, Target};
 use crate::listing::Listing;
-use crate::observation::{
-    AlarmSeen, BuildSeen, DeploymentSeen, ImageSeen, RequestsAsked, RuleSeen, ScanSeen, ServiceSeen, Stored,
-    TaskDefinitionSeen,
-};
 use crate::policy::PipelineAction;
 use crate::reference::Pick;
 use crate::refusals::RefusalLog;
 use crate::release::Release;
-use crate::revision::{DerivedRevision, RunningSeen};
 use crate::service::ServiceRecord;
 use crate::sweep::TagsSeen;
-use crate::tasks::StoppedTask;
+use crate::vocab::cloudwatch::{AlarmSeen, RequestsAsked};
+use crate::vocab::codebuild::BuildSeen;
+use crate::vocab::ecr::{ImageSeen, ScanSeen, Stored};
+use crate::vocab::{ecs, elb};
 
 /// What is watched: how an event finds the services that release from it, and the releases under way that it concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,48 +247,20 @@ pub struct WaitingApproval {
     pub token: String,
 }
 
-/// Amazon ECS: observe and perform.
+/// Amazon ECS. Whatever cannot be seen is part of the answer.
 #[async_trait]
 pub trait Ecs: Send + Sync {
-    /// The service; `None` when there is none.
-    async fn service(&self, target: &Target) -> Result<Option<ServiceSeen>, PortError>;
-    /// A task definition; `None` when there is none, or it has been deleted.
-    async fn task_definition(
-        &self,
-        target: &Target,
-        arn: &TaskDefinitionArn,
-    ) -> Result<Option<TaskDefinitionSeen>, PortError>;
-    /// An ACTIVE revision that is this one: the revision it is derived from when nothing is replaced, or the newest one registered so.
-    async fn find_revision(
-        &self,
-        target: &Target,
-        revision: &DerivedRevision,
-    ) -> Result<Option<TaskDefinitionArn>, PortError>;
-    /// The digests that the service's tasks run in these containers: of its service revisions, and of its tasks where those tell
-    /// none.
-    async fn running(
-        &self,
-        target: &Target,
-        service: &ServiceSeen,
-        containers: &BTreeSet<ContainerName>,
-    ) -> Result<RunningSeen, PortError>;
-    /// Deployments of the service created at `since` or later, newest first.
-    async fn deployments(&self, target: &Target, since: Timestamp) -> Result<Vec<DeploymentSeen>, PortError>;
-    /// The service's tasks of this task definition that have stopped, or are being stopped. Amazon ECS shows them for about an hour.
-    async fn stopped_tasks(
-        &self,
-        target: &Target,
-        task_definition: &TaskDefinitionArn,
-    ) -> Result<Vec<StoppedTask>, PortError>;
+    /// Looks at what is asked for.
+    async fn observe(&self, place: &Target, needs: &ecs::Needs) -> ecs::Observation;
     /// Performs an effect.
-    async fn perform(&self, target: &Target, effect: &Effect) -> Result<(), PortError>;
+    async fn perform(&self, place: &Target, effect: &ecs::Effect) -> Result<(), PortError>;
 }
 
-/// Elastic Load Balancing: observe.
+/// Elastic Load Balancing. Whatever cannot be seen is part of the answer.
 #[async_trait]
-pub trait Traffic: Send + Sync {
-    /// The weights of these rules (ALB) or listeners (NLB); one that is gone is an error.
-    async fn rules(&self, target: &Target, rules: &[RuleArn]) -> Result<Vec<RuleSeen>, PortError>;
+pub trait Elb: Send + Sync {
+    /// Looks at what is asked for.
+    async fn observe(&self, place: &Target, needs: &elb::Needs) -> elb::Observation;
 }
 
 /// CloudWatch alarms: observe.

@@ -317,7 +317,7 @@ fn must_be_meant(seen: &Situation<'_>, service: &ServiceName, from: &Leaving) ->
 
 /// Whether this release, when it was rolled back, restored that image: also one that was there before Tidegate.
 fn restored(release: &Release, digest: &Digest) -> bool {
-    let image = release.plan.as_ref().and_then(|plan| plan.rollback_target.images.get(&plan.container));
+    let image = release.plan.as_ref().and_then(|plan| plan.rollback_target().images.get(&plan.container));
     release.image.digest != *digest && image.is_some_and(|image| image.digests.contains(digest))
 }
 
@@ -422,8 +422,7 @@ pub fn commit(current: Current<'_>, from: &Leaving, to: &Promoted, ask: Ask<'_>)
     let intent = Intent::Rollback {
         from: from.release.clone(),
         to: to.release.clone(),
-        task_definition: to.task_definition.clone(),
-        images: to.images.clone(),
+        deployed: to.deployed.clone(),
     };
     let mut next = ServiceRecord { version: head.version + 1, waiting: Some(id.clone()), ..head.clone() };
     if from.digest != to.image.digest {

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ids::{ContainerName, Digest, ReleaseId, TaskDefinitionArn};
+use crate::ids::{Digest, ReleaseId};
+use crate::intent::Deployed;
 use crate::policy::{EcsDestination, Policy};
 
 /// A service's row in the ledger: its policy and its place in the queue.
@@ -77,10 +78,21 @@ impl ServiceRecord {
 pub struct LeftBehind {
     /// The release.
     pub release: ReleaseId,
-    /// What it had set.
-    pub set: Value,
-    /// What should have been restored.
-    pub own: Value,
+    /// What.
+    pub left: Left,
+}
+
+/// What of a release is left in its target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Left {
+    /// The deployment configuration of an ECS service.
+    EcsConfiguration {
+        /// What the release had set.
+        set: Value,
+        /// What should have been restored.
+        own: Value,
+    },
 }
 
 /// Where policies went that were in force while the release under way was: it may have been planned from any of them.
@@ -97,11 +109,8 @@ pub struct Promoted {
     pub release: ReleaseId,
     /// Its image.
     pub image: crate::ids::Image,
-    /// The task definition it runs.
-    pub task_definition: TaskDefinitionArn,
-    /// The images of its containers, by digest where that is known.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub images: BTreeMap<ContainerName, String>,
+    /// What it had deployed.
+    pub deployed: Deployed,
     /// When.
     pub at: Timestamp,
 }

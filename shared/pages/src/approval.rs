@@ -144,7 +144,7 @@ fn is_web(url: &str) -> bool {
 }
 
 fn changes(plan: &Plan) -> Markup {
-    let before = plan.rollback_target.image(&plan.container).unwrap_or_else(|| "not known".to_owned());
+    let before = plan.rollback_target().image(&plan.container).unwrap_or_else(|| "not known".to_owned());
     html! {
         section aria-labelledby="changes" {
             h2 #changes { "What changes" }
@@ -155,7 +155,7 @@ fn changes(plan: &Plan) -> Markup {
                 dt { "Exposure" } dd { (exposure(plan)) }
             }
             h3.soft.small { "The rollback target" }
-            p { "Task definition " code { (plan.rollback_target.task_definition.short()) } ", its weights and its own deployment configuration are restored." }
+            p { "Version " code { (plan.rollback_target().name()) } ", its weights and its own deployment configuration are restored." }
         }
     }
 }
@@ -172,9 +172,8 @@ fn exposure(plan: &Plan) -> String {
                     *last = format!("{last} for {}", words::secs(u64::from(*secs)));
                 }
             }
-            Stage::PinRollbackTarget
-            | Stage::RegisterTaskDefinition
-            | Stage::StartDeployment
+            Stage::Prepare { .. }
+            | Stage::Start
             | Stage::Approve { .. }
             | Stage::Freeze
             | Stage::Scan

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_core::ids::{AccountId, Region, ReleaseId};
-use tidegate_core::ports::{Alarms, Builds, Ecs, Images, Ledger, Messenger, Metrics, Traffic, Waker};
+use tidegate_core::ports::{Alarms, Builds, Ecs, Elb, Images, Ledger, Messenger, Metrics, Waker};
 
 use crate::time::Time;
 
@@ -31,7 +31,7 @@ pub struct Context {
     /// Amazon ECS.
     pub ecs: Arc<dyn Ecs>,
     /// Elastic Load Balancing.
-    pub traffic: Arc<dyn Traffic>,
+    pub elb: Arc<dyn Elb>,
     /// CloudWatch.
     pub alarms: Arc<dyn Alarms>,
     /// CloudWatch's metrics.

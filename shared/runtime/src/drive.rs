@@ -308,8 +308,7 @@ impl Context {
             Err(error) if error.kind == ErrorKind::Invalid => (None, Some(error)),
             Err(error) => return Err(failed(error)),
         };
-        let needs = decide::needs(&release, head.as_ref().map(|head| &head.policy));
-        let seen = observe(self, &release, head, &needs, feedback).await;
+        let seen = observe(self, &release, head, feedback).await;
         let now = self.installation.time.now();
         let mut decision = decide::decide(&release, &seen, now);
         invariants::check_decision(&release, &decision)
@@ -416,14 +415,7 @@ impl Context {
         effect: &Effect,
     ) -> Result<Option<EffectResult>, PortError> {
         match effect {
-            Effect::RegisterTaskDefinition { .. }
-            | Effect::StartDeployment { .. }
-            | Effect::ContinueHook { .. }
-            | Effect::StopDeployment { .. }
-            | Effect::ReturnTo { .. }
-            | Effect::RestoreConfiguration { .. } => {
-                self.ecs.perform(&release.target, effect).await.map(|()| None)
-            }
+            Effect::Ecs(effect) => self.ecs.perform(&release.target, effect).await.map(|()| None),
             Effect::Invite { invite } => {
                 self.messenger.invite(invite).await?;
                 Ok(Some(EffectResult::Invited { approver: invite.approver.clone() }))

@@ -13,7 +13,9 @@ use tidegate_core::ports::Watched;
 use tidegate_core::release::Release;
 use tidegate_core::requests::{Ask, NotPossible};
 use tidegate_core::rollback::{self, Choice, NoRollback, RollbackTo, Running, Situation};
+use tidegate_core::seen::Seen;
 use tidegate_core::service::ServiceRecord;
+use tidegate_core::vocab::ecs::{self, RunningNeeds};
 
 use crate::context::{Context, Installation};
 
@@ -151,20 +153,27 @@ impl Context {
     async fn running(&self, head: &ServiceRecord) -> Running {
         let target = head.policy.target(&self.installation.account, &self.installation.region);
         let unseen = |error: PortError| Running::Unseen(error.told());
-        let service = match self.ecs.service(&target).await {
-            Ok(Some(service)) => service,
-            Ok(None) => return Running::Unseen(format!("there is no Amazon ECS service {target}")),
-            Err(error) => return unseen(error),
+        let asked = ecs::Needs { service: true, ..ecs::Needs::default() };
+        let service = match self.ecs.observe(&target, &asked).await.service {
+            Seen::Known(Some(service)) => service,
+            Seen::Known(None) | Seen::NotAsked => {
+                return Running::Unseen(format!("there is no Amazon ECS service {target}"));
+            }
+            Seen::Unknown(error) => return unseen(error),
         };
         let container = &head.policy.to.ecs.container;
         // Most tasks run the first; where they differ, that is the version people mean.
-        match self.ecs.running(&target, &service, &BTreeSet::from([container.clone()])).await {
-            Ok(seen) => seen.of(container).first().cloned().map_or_else(
-                || Running::Unseen(format!("AWS tells no digest of container {container}")),
-                Running::Digest,
-            ),
-            Err(error) => unseen(error),
-        }
+        let running = RunningNeeds { service, containers: BTreeSet::from([container.clone()]) };
+        let asked = ecs::Needs { running: Some(running), ..ecs::Needs::default() };
+        let told = match self.ecs.observe(&target, &asked).await.running {
+            Seen::Known(seen) => seen.of(container).first().cloned(),
+            Seen::NotAsked => None,
+            Seen::Unknown(error) => return unseen(error),
+        };
+        told.map_or_else(
+            || Running::Unseen(format!("AWS tells no digest of container {container}")),
+            Running::Digest,
+        )
     }
 }
 
@@ -223,7 +232,7 @@ impl Installation {
     async fn has_its_ecs_service_alone(&self, policy: &Policy) -> Result<(), RequestError> {
         let target = policy.target(&self.account, &self.region);
         let watched =
-            Watched::EcsService(target.account.clone(), target.region.clone(), target.service.clone());
+            Watched::EcsService(target.account.clone(), target.region.clone(), target.ecs().service.clone());
         // A damaged row of somebody else is no reason to refuse this policy; one of the same ECS service is told where it is read.
         let (others, _) = self.ledger.watchers(&watched).await.map_err(RequestError::Ledger)?.split();
         for other in others {
@@ -243,7 +252,7 @@ impl Installation {
         let open = head.open.iter().flat_map(|open| &open.targets);
         std::iter::once(&head.policy.to.ecs)
             .chain(open)
-            .any(|to| to.target(&self.account, &self.region).is_same_service(target))
+            .any(|to| to.target(&self.account, &self.region).is_same_resource(target))
     }
 
     /// Makes a commit and writes it, again when others were faster. Returns whether anything was written.

@@ -10,7 +10,8 @@ mod stages;
 
 pub use live::Live;
 pub use plan::{
-    FindingView, PlanView, PlannedStage, PlannedView, RollbackTargetView, RollbackView, RuleView, WeightView,
+    FindingView, PlanView, PlannedStage, PlannedView, RollbackTargetView, RollbackView, ShareView,
+    TrafficView,
 };
 pub use release::{
     AlarmView, ApprovalView, BackView, CauseView, EntryView, FailedTaskView, NextView, ReleaseView, State,

@@ -6,8 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tidegate_core::finding::{Finding, FindingCode};
 use tidegate_core::ids::{Image, ReleaseId, ServiceName, Target};
-use tidegate_core::observation::RuleSeen;
-use tidegate_core::plan::{Plan, RollbackTarget};
+use tidegate_core::plan::{Plan, RollbackTarget, Share};
 use tidegate_core::policy::Percent;
 use tidegate_core::release::Release;
 use tidegate_core::rollback::Leaving;
@@ -81,13 +80,13 @@ pub struct RollbackView {
 impl RollbackView {
     /// The release under way is rolled back.
     pub fn under_way(release: &Release) -> Self {
-        let back = release.plan.as_ref().map(|plan| RollbackTargetView::from(&plan.rollback_target));
+        let back = release.plan.as_ref().map(|plan| RollbackTargetView::from(plan.rollback_target()));
         Self {
             service: release.service.clone(),
             from: Some(release.id.clone()),
             from_name: release.image.label(),
             to: None,
-            to_name: back.as_ref().map(|back| short(&back.task_definition).to_owned()),
+            to_name: back.as_ref().map(|back| back.name.clone()),
             supersedes: None,
             unseen: None,
             rollback_target: back,
@@ -114,11 +113,6 @@ impl RollbackView {
     pub fn blocked(&self) -> bool {
         self.plan.as_ref().is_some_and(|plan| plan.blocked)
     }
-}
-
-/// The part of an ARN that people know.
-fn short(arn: &str) -> &str {
-    arn.rsplit('/').next().unwrap_or(arn)
 }
 
 /// A plan.
@@ -166,62 +160,65 @@ pub struct PlannedStage {
 /// What undoes it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RollbackTargetView {
-    /// The task definition that runs.
-    pub task_definition: String,
-    /// The images that run, by container: with their digest, or as the task definition writes them when AWS tells no digest.
+    /// The version that runs, as the target's owner names it.
+    pub version: String,
+    /// Its name for people.
+    pub name: String,
+    /// The images that run, by container: with their digest, or as they are written down where nobody tells a digest.
     pub images: BTreeMap<String, String>,
-    /// Whether the task definition names a tag, so that a copy of it with every image by digest is what a rollback deploys.
+    /// Whether it names a tag, so that a copy of it with every image by digest is what a rollback deploys.
     pub pinned_first: bool,
     /// The deployment strategy that is restored.
     pub strategy: String,
-    /// The weights that are live.
-    pub weights: Vec<RuleView>,
+    /// Where traffic goes now.
+    pub traffic: Vec<TrafficView>,
 }
 
-/// A listener or listener rule.
+/// A place that shares traffic out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RuleView {
-    /// Its ARN.
-    pub rule: String,
+pub struct TrafficView {
+    /// Which.
+    pub at: String,
     /// Where it sends traffic.
-    pub target_groups: Vec<WeightView>,
+    pub shares: Vec<ShareView>,
 }
 
-/// A target group of a rule.
+/// Whom traffic is sent to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct WeightView {
-    /// Its ARN.
-    pub target_group: String,
-    /// Its name.
+pub struct ShareView {
+    /// Whom.
+    pub to: String,
+    /// The name for people.
     pub name: String,
-    /// Its weight.
+    /// The weight.
     pub weight: u32,
-}
-
-impl From<&RuleSeen> for RuleView {
-    fn from(rule: &RuleSeen) -> Self {
-        let target_groups = rule.weights.iter().map(|(group, weight)| WeightView {
-            target_group: group.to_string(),
-            name: group.short().to_owned(),
-            weight: *weight,
-        });
-        Self { rule: rule.arn.to_string(), target_groups: target_groups.collect() }
-    }
 }
 
 impl From<&RollbackTarget> for RollbackTargetView {
     fn from(back: &RollbackTarget) -> Self {
         Self {
-            task_definition: back.task_definition.to_string(),
+            version: back.version().to_owned(),
+            name: back.name().to_owned(),
             images: back
                 .images
                 .keys()
                 .filter_map(|container| Some((container.to_string(), back.image(container)?)))
                 .collect(),
             pinned_first: back.pinned().is_some(),
-            strategy: back.configuration["strategy"].as_str().unwrap_or("ROLLING").to_owned(),
-            weights: back.weights.iter().map(RuleView::from).collect(),
+            strategy: back.strategy().to_owned(),
+            traffic: back.traffic().map(TrafficView::from).collect(),
         }
+    }
+}
+
+impl From<(&str, Vec<Share<'_>>)> for TrafficView {
+    fn from((at, shares): (&str, Vec<Share<'_>>)) -> Self {
+        let shares = shares.iter().map(|share| ShareView {
+            to: share.to.to_owned(),
+            name: share.name.to_owned(),
+            weight: share.weight,
+        });
+        Self { at: at.to_owned(), shares: shares.collect() }
     }
 }
 
@@ -235,7 +232,7 @@ impl From<&Plan> for PlannedView {
             alarms: plan.alarms.iter().map(ToString::to_string).collect(),
             failed_tasks: plan.failed_tasks,
             requests_needed: plan.evidence.map(|needed| needed.min_requests),
-            rollback_target: RollbackTargetView::from(&plan.rollback_target),
+            rollback_target: RollbackTargetView::from(plan.rollback_target()),
             made_at: plan.made_at,
         }
     }

@@ -10,7 +10,7 @@ use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::plan::Stage;
 use tidegate_core::policy::Percent;
 use tidegate_core::release::{Phase, Release, requester};
-use tidegate_core::tasks::{FailedTask, Failure, LogStream};
+use tidegate_core::vocab::tasks::{FailedTask, Failure, LogStream};
 
 use crate::live::Live;
 use crate::stages::{StageView, stages};
@@ -197,8 +197,8 @@ pub struct VoteView {
 /// The rollback.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BackView {
-    /// The task definition that is gone back to.
-    pub task_definition: Option<String>,
+    /// The version that comes back, by its name for people.
+    pub to: Option<String>,
     /// Since when.
     pub since: Option<Timestamp>,
     /// When the stable version was first seen to carry all traffic again.
@@ -468,8 +468,8 @@ fn back(release: &Release, history: &[Entry]) -> Option<BackView> {
         }
         Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } => return None,
     };
-    let task_definition = release.rollback_revision().map(|arn| arn.short().to_owned());
-    Some(BackView { task_definition, since, restored_at })
+    let to = release.rollback_name().map(ToOwned::to_owned);
+    Some(BackView { to, since, restored_at })
 }
 
 /// The stable name of a cause.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use tidegate_core::approval::ApprovalGate;
 use tidegate_core::history::{Entry, Event};
 use tidegate_core::outcome::Outcome;
-use tidegate_core::plan::{Gates, Plan, Stage};
+use tidegate_core::plan::{Gates, Plan, Preparation, Stage};
 use tidegate_core::policy::Percent;
 use tidegate_core::release::{Phase, Release};
 
@@ -30,7 +30,7 @@ pub enum StageState {
 pub struct StageView {
     /// Its place in the plan, from 1; null for `preflight` and `restore`, which stand around every plan.
     pub number: Option<usize>,
-    /// `preflight`, `approve`, `freeze`, `scan`, `verify`, `pin_rollback_target`, `register_task_definition`, `start_deployment`, `shift`,
+    /// `preflight`, `approve`, `freeze`, `scan`, `verify`, `prepare_rollback_target`, `prepare_candidate`, `start`, `shift`,
     /// `bake`, `roll_out`, `promote`, `restore`.
     pub stage: &'static str,
     /// For people.
@@ -189,9 +189,9 @@ pub(super) fn facts(stage: &Stage, gates: &Gates) -> Facts {
             }
             None => plain("verify"),
         },
-        Stage::PinRollbackTarget => plain("pin_rollback_target"),
-        Stage::RegisterTaskDefinition => plain("register_task_definition"),
-        Stage::StartDeployment => plain("start_deployment"),
+        Stage::Prepare { what: Preparation::RollbackTarget } => plain("prepare_rollback_target"),
+        Stage::Prepare { what: Preparation::Candidate } => plain("prepare_candidate"),
+        Stage::Start => plain("start"),
         Stage::Shift { percent } => Facts { percent: Some(*percent), ..plain("shift") },
         Stage::Bake { percent, secs } => {
             Facts { percent: Some(*percent), bake_secs: Some(*secs), ..plain("bake") }

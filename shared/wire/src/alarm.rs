@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use tidegate_core::ids::{AccountId, AlarmName, Region};
-use tidegate_core::observation::{AlarmSeen, AlarmState};
+use tidegate_core::vocab::cloudwatch::{AlarmSeen, AlarmState};
 
 use crate::decode;
 use crate::envelope::{Envelope, EventError, Origins};

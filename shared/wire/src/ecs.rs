@@ -9,7 +9,7 @@ use tidegate_core::ids::{
     AccountId, ClusterName, ContainerName, DeploymentArn, Digest, EcsServiceName, HookId, Region, Target,
     TaskArn, TaskDefinitionArn,
 };
-use tidegate_core::tasks::{self, StoppedContainer, StoppedTask};
+use tidegate_core::vocab::tasks::{self, StoppedContainer, StoppedTask};
 
 use crate::arn::Arn;
 use crate::decode;
@@ -34,8 +34,8 @@ impl ServiceRef {
     pub fn is(&self, target: &Target) -> bool {
         self.account == target.account
             && self.region == target.region
-            && self.service == target.service
-            && self.cluster.as_ref().is_none_or(|cluster| *cluster == target.cluster)
+            && self.service == target.ecs().service
+            && self.cluster.as_ref().is_none_or(|cluster| *cluster == target.ecs().cluster)
     }
 
     /// From `service/CLUSTER/NAME`, the old `service/NAME`, or `service-deployment/CLUSTER/NAME/ID`.

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 use tidegate_core::ids::ContainerName;
-use tidegate_core::observation::TASK_DEFINITION_RESPONSE_ONLY;
+use tidegate_core::vocab::ecs::TASK_DEFINITION_RESPONSE_ONLY;
 
 /// More are not listed; the message is for a person.
 const LISTED_MAX: usize = 10;

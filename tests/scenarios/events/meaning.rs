@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use tidegate_core::ids::{AccountId, ClusterName, EcsServiceName, Region, Target};
-use tidegate_core::observation::{AlarmSeen, AlarmState};
+use tidegate_core::ids::{EcsService, Resource};
+use tidegate_core::vocab::cloudwatch::{AlarmSeen, AlarmState};
 use tidegate_wire::ecs::ServiceRef;
 use tidegate_wire::{Event, parse_event};
 
@@ -100,8 +101,10 @@ fn target(cluster: &str) -> Target {
     Target {
         account: AccountId::new("111122223333").unwrap(),
         region: Region::new("eu-central-1").unwrap(),
-        cluster: ClusterName::new(cluster).unwrap(),
-        service: EcsServiceName::new("checkout").unwrap(),
+        resource: Resource::EcsService(EcsService {
+            cluster: ClusterName::new(cluster).unwrap(),
+            service: EcsServiceName::new("checkout").unwrap(),
+        }),
         role: None,
     }
 }

@@ -190,7 +190,13 @@ async fn moved_tag(story: &mut Story, consistency: &str) -> Result<()> {
     let release = story.ends(&id, "rolled back").await?;
     story.tasks_run(&before).await?;
     story.configuration_is_its_own().await?;
-    let stable = release.progress.stable.context("the task definition of before was registered by digest")?;
+    let stable = release
+        .progress
+        .state
+        .ecs_native()
+        .stable
+        .clone()
+        .context("the task definition of before was registered by digest")?;
     let found = story.task_definition(&json!(stable.as_str())).await?;
     let image = found["taskDefinition"]["containerDefinitions"][0]["image"].to_string();
     ensure!(image.contains(&before), "{stable} names {image}");
@@ -204,14 +210,20 @@ async fn gone_revision(story: &mut Story) -> Result<()> {
     story.policy(ROLLING).await?;
     let id = story.release("main-2", bad("v2")).await?;
     let bakes = story.until(&id, "the final bake", bakes).await?;
-    let pinned = bakes.progress.stable.context("the task definition of before was registered by digest")?;
+    let pinned = bakes
+        .progress
+        .state
+        .ecs_native()
+        .stable
+        .clone()
+        .context("the task definition of before was registered by digest")?;
     story.ecs("DeregisterTaskDefinition", json!({ "taskDefinition": pinned.as_str() })).await?;
     story.turn(true).await?;
     let release = story.ends(&id, "rolled back").await?;
     story.tasks_run(&before).await?;
     story.configuration_is_its_own().await?;
     ensure!(
-        release.progress.stable.is_some_and(|stable| stable != pinned),
+        release.progress.state.ecs_native().stable.as_ref().is_some_and(|stable| *stable != pinned),
         "a deregistered revision is deployed"
     );
     ensure!(story.told(&id).await.contains(" again as "), "the history does not say so");
@@ -257,7 +269,13 @@ async fn deregistered(story: &Story) -> Result<()> {
     let promoted = story.ends(&id, "promoted").await?;
     let third = story.release("main-3", good("v3")).await?;
     story.ends(&third, "promoted").await?;
-    let revision = promoted.progress.task_definition.context("a promoted release has a task definition")?;
+    let revision = promoted
+        .progress
+        .state
+        .ecs_native()
+        .task_definition
+        .clone()
+        .context("a promoted release has a task definition")?;
     story.ecs("DeregisterTaskDefinition", json!({ "taskDefinition": revision.as_str() })).await?;
     let asked = ["rollback", story.name.as_str(), "--reason", "it is wrong", "--yes"];
     let (code, text) = story.stage.tidegate(&asked).await?;
@@ -269,7 +287,7 @@ async fn deregistered(story: &Story) -> Result<()> {
     .await?;
     let back = story.ends(&back.id, "promoted").await?;
     story.tasks_run(&second).await?;
-    let again = back.progress.task_definition.context("it runs a revision")?;
+    let again = back.progress.state.ecs_native().task_definition.clone().context("it runs a revision")?;
     ensure!(again != revision, "the deregistered revision was deployed");
     story.runs(&second).await
 }

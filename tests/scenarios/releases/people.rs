@@ -80,7 +80,9 @@ pub(crate) fn all() -> Vec<Scenario> {
 async fn queue(story: &Story) -> Result<()> {
     story.policy("{ blue_green: {}, bake: 12s }").await?;
     let first = story.release("main-2", good("v2")).await?;
-    story.until(&first, "its deployment", |release| release.progress.deployment.is_some()).await?;
+    story
+        .until(&first, "its deployment", |release| release.progress.state.ecs_native().deployment.is_some())
+        .await?;
     let second = story.release("main-3", good("v3")).await?;
     let waiting = story.get(&second).await?;
     ensure!(waiting.summary() == "queued", "{}", waiting.summary());
@@ -164,7 +166,9 @@ async fn continued_by_hand(story: &Story) -> Result<()> {
     // Without data Tidegate does not shift; a person who knows better may.
     story.policy_with(CANARY, &[&story.switch()], "queue").await?;
     let id = story.release("main-2", good("v2")).await?;
-    story.until(&id, "its deployment", |release| release.progress.deployment.is_some()).await?;
+    story
+        .until(&id, "its deployment", |release| release.progress.state.ecs_native().deployment.is_some())
+        .await?;
     let unknown =
         json!({ "AlarmName": story.switch(), "StateValue": "INSUFFICIENT_DATA", "StateReason": "tests" });
     story.cloudwatch("SetAlarmState", unknown).await?;
@@ -187,7 +191,7 @@ async fn stopped_by_hand(story: &mut Story) -> Result<()> {
     story.let_in()?;
     let id = story.release("main-2", good("v2")).await?;
     let release = story.until_shifted(&id, 10.0).await?;
-    let deployment = release.progress.deployment.context("it has a deployment")?;
+    let deployment = release.progress.state.ecs_native().deployment.clone().context("it has a deployment")?;
     let stop = json!({ "serviceDeploymentArn": deployment.as_str(), "stopType": "ROLLBACK" });
     story.ecs("StopServiceDeployment", stop).await?;
     let release = story.ends(&id, "rolled back").await?;
@@ -232,7 +236,9 @@ async fn cancelled(story: &mut Story) -> Result<()> {
     story.policy(CANARY).await?;
     story.let_in()?;
     let id = story.release("main-2", Behaviour { unhealthy: true, ..good("v2") }).await?;
-    story.until(&id, "its deployment", |release| release.progress.deployment.is_some()).await?;
+    story
+        .until(&id, "its deployment", |release| release.progress.state.ecs_native().deployment.is_some())
+        .await?;
     let reason = ["cancel", id.as_str(), "--reason", "it never comes up", "--watch"];
     let (code, text) = story.stage.tidegate(&reason).await?;
     ensure!(code == 5, "exit code {code}: {text}");

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_core::actor::Actor;
-use tidegate_core::configuration;
+use tidegate_core::engine::ecs_native::configuration;
 use tidegate_core::finding::{Finding, FindingCode};
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{ReleaseId, ServiceName};

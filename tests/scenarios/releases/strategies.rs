@@ -92,9 +92,13 @@ async fn back(story: &Story, case: Case) -> Result<()> {
     match case.first_share {
         Some(share) => drop(story.until_shifted(&id, share).await?),
         // Without a measured share: once both versions are there.
-        None => {
-            drop(story.until(&id, "its deployment", |release| release.progress.deployment.is_some()).await?)
-        }
+        None => drop(
+            story
+                .until(&id, "its deployment", |release| {
+                    release.progress.state.ecs_native().deployment.is_some()
+                })
+                .await?,
+        ),
     }
     story.turn(true).await?;
     let ended = story.ends(&id, "rolled back").await?;

@@ -39,7 +39,11 @@ pub(crate) fn all() -> Vec<Scenario> {
                 start(&story, &digest, &json!({"service": "piped-back", "execution": EXECUTION}), None)
                     .await?;
             let id = story.release_of(&digest).await?;
-            story.until(&id, "a deployment", |release| release.progress.deployment.is_some()).await?;
+            story
+                .until(&id, "a deployment", |release| {
+                    release.progress.state.ecs_native().deployment.is_some()
+                })
+                .await?;
             story.turn(true).await?;
             ensure!(ended(&story, &execution).await? == "Failed", "{}", action(&story).await?);
             story.ends(&id, "rolled back").await?;

@@ -149,14 +149,18 @@ fn retries() -> RetryConfig {
 mod tests {
     use tidegate_core::ids::{AccountId, ClusterName, EcsServiceName, RoleArn};
 
+    use tidegate_core::ids::{EcsService, Resource};
+
     use super::*;
 
     fn target(region: &str, role: Option<&str>) -> Target {
         Target {
             account: AccountId::new("111122223333").unwrap(),
             region: tidegate_core::ids::Region::new(region).unwrap(),
-            cluster: ClusterName::new("prod").unwrap(),
-            service: EcsServiceName::new("web").unwrap(),
+            resource: Resource::EcsService(EcsService {
+                cluster: ClusterName::new("prod").unwrap(),
+                service: EcsServiceName::new("web").unwrap(),
+            }),
             role: role.map(|role| RoleArn::new(role).unwrap()),
         }
     }

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use tidegate_aws::{SdkConfig, Targets, port_error};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{AlarmName, Target};
-use tidegate_core::observation::AlarmSeen;
 use tidegate_core::ports::Alarms;
+use tidegate_core::vocab::cloudwatch::AlarmSeen;
 
 /// `DescribeAlarms` takes this many names, and returns this many alarms at most.
 const NAMES_A_CALL: usize = 100;
@@ -147,7 +147,7 @@ async fn mute_rule(client: &Client, name: &AlarmName) -> Result<Option<String>, 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use tidegate_core::observation::AlarmState;
+    use tidegate_core::vocab::cloudwatch::AlarmState;
     use tidegate_replay::{Answer, Replay};
     use tidegate_testkit::names::target;
 

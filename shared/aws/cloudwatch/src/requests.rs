@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use tidegate_aws::port_error;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::Target;
-use tidegate_core::observation::RequestsAsked;
 use tidegate_core::ports::Metrics;
+use tidegate_core::vocab::cloudwatch::RequestsAsked;
 
 use crate::CloudWatchAdapter;
 

@@ -6,7 +6,7 @@ use aws_sdk_cloudwatch::types::{
 };
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::ids::AlarmName;
-use tidegate_core::observation::{AlarmSeen, AlarmState};
+use tidegate_core::vocab::cloudwatch::{AlarmSeen, AlarmState};
 
 /// An alarm with its name; `None` when it has no name that can be asked for.
 pub(crate) type Named = Option<(AlarmName, AlarmSeen)>;

@@ -9,8 +9,8 @@ use aws_sdk_codebuild::Client;
 use aws_sdk_codebuild::types::{Build, EnvironmentVariable, EnvironmentVariableType, StatusType};
 use tidegate_aws::{SdkConfig, port_error};
 use tidegate_core::fault::{ErrorKind, PortError};
-use tidegate_core::observation::{BuildSeen, BuildStatus};
 use tidegate_core::ports::Builds;
+use tidegate_core::vocab::codebuild::{BuildSeen, BuildStatus};
 
 const START: &str = "codebuild:StartBuild";
 const GET: &str = "codebuild:BatchGetBuilds";

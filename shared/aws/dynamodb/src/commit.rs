@@ -184,8 +184,7 @@ impl DynamoLedger {
         let (taken, left) = watches::taken(current.as_ref(), &write.head, &self.installation);
         for owned in taken {
             let row = row::owner(&keys::owner(&owned), &write.service);
-            let (cluster, service) = (&owned.cluster, &owned.service);
-            let expects = format!("no other policy releases to ECS service {cluster}/{service}");
+            let expects = format!("no other policy releases to ECS service {}", owned.resource);
             actions.push(self.put(row, Condition::Own(write.service.clone()), expects));
         }
         for owned in left {

@@ -1,7 +1,7 @@
 //! The keys of the table and of its indexes.
 
 use jiff::Timestamp;
-use tidegate_core::ids::{ReleaseId, ServiceName, Target};
+use tidegate_core::ids::{EcsService, ReleaseId, Resource, ServiceName, Target};
 use tidegate_core::ports::Watched;
 use tidegate_core::release::Wake;
 
@@ -147,7 +147,8 @@ pub(crate) fn watched(watched: &Watched) -> String {
 }
 
 /// Who alone releases to an ECS service. No part may hold a '#'.
-pub(crate) fn owner(Target { account, region, cluster, service, .. }: &Target) -> Key {
+pub(crate) fn owner(Target { account, region, resource, .. }: &Target) -> Key {
+    let Resource::EcsService(EcsService { cluster, service }) = resource;
     Key { pk: format!("{OWNER}#ecs#{account}#{region}#{cluster}#{service}"), sk: OWNER.into() }
 }
 

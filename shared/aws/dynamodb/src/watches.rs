@@ -36,7 +36,7 @@ pub fn watched_by(policy: &Policy, installation: &Installation) -> Vec<Watched> 
 
 fn ecs_service(to: &EcsDestination, installation: &Installation) -> Watched {
     let target = to.target(&installation.account, &installation.region);
-    Watched::EcsService(target.account, target.region, target.service)
+    Watched::EcsService(target.account.clone(), target.region.clone(), target.ecs().service.clone())
 }
 
 /// Where a service releases from and to: by its policy, and where the release under way goes though a changed policy does not say so any more.
@@ -68,7 +68,7 @@ fn owned(head: &ServiceRecord, installation: &Installation) -> Vec<Target> {
     let mut owned: Vec<Target> = Vec::new();
     for to in std::iter::once(&head.policy.to.ecs).chain(open) {
         let target = to.target(&installation.account, &installation.region);
-        if !owned.iter().any(|other| other.is_same_service(&target)) {
+        if !owned.iter().any(|other| other.is_same_resource(&target)) {
             owned.push(target);
         }
     }
@@ -85,7 +85,7 @@ pub(crate) fn taken(
 ) -> (Vec<Target>, Vec<Target>) {
     let now = owned(new, installation);
     let mut left = old.map(|head| owned(head, installation)).unwrap_or_default();
-    left.retain(|before| !now.iter().any(|now| now.is_same_service(before)));
+    left.retain(|before| !now.iter().any(|now| now.is_same_resource(before)));
     let stays = old.is_some_and(|old| old.policy == new.policy);
     (if stays { Vec::new() } else { now }, left)
 }

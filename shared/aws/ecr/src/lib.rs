@@ -23,10 +23,11 @@ use tidegate_aws::{Downloads, SdkConfig, port_error};
 use tidegate_core::container_image::MediaTypes;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{Digest, Image, RepositoryName, Tag};
-use tidegate_core::observation::{ImageSeen, ScanSeen, Seen, Stored};
 use tidegate_core::ports::{ImageDescribed, Images};
 use tidegate_core::reference::Pick;
 use tidegate_core::registry::{EcrRegistry, Registry};
+use tidegate_core::seen::Seen;
+use tidegate_core::vocab::ecr::{ImageSeen, ScanSeen, Stored};
 
 use crate::lifecycle::{LifecyclePolicy, Subject, Verdict};
 

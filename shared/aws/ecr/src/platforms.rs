@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use tidegate_aws::{Downloads, port_error};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{Digest, Image};
-use tidegate_core::observation::{ImagePart, Platform};
+use tidegate_core::vocab::ecr::{ImagePart, Platform};
 
 const BATCH_GET_IMAGE: &str = "ecr:BatchGetImage";
 const GET_DOWNLOAD_URL: &str = "ecr:GetDownloadUrlForLayer";
@@ -128,8 +128,8 @@ fn unexpected(operation: &'static str, why: impl Into<String>) -> PortError {
 mod tests {
     use serde_json::json;
     use tidegate_core::ids::RepositoryName;
-    use tidegate_core::observation::Seen;
     use tidegate_core::ports::Images as _;
+    use tidegate_core::seen::Seen;
     use tidegate_replay::{Answer, Replay};
 
     use super::*;

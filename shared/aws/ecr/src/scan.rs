@@ -5,8 +5,8 @@ use aws_sdk_ecr::types::{ImageIdentifier, ImageScanFindings, ScanStatus as EcrSt
 use tidegate_aws::port_error;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::Image;
-use tidegate_core::observation::{ScanFinding, ScanSeen, ScanStatus};
 use tidegate_core::policy::SeverityName;
+use tidegate_core::vocab::ecr::{ScanFinding, ScanSeen, ScanStatus};
 
 const DESCRIBE: &str = "ecr:DescribeImageScanFindings";
 

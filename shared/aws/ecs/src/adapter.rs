@@ -13,13 +13,14 @@ use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tidegate_aws::{SdkConfig, Targets, port_error};
-use tidegate_core::effect::Effect;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{ContainerName, DeploymentArn, Target, TaskDefinitionArn};
-use tidegate_core::observation::{DeploymentSeen, ServiceSeen, TaskDefinitionSeen};
 use tidegate_core::ports::Ecs;
-use tidegate_core::revision::{DerivedRevision, RunningSeen};
-use tidegate_core::tasks::StoppedTask;
+use tidegate_core::seen::Seen;
+use tidegate_core::vocab::ecs::{
+    self, DeploymentSeen, DerivedRevision, Effect, RunningSeen, ServiceSeen, TaskDefinitionSeen,
+};
+use tidegate_core::vocab::tasks::StoppedTask;
 
 use crate::raw::{KeepBody, read};
 use crate::registration::{Candidate, kept_tags, source_of};
@@ -150,12 +151,39 @@ impl EcsAdapter {
 
 #[async_trait]
 impl Ecs for EcsAdapter {
-    async fn service(&self, target: &Target) -> Result<Option<ServiceSeen>, PortError> {
+    async fn observe(&self, place: &Target, needs: &ecs::Needs) -> ecs::Observation {
+        let (service, task_definition, revision, destination, running, deployments, stopped_tasks) = tokio::join!(
+            Seen::ask(needs.service.then_some(()), |()| self.service(place)),
+            Seen::ask(needs.task_definition.as_ref(), |arn| self.running_task_definition(place, arn)),
+            Seen::ask(needs.revision.as_ref(), |revision| self.find_revision(place, revision)),
+            Seen::ask(needs.destination.as_ref(), |arn| self.task_definition(place, arn)),
+            Seen::ask(needs.running.as_ref(), |asked| self.running(place, &asked.service, &asked.containers)),
+            Seen::ask(needs.deployments_since, |since| self.deployments(place, since)),
+            Seen::ask(needs.stopped_tasks.as_ref(), |arn| self.stopped(place, arn)),
+        );
+        ecs::Observation {
+            service,
+            task_definition,
+            revision,
+            destination,
+            running,
+            deployments,
+            stopped_tasks,
+        }
+    }
+
+    async fn perform(&self, place: &Target, effect: &Effect) -> Result<(), PortError> {
+        self.perform_effect(place, effect).await
+    }
+}
+
+impl EcsAdapter {
+    pub(crate) async fn service(&self, target: &Target) -> Result<Option<ServiceSeen>, PortError> {
         let client = self.client(target).await;
         describe_service(&client, target).await?.map(Service::seen).transpose()
     }
 
-    async fn task_definition(
+    pub(crate) async fn task_definition(
         &self,
         target: &Target,
         arn: &TaskDefinitionArn,
@@ -169,7 +197,7 @@ impl Ecs for EcsAdapter {
         }
     }
 
-    async fn find_revision(
+    pub(crate) async fn find_revision(
         &self,
         target: &Target,
         revision: &DerivedRevision,
@@ -178,7 +206,7 @@ impl Ecs for EcsAdapter {
         Ok(self.candidate(&client, revision).await?.1)
     }
 
-    async fn running(
+    pub(crate) async fn running(
         &self,
         target: &Target,
         service: &ServiceSeen,
@@ -188,7 +216,11 @@ impl Ecs for EcsAdapter {
         running::digests(&client, target, service, containers).await
     }
 
-    async fn deployments(&self, target: &Target, since: Timestamp) -> Result<Vec<DeploymentSeen>, PortError> {
+    pub(crate) async fn deployments(
+        &self,
+        target: &Target,
+        since: Timestamp,
+    ) -> Result<Vec<DeploymentSeen>, PortError> {
         let client = self.client(target).await;
         let after = since.saturating_sub(LISTED_EARLIER).unwrap_or(since);
         let listed = list_deployments(&client, target, Some(after), None).await?;
@@ -217,16 +249,20 @@ impl Ecs for EcsAdapter {
         Ok(seen)
     }
 
-    async fn stopped_tasks(
+    /// The task definition a service runs is always there, or it could not be seen.
+    async fn running_task_definition(
         &self,
         target: &Target,
-        task_definition: &TaskDefinitionArn,
-    ) -> Result<Vec<StoppedTask>, PortError> {
-        self.stopped(target, task_definition).await
-    }
-
-    async fn perform(&self, target: &Target, effect: &Effect) -> Result<(), PortError> {
-        self.perform_effect(target, effect).await
+        arn: &TaskDefinitionArn,
+    ) -> Result<TaskDefinitionSeen, PortError> {
+        self.task_definition(target, arn).await?.ok_or_else(|| {
+            PortError::new(
+                ErrorKind::NotFound,
+                "ecs:DescribeTaskDefinition",
+                "ClientException",
+                format!("there is no task definition {}", arn.short()),
+            )
+        })
     }
 }
 
@@ -260,7 +296,10 @@ impl<T: Clone> Remembered<T> {
 pub(crate) async fn describe_service(client: &Client, target: &Target) -> Result<Option<Service>, PortError> {
     const OPERATION: &str = "ecs:DescribeServices";
     let kept = KeepBody::default();
-    let call = client.describe_services().cluster(target.cluster.as_str()).services(target.service.as_str());
+    let call = client
+        .describe_services()
+        .cluster(target.ecs().cluster.as_str())
+        .services(target.ecs().service.as_str());
     if let Err(error) = call.customize().interceptor(kept.clone()).send().await {
         let error = port_error(OPERATION, error);
         return if error.code == "ClusterNotFoundException" { Ok(None) } else { Err(error) };
@@ -327,8 +366,8 @@ pub(crate) async fn list_deployments(
         let kept = KeepBody::default();
         let call = client
             .list_service_deployments()
-            .cluster(target.cluster.as_str())
-            .service(target.service.as_str())
+            .cluster(target.ecs().cluster.as_str())
+            .service(target.ecs().service.as_str())
             .set_created_at(after.clone())
             .set_status(status.clone())
             .set_next_token(next)
@@ -377,6 +416,8 @@ pub(crate) mod tests {
     use tidegate_core::ids::{AccountId, ClusterName, EcsServiceName, Image, Region};
     use tidegate_replay::{Answer, Replay};
 
+    use tidegate_core::ids::{EcsService, Resource};
+
     use super::*;
     use crate::registration::tests::{described, image, images, release};
     use crate::seen::tests::{deployment_arn, revision_arn, service, task_definition, waiting};
@@ -385,8 +426,10 @@ pub(crate) mod tests {
         Target {
             account: AccountId::new("111122223333").unwrap(),
             region: Region::new("eu-central-1").unwrap(),
-            cluster: ClusterName::new("prod").unwrap(),
-            service: EcsServiceName::new("web").unwrap(),
+            resource: Resource::EcsService(EcsService {
+                cluster: ClusterName::new("prod").unwrap(),
+                service: EcsServiceName::new("web").unwrap(),
+            }),
             role: None,
         }
     }

@@ -12,11 +12,11 @@ use aws_sdk_ecs::types::{
 };
 use serde_json::{Map, Value, json};
 use tidegate_aws::port_error;
-use tidegate_core::configuration;
-use tidegate_core::effect::{CALL_LIMIT, Effect};
+use tidegate_core::effect::CALL_LIMIT;
+use tidegate_core::engine::ecs_native::configuration;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{DeploymentArn, HookId, ReleaseId, Target, TaskDefinitionArn};
-use tidegate_core::revision::DerivedRevision;
+use tidegate_core::vocab::ecs::{DerivedRevision, Effect};
 
 use crate::EcsAdapter;
 use crate::adapter::{describe_deployment, describe_service, list_deployments};
@@ -35,19 +35,15 @@ impl EcsAdapter {
             Effect::RegisterTaskDefinition { release, revision } => {
                 self.register(&client, release, revision).await
             }
-            Effect::StartDeployment { target, task_definition, configuration }
-            | Effect::ReturnTo { target, task_definition, configuration } => {
+            Effect::StartDeployment { task_definition, configuration }
+            | Effect::ReturnTo { task_definition, configuration } => {
                 within_limit(effect, self.deploy(&client, target, task_definition, configuration)).await
             }
             Effect::ContinueHook { deployment, hook } => {
                 within_limit(effect, continue_hook(&client, deployment, hook)).await
             }
             Effect::StopDeployment { deployment } => within_limit(effect, stop(&client, deployment)).await,
-            Effect::Invite { .. } | Effect::StartBuild { .. } => {
-                let message = "this effect is not one on Amazon ECS";
-                Err(PortError::new(ErrorKind::Invalid, operation(effect), "NotAnEcsEffect", message))
-            }
-            Effect::RestoreConfiguration { target, configuration } => {
+            Effect::RestoreConfiguration { configuration } => {
                 within_limit(effect, restore(&client, target, configuration)).await
             }
         }
@@ -164,7 +160,6 @@ fn operation(effect: &Effect) -> &'static str {
             "ecs:UpdateService"
         }
         Effect::ContinueHook { .. } => "ecs:ContinueServiceDeployment",
-        Effect::Invite { .. } | Effect::StartBuild { .. } => "ecs",
         Effect::StopDeployment { .. } => "ecs:StopServiceDeployment",
     }
 }
@@ -185,11 +180,14 @@ async fn update_service(
     target: &Target,
     mut change: Map<String, Value>,
 ) -> Result<(), PortError> {
-    change.insert("cluster".into(), target.cluster.as_str().into());
-    change.insert("service".into(), target.service.as_str().into());
+    change.insert("cluster".into(), target.ecs().cluster.as_str().into());
+    change.insert("service".into(), target.ecs().service.as_str().into());
     let change = Value::Object(change);
     sent_once(|| {
-        let call = client.update_service().cluster(target.cluster.as_str()).service(target.service.as_str());
+        let call = client
+            .update_service()
+            .cluster(target.ecs().cluster.as_str())
+            .service(target.ecs().service.as_str());
         let call = call.customize().config_override(untried()).interceptor(SendBody::new(&change));
         async move {
             call.send()
@@ -340,11 +338,7 @@ mod tests {
     }
 
     fn start(revision: u32) -> Effect {
-        Effect::StartDeployment {
-            target: target(),
-            task_definition: arn(revision),
-            configuration: configuration(),
-        }
+        Effect::StartDeployment { task_definition: arn(revision), configuration: configuration() }
     }
 
     fn stop_it() -> Effect {
@@ -417,8 +411,7 @@ mod tests {
             .json("DescribeServices", json!({ "services": [service(42)] }))
             .json("ListServiceDeployments", json!({ "serviceDeployments": [] }))
             .json("UpdateService", json!({}));
-        let back =
-            Effect::ReturnTo { target: target(), task_definition: arn(42), configuration: configuration() };
+        let back = Effect::ReturnTo { task_definition: arn(42), configuration: configuration() };
         perform(&replay, &back).await.unwrap();
         assert_eq!(updates(&replay)[0]["forceNewDeployment"], true);
     }
@@ -573,7 +566,7 @@ mod tests {
     #[tokio::test]
     async fn the_configuration_is_put_back_once_and_starts_nothing() {
         let own = service(41)["deploymentConfiguration"].clone();
-        let effect = Effect::RestoreConfiguration { target: target(), configuration: own.clone() };
+        let effect = Effect::RestoreConfiguration { configuration: own.clone() };
         let mut ours = service(41);
         ours["deploymentConfiguration"] = configuration();
         let replay = Replay::new();
@@ -604,10 +597,9 @@ mod tests {
             perform(&replay, effect).await.unwrap();
             updates(&replay)[0]["deploymentConfiguration"].clone()
         };
-        let restore = Effect::RestoreConfiguration { target: target(), configuration: own.clone() };
+        let restore = Effect::RestoreConfiguration { configuration: own.clone() };
         assert_eq!(sent_over(configuration(), &restore).await, json!({ "strategy": "ROLLING" }));
-        let back =
-            Effect::ReturnTo { target: target(), task_definition: arn(42), configuration: own.clone() };
+        let back = Effect::ReturnTo { task_definition: arn(42), configuration: own.clone() };
         assert_eq!(sent_over(configuration(), &back).await, json!({ "strategy": "ROLLING" }));
         let expected = json!({ "strategy": "CANARY", "canaryConfiguration": { "canaryPercent": 10.0 },
             "tidalLock": { "moon": 2 } });

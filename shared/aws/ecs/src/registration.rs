@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{ContainerName, ReleaseId};
-use tidegate_core::observation::TASK_DEFINITION_RESPONSE_ONLY;
+use tidegate_core::vocab::ecs::TASK_DEFINITION_RESPONSE_ONLY;
 
 /// The tag that holds the hash of the document the revision was registered from.
 pub(crate) const SOURCE_TAG: &str = "tidegate:source";

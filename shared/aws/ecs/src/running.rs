@@ -10,8 +10,8 @@ use aws_sdk_ecs::types::DesiredStatus;
 use tidegate_aws::port_error;
 use tidegate_core::fault::PortError;
 use tidegate_core::ids::{ContainerName, Digest, Target};
-use tidegate_core::observation::ServiceSeen;
-use tidegate_core::revision::RunningSeen;
+use tidegate_core::vocab::ecs::RunningSeen;
+use tidegate_core::vocab::ecs::ServiceSeen;
 
 use crate::adapter::{ARNS_A_CALL, describe_revisions};
 use crate::raw::KeepBody;
@@ -93,7 +93,7 @@ async fn tasks(client: &Client, target: &Target, service: &ServiceSeen) -> Resul
 async fn describe_tasks(client: &Client, target: &Target, arns: &[String]) -> Result<Tasks, PortError> {
     const DESCRIBE: &str = "ecs:DescribeTasks";
     let kept = KeepBody::default();
-    let call = client.describe_tasks().cluster(target.cluster.as_str()).set_tasks(Some(arns.to_vec()));
+    let call = client.describe_tasks().cluster(target.ecs().cluster.as_str()).set_tasks(Some(arns.to_vec()));
     let sent = call.customize().interceptor(kept.clone()).send().await;
     sent.map_err(|error| port_error(DESCRIBE, error))?;
     kept.parse(DESCRIBE)
@@ -102,7 +102,6 @@ async fn describe_tasks(client: &Client, target: &Target, arns: &[String]) -> Re
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use tidegate_core::ports::Ecs as _;
     use tidegate_replay::Replay;
 
     use crate::EcsAdapter;

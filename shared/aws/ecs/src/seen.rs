@@ -7,11 +7,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{ContainerName, Digest, HookId, InvalidId, ServiceRevisionArn, TaskDefinitionArn};
-use tidegate_core::observation::{
-    DeploymentSeen, DeploymentStatus, HookSeen, LoadBalancerSeen, Platform, ServiceSeen, TaskDefinitionSeen,
-};
 use tidegate_core::policy::Percent;
 use tidegate_core::reference::digest_of;
+use tidegate_core::vocab::ecr::Platform;
+use tidegate_core::vocab::ecs::{
+    DeploymentSeen, DeploymentStatus, HookSeen, LoadBalancerSeen, ServiceSeen, TaskDefinitionSeen,
+};
 
 /// An element of an answer's `failures[]`: what was asked for and not described.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tidegate_aws::port_error;
 use tidegate_core::fault::PortError;
 use tidegate_core::ids::{ContainerName, Region, Target, TaskArn, TaskDefinitionArn};
-use tidegate_core::tasks::{LogStream, StopCode, StoppedContainer, StoppedTask};
+use tidegate_core::vocab::tasks::{LogStream, StopCode, StoppedContainer, StoppedTask};
 
 use crate::adapter::{EcsAdapter, describe_task_definition};
 
@@ -134,8 +134,8 @@ async fn list_stopped(client: &Client, target: &Target) -> Result<Vec<String>, P
 pub(crate) fn list(client: &Client, target: &Target, status: DesiredStatus) -> ListTasksFluentBuilder {
     client
         .list_tasks()
-        .cluster(target.cluster.as_str())
-        .service_name(target.service.as_str())
+        .cluster(target.ecs().cluster.as_str())
+        .service_name(target.ecs().service.as_str())
         .desired_status(status)
 }
 
@@ -155,7 +155,7 @@ async fn describe(
     target: &Target,
     arns: &[String],
 ) -> Result<Vec<(StoppedTask, bool)>, PortError> {
-    let call = client.describe_tasks().cluster(target.cluster.as_str()).set_tasks(Some(arns.to_vec()));
+    let call = client.describe_tasks().cluster(target.ecs().cluster.as_str()).set_tasks(Some(arns.to_vec()));
     let answer = call.send().await.map_err(|error| port_error("ecs:DescribeTasks", error))?;
     Ok(answer
         .tasks()
@@ -194,7 +194,6 @@ fn timestamp(at: &DateTime) -> Option<Timestamp> {
 mod tests {
     use serde_json::json;
     use tidegate_core::fault::ErrorKind;
-    use tidegate_core::ports::Ecs;
     use tidegate_replay::{Answer, Replay};
 
     use super::*;
@@ -235,7 +234,7 @@ mod tests {
     }
 
     async fn stopped(replay: &Replay) -> Vec<StoppedTask> {
-        EcsAdapter::new(replay.config()).stopped_tasks(&target(), &arn(42)).await.unwrap()
+        EcsAdapter::new(replay.config()).stopped(&target(), &arn(42)).await.unwrap()
     }
 
     #[tokio::test]
@@ -290,7 +289,7 @@ mod tests {
             replay(&[task("a", 42, "STOPPED"), task("b", 42, "DEPROVISIONING")], definition("awslogs", None));
         let ecs = EcsAdapter::new(replay.config());
         for _ in 0..2 {
-            assert_eq!(ecs.stopped_tasks(&target(), &arn(42)).await.unwrap().len(), 2);
+            assert_eq!(ecs.stopped(&target(), &arn(42)).await.unwrap().len(), 2);
         }
         let asked: Vec<_> =
             replay.calls("DescribeTasks").iter().map(|call| call.json()["tasks"].clone()).collect();
@@ -310,7 +309,7 @@ mod tests {
     async fn a_refusal_is_told() {
         let replay = Replay::new();
         replay.answer("ListTasks", Answer::error(400, "AccessDeniedException", "no"));
-        let error = EcsAdapter::new(replay.config()).stopped_tasks(&target(), &arn(42)).await.unwrap_err();
+        let error = EcsAdapter::new(replay.config()).stopped(&target(), &arn(42)).await.unwrap_err();
         assert_eq!((error.kind, error.operation.as_str()), (ErrorKind::Denied, "ecs:ListTasks"));
     }
 }

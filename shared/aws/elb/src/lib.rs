@@ -11,8 +11,9 @@ use aws_sdk_elasticloadbalancingv2::types::Action;
 use tidegate_aws::{SdkConfig, Targets, port_error};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{RuleArn, Target};
-use tidegate_core::observation::RuleSeen;
-use tidegate_core::ports::Traffic;
+use tidegate_core::ports::Elb;
+use tidegate_core::seen::Seen;
+use tidegate_core::vocab::elb::{self, RuleSeen};
 
 const DESCRIBE_RULES: &str = "elasticloadbalancing:DescribeRules";
 const DESCRIBE_LISTENERS: &str = "elasticloadbalancing:DescribeListeners";
@@ -31,7 +32,18 @@ impl ElbAdapter {
 }
 
 #[async_trait]
-impl Traffic for ElbAdapter {
+impl Elb for ElbAdapter {
+    async fn observe(&self, place: &Target, needs: &elb::Needs) -> elb::Observation {
+        let weights = Seen::ask(needs.rules.as_ref(), |rules| async move {
+            let rules: Vec<RuleArn> = rules.iter().cloned().collect();
+            self.rules(place, &rules).await
+        });
+        elb::Observation { weights: weights.await }
+    }
+}
+
+impl ElbAdapter {
+    /// The weights of these; one that is gone is an error. Nothing is asked where there is none.
     async fn rules(&self, target: &Target, rules: &[RuleArn]) -> Result<Vec<RuleSeen>, PortError> {
         let client = self.clients.client(target).await;
         let asked: BTreeSet<&RuleArn> = rules.iter().collect();

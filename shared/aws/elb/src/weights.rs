@@ -3,7 +3,7 @@
 use aws_sdk_elasticloadbalancingv2::types::{Action, ActionTypeEnum};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{RuleArn, TargetGroupArn};
-use tidegate_core::observation::RuleSeen;
+use tidegate_core::vocab::elb::RuleSeen;
 
 /// A target group that is named without a weight gets everything.
 const ONLY: i32 = 1;

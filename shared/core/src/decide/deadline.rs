@@ -19,11 +19,7 @@ pub(super) fn of(release: &Release) -> Option<Deadline> {
         Phase::Preparing { since } => after(*since, start::PATIENCE, DeadlineAction::End),
         Phase::Running { stage, since, .. } => {
             let plan = release.plan.as_ref()?;
-            let then = if release.progress.deployment.is_some() {
-                DeadlineAction::RollBack
-            } else {
-                DeadlineAction::End
-            };
+            let then = if release.is_started() { DeadlineAction::RollBack } else { DeadlineAction::End };
             running(release, plan, *stage, *since, then)
         }
         Phase::RollingBack(back) => after(back.since, rollback::LIMIT, DeadlineAction::ManualIntervention),
@@ -51,9 +47,8 @@ fn running(
         Stage::Freeze => return None,
         Stage::Scan => u64::from(plan.gates.scan.as_ref()?.wait.secs()),
         Stage::Verify { verify } => u64::from(plan.gates.verifies.get(*verify)?.timeout.secs()),
-        Stage::PinRollbackTarget
-        | Stage::RegisterTaskDefinition
-        | Stage::StartDeployment
+        Stage::Prepare { .. }
+        | Stage::Start
         | Stage::Shift { .. }
         | Stage::Bake { .. }
         | Stage::RollOut

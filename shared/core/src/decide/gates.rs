@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Decision, LOOK_EVERY, LOOK_SOON, rollback, running::advance, turn::Turn};
+use super::{Flow, rollback, running::advance, wait};
 use crate::actor::Actor;
 use crate::approval::{ApprovalGate, Approver, Invitation, Opened, Token};
 use crate::effect::{Effect, Invite, RETRY_AFTER};
 use crate::gate::{ScanVerdict, asked_by, eligible, judge, requester};
 use crate::history::{AlarmStands, Event, Fact, StageResult, Unseen, WaitingOn};
-use crate::observation::{AlarmSeen, BuildStatus, EffectResult};
+use crate::observation::EffectResult;
 use crate::outcome::{Cause, GateKind};
 use crate::people::Requester;
 use crate::plan::{Plan, Stage};
 use crate::policy::{FreezeThen, OnExpiry};
 use crate::release::Release;
+use crate::turn::{LOOK_EVERY, LOOK_SOON, Turn};
+use crate::vocab::cloudwatch::AlarmSeen;
+use crate::vocab::codebuild::BuildStatus;
 
 /// A link that was not handed over is made anew after this.
 const INVITE_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(60);
@@ -23,7 +26,7 @@ const INVITE_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(60);
 const BUILD_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
 /// People approve. Their links are made here, from randomness that is given; only hashes are kept.
-pub(super) fn approve(mut turn: Turn<'_>, plan: &Plan, stage: usize, gate: usize) -> Decision {
+pub(super) fn approve(turn: &mut Turn<'_>, plan: &Plan, stage: usize, gate: usize) -> Flow {
     let Some(gate) = plan.gates.approvals.get(gate) else {
         return advance(turn, plan, stage, StageResult::NothingToDo);
     };
@@ -53,23 +56,23 @@ pub(super) fn approve(mut turn: Turn<'_>, plan: &Plan, stage: usize, gate: usize
             }
         };
     }
-    note_requester(&mut turn);
-    note_alarms(&mut turn, plan);
-    invite(&mut turn, stage, gate, &eligible);
+    note_requester(turn);
+    note_alarms(turn, plan);
+    invite(turn, stage, gate, &eligible);
     // Once something of the candidate runs, weights and alarms are looked at as in a bake.
-    let every = if turn.next.progress.deployment.is_some() { LOOK_EVERY } else { LOOK_EVERY * 5 };
+    let every = if turn.next.is_started() { LOOK_EVERY } else { LOOK_EVERY * 5 };
     let next_look = turn.now.saturating_add(every).unwrap_or(opened.expires_at).min(opened.expires_at);
     let missing = usize::from(gate.approval.count) - yes;
     let of = names(&eligible);
     let waiting_on = WaitingOn::Approvals { missing, of, until: opened.expires_at };
     if turn.effects.is_empty() {
-        turn.wait_until(next_look, waiting_on)
+        Flow::Rest(next_look, waiting_on)
     } else {
-        turn.wait(RETRY_AFTER, waiting_on)
+        wait(turn, RETRY_AFTER, waiting_on)
     }
 }
 
-fn open(mut turn: Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&Approver]) -> Decision {
+fn open(turn: &mut Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&Approver]) -> Flow {
     let requester = requester(turn.old);
     if let Some(detail) = requester.refused_by(&gate.approval) {
         return rollback::begin(turn, Cause::Gate { gate: GateKind::Approval, detail }, Some(stage));
@@ -93,8 +96,8 @@ fn open(mut turn: Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&Appr
     if gate.approval.not_by_requester && !matches!(requester, Requester::People(_)) {
         turn.saw(Fact::Requester { told: requester.to_string(), unrestricted: true });
     }
-    invite(&mut turn, stage, gate, eligible);
-    turn.wait(RETRY_AFTER, WaitingOn::Invitations)
+    invite(turn, stage, gate, eligible);
+    wait(turn, RETRY_AFTER, WaitingOn::Invitations)
 }
 
 fn names(people: &[&Approver]) -> Vec<String> {
@@ -163,7 +166,7 @@ fn invite(turn: &mut Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&A
 }
 
 /// No freeze window is open.
-pub(super) fn freeze(mut turn: Turn<'_>, plan: &Plan, stage: usize) -> Decision {
+pub(super) fn freeze(turn: &mut Turn<'_>, plan: &Plan, stage: usize) -> Flow {
     let Some(frozen) = plan.gates.freeze.as_ref().and_then(|freeze| freeze.at(turn.now)) else {
         return advance(turn, plan, stage, StageResult::NotFrozen);
     };
@@ -181,20 +184,20 @@ pub(super) fn freeze(mut turn: Turn<'_>, plan: &Plan, stage: usize) -> Decision 
                 .saturating_add(SignedDuration::from_hours(1))
                 .unwrap_or(frozen.until)
                 .min(frozen.until);
-            turn.wait_until(next_look, WaitingOn::FreezeEnd { window: frozen.window, until: frozen.until })
+            Flow::Rest(next_look, WaitingOn::FreezeEnd { window: frozen.window, until: frozen.until })
         }
     }
 }
 
 /// The image's scan is good enough.
-pub(super) fn scan(turn: Turn<'_>, plan: &Plan, stage: usize, since: Timestamp) -> Decision {
+pub(super) fn scan(turn: &mut Turn<'_>, plan: &Plan, stage: usize, since: Timestamp) -> Flow {
     let Some(policy) = &plan.gates.scan else { return advance(turn, plan, stage, StageResult::NothingToDo) };
     let verdict = match &turn.seen.scan {
-        crate::observation::Seen::Known(seen) => judge(policy, seen, turn.now),
-        crate::observation::Seen::Unknown(error) => {
+        crate::seen::Seen::Known(seen) => judge(policy, seen, turn.now),
+        crate::seen::Seen::Unknown(error) => {
             ScanVerdict::Wait(format!("the scan could not be read: {error}"))
         }
-        crate::observation::Seen::NotAsked => ScanVerdict::Wait("the scan has not been read yet".into()),
+        crate::seen::Seen::NotAsked => ScanVerdict::Wait("the scan has not been read yet".into()),
     };
     match verdict {
         ScanVerdict::Pass(why) => advance(turn, plan, stage, StageResult::ScanPassed { why }),
@@ -202,7 +205,7 @@ pub(super) fn scan(turn: Turn<'_>, plan: &Plan, stage: usize, since: Timestamp) 
             rollback::begin(turn, Cause::Gate { gate: GateKind::Scan, detail }, Some(stage))
         }
         ScanVerdict::Wait(why) if turn.now.duration_since(since) < policy.wait.duration() => {
-            turn.wait(LOOK_SOON, WaitingOn::Scan { why })
+            wait(turn, LOOK_SOON, WaitingOn::Scan { why })
         }
         ScanVerdict::Wait(why) => {
             let detail = format!("{why} after {}", policy.wait);
@@ -216,9 +219,8 @@ pub(super) fn build_of(release: &Release) -> Option<String> {
     let crate::release::Phase::Running { stage, .. } = &release.phase else { return None };
     match release.stage()? {
         Stage::Verify { .. } => release.progress.builds.get(stage).cloned(),
-        Stage::PinRollbackTarget
-        | Stage::RegisterTaskDefinition
-        | Stage::StartDeployment
+        Stage::Prepare { .. }
+        | Stage::Start
         | Stage::Shift { .. }
         | Stage::Bake { .. }
         | Stage::Approve { .. }
@@ -231,12 +233,12 @@ pub(super) fn build_of(release: &Release) -> Option<String> {
 
 /// A build tries the candidate.
 pub(super) fn verify(
-    mut turn: Turn<'_>,
+    turn: &mut Turn<'_>,
     plan: &Plan,
     stage: usize,
     since: Timestamp,
     verify: usize,
-) -> Decision {
+) -> Flow {
     let Some(policy) = plan.gates.verifies.get(verify) else {
         return advance(turn, plan, stage, StageResult::NothingToDo);
     };
@@ -247,10 +249,10 @@ pub(super) fn verify(
     if let Some(build) = started {
         turn.tell(Event::VerificationStarted { build: build.clone() });
         turn.next.progress.builds.insert(stage, build);
-        return turn.wait(LOOK_SOON, WaitingOn::Build);
+        return wait(turn, LOOK_SOON, WaitingOn::Build);
     }
     let late = turn.now.duration_since(since) >= policy.timeout.duration();
-    let fail = |turn: Turn<'_>, detail: String| {
+    let fail = |turn: &mut Turn<'_>, detail: String| {
         rollback::begin(turn, Cause::Gate { gate: GateKind::Verification, detail }, Some(stage))
     };
     let Some(build) = turn.next.progress.builds.get(&stage).cloned() else {
@@ -270,7 +272,7 @@ pub(super) fn verify(
                 environment,
             });
         }
-        return turn.wait(RETRY_AFTER, WaitingOn::BuildStart);
+        return wait(turn, RETRY_AFTER, WaitingOn::BuildStart);
     };
     match turn.seen.build.known() {
         Some(Some(seen)) => {
@@ -292,13 +294,13 @@ pub(super) fn verify(
                 }
                 BuildStatus::InProgress => {
                     turn.note(told(true));
-                    turn.wait(LOOK_SOON, WaitingOn::Build)
+                    wait(turn, LOOK_SOON, WaitingOn::Build)
                 }
             }
         }
         Some(None) => fail(turn, format!("build {build} does not exist any more")),
         None if late => fail(turn, format!("build {build} could not be seen for {}", policy.timeout)),
-        None => turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::Build }),
+        None => wait(turn, LOOK_SOON, WaitingOn::Look { unseen: Unseen::Build }),
     }
 }
 

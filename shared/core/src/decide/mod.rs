@@ -1,7 +1,9 @@
 //! The decision: from a release and what was seen of the world to the next release, the effects to perform, when to look again, and
-//! why. Pure: the same arguments give the same answer, so every path can be tried without AWS.
+//! why. Pure: the same arguments give the same answer, so every path can be tried without a cloud.
+//!
+//! This is the frame: what is the same wherever a release goes. How one kind of target is changed is an engine's, and the engines are
+//! listed in [`crate::engine`] alone.
 
-mod crash;
 mod deadline;
 mod evidence;
 mod gates;
@@ -9,34 +11,21 @@ mod rollback;
 mod running;
 mod settle;
 mod start;
-mod turn;
-mod waiting;
-mod weights;
-
-use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::commit::{Commit, ReleaseWrite, ServiceWrite};
 use crate::effect::Effect;
-use crate::history::Entry;
-use crate::ids::{ContainerName, Digest};
-use crate::observation::{Needs, Observation, Seen};
+use crate::engine;
+use crate::history::{Entry, WaitingOn};
+use crate::observation::{Needs, Observation};
 use crate::plan::{Plan, Stage};
-use crate::policy::{Percent, Policy};
-use crate::release::{Phase, Release};
-use crate::revision::DerivedRevision;
-use crate::running::{Comparison, compare};
+use crate::release::{Phase, Release, Wake};
 use crate::service::ServiceRecord;
+use crate::turn::{LOOK_EVERY, LOOK_SOON, Turn};
 
-use turn::Turn;
-
-/// How often the world is looked at while a release waits for AWS, or bakes, even if no event comes.
-const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(60);
-/// How soon to look again when something is expected any moment.
-const LOOK_SOON: SignedDuration = SignedDuration::from_secs(15);
-/// AWS's clock and ours may differ this much when a deployment's creation is compared with a release's start.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+/// How many phases a release may pass in one decision. From the last stage it settles, may be rolled back at the last moment, and settles again.
+const PHASES_MAX: usize = 8;
 
 /// What is to be done now.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +41,11 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// Nothing to do at all.
+    fn unchanged(release: &Release) -> Self {
+        Self { release: release.clone(), entry: None, head: None, effects: Vec::new() }
+    }
+
     /// The change to commit; `None` when there is nothing to write.
     pub fn commit(&self, old: &Release, old_head: Option<&ServiceRecord>) -> Option<Commit> {
         if self.release.version == old.version {
@@ -72,119 +66,103 @@ impl Decision {
     }
 }
 
+/// How a phase leaves the turn.
+#[derive(Debug)]
+enum Flow {
+    /// Another phase has begun, and is decided in the same turn.
+    Next,
+    /// Look again then, and what for.
+    Rest(Timestamp, WaitingOn),
+    /// Nothing more to wait for.
+    Over,
+    /// Nothing to do at all.
+    Unchanged,
+}
+
+/// Look again after `delay`, and what for.
+fn wait(turn: &Turn<'_>, delay: SignedDuration, waiting_on: WaitingOn) -> Flow {
+    Flow::Rest(turn.now.saturating_add(delay).unwrap_or(turn.now), waiting_on)
+}
+
 /// Decides what to do with a release now.
 pub fn decide(release: &Release, seen: &Observation, now: Timestamp) -> Decision {
-    let turn = Turn::new(release, seen, now);
-    match &release.phase {
-        Phase::Queued => start::queued(turn),
-        Phase::Preparing { since } => start::preparing(turn, *since),
-        Phase::Running { stage, since, step } => match release.plan.as_ref() {
-            Some(plan) => running::running(turn, plan, *stage, *since, step),
-            None => turn.unchanged(),
-        },
-        Phase::RollingBack(_) => rollback::rolling_back(turn),
-        Phase::Settling { .. } => settle::settling(turn),
-        Phase::Ended { .. } => turn.unchanged(),
-    }
-}
-
-/// What the decision about this release needs to see. `policy` is the service's, for what the plan is still to be made from.
-pub fn needs(release: &Release, policy: Option<&Policy>) -> Needs {
-    let since = release.progress.started_at.map(|at| at.saturating_sub(CLOCK_SKEW).unwrap_or(at));
-    match &release.phase {
-        Phase::Queued | Phase::Ended { .. } => Needs::default(),
-        Phase::Preparing { .. } => Needs {
-            service: true,
-            preflight: true,
-            deployments_since: since,
-            alarms: policy.map(|policy| policy.rollback.alarms.clone()).unwrap_or_default(),
-            weights: true,
-            ..Needs::default()
-        },
-        Phase::Running { .. } => Needs {
-            service: true,
-            preflight: looks_again(release),
-            revision: revision(release),
-            deployments_since: since,
-            alarms: release.plan.as_ref().map(|plan| plan.alarms.clone()).unwrap_or_default(),
-            weights: true,
-            scan: release.stage() == Some(&Stage::Scan),
-            build: gates::build_of(release),
-            stopped_tasks: crash::needed(release),
-            requests: evidence::needed(release),
-            ..Needs::default()
-        },
-        Phase::RollingBack(_) | Phase::Settling { .. } => Needs {
-            service: true,
-            revision: rollback::sought(release),
-            // What was never changed runs as it did.
-            running: release.progress.asked_at.is_some(),
-            stopped_tasks: rollback::brought_back(release).cloned(),
-            stored: rollback::images_brought_back(release),
-            deployments_since: since,
-            weights: true,
-            ..Needs::default()
-        },
-    }
-}
-
-/// Whether preflight is done again: directly before the deployment is asked for.
-fn looks_again(release: &Release) -> bool {
-    release.stage() == Some(&Stage::StartDeployment) && release.progress.asked_at.is_none()
-}
-
-/// The revision that is registered in the current stage.
-fn revision(release: &Release) -> Option<DerivedRevision> {
-    let plan = release.plan.as_ref()?;
-    match release.stage()? {
-        Stage::PinRollbackTarget => plan.rollback_target.pinned(),
-        Stage::RegisterTaskDefinition => Some(plan.candidate.clone()),
-        Stage::StartDeployment
-        | Stage::Shift { .. }
-        | Stage::Bake { .. }
-        | Stage::Approve { .. }
-        | Stage::Freeze
-        | Stage::Scan
-        | Stage::Verify { .. }
-        | Stage::RollOut
-        | Stage::Promote => None,
-    }
-}
-
-/// What the images that run are, compared with those that should. Nothing runs that could be compared when no task is wanted, and
-/// what was never changed is as it was.
-fn compared(
-    release: &Release,
-    seen: &Observation,
-    expected: &BTreeMap<ContainerName, Vec<Digest>>,
-) -> Comparison {
-    let idle = matches!(seen.service.known(), Some(Some(service)) if service.desired == 0);
-    if idle || release.progress.asked_at.is_none() {
-        return Comparison::Same;
-    }
-    match &seen.running {
-        Seen::Known(running) => compare(expected, running),
-        Seen::Unknown(error) => {
-            Comparison::Unknown(format!("the images that run could not be seen: {error}"))
+    let mut turn = Turn::new(release, seen, now);
+    for _ in 0..PHASES_MAX {
+        match step(&mut turn) {
+            Flow::Next => {}
+            Flow::Rest(at, waiting_on) => return rest(turn, at, waiting_on),
+            Flow::Over => return over(turn),
+            Flow::Unchanged => return Decision::unchanged(release),
         }
-        Seen::NotAsked => Comparison::Unknown("the images that run have not been looked at yet".into()),
+    }
+    // Not reached: every phase leads to a later one, and back at most once. The next look would go on from here.
+    let at = now.saturating_add(LOOK_SOON).unwrap_or(now);
+    rest(turn, at, WaitingOn::Unknown)
+}
+
+/// One phase. None calls another: each says what is next, and the loop above goes there.
+fn step(turn: &mut Turn<'_>) -> Flow {
+    match turn.next.phase.clone() {
+        Phase::Queued => start::queued(turn),
+        Phase::Preparing { since } => start::preparing(turn, since),
+        Phase::Running { stage, since, step } => match turn.old.plan.as_ref() {
+            Some(plan) => running::running(turn, plan, stage, since, &step),
+            None => Flow::Unchanged,
+        },
+        Phase::RollingBack(back) => rollback::rolling_back(turn, &back),
+        Phase::Settling { outcome, since, restored_at } => {
+            settle::settling(turn, settle::Settling { outcome, since, restored_at })
+        }
+        Phase::Ended { .. } => Flow::Unchanged,
     }
 }
 
-/// Keeps the candidate's share as the load balancers have it, where it could be seen.
+/// Ends the turn: look again at `at`, and what for.
+fn rest(mut turn: Turn<'_>, at: Timestamp, waiting_on: WaitingOn) -> Decision {
+    turn.next.report.waiting_on = waiting_on;
+    let soon = at.duration_since(turn.now) < LOOK_EVERY;
+    turn.next.wake = Some(Wake { soon, ..Wake::new(at) });
+    finish(turn)
+}
+
+/// Ends the turn: nothing more to wait for.
+fn over(mut turn: Turn<'_>) -> Decision {
+    turn.next.report.waiting_on = WaitingOn::Nothing;
+    turn.next.wake = None;
+    finish(turn)
+}
+
+fn finish(mut turn: Turn<'_>) -> Decision {
+    turn.next.report.deadline = deadline::of(&turn.next);
+    if !turn.has_changed() && turn.next == *turn.old {
+        return Decision::unchanged(turn.old);
+    }
+    turn.next.version = turn.old.version + 1;
+    let entry = turn.entry(turn.next.version);
+    Decision { release: turn.next, entry, head: turn.head, effects: turn.effects }
+}
+
+/// Keeps the candidate's share as it is measured, where it could be seen.
 fn keep_measured(turn: &mut Turn<'_>, plan: &Plan) {
-    let measured = turn.seen.weights.known().and_then(|rules| plan.measured(rules));
+    let measured = engine::of(plan).measured(turn.seen);
     turn.next.progress.measured = measured.or(turn.next.progress.measured);
 }
 
-/// What differs between the live weights and the share that should be live; `None` when nothing differs or nothing was seen.
-fn drift(plan: &Plan, seen: &Observation, wanted: Percent) -> Option<String> {
-    let rules = seen.weights.known()?;
-    plan.measured_at.iter().find_map(|(rule, group)| {
-        let live = rules.iter().find(|seen| seen.arn == *rule).and_then(|seen| seen.share(group));
-        live.is_none_or(|live| !live.is_rounded(wanted)).then(|| {
-            let live = live.map_or_else(|| "nothing".to_owned(), |live| format!("{live}%"));
-            format!("{} has {live}, {wanted}% was set", group.short())
-        })
-    })
+/// What the decision about this release needs to see, as far as that is known from what was `seen` so far: asked until nothing new is needed.
+pub fn needs(release: &Release, seen: &Observation) -> Needs {
+    let mut needs = engine::needs(release, seen);
+    match &release.phase {
+        Phase::Queued | Phase::Ended { .. } | Phase::RollingBack(_) | Phase::Settling { .. } => {}
+        Phase::Preparing { .. } => {
+            let policy = seen.head.as_ref().map(|head| &head.policy);
+            needs.alarms = policy.map(|policy| policy.rollback.alarms.clone()).unwrap_or_default();
+        }
+        Phase::Running { .. } => {
+            needs.alarms = release.plan.as_ref().map(|plan| plan.alarms.clone()).unwrap_or_default();
+            needs.scan = release.stage() == Some(&Stage::Scan);
+            needs.build = gates::build_of(release);
+            needs.requests = evidence::needed(release);
+        }
+    }
+    needs
 }

@@ -2,17 +2,18 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Decision, LOOK_SOON, rollback, settle, turn::Turn};
+use super::{Flow, rollback, settle, wait};
 use crate::actor::Actor;
+use crate::engine::{self, Preflight};
 use crate::fault::PortError;
 use crate::finding::{Finding, FindingCode};
 use crate::history::{Event, Fact, Unseen, WaitingOn};
-use crate::intent::{Intent, Request};
+use crate::intent::Request;
 use crate::outcome::{Cause, Outcome, Successor};
-use crate::plan::{self, Plan};
-use crate::preflight::{self, Preflight};
+use crate::plan::Plan;
 use crate::release::{Phase, Progress, Release, Step};
 use crate::service::ServiceRecord;
+use crate::turn::{LOOK_SOON, Turn};
 
 /// How often a waiting release looks whether it is its turn, even if the one before it says nothing.
 const QUEUE_LOOK_EVERY: SignedDuration = SignedDuration::from_mins(5);
@@ -23,9 +24,9 @@ pub(super) const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 const REPLANS_MAX: u32 = 3;
 
 /// Waits for its turn, and takes it.
-pub(super) fn queued(mut turn: Turn<'_>) -> Decision {
+pub(super) fn queued(turn: &mut Turn<'_>) -> Flow {
     let Some(head) = &turn.seen.head else {
-        return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::ServiceRecord });
+        return wait(turn, LOOK_SOON, WaitingOn::Look { unseen: Unseen::ServiceRecord });
     };
     let id = turn.old.id.clone();
     let without_me = || ServiceRecord {
@@ -40,7 +41,7 @@ pub(super) fn queued(mut turn: Turn<'_>) -> Decision {
     match (&head.active, &head.waiting) {
         (Some(active), _) if *active != id => {
             let behind = Some(active.clone());
-            turn.wait(QUEUE_LOOK_EVERY, WaitingOn::Turn { behind })
+            wait(turn, QUEUE_LOOK_EVERY, WaitingOn::Turn { behind })
         }
         (None, Some(newer)) if *newer != id => {
             let outcome = Outcome::Superseded { by: newer.clone().into() };
@@ -56,7 +57,7 @@ pub(super) fn queued(mut turn: Turn<'_>) -> Decision {
             let now = turn.now;
             turn.enter(Phase::Preparing { since: now });
             turn.tell(Event::Started);
-            turn.wait(SignedDuration::ZERO, WaitingOn::Preflight { again: false })
+            wait(turn, SignedDuration::ZERO, WaitingOn::Preflight { again: false })
         }
     }
 }
@@ -68,52 +69,42 @@ fn goes_elsewhere(release: &Release, head: &ServiceRecord) -> bool {
 }
 
 /// Looks at everything that can be known, and makes the plan.
-pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
+pub(super) fn preparing(turn: &mut Turn<'_>, since: Timestamp) -> Flow {
     if let Some(outcome) = asked_to_stop(turn.old.request.as_ref()) {
         return settle::end(turn, outcome, None);
     }
     let Some(head) = &turn.seen.head else {
-        return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::ServiceRecord });
+        return wait(turn, LOOK_SOON, WaitingOn::Look { unseen: Unseen::ServiceRecord });
     };
     if goes_elsewhere(turn.old, head) {
         return settle::end(turn, Outcome::Superseded { by: Successor::Policy }, None);
     }
     let old = turn.old;
     let waited = turn.now.duration_since(since);
-    match preflight::check(&head.policy, &old.image, &old.intent, turn.seen) {
-        Preflight::Pass(ground, notes) => {
+    match engine::preflight(&head.policy, old, turn.seen, turn.now) {
+        Preflight::Pass(plan, notes) => {
             for finding in notes {
                 turn.saw(Fact::Finding { finding });
             }
-            let asked =
-                plan::PlanRequest { intent: &old.intent, bypass_freeze: old.bypass_freeze.as_deref() };
-            let plan = plan::compile(&head.policy, &old.target, &old.image, asked, ground, turn.now);
-            turn.next.progress.task_definition = match &old.intent {
-                Intent::Rollback { task_definition, .. } if !plan.registers() => {
-                    Some(task_definition.clone())
-                }
-                Intent::Deploy | Intent::Rollback { .. } => None,
-            };
             let now = turn.now;
-            turn.tell(Event::PreflightPassed {
-                rollback_target: plan.rollback_target.task_definition.clone(),
-            });
+            turn.tell(Event::PreflightPassed { rollback_target: plan.rollback_target().name().to_owned() });
             if turn.next.progress.planned.take().is_some_and(|before| before != plan.hash())
                 && !turn.next.gates.is_empty()
             {
                 turn.next.gates.clear();
                 turn.tell(Event::ApprovalsReset);
             }
+            turn.next.progress.state = engine::of(&plan).begin(old, &plan);
             let first = plan.stages.first().cloned();
-            turn.next.plan = Some(plan);
+            turn.next.plan = Some(*plan);
             turn.enter(Phase::Running { stage: 0, since: now, step: Step::Entered });
             let waiting_on = first.map_or(WaitingOn::Nothing, |stage| WaitingOn::Stage { stage });
-            turn.wait(SignedDuration::ZERO, waiting_on)
+            wait(turn, SignedDuration::ZERO, waiting_on)
         }
         Preflight::CannotSee(errors) => {
             turn.note_unseen(&errors);
             if waited < PATIENCE {
-                return turn.wait(LOOK_SOON, WaitingOn::Look { unseen: Unseen::Preflight });
+                return wait(turn, LOOK_SOON, WaitingOn::Look { unseen: Unseen::Preflight });
             }
             let unseen =
                 |error: &PortError| Finding::blocking(FindingCode::Unseen, format!("could not see: {error}"));
@@ -124,7 +115,7 @@ pub(super) fn preparing(mut turn: Turn<'_>, since: Timestamp) -> Decision {
 }
 
 /// Something is not as it was when the plan was made, and nothing has been started: the plan is made anew.
-pub(super) fn plan_again(mut turn: Turn<'_>, plan: &Plan, stage: usize, changes: &[String]) -> Decision {
+pub(super) fn plan_again(turn: &mut Turn<'_>, plan: &Plan, stage: usize, changes: &[String]) -> Flow {
     let times = turn.next.progress.replanned;
     if times >= REPLANS_MAX {
         let problem = format!(
@@ -145,10 +136,10 @@ pub(super) fn plan_again(mut turn: Turn<'_>, plan: &Plan, stage: usize, changes:
     turn.next.plan = None;
     turn.enter(Phase::Preparing { since: now });
     turn.tell(Event::Replanned { changes: changes.to_vec() });
-    turn.wait(SignedDuration::ZERO, WaitingOn::Preflight { again: true })
+    wait(turn, SignedDuration::ZERO, WaitingOn::Preflight { again: true })
 }
 
-fn blocked(mut turn: Turn<'_>, findings: Vec<Finding>, waited: SignedDuration) -> Decision {
+fn blocked(turn: &mut Turn<'_>, findings: Vec<Finding>, waited: SignedDuration) -> Flow {
     for finding in &findings {
         turn.note(Fact::Finding { finding: finding.clone() });
     }
@@ -161,12 +152,12 @@ fn blocked(mut turn: Turn<'_>, findings: Vec<Finding>, waited: SignedDuration) -
     }
     if blocking.iter().all(|finding| finding.code.may_pass()) && waited < PATIENCE {
         let within_secs = u32::try_from(PATIENCE.as_secs()).unwrap_or(u32::MAX);
-        return turn.wait(LOOK_SOON, WaitingOn::Findings { findings: blocking, within_secs });
+        return wait(turn, LOOK_SOON, WaitingOn::Findings { findings: blocking, within_secs });
     }
     fail(turn, blocking)
 }
 
-fn fail(turn: Turn<'_>, findings: Vec<Finding>) -> Decision {
+fn fail(turn: &mut Turn<'_>, findings: Vec<Finding>) -> Flow {
     let mut needs: Vec<&str> = findings.iter().map(|finding| finding.code.remedy()).collect();
     needs.dedup();
     let needs = needs.join("; ");
@@ -183,9 +174,9 @@ fn asked_to_stop(request: Option<&Request>) -> Option<Outcome> {
 }
 
 /// Ends a release that never was the active one: nothing to settle, no row to free.
-fn end_now(mut turn: Turn<'_>, outcome: Outcome) -> Decision {
+fn end_now(turn: &mut Turn<'_>, outcome: Outcome) -> Flow {
     let at = turn.now;
     turn.conclude(Event::Ended { outcome: Box::new(outcome.clone()), restore_pending: None });
     turn.enter(Phase::Ended { outcome, at, restored_at: None });
-    turn.over()
+    Flow::Over
 }

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::effect::Action;
 use crate::ids::{DeploymentArn, Image, ServiceName, TaskDefinitionArn};
 use crate::intent::Request;
-use crate::observation::DeploymentStatus;
 use crate::outcome::{Cause, Outcome};
 use crate::plan::Stage;
 use crate::policy::Percent;
-use crate::tasks::FailedTask;
 use crate::trigger::Subject;
+use crate::vocab::ecs::DeploymentStatus;
+use crate::vocab::tasks::FailedTask;
 use crate::words::{bake_span, tasks};
 
 /// Something that happened to a release, or to a service.
@@ -39,7 +39,7 @@ pub enum Event {
     /// It became the service's active release.
     Started,
     /// The rollback target is proven and the plan is made.
-    PreflightPassed { rollback_target: TaskDefinitionArn },
+    PreflightPassed { rollback_target: String },
     /// What was approved was another plan.
     ApprovalsReset,
     /// The world is not as it was planned with, and nothing has been started.
@@ -180,7 +180,7 @@ impl Event {
             },
             Self::Started => "no other release of the service is under way".to_owned(),
             Self::PreflightPassed { rollback_target } => {
-                format!("the rollback target {} is proven", rollback_target.short())
+                format!("the rollback target {rollback_target} is proven")
             }
             Self::ApprovalsReset => "they were given for another plan".to_owned(),
             Self::Replanned { changes } => format!("since the plan was made, {}", changes.join("; ")),

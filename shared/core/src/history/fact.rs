@@ -8,9 +8,10 @@ use super::Missing;
 use crate::effect::EffectKind;
 use crate::finding::Finding;
 use crate::ids::{AlarmName, DeploymentArn, TaskDefinitionArn};
-use crate::observation::{AlarmState, DeploymentStatus};
 use crate::policy::Percent;
-use crate::tasks::FailedTask;
+use crate::vocab::cloudwatch::AlarmState;
+use crate::vocab::ecs::DeploymentStatus;
+use crate::vocab::tasks::FailedTask;
 use crate::words::tasks;
 
 /// One fact of a look.

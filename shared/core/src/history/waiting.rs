@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::Finding;
 use crate::ids::{AlarmName, ReleaseId};
-use crate::observation::AlarmState;
 use crate::outcome::Outcome;
 use crate::plan::Stage;
 use crate::policy::Percent;
+use crate::vocab::cloudwatch::AlarmState;
 use crate::words::span;
 
 /// What is waited for, or done next.

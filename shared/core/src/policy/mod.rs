@@ -16,10 +16,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{
-    AccountId, AlarmName, ClusterName, ContainerName, EcsServiceName, Region, RoleArn, ServiceName, Tag,
-    Target,
+    AccountId, AlarmName, ClusterName, ContainerName, EcsService, EcsServiceName, Region, Resource, RoleArn,
+    ServiceName, Tag, Target,
 };
-use crate::tasks::FAILED_TASKS_KEPT;
+use crate::vocab::tasks::FAILED_TASKS_KEPT;
 
 pub use gates::{
     Allowed, Approval, Before, Dated, Freeze, FreezeThen, Frozen, OnExpiry, Person, PipelineAction, Scan,
@@ -510,8 +510,10 @@ impl EcsDestination {
         Target {
             account: self.account.clone().unwrap_or_else(|| home_account.clone()),
             region: self.region.clone().unwrap_or_else(|| home_region.clone()),
-            cluster: self.cluster.clone(),
-            service: self.service.clone(),
+            resource: Resource::EcsService(EcsService {
+                cluster: self.cluster.clone(),
+                service: self.service.clone(),
+            }),
             role: self.role.clone(),
         }
     }

@@ -2,10 +2,11 @@
 
 use tidegate_core::actor::Actor;
 use tidegate_core::ids::{ReleaseId, ServiceName};
-use tidegate_core::observation::{AlarmSeen, AlarmState, Hint};
+use tidegate_core::observation::Hint;
 use tidegate_core::policy::parse;
 use tidegate_core::ports::Watched;
 use tidegate_core::release::Phase;
+use tidegate_core::vocab::cloudwatch::{AlarmSeen, AlarmState};
 use tidegate_runtime::arrivals::Pushed;
 use tidegate_runtime::sentinel::SentinelError;
 use tidegate_testkit::fakes::Row;

@@ -325,8 +325,7 @@ async fn a_quarantined_image_fails_the_action_and_one_that_runs_succeeds_at_once
     next.promoted = vec![tidegate_core::service::Promoted {
         release: id.clone(),
         image: names::image(3),
-        task_definition: names::task_definition(2),
-        images: Default::default(),
+        deployed: names::deployed(2),
         at: bench.now(),
     }];
     next.quarantine.insert(

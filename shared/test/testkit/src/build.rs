@@ -5,21 +5,24 @@ use jiff::{SignedDuration, Timestamp};
 use tidegate_core::actor::Actor;
 use tidegate_core::decide::{Decision, decide};
 use tidegate_core::effect::EffectKind;
+use tidegate_core::engine::ecs_native::pauses::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::{Report, WaitingOn};
 use tidegate_core::ids::TaskDefinitionArn;
 use tidegate_core::intent::{Intent, Provenance, Request};
-use tidegate_core::observation::{
-    AlarmSeen, AlarmState, DeploymentSeen, DeploymentStatus, Hint, HookSeen, ImageSeen, Observation, Refusal,
-    RuleSeen, Seen,
-};
+use tidegate_core::observation::{Hint, Observation, Refusal};
 use tidegate_core::outcome::{Cause, Outcome};
-use tidegate_core::pauses::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
 use tidegate_core::plan::Stage;
 use tidegate_core::policy::{self, Percent, Policy};
 use tidegate_core::release::{Phase, Progress, Release, Step, Wake};
+use tidegate_core::seen::Seen;
 use tidegate_core::service::ServiceRecord;
-use tidegate_core::tasks::{StopCode, StoppedContainer, StoppedTask};
+use tidegate_core::vocab::cloudwatch::{AlarmSeen, AlarmState};
+use tidegate_core::vocab::ecr::ImageSeen;
+use tidegate_core::vocab::ecs::{DeploymentSeen, DeploymentStatus, HookSeen};
+use tidegate_core::vocab::elb::RuleSeen;
+use tidegate_core::vocab::tasks::{StopCode, StoppedContainer, StoppedTask};
+use tidegate_core::vocab::{ecs, elb};
 
 use crate::fakes::Universe;
 use crate::names;
@@ -85,15 +88,18 @@ impl Fixture {
         let seen = Observation {
             at: names::start(),
             head: Some(head),
-            service: Seen::Known(Some(scene.service())),
-            task_definition: Seen::Known(
-                scene.task_definition(&names::task_definition(1)).expect("it is registered"),
-            ),
-            revision: Seen::Known(None),
-            running: Seen::Known(scene.running()),
+            ecs: ecs::Observation {
+                service: Seen::Known(Some(scene.service())),
+                task_definition: Seen::Known(
+                    scene.task_definition(&names::task_definition(1)).expect("it is registered"),
+                ),
+                revision: Seen::Known(None),
+                running: Seen::Known(scene.running()),
+                deployments: Seen::Known(Vec::new()),
+                ..ecs::Observation::default()
+            },
+            elb: elb::Observation { weights: Seen::Known(vec![scene.rule()]) },
             stored: [names::image(1)].map(|image| (image.pinned(), Seen::Known(scene.stored(&image)))).into(),
-            deployments: Seen::Known(Vec::new()),
-            weights: Seen::Known(vec![scene.rule()]),
             alarms: Seen::Known(scene.alarms(&[names::alarm()])),
             requests: Seen::Known(1000),
             new_image: Seen::Known(Some(ImageSeen::there(names::digest(2)))),
@@ -105,7 +111,7 @@ impl Fixture {
     /// As [`Fixture::queued`], but the running task definition names the tag `latest`, which ECS resolved to build 1.
     pub fn tagged() -> Self {
         let mut fixture = Self::queued();
-        if let Seen::Known(seen) = &mut fixture.seen.task_definition {
+        if let Seen::Known(seen) = &mut fixture.seen.ecs.task_definition {
             let latest = format!("{}/{}:latest", names::registry(), names::repository());
             seen.images.insert(names::container(), latest);
         }
@@ -115,7 +121,7 @@ impl Fixture {
     /// The revision that was looked for is this one.
     #[must_use]
     pub fn found(mut self, revision: u32) -> Self {
-        self.seen.revision = Seen::Known(Some(names::task_definition(revision)));
+        self.seen.ecs.revision = Seen::Known(Some(names::task_definition(revision)));
         self
     }
 
@@ -132,7 +138,7 @@ impl Fixture {
     /// Revision 2 is registered; its deployment is started next.
     pub fn starting() -> Self {
         let mut fixture = Self::registering();
-        fixture.seen.revision = Seen::Known(Some(names::task_definition(2)));
+        fixture.seen.ecs.revision = Seen::Known(Some(names::task_definition(2)));
         fixture.decided()
     }
 
@@ -157,8 +163,8 @@ impl Fixture {
     /// The same with deployment 1 under way and this share set and measured.
     #[must_use]
     pub fn carrying(mut self, percent: u16) -> Self {
-        self.release.progress.task_definition = Some(names::task_definition(2));
-        self.release.progress.deployment = Some(names::deployment(1));
+        self.release.progress.state.ecs_native_mut().task_definition = Some(names::task_definition(2));
+        self.release.progress.state.ecs_native_mut().deployment = Some(names::deployment(1));
         self.release.progress.set = Some(Percent::from_tenths(percent * 10));
         if percent == 100 { self.waiting_for_promotion() } else { self.waiting(1) }.weight(percent)
     }
@@ -166,7 +172,7 @@ impl Fixture {
     /// Deployment 1 waits at its first pause, before the shift to 10%.
     pub fn shifting() -> Self {
         let mut fixture = Self::starting();
-        fixture.release.progress.deployment = Some(names::deployment(1));
+        fixture.release.progress.state.ecs_native_mut().deployment = Some(names::deployment(1));
         fixture.release.progress.asked_at = Some(fixture.now);
         fixture
             .in_stage(|stage| matches!(stage, Stage::Shift { percent } if *percent < Percent::ALL))
@@ -288,7 +294,7 @@ impl Fixture {
     #[must_use]
     pub fn crashed(mut self, count: u32) -> Self {
         let tasks = (1..=count).map(|number| stopped_task(number, self.now));
-        self.seen.stopped_tasks = Seen::Known(tasks.collect());
+        self.seen.ecs.stopped_tasks = Seen::Known(tasks.collect());
         self
     }
 
@@ -330,7 +336,7 @@ impl Fixture {
     /// The deployments cannot be read.
     #[must_use]
     pub fn blind_to_deployments(mut self) -> Self {
-        self.seen.deployments = Seen::Unknown(denied());
+        self.seen.ecs.deployments = Seen::Unknown(denied());
         self
     }
 
@@ -339,7 +345,7 @@ impl Fixture {
     pub fn weight(mut self, percent: u16) -> Self {
         let percent = u32::from(percent);
         let weights = vec![(names::blue(), 100 - percent), (names::green(), percent)];
-        self.seen.weights = Seen::Known(vec![RuleSeen { arn: names::rule(), weights }]);
+        self.seen.elb.weights = Seen::Known(vec![RuleSeen { arn: names::rule(), weights }]);
         self
     }
 
@@ -347,11 +353,11 @@ impl Fixture {
     #[must_use]
     pub fn deployed(mut self) -> Self {
         let created_at = self.release.progress.started_at.unwrap_or(self.now);
-        self.seen.deployments = Seen::Known(vec![deployment(1, &names::task_definition(2), created_at)]);
-        if let Seen::Known(Some(service)) = &mut self.seen.service {
+        self.seen.ecs.deployments = Seen::Known(vec![deployment(1, &names::task_definition(2), created_at)]);
+        if let Seen::Known(Some(service)) = &mut self.seen.ecs.service {
             service.task_definition = names::task_definition(2);
             if let Some(plan) = &self.release.plan {
-                service.deployment_configuration = plan.configuration.clone();
+                service.deployment_configuration = plan.setup.ecs_native().configuration.clone();
             }
         }
         self
@@ -361,7 +367,7 @@ impl Fixture {
     #[must_use]
     pub fn deployed_revision(self, revision: u32) -> Self {
         let mut fixture = self.deployed().runs(revision);
-        if let Seen::Known(deployments) = &mut fixture.seen.deployments {
+        if let Seen::Known(deployments) = &mut fixture.seen.ecs.deployments {
             deployments[0].task_definition = Some(names::task_definition(revision));
         }
         fixture
@@ -370,7 +376,7 @@ impl Fixture {
     /// Deployment 1 has this status, and everything else is as it was.
     #[must_use]
     pub fn status_of(mut self, status: DeploymentStatus) -> Self {
-        if let Seen::Known(deployments) = &mut self.seen.deployments {
+        if let Seen::Known(deployments) = &mut self.seen.ecs.deployments {
             deployments[0].status = status;
         }
         self
@@ -381,7 +387,7 @@ impl Fixture {
     pub fn returned(mut self, revision: u32) -> Self {
         let mut back = deployment(2, &names::task_definition(revision), self.now);
         back.status = DeploymentStatus::Successful;
-        if let Seen::Known(deployments) = &mut self.seen.deployments {
+        if let Seen::Known(deployments) = &mut self.seen.ecs.deployments {
             deployments.insert(0, back);
         }
         self.runs(revision)
@@ -402,7 +408,7 @@ impl Fixture {
     /// The deployment says it is in this stage, whatever stage it waits at.
     #[must_use]
     pub fn saying(mut self, stage: Option<&str>) -> Self {
-        if let Seen::Known(deployments) = &mut self.seen.deployments {
+        if let Seen::Known(deployments) = &mut self.seen.ecs.deployments {
             for deployment in deployments {
                 deployment.stage = stage.map(str::to_owned);
                 deployment.hooks.iter_mut().for_each(|hook| hook.stage = stage.map(str::to_owned));
@@ -414,14 +420,14 @@ impl Fixture {
     /// The service has this in its deployment configuration.
     #[must_use]
     pub fn configured(mut self, member: &str, value: serde_json::Value) -> Self {
-        if let Seen::Known(Some(service)) = &mut self.seen.service {
+        if let Seen::Known(Some(service)) = &mut self.seen.ecs.service {
             service.deployment_configuration[member] = value;
         }
         self
     }
 
     fn pausing(mut self, hook: u32, stage: &str) -> Self {
-        if let Seen::Known(deployments) = &mut self.seen.deployments {
+        if let Seen::Known(deployments) = &mut self.seen.ecs.deployments {
             deployments[0].stage = Some(stage.to_owned());
             deployments[0].hooks.push(HookSeen {
                 id: names::hook(hook),
@@ -439,7 +445,7 @@ impl Fixture {
     #[must_use]
     pub fn status(mut self, status: DeploymentStatus) -> Self {
         self = self.deployed();
-        if let Seen::Known(deployments) = &mut self.seen.deployments {
+        if let Seen::Known(deployments) = &mut self.seen.ecs.deployments {
             deployments[0].status = status;
         }
         self
@@ -449,7 +455,7 @@ impl Fixture {
     #[must_use]
     pub fn with_someone_elses(mut self) -> Self {
         let created_at = self.now;
-        if let Seen::Known(deployments) = &mut self.seen.deployments {
+        if let Seen::Known(deployments) = &mut self.seen.ecs.deployments {
             deployments.insert(0, deployment(9, &names::task_definition(9), created_at));
         }
         self
@@ -459,7 +465,7 @@ impl Fixture {
     #[must_use]
     pub fn with_undescribed(mut self) -> Self {
         let created_at = self.now;
-        if let Seen::Known(deployments) = &mut self.seen.deployments {
+        if let Seen::Known(deployments) = &mut self.seen.ecs.deployments {
             let unknown = deployment(8, &names::task_definition(8), created_at);
             deployments.insert(0, DeploymentSeen { task_definition: None, ..unknown });
         }
@@ -469,7 +475,7 @@ impl Fixture {
     /// The weights cannot be read.
     #[must_use]
     pub fn blind_to_weights(mut self) -> Self {
-        self.seen.weights = Seen::Unknown(denied());
+        self.seen.elb.weights = Seen::Unknown(denied());
         self
     }
 
@@ -485,7 +491,7 @@ impl Fixture {
     /// The service is set to this revision.
     #[must_use]
     pub fn runs(mut self, revision: u32) -> Self {
-        if let Seen::Known(Some(service)) = &mut self.seen.service {
+        if let Seen::Known(Some(service)) = &mut self.seen.ecs.service {
             service.task_definition = names::task_definition(revision);
         }
         self
@@ -494,7 +500,7 @@ impl Fixture {
     /// The tasks run this build.
     #[must_use]
     pub fn runs_image(mut self, build: u32) -> Self {
-        if let Seen::Known(running) = &mut self.seen.running {
+        if let Seen::Known(running) = &mut self.seen.ecs.running {
             running.digests.insert(names::container(), vec![names::digest(build)]);
         }
         self
@@ -511,8 +517,8 @@ impl Fixture {
     /// The service has its own deployment configuration.
     #[must_use]
     pub fn own_configuration(mut self) -> Self {
-        if let (Seen::Known(Some(service)), Some(plan)) = (&mut self.seen.service, &self.release.plan) {
-            service.deployment_configuration = plan.rollback_target.configuration.clone();
+        if let (Seen::Known(Some(service)), Some(plan)) = (&mut self.seen.ecs.service, &self.release.plan) {
+            service.deployment_configuration = plan.rollback_target().configuration.clone();
         }
         self
     }

@@ -2,10 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::ids::{
-    AccountId, AlarmName, ClusterName, ContainerName, DeploymentArn, Digest, EcsServiceName, HookId, Image,
-    Region, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target, TargetGroupArn, TaskArn,
-    TaskDefinitionArn,
+    AccountId, AlarmName, ClusterName, ContainerName, DeploymentArn, Digest, EcsService, EcsServiceName,
+    HookId, Image, Region, ReleaseId, RepositoryName, Resource, RuleArn, ServiceName, Tag, Target,
+    TargetGroupArn, TaskArn, TaskDefinitionArn,
 };
+use tidegate_core::intent::{Deployed, EcsDeployed};
 use tidegate_core::registry::ecr_registry;
 
 /// When every test begins.
@@ -38,8 +39,10 @@ pub fn target() -> Target {
     Target {
         account: account(),
         region: region(),
-        cluster: ClusterName::new("prod").expect("a name"),
-        service: EcsServiceName::new("checkout").expect("a name"),
+        resource: Resource::EcsService(EcsService {
+            cluster: ClusterName::new("prod").expect("a name"),
+            service: EcsServiceName::new("checkout").expect("a name"),
+        }),
         role: None,
     }
 }
@@ -136,4 +139,9 @@ fn group(name: &str) -> TargetGroupArn {
 /// The nth release id of fixtures.
 pub fn release(number: u32) -> ReleaseId {
     ReleaseId::new(format!("01kj{number:022}")).expect("an id")
+}
+
+/// What is deployed with this revision, and no image known by digest.
+pub fn deployed(revision: u32) -> Deployed {
+    Deployed::Ecs(EcsDeployed { task_definition: task_definition(revision), images: Default::default() })
 }

@@ -3,11 +3,11 @@
 use jiff::SignedDuration;
 use tidegate_core::history::DeadlineAction;
 use tidegate_core::ids::TaskDefinitionArn;
-use tidegate_core::observation::Seen;
 use tidegate_core::outcome::Cause;
 use tidegate_core::plan::Stage;
 use tidegate_core::release::Phase;
-use tidegate_core::tasks::{StopCode, StoppedTask};
+use tidegate_core::seen::Seen;
+use tidegate_core::vocab::tasks::{StopCode, StoppedTask};
 use tidegate_testkit::build::{Fixture, stopped_task};
 use tidegate_testkit::fakes::Quality;
 use tidegate_testkit::names;
@@ -92,7 +92,7 @@ fn what_did_not_fail_does_not_count() {
     ] {
         assert_eq!(counted(&starting().told_of_task(task.clone())), (0, false), "{task:?}");
         let mut seen = starting();
-        seen.seen.stopped_tasks = Seen::Known(vec![task]);
+        seen.seen.ecs.stopped_tasks = Seen::Known(vec![task]);
         assert_eq!(counted(&seen), (0, false));
     }
 }
@@ -113,16 +113,20 @@ fn tasks_of_stable_and_of_another_deployment_do_not_count() {
 #[test]
 fn before_the_deployment_nothing_is_asked_for_and_nothing_counts() {
     let early = Fixture::registering();
-    assert_eq!(tidegate_core::decide::needs(&early.release, None).stopped_tasks, None::<TaskDefinitionArn>);
+    assert_eq!(
+        tidegate_core::decide::needs(&early.release, &early.seen).ecs.stopped_tasks,
+        None::<TaskDefinitionArn>
+    );
     assert_eq!(counted(&early.crashed(5)), (0, false));
-    let needs = tidegate_core::decide::needs(&starting().release, None);
-    assert_eq!(needs.stopped_tasks, Some(names::task_definition(2)));
+    let begun = starting();
+    let needs = tidegate_core::decide::needs(&begun.release, &begun.seen);
+    assert_eq!(needs.ecs.stopped_tasks, Some(names::task_definition(2)));
 }
 
 #[test]
 fn stopped_tasks_that_cannot_be_seen_hold_nothing_and_are_told() {
     let mut blind = Fixture::baking(10).later(300);
-    blind.seen.stopped_tasks = Seen::Unknown(tidegate_core::fault::PortError::new(
+    blind.seen.ecs.stopped_tasks = Seen::Unknown(tidegate_core::fault::PortError::new(
         tidegate_core::fault::ErrorKind::Denied,
         "ecs:ListTasks",
         "AccessDeniedException",

@@ -5,21 +5,24 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tidegate_core::decide::{Decision, needs};
 use tidegate_core::effect::{Effect, EffectKind};
+use tidegate_core::engine::ecs_native::preflight::{self, Verdict};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::{Entry, Event, Fact};
 use tidegate_core::intent::Request;
 use tidegate_core::invariants::check_decision;
-use tidegate_core::observation::{
-    AlarmState, DeploymentStatus, ImagePart, ImageSeen, RuleSeen, Seen, Stored,
-};
 use tidegate_core::outcome::{Outcome, Successor};
-use tidegate_core::plan::{Plan, Stage};
+use tidegate_core::plan::{Plan, Setup, Stage};
 use tidegate_core::policy::{Before, Percent, Shift, Span, Strategy};
-use tidegate_core::preflight::{self, Preflight};
 use tidegate_core::release::{Phase, Release, Step};
-use tidegate_core::revision::RunningSeen;
+use tidegate_core::seen::Seen;
 use tidegate_core::service::ServiceRecord;
-use tidegate_core::tasks::{StopCode, StoppedTask};
+use tidegate_core::vocab::cloudwatch::AlarmState;
+use tidegate_core::vocab::ecr::{ImagePart, ImageSeen, Stored};
+use tidegate_core::vocab::ecs;
+use tidegate_core::vocab::ecs::DeploymentStatus;
+use tidegate_core::vocab::ecs::RunningSeen;
+use tidegate_core::vocab::elb::RuleSeen;
+use tidegate_core::vocab::tasks::{StopCode, StoppedTask};
 use tidegate_testkit::build::{Fixture, cancel_asked, rollback_asked, stopped_task};
 use tidegate_testkit::names;
 
@@ -44,7 +47,7 @@ fn check(fixture: Fixture, expected: &str) {
 fn before_the_first_stage() {
     check(Fixture::queued(), "preflight |  | +0s");
     check(Fixture::queued().asked(cancel_asked()), "cancelled |  | never");
-    check(Fixture::preparing(), "register task definition |  | +0s");
+    check(Fixture::preparing(), "prepare candidate |  | +0s");
     check(Fixture::preparing().breached(), "preflight |  | +15s");
     check(Fixture::preparing().breached().later(600), "failed |  | never");
     check(Fixture::preparing().blind_to_alarms(), "preflight |  | +15s");
@@ -59,18 +62,15 @@ fn before_the_first_stage() {
 
 #[test]
 fn until_traffic_moves() {
-    check(
-        Fixture::registering(),
-        "register task definition | register checkout with app = 000000000000 | +6s",
-    );
-    check(Fixture::registering().decided().later(3), "register task definition |  | +6s");
-    check(Fixture::starting(), "start deployment | start the deployment of checkout:2 | +6s");
-    check(Fixture::starting().decided().later(7), "start deployment |  | +6s");
+    check(Fixture::registering(), "prepare candidate | register checkout with app = 000000000000 | +6s");
+    check(Fixture::registering().decided().later(3), "prepare candidate |  | +6s");
+    check(Fixture::starting(), "start candidate | start the deployment of checkout:2 | +6s");
+    check(Fixture::starting().decided().later(7), "start candidate |  | +6s");
     check(
         Fixture::starting().decided().later(21),
-        "start deployment | start the deployment of checkout:2 | +6s",
+        "start candidate | start the deployment of checkout:2 | +6s",
     );
-    check(Fixture::starting().deployed(), "start deployment |  | +15s");
+    check(Fixture::starting().deployed(), "start candidate |  | +15s");
     check(Fixture::starting().waiting(1), "shift to 10% |  | +0s");
 }
 
@@ -95,6 +95,19 @@ fn shifts_and_bakes() {
     );
 }
 
+/// Somebody continued the deployment in the console, and the pause that waits is the next one's: the load balancer's read lags behind ECS's.
+#[test]
+fn a_share_that_ecs_tells_and_the_load_balancer_does_not_show_yet_is_waited_for() {
+    let mut told = Fixture::shifting();
+    if let Seen::Known(deployments) = &mut told.seen.ecs.deployments {
+        deployments[0].weight = Some(Percent::from_tenths(100));
+    }
+    check(told.clone().later(2), "shift to 10% |  | +6s");
+    check(told.clone().weight(10).later(2), "bake at 10% for 5m |  | +60s");
+    // Where ECS tells a share before it has moved anything, the load balancers are believed in the end.
+    check(told.later(21), "shift to 10% | continue deployment d0001 | +6s");
+}
+
 #[test]
 fn a_rolling_release_ends_only_when_every_task_is_new() {
     let rolling = || {
@@ -102,21 +115,21 @@ fn a_rolling_release_ends_only_when_every_task_is_new() {
         let policy = &mut fixture.seen.head.as_mut().unwrap().policy;
         policy.strategy.shift = Shift::Rolling;
         let mut fixture = fixture.decided();
-        fixture.release.progress.deployment = Some(names::deployment(1));
-        fixture.release.progress.task_definition = Some(names::task_definition(2));
+        fixture.release.progress.state.ecs_native_mut().deployment = Some(names::deployment(1));
+        fixture.release.progress.state.ecs_native_mut().task_definition = Some(names::task_definition(2));
         fixture.in_stage(|stage| *stage == Stage::RollOut).status(DeploymentStatus::Successful)
     };
     check(rolling(), "bake at 100% for 15m |  | +60s");
     let tasks = |others: u32, running: u32| {
         let mut fixture = rolling();
-        let Seen::Known(Some(service)) = &mut fixture.seen.service else { unreachable!() };
+        let Seen::Known(Some(service)) = &mut fixture.seen.ecs.service else { unreachable!() };
         (service.other_tasks, service.running) = (others, running);
         fixture
     };
     check(tasks(1, 2), "roll out |  | +15s");
     check(tasks(0, 1), "roll out |  | +15s");
     let mut unseen = rolling();
-    unseen.seen.service = Seen::NotAsked;
+    unseen.seen.ecs.service = Seen::NotAsked;
     check(unseen, "roll out |  | +15s");
 }
 
@@ -157,14 +170,14 @@ fn a_pause_of_the_services_own_is_never_answered() {
     let begins = || Fixture::queued().configured("lifecycleHooks", own_pause("POST_TEST_TRAFFIC_SHIFT"));
     let planned = begins().decided().decided();
     let plan = planned.release.plan.clone().expect("a pause elsewhere does not block");
-    assert_eq!(plan.rollback_target.configuration["lifecycleHooks"], own_pause("POST_TEST_TRAFFIC_SHIFT"));
+    assert_eq!(plan.rollback_target().configuration["lifecycleHooks"], own_pause("POST_TEST_TRAFFIC_SHIFT"));
     for said in SAID {
         let mut fixture = Fixture::starting().waiting(1).saying(said).later(60);
         fixture.release.plan = Some(plan.clone());
-        let Seen::Known(deployments) = &mut fixture.seen.deployments else { unreachable!() };
+        let Seen::Known(deployments) = &mut fixture.seen.ecs.deployments else { unreachable!() };
         // Begun a minute ago, with the timeout of the service's own.
         deployments[0].hooks[0].expires_at = Some(names::at(60 * 60));
-        check(fixture.clone(), "start deployment |  | +15s");
+        check(fixture.clone(), "start candidate |  | +15s");
         let facts = fixture.decide().release.report.facts;
         assert!(facts.contains(&Fact::OtherPause { unclear: false }), "{said:?}: {facts:?}");
     }
@@ -180,7 +193,7 @@ fn pauses_of_the_services_own_where_ours_stand_keep_a_release_from_starting() {
         assert!(told.contains("own_pause_hooks") && told.contains(stage), "{told}");
         let mut rolling = fixture;
         rolling.seen.head.as_mut().unwrap().policy.strategy.shift = Shift::Rolling;
-        check(rolling, "register task definition |  | +0s");
+        check(rolling, "prepare candidate |  | +0s");
     }
 }
 
@@ -188,11 +201,11 @@ fn pauses_of_the_services_own_where_ours_stand_keep_a_release_from_starting() {
 fn a_candidate_with_more_tags_than_aws_takes_is_found_before_anything_starts() {
     let with_tags = |tags: usize| {
         let mut fixture = Fixture::preparing();
-        let Seen::Known(task_definition) = &mut fixture.seen.task_definition else { unreachable!() };
+        let Seen::Known(task_definition) = &mut fixture.seen.ecs.task_definition else { unreachable!() };
         task_definition.tags = tags;
         fixture
     };
-    check(with_tags(48), "register task definition |  | +0s");
+    check(with_tags(48), "prepare candidate |  | +0s");
     check(with_tags(49), "failed |  | never");
     let entry = with_tags(49).decide().entry.expect("the end is told");
     assert!(data(&entry).contains("too_many_tags"), "{entry:?}");
@@ -203,7 +216,7 @@ fn left_over() -> (Release, Fixture) {
     let stuck = Fixture::settling().later(31 * 60);
     let decision = stuck.decide();
     let mut next = Fixture::queued();
-    next.seen.service = stuck.seen.service.clone();
+    next.seen.ecs.service = stuck.seen.ecs.service.clone();
     next.seen.head = decision.head.clone().map(|head| ServiceRecord { waiting: None, ..head });
     (decision.release, next)
 }
@@ -214,15 +227,19 @@ fn what_a_release_could_not_restore_is_found_by_the_next_one_and_restored() {
     assert!(failed.is_over(), "{}", failed.summary());
     let left = next.seen.head.as_ref().unwrap().left_behind.clone().expect("it is remembered");
     assert_eq!(left.release, failed.id);
-    let own = failed.plan.unwrap().rollback_target.configuration;
+    let own = failed.plan.unwrap().rollback_target().configuration.clone();
     let runs = names::task_definition(1);
-    if let Seen::Known(Some(service)) = &mut next.seen.service {
+    if let Seen::Known(Some(service)) = &mut next.seen.ecs.service {
         service.task_definition = runs;
     }
     let started = next.decided().decide();
     let plan = next_plan(started.clone());
-    assert_eq!(plan.rollback_target.configuration, own, "nothing of ours is gone back to");
-    assert_eq!(plan.configuration["lifecycleHooks"].as_array().map(Vec::len), Some(2), "one pair, not two");
+    assert_eq!(plan.rollback_target().configuration, own, "nothing of ours is gone back to");
+    assert_eq!(
+        plan.setup.ecs_native().configuration["lifecycleHooks"].as_array().map(Vec::len),
+        Some(2),
+        "one pair, not two"
+    );
     let saw = data(&started.entry.unwrap());
     assert!(saw.contains("leftover_configuration") && saw.contains(failed.id.as_str()), "{saw}");
 }
@@ -244,8 +261,8 @@ fn hooks_of_ours_that_no_ledger_knows_are_found_by_themselves() {
     let saw = data(started.entry.as_ref().unwrap());
     assert!(saw.contains("leftover_of_unknown"), "{saw}");
     let plan = next_plan(started);
-    assert_eq!(plan.rollback_target.configuration["lifecycleHooks"], json!([]));
-    assert_eq!(plan.configuration["lifecycleHooks"].as_array().map(Vec::len), Some(2));
+    assert_eq!(plan.rollback_target().configuration["lifecycleHooks"], json!([]));
+    assert_eq!(plan.setup.ecs_native().configuration["lifecycleHooks"].as_array().map(Vec::len), Some(2));
 }
 
 #[test]
@@ -256,7 +273,7 @@ fn what_aws_or_somebody_else_adds_does_not_hide_our_hooks() {
     let changed = Fixture::settling().configured("maximumPercent", json!(150)).later(30);
     check(changed.clone(), restores);
     let effects = changed.decide().effects;
-    let [Effect::RestoreConfiguration { configuration, .. }] = effects.as_slice() else {
+    let [Effect::Ecs(ecs::Effect::RestoreConfiguration { configuration, .. })] = effects.as_slice() else {
         panic!("{effects:?}")
     };
     assert_eq!(
@@ -274,12 +291,12 @@ fn weights_are_compared_as_a_load_balancer_can_have_them() {
         policy.strategy.shift =
             Shift::Canary { percent: Percent::from_tenths(tenths), bake: Span::from_secs(300).unwrap() };
         let mut fixture = fixture.decided();
-        fixture.release.progress.deployment = Some(names::deployment(1));
-        fixture.release.progress.task_definition = Some(names::task_definition(2));
+        fixture.release.progress.state.ecs_native_mut().deployment = Some(names::deployment(1));
+        fixture.release.progress.state.ecs_native_mut().task_definition = Some(names::task_definition(2));
         fixture.release.progress.set = Some(Percent::from_tenths(tenths));
         let mut fixture = fixture.in_stage(|stage| matches!(stage, Stage::Bake { .. })).waiting(2).later(60);
         let weights = vec![(names::blue(), weights[0]), (names::green(), weights[1])];
-        fixture.seen.weights = Seen::Known(vec![RuleSeen { arn: names::rule(), weights }]);
+        fixture.seen.elb.weights = Seen::Known(vec![RuleSeen { arn: names::rule(), weights }]);
         !fixture.decide().release.summary().starts_with("rolling back")
     };
     // 2.5%: out of 100 rounded either way, out of 1000, out of 999.
@@ -386,7 +403,7 @@ fn what_is_decided_is_explained() {
         ["roll deployment d0001 back"]
     );
     let mut unseen = Fixture::baking(10).blind_to_alarms().later(300);
-    unseen.seen.weights = Seen::NotAsked;
+    unseen.seen.elb.weights = Seen::NotAsked;
     let report = unseen.decide().release.report;
     assert!(
         report.facts.iter().any(|fact| fact.to_string().contains("alarms could not be read")),
@@ -410,13 +427,13 @@ fn tagged_in_its_final_bake() -> Fixture {
     let fixture = fixture.decided().decided();
     check(
         fixture.clone(),
-        "pin rollback target | register checkout with app = 000000000000, sidecar = 000000000000 | +6s",
+        "prepare rollback target | register checkout with app = 000000000000, sidecar = 000000000000 | +6s",
     );
     // Found as it was registered, also by an invocation that came after a crash.
     let mut fixture = fixture.decided().found(2).decided();
-    assert_eq!(fixture.release.progress.stable, Some(names::task_definition(2)));
+    assert_eq!(fixture.release.progress.state.ecs_native().stable, Some(names::task_definition(2)));
     fixture = fixture.found(3).decided();
-    fixture.release.progress.deployment = Some(names::deployment(1));
+    fixture.release.progress.state.ecs_native_mut().deployment = Some(names::deployment(1));
     fixture.release.progress.asked_at = Some(fixture.now);
     fixture.deployed_revision(3).status_of(DeploymentStatus::Successful).runs_image(2).in_stage(is_bake)
 }
@@ -456,13 +473,13 @@ fn amazon_ecs_rollback_counts_when_the_images_of_before_run_again() {
         .own_configuration();
     check(over.clone(), "rolled back |  | never");
     // A tag that was resolved again: the copy with the digest is deployed, once the difference has lasted.
-    over.release.progress.stable = Some(names::task_definition(7));
+    over.release.progress.state.ecs_native_mut().stable = Some(names::task_definition(7));
     let differs = over.clone().runs_image(5);
     check(differs.clone(), &format!("{why} |  | +6s"));
     check(differs.clone().decided().later(25), &format!("{why} | deploy checkout:7 again | +6s"));
     check(differs.decided().later(25).runs_image(1), "rolled back |  | never");
     // What cannot be seen is neither.
-    over.seen.running = Seen::NotAsked;
+    over.seen.ecs.running = Seen::NotAsked;
     check(over, &format!("{why} |  | +6s"));
 }
 
@@ -472,12 +489,12 @@ fn promoted_is_only_what_was_seen_to_run() {
     check(promoted.clone(), "promoted |  | never");
     check(promoted.clone().runs_image(1), "failed |  | never");
     let mut unseen = promoted.clone();
-    unseen.seen.running = Seen::NotAsked;
+    unseen.seen.ecs.running = Seen::NotAsked;
     check(unseen.clone(), "settling: will be promoted |  | +15s");
     check(unseen.later(1800), "failed |  | never");
     // No task is wanted, so none runs anything.
     let mut idle = promoted.runs_image(1);
-    if let Seen::Known(Some(service)) = &mut idle.seen.service {
+    if let Seen::Known(Some(service)) = &mut idle.seen.ecs.service {
         service.desired = 0;
     }
     check(idle, "promoted |  | never");
@@ -487,7 +504,7 @@ fn promoted_is_only_what_was_seen_to_run() {
 fn what_runs_already_is_what_runs_not_what_is_written() {
     // The task definition names the tag, and its tasks run build 2 already.
     check(Fixture::tagged().decided().runs_image(2), "cancelled |  | never");
-    check(Fixture::tagged().decided(), "pin rollback target |  | +0s");
+    check(Fixture::tagged().decided(), "prepare rollback target |  | +0s");
     // AWS may call the image by the digest of the part that its tasks run.
     let mut part = Fixture::tagged().decided().runs_image(9);
     part.seen.stored = [("".to_owned(), Seen::NotAsked)].into();
@@ -504,8 +521,8 @@ fn findings(fixture: &Fixture) -> Vec<(&'static str, bool)> {
     let head = fixture.seen.head.as_ref().expect("a row");
     let (image, intent) = (&fixture.release.image, &fixture.release.intent);
     let found = match preflight::check(&head.policy, image, intent, &fixture.seen) {
-        Preflight::Pass(_, found) | Preflight::Blocked(found) => found,
-        Preflight::CannotSee(errors) => panic!("{errors:?}"),
+        Verdict::Pass(_, found) | Verdict::Blocked(found) => found,
+        Verdict::CannotSee(errors) => panic!("{errors:?}"),
     };
     found.into_iter().map(|finding| (finding.code.as_str(), finding.blocking)).collect()
 }
@@ -522,7 +539,7 @@ fn every_image_that_a_rollback_needs_is_proven() {
     let with_sidecar = |stored: Seen<Stored>| {
         let mut fixture = Fixture::preparing();
         let reference = format!("{sidecar}@{}", names::digest(70));
-        if let Seen::Known(seen) = &mut fixture.seen.task_definition {
+        if let Seen::Known(seen) = &mut fixture.seen.ecs.task_definition {
             seen.images.insert(names::sidecar(), reference.clone());
         }
         fixture.seen.stored.insert(reference, stored);
@@ -553,18 +570,18 @@ fn the_digest_that_runs_is_proven_not_the_one_its_tag_means_by_now() {
     moved.seen.stored.insert(names::image(1).pinned(), Seen::Known(Stored::Gone));
     finds(&moved, "stable_image_missing", true);
     let mut unknown = Fixture::tagged().decided();
-    unknown.seen.running = Seen::Known(RunningSeen::default());
+    unknown.seen.ecs.running = Seen::Known(RunningSeen::default());
     finds(&unknown, "running_digest_unknown", true);
     let mut mixed = Fixture::tagged().decided();
     let two = vec![names::digest(1), names::digest(8)];
-    mixed.seen.running = Seen::Known(RunningSeen { digests: [(names::container(), two)].into() });
+    mixed.seen.ecs.running = Seen::Known(RunningSeen { digests: [(names::container(), two)].into() });
     finds(&mixed, "running_images_differ", true);
 }
 
 #[test]
 fn other_containers_with_the_same_image_are_told_of() {
     let mut two = Fixture::preparing();
-    if let Seen::Known(seen) = &mut two.seen.task_definition {
+    if let Seen::Known(seen) = &mut two.seen.ecs.task_definition {
         seen.images.insert(names::sidecar(), names::image(1).pinned());
     }
     finds(&two, "other_containers_stay", false);
@@ -640,7 +657,7 @@ fn nothing_ends_promoted_while_the_candidate_does_not_have_all_traffic() {
 fn a_deployment_that_is_not_described_yet_is_neither_ours_nor_someone_elses() {
     check(Fixture::baking(10).later(300).with_undescribed(), "bake at 10% for 5m |  | +6s");
     check(Fixture::promoting().with_undescribed(), "promote |  | +6s");
-    check(Fixture::starting().with_undescribed(), "start deployment |  | +6s");
+    check(Fixture::starting().with_undescribed(), "start candidate |  | +6s");
     check(
         Fixture::settling().own_configuration().later(30).with_undescribed(),
         "settling: will be promoted |  | +6s",
@@ -678,12 +695,9 @@ fn an_alarm_of_the_version_that_runs_holds_the_start_and_cancels_nothing() {
         decides(&fixture.clone().breached(), &stands, &[]);
         decides(&fixture.told_of_alarm(30), &stands, &[]);
     }
-    check(Fixture::starting().breached(), "start deployment |  | +15s");
-    check(
-        Fixture::starting().told_of_alarm(1),
-        "start deployment | start the deployment of checkout:2 | +6s",
-    );
-    check(Fixture::starting().blind_to_alarms(), "start deployment |  | +15s");
+    check(Fixture::starting().breached(), "start candidate |  | +15s");
+    check(Fixture::starting().told_of_alarm(1), "start candidate | start the deployment of checkout:2 | +6s");
+    check(Fixture::starting().blind_to_alarms(), "start candidate |  | +15s");
     // Once a deployment may be under way, it counts.
     check(Fixture::starting().decided().breached().later(3), "settling: will be cancelled |  | +15s");
 }
@@ -711,7 +725,7 @@ fn a_promoted_release_stays_promoted_when_nothing_can_be_restored() {
         "ended: promoted, restore pending: manual intervention required"
     );
     let promoted = decision.head.expect("the row is freed").promoted;
-    assert_eq!(promoted[0].task_definition, names::task_definition(2), "what runs is remembered");
+    assert_eq!(promoted[0].deployed.name(), names::task_definition(2).short(), "what runs is remembered");
     // Not without having seen the traffic.
     stuck = stuck.weight(0);
     assert!(!matches!(stuck.decide().release.outcome(), Some(Outcome::Promoted)));
@@ -749,7 +763,9 @@ fn a_refusal_to_continue_what_has_been_continued_is_void() {
 fn the_rollback_of_what_was_shifted_lets_ecs_set_the_weights() {
     let over = Fixture::rolling_back().status(DeploymentStatus::Successful).later(30);
     let decision = over.decide();
-    let [tidegate_core::effect::Effect::ReturnTo { configuration, .. }] = &decision.effects[..] else {
+    let [tidegate_core::effect::Effect::Ecs(ecs::Effect::ReturnTo { configuration, .. })] =
+        &decision.effects[..]
+    else {
         panic!("{:?}", decision.effects)
     };
     assert_eq!(configuration["strategy"], "BLUE_GREEN");
@@ -769,7 +785,7 @@ fn an_alarm_of_the_services_own_that_is_red_is_told_and_holds_nothing() {
     };
     let told = |fixture: &Fixture| data(&fixture.decide().entry.unwrap());
     let red = with(AlarmState::Alarm, true);
-    check(red.clone(), "register task definition |  | +0s");
+    check(red.clone(), "prepare candidate |  | +0s");
     assert!(
         told(&red).contains("own_alarm_in_alarm") && told(&red).contains("queue-depth"),
         "{}",
@@ -795,17 +811,19 @@ fn a_revision_that_was_deregistered_is_registered_again_before_it_is_rolled_back
     assert_eq!(refused.decide().release.wake.unwrap().at, refused.now, "it is looked at once more at once");
     let mut looks = refused.decided();
     looks.seen.refused.clear();
-    let sought = needs(&looks.release, None).revision.expect("the revision is looked for");
-    assert_eq!(sought, looks.release.plan.as_ref().unwrap().rollback_target.copy());
+    let sought = needs(&looks.release, &looks.seen).ecs.revision.expect("the revision is looked for");
+    assert_eq!(sought, looks.release.plan.as_ref().unwrap().rollback_target().copy());
     // It is gone: the same document is registered again, and that is deployed.
-    looks.seen.revision = Seen::Known(None);
+    looks.seen.ecs.revision = Seen::Known(None);
     let looks = looks.later(7);
     decides(&looks, &back, &["register_task_definition"]);
     let again = looks.decided().found(9).later(1);
     decides(&again, &back, &["return_to"]);
-    let [Effect::ReturnTo { task_definition, .. }] = &again.decide().effects[..] else { unreachable!() };
+    let [Effect::Ecs(ecs::Effect::ReturnTo { task_definition, .. })] = &again.decide().effects[..] else {
+        unreachable!()
+    };
     assert_eq!(*task_definition, names::task_definition(9));
-    assert_eq!(again.decide().release.rollback_revision(), Some(&names::task_definition(9)));
+    assert_eq!(again.decide().release.rollback_name(), Some(names::task_definition(9).short()));
     // Once only: what AWS goes on refusing is tried again as it is, and in the end is for a person.
     let mut still = again.decided().refused(EffectKind::ReturnTo).later(30);
     still.seen.refused[0].error = PortError::new(
@@ -821,12 +839,13 @@ fn a_revision_that_was_deregistered_is_registered_again_before_it_is_rolled_back
 #[test]
 fn a_rollback_that_is_not_allowed_registers_nothing_and_one_that_cannot_look_goes_on() {
     let denied = refused_rollback(ErrorKind::Denied);
-    assert!(needs(&denied.decided().release, None).revision.is_none());
+    let denied = denied.decided();
+    assert!(needs(&denied.release, &denied.seen).ecs.revision.is_none());
     // Where the revision cannot be looked for, the rollback is simply tried again.
     let mut blind = refused_rollback(ErrorKind::Invalid).decided();
     blind.seen.refused.clear();
     let error = PortError::new(ErrorKind::Throttled, "ecs:ListTaskDefinitions", "Throttled", "slow");
-    blind.seen.revision = Seen::Unknown(error);
+    blind.seen.ecs.revision = Seen::Unknown(error);
     let blind = blind.later(30);
     decides(&blind, &blind.release.summary(), &["return_to"]);
 }
@@ -835,7 +854,7 @@ fn a_rollback_that_is_not_allowed_registers_nothing_and_one_that_cannot_look_goe
 fn a_flap_before_the_deployment_began_is_not_its_breach() {
     // The release has been frozen for an hour; the alarm of then is told late.
     let mut late = Fixture::baking(10).told_of_alarm(600).later(3600);
-    if let Seen::Known(deployments) = &mut late.seen.deployments {
+    if let Seen::Known(deployments) = &mut late.seen.ecs.deployments {
         deployments[0].created_at = names::start().saturating_add(SignedDuration::from_secs(3500)).unwrap();
     }
     if let Phase::Running { since, step, .. } = &mut late.release.phase {
@@ -854,19 +873,19 @@ fn what_a_plan_was_made_from_is_looked_at_again_before_the_start() {
         check_decision(&fixture.release, &decision).expect("it may be");
     };
     let mut deployed = Fixture::starting().runs(9);
-    if let Seen::Known(seen) = &mut deployed.seen.task_definition {
+    if let Seen::Known(seen) = &mut deployed.seen.ecs.task_definition {
         seen.arn = names::task_definition(9);
     }
     again(deployed);
     let mut moved = Fixture::starting().runs_image(8);
-    if let Seen::Known(seen) = &mut moved.seen.task_definition {
+    if let Seen::Known(seen) = &mut moved.seen.ecs.task_definition {
         let latest = format!("{}/{}:latest", names::registry(), names::repository());
         seen.images.insert(names::container(), latest);
     }
     again(moved);
     again(Fixture::starting().weight(30));
     let mut configured = Fixture::starting();
-    if let Seen::Known(Some(service)) = &mut configured.seen.service {
+    if let Seen::Known(Some(service)) = &mut configured.seen.ecs.service {
         service.deployment_configuration["maximumPercent"] = 150.into();
     }
     again(configured);
@@ -881,10 +900,10 @@ fn what_a_plan_was_made_from_is_looked_at_again_before_the_start() {
     // What could not be seen is looked at again, and nothing is started meanwhile.
     let mut unseen = Fixture::starting();
     let error = PortError::new(ErrorKind::Throttled, "ecs:DescribeServiceRevisions", "Code", "slow");
-    unseen.seen.running = Seen::Unknown(error);
-    check(unseen, "start deployment |  | +15s");
+    unseen.seen.ecs.running = Seen::Unknown(error);
+    check(unseen, "start candidate |  | +15s");
     // Once the deployment was asked for it is too late for another plan.
-    check(Fixture::starting().decided().later(3).weight(30), "start deployment |  | +6s");
+    check(Fixture::starting().decided().later(3).weight(30), "start candidate |  | +6s");
 }
 
 #[test]
@@ -902,10 +921,10 @@ fn a_plan_is_made_anew_a_few_times_and_then_a_person_is_called() {
 fn what_others_deploy_before_the_start_is_planned_with_and_never_undone() {
     // While a release only waits, somebody deploys: it is not given way to, the plan is.
     let waiting = Fixture::registering().later(60).with_someone_elses();
-    check(waiting.clone(), "register task definition | register checkout with app = 000000000000 | +6s");
+    check(waiting.clone(), "prepare candidate | register checkout with app = 000000000000 | +6s");
     // Cancelled before anything was started: their configuration is not restored.
     let mut theirs = waiting.asked(cancel_asked());
-    if let Seen::Known(Some(service)) = &mut theirs.seen.service {
+    if let Seen::Known(Some(service)) = &mut theirs.seen.ecs.service {
         service.deployment_configuration["maximumPercent"] = 150.into();
     }
     let settling = theirs.decided();
@@ -934,7 +953,7 @@ fn an_approval_counts_for_the_plan_it_was_given_for() {
     // Somebody deployed something else meanwhile: it is another plan.
     let mut other = Fixture::starting();
     given(&mut other);
-    if let Seen::Known(Some(service)) = &mut other.seen.service {
+    if let Seen::Known(Some(service)) = &mut other.seen.ecs.service {
         service.deployment_configuration["maximumPercent"] = 150.into();
     }
     let other = other.decided().later(30).decided();
@@ -951,9 +970,10 @@ fn what_somebody_else_deploys_after_a_rollback_is_not_judged_by_the_last_look() 
         .own_configuration()
         .runs_image(5)
         .in_phase_settling();
-    over.release.progress.stable = Some(names::task_definition(7));
+    over.release.progress.state.ecs_native_mut().stable = Some(names::task_definition(7));
     if let Some(plan) = &mut over.release.plan {
-        let app = plan.rollback_target.images.get_mut(&names::container()).expect("it runs");
+        let Setup::EcsNative(native) = &mut plan.setup;
+        let app = native.rollback_target.images.get_mut(&names::container()).expect("it runs");
         app.reference = "shop/checkout:latest".into();
     }
     // Theirs runs another image, as it is meant to.
@@ -963,7 +983,7 @@ fn what_somebody_else_deploys_after_a_rollback_is_not_judged_by_the_last_look() 
     let why = "rolling back: alarm checkout-5xx went off: 5% errors";
     check(corrected.clone(), &format!("{why} |  | +6s"));
     let mut again = corrected;
-    again.release.progress.corrected = true;
+    again.release.progress.state.ecs_native_mut().corrected = true;
     check(again, "failed |  | never");
 }
 
@@ -990,16 +1010,16 @@ fn what_others_deployed_after_a_start_in_vain_is_not_deployed_over() {
     let mut theirs = Fixture::starting().decided().later(20);
     let created_at = theirs.now;
     theirs = theirs.with_someone_elses().status_of(DeploymentStatus::Successful).later(40);
-    if let Seen::Known(deployments) = &mut theirs.seen.deployments {
+    if let Seen::Known(deployments) = &mut theirs.seen.ecs.deployments {
         deployments[0].task_definition = Some(names::task_definition(1));
     }
     decides(&theirs, "failed", &[]);
     // What was there before it was asked for was planned with.
     let before = created_at.saturating_sub(SignedDuration::from_secs(60)).unwrap();
-    if let Seen::Known(deployments) = &mut theirs.seen.deployments {
+    if let Seen::Known(deployments) = &mut theirs.seen.ecs.deployments {
         deployments[0].created_at = before;
     }
-    decides(&theirs, "start deployment", &["start_deployment"]);
+    decides(&theirs, "start candidate", &["start_deployment"]);
 }
 
 /// A decision is checked as a whole before it is committed, so that a faulty rule stops a release rather than harming a service.
@@ -1011,17 +1031,17 @@ fn a_decision_that_no_rule_may_make_is_not_committed() {
         change(&mut decision);
         check_decision(&fixture.release, &decision).expect_err("it may not be").join("; ")
     };
-    let target = names::target();
-    let start = Effect::StartDeployment {
-        target: target.clone(),
+    let start = Effect::from(ecs::Effect::StartDeployment {
         task_definition: names::task_definition(2),
         configuration: json!({}),
-    };
-    let back =
-        Effect::ReturnTo { target, task_definition: names::task_definition(1), configuration: json!({}) };
+    });
+    let back = Effect::from(ecs::Effect::ReturnTo {
+        task_definition: names::task_definition(1),
+        configuration: json!({}),
+    });
     let breached = Fixture::baking(10).breached();
-    let ours = breached.release.progress.deployment.clone().expect("it is deployed");
-    let go_on = Effect::ContinueHook { deployment: ours, hook: names::hook(9) };
+    let ours = breached.release.progress.state.ecs_native().deployment.clone().expect("it is deployed");
+    let go_on = Effect::Ecs(ecs::Effect::ContinueHook { deployment: ours, hook: names::hook(9) });
     for forward in [start.clone(), go_on] {
         let said = broken(&breached, &|decision| decision.effects.push(forward.clone()));
         assert!(said.contains("after a breach"), "{said}");
@@ -1032,7 +1052,7 @@ fn a_decision_that_no_rule_may_make_is_not_committed() {
     assert!(untold.contains("history entry"), "{untold}");
     let ended = Fixture::settling().own_configuration().later(30);
     let after = broken(&ended, &|decision| {
-        decision.effects.push(Effect::StopDeployment { deployment: names::deployment(1) })
+        decision.effects.push(Effect::Ecs(ecs::Effect::StopDeployment { deployment: names::deployment(1) }))
     });
     assert!(after.contains("an ended release"), "{after}");
     let unwritten = broken(&Fixture::baking(10).later(10), &|decision| {
@@ -1062,16 +1082,16 @@ fn what_led_to_the_end_is_told_once_though_the_end_has_to_wait() {
 fn brought_back_without_image(stored: Seen<Stored>) -> Fixture {
     let over = Fixture::rolling_back().status(DeploymentStatus::Successful).later(30).decided();
     let mut back = over.later(30).returned(1);
-    if let Seen::Known(deployments) = &mut back.seen.deployments {
+    if let Seen::Known(deployments) = &mut back.seen.ecs.deployments {
         deployments[0].status = DeploymentStatus::InProgress;
     }
-    let needed = needs(&back.release, None);
-    assert_eq!(needed.stopped_tasks, Some(names::task_definition(1)));
+    let needed = needs(&back.release, &back.seen);
+    assert_eq!(needed.ecs.stopped_tasks, Some(names::task_definition(1)));
     let ours = |image: &String| image.contains("/shop/checkout@");
     let said = |image: &String| if ours(image) { stored.clone() } else { Seen::Known(Stored::Elsewhere) };
     back.seen.stored = needed.stored.into_iter().map(|image| (image.clone(), said(&image))).collect();
     assert!(back.seen.stored.keys().any(ours) && back.seen.stored.len() == 2, "{:?}", back.seen.stored);
-    back.seen.stopped_tasks = Seen::Known(vec![StoppedTask {
+    back.seen.ecs.stopped_tasks = Seen::Known(vec![StoppedTask {
         task_definition: names::task_definition(1),
         code: Some(StopCode::TaskFailedToStart),
         reason: Some("CannotPullContainerError: not found".into()),
@@ -1100,17 +1120,17 @@ fn a_person_is_called_at_once_when_the_image_that_ran_before_is_gone() {
 fn so_it_is_when_amazon_ecs_goes_back_by_itself_and_replaces_tasks_in_place() {
     let mut back = tagged_in_its_final_bake().status_of(DeploymentStatus::InProgress).breached().decided();
     back = back.status_of(DeploymentStatus::RollbackInProgress).later(20);
-    let needed = needs(&back.release, None);
-    assert_eq!(needed.stopped_tasks, Some(names::task_definition(2)), "the one that names the digest");
+    let needed = needs(&back.release, &back.seen);
+    assert_eq!(needed.ecs.stopped_tasks, Some(names::task_definition(2)), "the one that names the digest");
     let waits = |fixture: &Fixture| fixture.decide().release.summary().starts_with("rolling back");
-    back.seen.stopped_tasks = Seen::Known(vec![StoppedTask {
+    back.seen.ecs.stopped_tasks = Seen::Known(vec![StoppedTask {
         code: Some(StopCode::TaskFailedToStart),
         ..stopped_task(1, back.now)
     }]);
     assert!(waits(&back), "nobody has said that the image is gone");
     back.seen.stored = needed.stored.into_iter().map(|image| (image, Seen::Known(Stored::Gone))).collect();
     assert_eq!(back.decide().release.summary(), "settling: will be failed");
-    back.seen.stopped_tasks = Seen::Known(Vec::new());
+    back.seen.ecs.stopped_tasks = Seen::Known(Vec::new());
     assert!(waits(&back), "every task has started");
 }
 
@@ -1127,10 +1147,10 @@ fn what_may_still_come_back_is_tried_again() {
     }
     goes_on(&brought_back_without_image(Seen::Known(Stored::Elsewhere)), "nobody was asked");
     let mut cached = gone();
-    cached.seen.stopped_tasks = Seen::Known(Vec::new());
+    cached.seen.ecs.stopped_tasks = Seen::Known(Vec::new());
     goes_on(&cached, "no task has failed: an instance may have the image");
     let mut unseen = gone();
-    unseen.seen.stopped_tasks = Seen::NotAsked;
+    unseen.seen.ecs.stopped_tasks = Seen::NotAsked;
     goes_on(&unseen, "whether a task has failed was not seen");
     for change in [
         (|task| task.code = Some(StopCode::EssentialContainerExited)) as fn(&mut StoppedTask),
@@ -1138,7 +1158,7 @@ fn what_may_still_come_back_is_tried_again() {
         |task| task.created_at = Some(names::start()),
     ] {
         let mut other = gone();
-        if let Seen::Known(tasks) = &mut other.seen.stopped_tasks {
+        if let Seen::Known(tasks) = &mut other.seen.ecs.stopped_tasks {
             change(&mut tasks[0]);
         }
         goes_on(&other, "that task tells nothing of the image");
@@ -1146,5 +1166,6 @@ fn what_may_still_come_back_is_tried_again() {
     let returned = gone().status_of(DeploymentStatus::Successful);
     assert!(!returned.decide().release.summary().contains("failed"), "it is back after all");
     // Where the stable version still runs beside the candidate, nothing is asked.
-    assert!(needs(&Fixture::rolling_back().release, None).stored.is_empty());
+    let back = Fixture::rolling_back();
+    assert!(needs(&back.release, &back.seen).stored.is_empty());
 }

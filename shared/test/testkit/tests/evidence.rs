@@ -3,9 +3,9 @@
 use tidegate_core::decide::needs;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::{DeadlineAction, Missing};
-use tidegate_core::observation::Seen;
 use tidegate_core::outcome::Cause;
 use tidegate_core::plan::Stage;
+use tidegate_core::seen::Seen;
 use tidegate_testkit::build::Fixture;
 use tidegate_testkit::fakes::{Balancing, Quality};
 use tidegate_testkit::sim::{Scenario, Simulation};
@@ -78,7 +78,7 @@ fn the_requests_of_one_bake_do_not_count_for_the_next() {
 
 #[test]
 fn no_metric_is_asked_for_when_nothing_needs_one() {
-    let asked = |fixture: &Fixture| needs(&fixture.release, None).requests;
+    let asked = |fixture: &Fixture| needs(&fixture.release, &fixture.seen).requests;
     assert!(asked(&Fixture::shifting()).is_none());
     assert!(asked(&Fixture::promoting()).is_none());
     assert_eq!(asked(&Fixture::baking(10)).map(|asked| asked.behind.len()), Some(1));
@@ -93,7 +93,7 @@ fn no_metric_is_asked_for_when_nothing_needs_one() {
 fn ecs_waits_at_its_pauses_for_as_long_as_a_bake_may_be_held() {
     let plan = Fixture::baking(10).release.plan.unwrap();
     let minutes = |hook: usize| {
-        plan.configuration["lifecycleHooks"][hook]["timeoutConfiguration"]["timeoutInMinutes"].as_u64()
+        plan.setup.ecs_native().configuration["lifecycleHooks"][hook]["timeoutConfiguration"]["timeoutInMinutes"].as_u64()
     };
     // At least so long; the minutes more are the mark by which our hooks are known.
     let longer =
@@ -115,7 +115,7 @@ fn requests_that_nobody_counts_cannot_be_asked_for() {
     let found = |rule: &str, min_requests: Option<u32>| {
         let mut fixture = Fixture::preparing();
         fixture.seen.head.as_mut().unwrap().policy.evidence.min_requests = min_requests;
-        let Seen::Known(Some(service)) = &mut fixture.seen.service else { unreachable!() };
+        let Seen::Known(Some(service)) = &mut fixture.seen.ecs.service else { unreachable!() };
         let arn = format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:{rule}");
         service.load_balancers[0].production_rule = Some(arn.parse().unwrap());
         serde_json::to_string(&fixture.decide().entry).unwrap().contains("requests_not_counted")

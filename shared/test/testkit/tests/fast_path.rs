@@ -3,6 +3,7 @@
 
 use jiff::SignedDuration;
 use tidegate_core::effect::Effect;
+use tidegate_core::vocab::ecs;
 use tidegate_testkit::fakes::{Fault, Faults, Quality};
 use tidegate_testkit::names;
 use tidegate_testkit::sim::{Action, Report, Scenario, Simulation};
@@ -30,7 +31,10 @@ fn reaction(name: &str, fault: Option<Fault>) -> SignedDuration {
 }
 
 fn stopped_at(report: &Report) -> SignedDuration {
-    let stop = report.performed.iter().find(|done| matches!(done.effect, Effect::StopDeployment { .. }));
+    let stop = report
+        .performed
+        .iter()
+        .find(|done| matches!(done.effect, Effect::Ecs(ecs::Effect::StopDeployment { .. })));
     stop.expect("a rollback").begun.duration_since(names::at(RED_AT))
 }
 

@@ -13,8 +13,7 @@ fn head(promoted: &[u32], rolled_back: &[u32]) -> ServiceRecord {
         .map(|build| Promoted {
             release: names::release(*build),
             image: names::image(*build),
-            task_definition: names::task_definition(*build),
-            images: Default::default(),
+            deployed: names::deployed(*build),
             at: names::start(),
         })
         .collect();

@@ -3,11 +3,16 @@
 
 use jiff::SignedDuration;
 use tidegate_core::effect::Effect;
+use tidegate_core::vocab::ecs;
 use tidegate_testkit::fakes::{Fault, Faults, Performed, Quality};
 use tidegate_testkit::sim::{Action, Report, Scenario, Simulation};
 
 fn shifts(report: &Report) -> Vec<&Performed> {
-    report.performed.iter().filter(|done| matches!(done.effect, Effect::ContinueHook { .. })).collect()
+    report
+        .performed
+        .iter()
+        .filter(|done| matches!(done.effect, Effect::Ecs(ecs::Effect::ContinueHook { .. })))
+        .collect()
 }
 
 /// A canary whose alarm goes to ALARM in the second after the shift to 100% has begun, with one fault.
@@ -40,7 +45,10 @@ fn a_call_that_hangs_meets_a_deployment_that_goes_back() {
     let stall = Fault::StallBefore(SignedDuration::from_secs(4));
     let report = red_at_the_shift("ecs:continue_hook ecs-pause-0003", stall);
     let [.., late] = shifts(&report)[..] else { panic!("the call was made") };
-    let stop = report.performed.iter().find(|done| matches!(done.effect, Effect::StopDeployment { .. }));
+    let stop = report
+        .performed
+        .iter()
+        .find(|done| matches!(done.effect, Effect::Ecs(ecs::Effect::StopDeployment { .. })));
     assert!(late.applied > stop.expect("a rollback").applied, "the stop came first");
     assert!(
         !report.trace.iter().any(|line| line.contains("the candidate has 100%")),

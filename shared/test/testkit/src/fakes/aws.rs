@@ -6,25 +6,28 @@
 //! harder for its user is modelled.
 
 use std::collections::{BTreeMap, BTreeSet};
+use tidegate_core::vocab::ecs;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use tidegate_core::configuration;
 use tidegate_core::container_image::MediaTypes;
 use tidegate_core::effect::Effect;
+use tidegate_core::engine::ecs_native::configuration;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{
     AlarmName, ContainerName, DeploymentArn, Digest, HookId, Image, Tag, TargetGroupArn, TaskDefinitionArn,
 };
-use tidegate_core::observation::{
-    AlarmSeen, AlarmState, DeploymentSeen, DeploymentStatus, HookSeen, ImageSeen, LoadBalancerSeen, RuleSeen,
-    ServiceSeen, Stored, TaskDefinitionSeen,
-};
 use tidegate_core::policy::Percent;
 use tidegate_core::ports::ImageDescribed;
 use tidegate_core::reference::{Pick, digest_of};
-use tidegate_core::revision::{DerivedRevision, RunningSeen};
-use tidegate_core::tasks::{StopCode, StoppedContainer, StoppedTask};
+use tidegate_core::vocab::cloudwatch::{AlarmSeen, AlarmState};
+use tidegate_core::vocab::ecr::{ImageSeen, Stored};
+use tidegate_core::vocab::ecs::{
+    DeploymentSeen, DeploymentStatus, HookSeen, LoadBalancerSeen, ServiceSeen, TaskDefinitionSeen,
+};
+use tidegate_core::vocab::ecs::{DerivedRevision, RunningSeen};
+use tidegate_core::vocab::elb::RuleSeen;
+use tidegate_core::vocab::tasks::{StopCode, StoppedContainer, StoppedTask};
 
 use crate::names;
 
@@ -1147,7 +1150,7 @@ impl Aws {
 
     fn perform_now(&mut self, effect: &Effect, now: Timestamp, seen_at: Timestamp) -> Result<(), PortError> {
         match effect {
-            Effect::RegisterTaskDefinition { revision, .. } => {
+            Effect::Ecs(ecs::Effect::RegisterTaskDefinition { revision, .. }) => {
                 if self.as_of(seen_at).revision(revision).is_some() {
                     return Ok(());
                 }
@@ -1159,8 +1162,8 @@ impl Aws {
                 self.scene.registered.insert(arn, Registered { images, active: true });
                 Ok(())
             }
-            Effect::StartDeployment { task_definition, configuration, .. }
-            | Effect::ReturnTo { task_definition, configuration, .. } => {
+            Effect::Ecs(ecs::Effect::StartDeployment { task_definition, configuration, .. })
+            | Effect::Ecs(ecs::Effect::ReturnTo { task_definition, configuration, .. }) => {
                 let seen = self.as_of(seen_at);
                 let under_way = seen.deployments.iter().any(|deployment| {
                     deployment.task_definition == *task_definition
@@ -1186,9 +1189,9 @@ impl Aws {
                 self.deploy(task_definition, now);
                 Ok(())
             }
-            Effect::ContinueHook { deployment, hook } => self.go_on(deployment, hook, now),
-            Effect::StopDeployment { deployment } => self.stop(deployment, now),
-            Effect::RestoreConfiguration { configuration, .. } => {
+            Effect::Ecs(ecs::Effect::ContinueHook { deployment, hook }) => self.go_on(deployment, hook, now),
+            Effect::Ecs(ecs::Effect::StopDeployment { deployment }) => self.stop(deployment, now),
+            Effect::Ecs(ecs::Effect::RestoreConfiguration { configuration, .. }) => {
                 if !configuration::is_set(configuration, &self.as_of(seen_at).configuration) {
                     self.update_configuration(configuration)?;
                     self.tell("the deployment configuration is restored".into());

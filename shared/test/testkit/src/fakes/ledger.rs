@@ -317,7 +317,7 @@ impl Rows {
         let others = self.heads.keys().filter(|name| **name != write.service);
         others.filter_map(|name| self.head(name)).any(|head| {
             let open = head.open.iter().flat_map(|open| &open.targets);
-            std::iter::once(&head.policy.to.ecs).chain(open).any(|to| target(to).is_same_service(&wanted))
+            std::iter::once(&head.policy.to.ecs).chain(open).any(|to| target(to).is_same_resource(&wanted))
         })
     }
 
@@ -452,7 +452,7 @@ fn watched_by(policy: &Policy, account: &AccountId, region: &Region) -> Vec<Watc
     let repository = policy.from.ecr.repository.clone();
     let mut watched = vec![
         Watched::Repository(account.clone(), region.clone(), repository),
-        Watched::EcsService(target.account.clone(), target.region.clone(), target.service.clone()),
+        Watched::EcsService(target.account.clone(), target.region.clone(), target.ecs().service.clone()),
     ];
     let builds = policy.from.codebuild.iter();
     watched.extend(

@@ -12,25 +12,27 @@ use tidegate_core::effect::{Effect, Invite};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{
-    AlarmName, ContainerName, Digest, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target,
-    TaskDefinitionArn,
+    AlarmName, Digest, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target, TaskDefinitionArn,
 };
 use tidegate_core::listing::Listing;
-use tidegate_core::observation::{
-    AlarmSeen, BuildSeen, BuildStatus, DeploymentSeen, RequestsAsked, RuleSeen, ScanSeen, ScanStatus,
-    ServiceSeen, Stored, TaskDefinitionSeen,
-};
 use tidegate_core::ports::{
-    Alarms, Builds, Due, Ecs, ImageDescribed, Images, Ledger, Messenger, Metrics, Traffic, UnderWay, WakeUp,
-    Waker, Watched,
+    Alarms, Builds, Due, Ecs, Elb, ImageDescribed, Images, Ledger, Messenger, Metrics, UnderWay, WakeUp, Waker,
+    Watched,
 };
 use tidegate_core::reference::Pick;
 use tidegate_core::refusals::RefusalLog;
 use tidegate_core::release::Release;
-use tidegate_core::revision::{DerivedRevision, RunningSeen};
+use tidegate_core::seen::Seen;
 use tidegate_core::service::ServiceRecord;
 use tidegate_core::sweep::TagsSeen;
-use tidegate_core::tasks::StoppedTask;
+use tidegate_core::vocab::cloudwatch::{AlarmSeen, RequestsAsked};
+use tidegate_core::vocab::codebuild::{BuildSeen, BuildStatus};
+use tidegate_core::vocab::ecr::{ScanSeen, ScanStatus, Stored};
+use tidegate_core::vocab::ecs::{DeploymentSeen, ServiceSeen, TaskDefinitionSeen};
+use tidegate_core::vocab::ecs::{DerivedRevision, RunningSeen};
+use tidegate_core::vocab::elb::RuleSeen;
+use tidegate_core::vocab::tasks::StoppedTask;
+use tidegate_core::vocab::{ecs, elb};
 use tidegate_runtime::time::Time;
 
 use super::conditions::Fault;
@@ -334,11 +336,74 @@ impl Ledger for Port {
 
 #[async_trait]
 impl Ecs for Port {
-    async fn service(&self, target: &Target) -> Result<Option<ServiceSeen>, PortError> {
-        self.read("ecs:DescribeServices", |state, at| {
-            Some(state.aws_of(target.service.as_str()).as_of(at).service())
+    async fn observe(&self, place: &Target, needs: &ecs::Needs) -> ecs::Observation {
+        let (service, task_definition, revision, destination, running, deployments, stopped_tasks) = tokio::join!(
+            Seen::ask(needs.service.then_some(()), |()| self.service(place)),
+            Seen::ask(needs.task_definition.as_ref(), |arn| self.running_task_definition(place, arn)),
+            Seen::ask(needs.revision.as_ref(), |revision| self.find_revision(place, revision)),
+            Seen::ask(needs.destination.as_ref(), |arn| self.task_definition(place, arn)),
+            Seen::ask(needs.running.as_ref(), |_| self.running(place)),
+            Seen::ask(needs.deployments_since, |since| self.deployments(place, since)),
+            Seen::ask(needs.stopped_tasks.as_ref(), |arn| self.stopped_tasks(place, arn)),
+        );
+        ecs::Observation {
+            service,
+            task_definition,
+            revision,
+            destination,
+            running,
+            deployments,
+            stopped_tasks,
+        }
+    }
+
+    async fn perform(&self, place: &Target, effect: &ecs::Effect) -> Result<(), PortError> {
+        let begun = self.universe.state().now;
+        let name = match effect {
+            ecs::Effect::ContinueHook { hook, .. } => format!("ecs:{} {hook}", effect.kind().as_str()),
+            ecs::Effect::RegisterTaskDefinition { .. }
+            | ecs::Effect::StartDeployment { .. }
+            | ecs::Effect::StopDeployment { .. }
+            | ecs::Effect::ReturnTo { .. }
+            | ecs::Effect::RestoreConfiguration { .. } => format!("ecs:{}", effect.kind().as_str()),
+        };
+        let effect = Effect::from(effect.clone());
+        self.call(&name, true, |state, seen_at| {
+            state.trace(&self.caller.name, &format!("performs: {effect}"));
+            let now = state.now;
+            let by = self.caller.clone();
+            let release = self.release.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            state.performed.push(Performed {
+                by,
+                begun,
+                applied: now,
+                place: place.clone(),
+                effect: effect.clone(),
+                release,
+            });
+            state.aws_of_mut(place.ecs().service.as_str()).perform(&effect, now, seen_at)
         })
         .await
+    }
+}
+
+impl Port {
+    async fn service(&self, target: &Target) -> Result<Option<ServiceSeen>, PortError> {
+        self.read("ecs:DescribeServices", |state, at| {
+            Some(state.aws_of(target.ecs().service.as_str()).as_of(at).service())
+        })
+        .await
+    }
+
+    async fn running_task_definition(
+        &self,
+        target: &Target,
+        arn: &TaskDefinitionArn,
+    ) -> Result<TaskDefinitionSeen, PortError> {
+        self.task_definition(target, arn).await?.ok_or_else(|| {
+            let what = format!("there is no task definition {}", arn.short());
+            PortError::new(ErrorKind::NotFound, "ecs:DescribeTaskDefinition", "ClientException", what)
+        })
     }
 
     async fn task_definition(
@@ -347,7 +412,7 @@ impl Ecs for Port {
         arn: &TaskDefinitionArn,
     ) -> Result<Option<TaskDefinitionSeen>, PortError> {
         self.read("ecs:DescribeTaskDefinition", |state, at| {
-            state.aws_of(target.service.as_str()).as_of(at).task_definition(arn)
+            state.aws_of(target.ecs().service.as_str()).as_of(at).task_definition(arn)
         })
         .await
     }
@@ -358,26 +423,21 @@ impl Ecs for Port {
         revision: &DerivedRevision,
     ) -> Result<Option<TaskDefinitionArn>, PortError> {
         self.read("ecs:ListTaskDefinitions", |state, at| {
-            state.aws_of(target.service.as_str()).as_of(at).revision(revision)
+            state.aws_of(target.ecs().service.as_str()).as_of(at).revision(revision)
         })
         .await
     }
 
-    async fn running(
-        &self,
-        target: &Target,
-        _: &ServiceSeen,
-        _: &BTreeSet<ContainerName>,
-    ) -> Result<RunningSeen, PortError> {
+    async fn running(&self, target: &Target) -> Result<RunningSeen, PortError> {
         self.read("ecs:DescribeServiceRevisions", |state, at| {
-            state.aws_of(target.service.as_str()).as_of(at).running()
+            state.aws_of(target.ecs().service.as_str()).as_of(at).running()
         })
         .await
     }
 
     async fn deployments(&self, target: &Target, since: Timestamp) -> Result<Vec<DeploymentSeen>, PortError> {
         self.read("ecs:ListServiceDeployments", |state, at| {
-            state.aws_of(target.service.as_str()).as_of(at).deployments(since, at)
+            state.aws_of(target.ecs().service.as_str()).as_of(at).deployments(since, at)
         })
         .await
     }
@@ -388,43 +448,27 @@ impl Ecs for Port {
         task_definition: &TaskDefinitionArn,
     ) -> Result<Vec<StoppedTask>, PortError> {
         self.read("ecs:ListTasks", |state, at| {
-            state.aws_of(target.service.as_str()).as_of(at).stopped_tasks(task_definition)
+            state.aws_of(target.ecs().service.as_str()).as_of(at).stopped_tasks(task_definition)
         })
         .await
     }
 
-    async fn perform(&self, target: &Target, effect: &Effect) -> Result<(), PortError> {
-        let begun = self.universe.state().now;
-        let name = match effect {
-            Effect::ContinueHook { hook, .. } => format!("ecs:{} {hook}", effect.name()),
-            Effect::RegisterTaskDefinition { .. }
-            | Effect::StartDeployment { .. }
-            | Effect::StopDeployment { .. }
-            | Effect::ReturnTo { .. }
-            | Effect::RestoreConfiguration { .. }
-            | Effect::Invite { .. }
-            | Effect::StartBuild { .. } => format!("ecs:{}", effect.name()),
-        };
-        self.call(&name, true, |state, seen_at| {
-            state.trace(&self.caller.name, &format!("performs: {effect}"));
-            let now = state.now;
-            let by = self.caller.clone();
-            let release = self.release.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            state.performed.push(Performed { by, begun, applied: now, effect: effect.clone(), release });
-            state.aws_of_mut(target.service.as_str()).perform(effect, now, seen_at)
+    async fn rules(&self, target: &Target, rules: &BTreeSet<RuleArn>) -> Result<Vec<RuleSeen>, PortError> {
+        if rules.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.read("elasticloadbalancing:DescribeRules", |state, seen_at| {
+            let rule = state.aws_of(target.ecs().service.as_str()).as_of(seen_at).rule();
+            rules.iter().filter(|arn| **arn == rule.arn).map(|_| rule.clone()).collect()
         })
         .await
     }
 }
 
 #[async_trait]
-impl Traffic for Port {
-    async fn rules(&self, target: &Target, rules: &[RuleArn]) -> Result<Vec<RuleSeen>, PortError> {
-        self.read("elasticloadbalancing:DescribeRules", |state, seen_at| {
-            let rule = state.aws_of(target.service.as_str()).as_of(seen_at).rule();
-            rules.iter().filter(|arn| **arn == rule.arn).map(|_| rule.clone()).collect()
-        })
-        .await
+impl Elb for Port {
+    async fn observe(&self, place: &Target, needs: &elb::Needs) -> elb::Observation {
+        elb::Observation { weights: Seen::ask(needs.rules.as_ref(), |rules| self.rules(place, rules)).await }
     }
 }
 
@@ -436,7 +480,7 @@ impl Alarms for Port {
         wanted: &[AlarmName],
     ) -> Result<BTreeMap<AlarmName, AlarmSeen>, PortError> {
         self.read("cloudwatch:DescribeAlarms", |state, at| {
-            state.aws_of(target.service.as_str()).as_of(at).alarms(wanted)
+            state.aws_of(target.ecs().service.as_str()).as_of(at).alarms(wanted)
         })
         .await
     }
@@ -449,7 +493,9 @@ impl Metrics for Port {
             asked
                 .behind
                 .iter()
-                .map(|(_, group)| state.aws_of(target.service.as_str()).requests(group, asked.since, at))
+                .map(|(_, group)| {
+                    state.aws_of(target.ecs().service.as_str()).requests(group, asked.since, at)
+                })
                 .sum()
         })
         .await

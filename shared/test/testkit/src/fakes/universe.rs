@@ -8,9 +8,10 @@ use std::task::{Poll, Waker};
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::effect::{CALL_LIMIT, Effect, Invite};
+use tidegate_core::ids::Target;
 use tidegate_core::ids::{AlarmName, Digest, ReleaseId, RepositoryName, Tag};
-use tidegate_core::observation::AlarmSeen;
-use tidegate_core::tasks::StoppedTask;
+use tidegate_core::vocab::cloudwatch::AlarmSeen;
+use tidegate_core::vocab::tasks::StoppedTask;
 use tidegate_runtime::{Context, Installation};
 
 use super::aws::{Aws, Balancing, EcsHabits};
@@ -54,6 +55,8 @@ pub struct Performed {
     pub begun: Timestamp,
     /// When it took effect.
     pub applied: Timestamp,
+    /// Where.
+    pub place: Target,
     /// What.
     pub effect: Effect,
     /// For which release: the one the executor wrote last.
@@ -305,7 +308,7 @@ impl Universe {
                 time: port.clone(),
             },
             ecs: port.clone(),
-            traffic: port.clone(),
+            elb: port.clone(),
             alarms: port.clone(),
             metrics: port.clone(),
             images: port.clone(),

@@ -6,6 +6,7 @@ use serde_json::json;
 use tidegate_core::effect::Effect;
 use tidegate_core::plan::Stage;
 use tidegate_core::policy::Percent;
+use tidegate_core::vocab::ecs;
 
 use super::engine::{Report, Simulation};
 use super::scenario::{
@@ -101,11 +102,11 @@ fn begun(report: &Report, nth: usize, meant: fn(&Effect) -> bool) -> Timestamp {
 }
 
 fn continues(effect: &Effect) -> bool {
-    matches!(effect, Effect::ContinueHook { .. })
+    matches!(effect, Effect::Ecs(ecs::Effect::ContinueHook { .. }))
 }
 
 fn starts(effect: &Effect) -> bool {
-    matches!(effect, Effect::StartDeployment { .. })
+    matches!(effect, Effect::Ecs(ecs::Effect::StartDeployment { .. }))
 }
 
 /// When the release entered the stage that is meant.
@@ -261,8 +262,9 @@ fn performers_stall_at_the_end(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
 /// may. Meanwhile somebody else has done the same, sees it done, and sees all traffic where it belongs.
 fn an_executor_sleeps_and_then_its_call_hangs(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
     let mut scenario = canary(seed, Quality::Good);
-    let restore =
-        begun(&played(&scenario), 0, |effect| matches!(effect, Effect::RestoreConfiguration { .. }));
+    let restore = begun(&played(&scenario), 0, |effect| {
+        matches!(effect, Effect::Ecs(ecs::Effect::RestoreConfiguration { .. }))
+    });
     scenario.script.push((restore + millis(rng, 6_100, 6_300), Action::Look));
     let planned = |name: &str, fault| Planned { from: names::start(), name: name.to_owned(), fault };
     scenario.conditions.faults = Faults::Planned(vec![

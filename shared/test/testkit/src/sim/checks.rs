@@ -2,12 +2,13 @@
 //! ones about a single row are the core's; the ledger in memory applies them to every write.)
 
 use std::collections::{BTreeMap, BTreeSet};
+use tidegate_core::vocab::ecs;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tidegate_core::approval::ApprovalGate;
-use tidegate_core::configuration;
 use tidegate_core::effect::{CALL_LIMIT, Effect, LEASE};
+use tidegate_core::engine::ecs_native::configuration;
 use tidegate_core::ids::{ReleaseId, ServiceName, TaskDefinitionArn};
 use tidegate_core::intent::Intent;
 use tidegate_core::outcome::{Outcome, Successor};
@@ -276,7 +277,7 @@ impl Watch {
     ) -> Option<String> {
         let release = state.rows.release(performed.release.as_ref()?)?;
         let judged = release.plan.as_ref().is_some_and(|plan| !plan.alarms.is_empty());
-        let continues = matches!(performed.effect, Effect::ContinueHook { .. });
+        let continues = matches!(performed.effect, Effect::Ecs(ecs::Effect::ContinueHook { .. }));
         let lag = i64::try_from(scenario.conditions.read_lag).expect("within range");
         let grace =
             LOOK_HOLDS + LEASE + SignedDuration::from_millis(lag + scenario.conditions.skew * 2 + 1_000);
@@ -292,7 +293,10 @@ impl Watch {
         state: &State,
         scenario: &Scenario,
     ) -> Option<String> {
-        let deploys = matches!(performed.effect, Effect::StartDeployment { .. } | Effect::ReturnTo { .. });
+        let deploys = matches!(
+            performed.effect,
+            Effect::Ecs(ecs::Effect::StartDeployment { .. }) | Effect::Ecs(ecs::Effect::ReturnTo { .. })
+        );
         let release = state.rows.release(performed.release.as_ref()?)?;
         let planned = release.plan.as_ref()?.made_at;
         let theirs = self.acts.iter().find(|(at, action)| {
@@ -314,24 +318,27 @@ impl Watch {
         scenario: &Scenario,
     ) -> Option<String> {
         let release = state.rows.release(performed.release.as_ref()?)?;
-        let Effect::ContinueHook { deployment, .. } = &performed.effect else { return None };
-        if release.progress.deployment.as_ref() != Some(deployment) || self.disturbed(release) {
+        let Effect::Ecs(ecs::Effect::ContinueHook { deployment, .. }) = &performed.effect else {
+            return None;
+        };
+        if release.progress.state.ecs_native().deployment.as_ref() != Some(deployment)
+            || self.disturbed(release)
+        {
             return None;
         }
         // Where nothing measures the share, nobody knows of a pause that somebody else has let it pass.
-        let unmeasured = release.plan.as_ref()?.measured_at.is_empty();
+        let unmeasured = release.plan.as_ref()?.setup.ecs_native().measured_at.is_empty();
         if unmeasured && self.acts.iter().any(|(_, action)| matches!(action, Action::GoOn)) {
             return None;
         }
-        let own = release.progress.task_definition.as_ref()?;
+        let own = release.progress.state.ecs_native().task_definition.as_ref()?;
         let share = *self.shares.get(own)?;
         let since = *self.shared_since.get(own)?;
         let bake = release.plan.as_ref()?.stages.iter().find_map(|stage| match stage {
             Stage::Bake { percent, secs } if percent.is_rounded(share_of(share)) => Some(*secs),
             Stage::Bake { .. }
-            | Stage::PinRollbackTarget
-            | Stage::RegisterTaskDefinition
-            | Stage::StartDeployment
+            | Stage::Prepare { .. }
+            | Stage::Start
             | Stage::Shift { .. }
             | Stage::Approve { .. }
             | Stage::Freeze
@@ -351,13 +358,12 @@ impl Watch {
         let release = state.rows.release(performed.release.as_ref()?)?;
         let plan = release.plan.as_ref()?;
         let (stages, approvals) = (&plan.stages, &plan.gates.approvals);
-        let start = stages.iter().position(|stage| *stage == Stage::StartDeployment)?;
+        let start = stages.iter().position(|stage| *stage == Stage::Start)?;
         let asks = |gate: &ApprovalGate| gate.approval.on_expiry == OnExpiry::Reject;
         let gated = stages[..start].iter().any(|stage| match stage {
             Stage::Approve { gate } => approvals.get(*gate).is_some_and(asks),
-            Stage::PinRollbackTarget
-            | Stage::RegisterTaskDefinition
-            | Stage::StartDeployment
+            Stage::Prepare { .. }
+            | Stage::Start
             | Stage::Shift { .. }
             | Stage::Bake { .. }
             | Stage::Freeze
@@ -366,7 +372,7 @@ impl Watch {
             | Stage::RollOut
             | Stage::Promote => false,
         });
-        if !gated || !matches!(performed.effect, Effect::StartDeployment { .. }) {
+        if !gated || !matches!(performed.effect, Effect::Ecs(ecs::Effect::StartDeployment { .. })) {
             return None;
         }
         let last = |what: fn(&Action) -> bool| {
@@ -406,7 +412,13 @@ impl Watch {
         let active = state.rows.head(&self.service).and_then(|head| head.active.clone());
         let release = active.and_then(|id| state.rows.release(&id));
         let carries = release.is_some_and(|release| {
-            let share = release.progress.task_definition.as_ref().and_then(|arn| live.shares.get(arn));
+            let share = release
+                .progress
+                .state
+                .ecs_native()
+                .task_definition
+                .as_ref()
+                .and_then(|arn| live.shares.get(arn));
             release.plan.as_ref().is_some_and(|plan| !plan.alarms.is_empty()) && share.is_some()
         });
         let Some(release) = release.filter(|_| carries && !tampered && scenario.conditions.denied.is_empty())
@@ -453,7 +465,8 @@ impl Watch {
         scenario: &Scenario,
     ) -> Option<String> {
         let release = self.releases(state).rev().find(|release| {
-            release.progress.task_definition.as_ref() == Some(arn) && release.progress.deployment.is_some()
+            release.progress.state.ecs_native().task_definition.as_ref() == Some(arn)
+                && release.progress.state.ecs_native().deployment.is_some()
         })?;
         let held = release.plan.as_ref().is_some_and(Plan::is_held);
         let newer = self.releases(state).any(|other| other.id > release.id && other.plan.is_some());
@@ -527,7 +540,8 @@ impl Watch {
         state: &State,
         scenario: &Scenario,
     ) -> Option<String> {
-        let Effect::StartDeployment { target, .. } = &performed.effect else { return None };
+        let Effect::Ecs(ecs::Effect::StartDeployment { .. }) = &performed.effect else { return None };
+        let target = &performed.place;
         let planned = state.rows.release(performed.release.as_ref()?)?.plan.as_ref()?.made_at;
         let applied = self.acts.iter().rev().find_map(|(at, action)| match action {
             Action::Apply(policy) if *at + SignedDuration::from_secs(2) < planned => Some(policy),
@@ -551,8 +565,9 @@ impl Watch {
             | Action::Look => None,
         })?;
         let place = &applied.to.ecs.service;
-        (scenario.is_calm() && *place != target.service)
-            .then(|| format!("\"{}\" in {}, and the policy says {place}", performed.effect, target.service))
+        (scenario.is_calm() && *place != target.ecs().service).then(|| {
+            format!("\"{}\" in {}, and the policy says {place}", performed.effect, target.ecs().service)
+        })
     }
 
     /// Whether someone else has just moved traffic.
@@ -595,8 +610,8 @@ fn no_stale_performer_acts(performed: &Performed, rows: &Rows) -> Vec<String> {
     let release = performed.release.as_ref().and_then(|id| rows.release(id));
     let Some(release) = release else { return Vec::new() };
     // To let somebody else's deployment pass a pause that it inherited from us is no way forward of ours.
-    let theirs = matches!(&performed.effect, Effect::ContinueHook { deployment, .. }
-        if release.progress.deployment.as_ref() != Some(deployment));
+    let theirs = matches!(&performed.effect, Effect::Ecs(ecs::Effect::ContinueHook { deployment, .. })
+        if release.progress.state.ecs_native().deployment.as_ref() != Some(deployment));
     if theirs {
         return Vec::new();
     }
@@ -634,7 +649,7 @@ fn the_outcome_is_what_is_live(
         return Vec::new();
     }
     let (set, expected) =
-        (&live.task_definition, if promoted { plan.expected() } else { plan.rollback_target.digests() });
+        (&live.task_definition, if promoted { plan.expected() } else { plan.rollback_target().digests() });
     let digests = &expected[&plan.container];
     let mut broken = Vec::new();
     let mut must = |holds: bool, what: String| {
@@ -643,9 +658,10 @@ fn the_outcome_is_what_is_live(
         }
     };
     let is_set = if promoted {
-        Some(set) == release.progress.task_definition.as_ref()
+        Some(set) == release.progress.state.ecs_native().task_definition.as_ref()
     } else {
-        release.is_stable(set)
+        *set == plan.rollback_target().task_definition
+            || Some(set) == release.progress.state.ecs_native().stable.as_ref()
     };
     must(is_set, format!("the service is set to {}", set.short()));
     let shares = BTreeMap::from([(set.clone(), 100)]);
@@ -653,7 +669,7 @@ fn the_outcome_is_what_is_live(
     let serve = live.serving.keys().all(|digest| digests.contains(digest));
     must(serve, format!("the images that serve traffic are {:?}, not {digests:?}", live.serving));
     must(
-        configuration::is_set(&plan.rollback_target.configuration, &live.configuration),
+        configuration::is_set(&plan.rollback_target().configuration, &live.configuration),
         format!("the configuration is not the service's own: {}", live.configuration),
     );
     must(live.under_way.is_none(), format!("deployment {:?} is still under way", live.under_way));
@@ -663,9 +679,11 @@ fn the_outcome_is_what_is_live(
 /// Whatever anybody did before: what ends as promoted has all the traffic that is measured.
 fn promoted_carries_all_traffic(release: &Release, live: &ServiceState) -> Option<String> {
     let plan = release.plan.as_ref()?;
-    let own = release.progress.task_definition.as_ref()?;
+    let own = release.progress.state.ecs_native().task_definition.as_ref()?;
     let share = live.shares.get(own).copied().unwrap_or(0);
-    (release.outcome() == Some(&Outcome::Promoted) && !plan.measured_at.is_empty() && share != 100)
+    (release.outcome() == Some(&Outcome::Promoted)
+        && !plan.setup.ecs_native().measured_at.is_empty()
+        && share != 100)
         .then(|| format!("release {} ended promoted with {share}% of the traffic", release.id))
 }
 
@@ -693,7 +711,7 @@ fn starts_in_no_freeze(performed: &Performed, rows: &Rows) -> Option<String> {
     let plan = rows.release(performed.release.as_ref()?)?.plan.as_ref()?;
     let freeze = plan.gates.freeze.as_ref()?;
     let (planned, begun) = (freeze.at(plan.made_at)?, freeze.at(performed.begun)?);
-    (planned == begun && matches!(performed.effect, Effect::StartDeployment { .. }))
+    (planned == begun && matches!(performed.effect, Effect::Ecs(ecs::Effect::StartDeployment { .. })))
         .then(|| format!("\"{}\" in the freeze window {}", performed.effect, begun.window))
 }
 

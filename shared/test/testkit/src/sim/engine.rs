@@ -724,7 +724,8 @@ fn is_quiet(state: &State) -> bool {
     services.all(|(service, aws)| {
         let Some(arn) = aws.state().under_way else { return true };
         let mut releases = state.rows.releases().filter(|release| release.service.as_str() == service);
-        let candidates = releases.any(|release| release.progress.deployment.as_ref() == Some(&arn));
+        let candidates =
+            releases.any(|release| release.progress.state.ecs_native().deployment.as_ref() == Some(&arn));
         !candidates && aws.is_stuck()
     })
 }

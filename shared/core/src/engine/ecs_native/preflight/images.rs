@@ -1,14 +1,16 @@
 //! The images: the one that is released, those that run and would have to run again, and those of a revision that is gone back to.
 
+use crate::engine::ecs_native::ground::Ground;
+use crate::engine::ecs_native::running::{destination_images, sharing, stable_images};
 use crate::fault::PortError;
 use crate::finding::{Finding, FindingCode};
-use crate::ground::Ground;
 use crate::ids::{ContainerName, Image};
-use crate::intent::Intent;
-use crate::observation::{ImageSeen, Observation, Seen, Stored};
+use crate::intent::{Deployed, Intent};
+use crate::observation::Observation;
 use crate::reference::digest_of;
-use crate::revision::StableImage;
-use crate::running::{destination_images, sharing, stable_images};
+use crate::seen::Seen;
+use crate::vocab::ecr::{ImageSeen, Stored};
+use crate::vocab::ecs::StableImage;
 
 /// What could not be seen and has to be: of the container that is released everything, of the others whatever may be seen later. A
 /// repository of somebody else's that may not be read stays unread.
@@ -179,9 +181,10 @@ pub(super) fn destination(
     ground: Ground<'_>,
     seen: &Observation,
 ) -> Vec<Finding> {
-    let Intent::Rollback { task_definition, .. } = intent else { return Vec::new() };
+    let Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } = intent else { return Vec::new() };
+    let task_definition = &deployed.task_definition;
     let Some(destination) = ground.destination else {
-        return match &seen.destination {
+        return match &seen.ecs.destination {
             Seen::Known(None) => vec![Finding::blocking(
                 FindingCode::DestinationMissing,
                 format!(

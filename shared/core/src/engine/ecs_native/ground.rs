@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::ids::{Digest, Image};
-use crate::observation::{ImageSeen, RuleSeen, Seen, ServiceSeen, Stored, TaskDefinitionSeen};
-use crate::revision::RunningSeen;
+use crate::seen::Seen;
 use crate::service::LeftBehind;
+use crate::vocab::ecr::{ImageSeen, Stored};
+use crate::vocab::ecs::RunningSeen;
+use crate::vocab::ecs::{ServiceSeen, TaskDefinitionSeen};
+use crate::vocab::elb::RuleSeen;
 
 /// What a plan is made from, once it has all been seen.
 #[derive(Debug, Clone, Copy)]

@@ -1,22 +1,22 @@
 //! Where a deployment waits for us, and where it waits for somebody else.
 
-use super::turn::Turn;
+use super::pauses::{Pause, Pauses, Whose};
 use crate::history::Fact;
 use crate::ids::HookId;
-use crate::observation::{DeploymentSeen, HookSeen};
-use crate::pauses::{Pause, Pauses, Whose};
-use crate::plan::Plan;
+use crate::plan::EcsNative;
 use crate::policy::Percent;
+use crate::turn::Turn;
+use crate::vocab::ecs::{DeploymentSeen, HookSeen};
 
 /// A pause hook of ours that waits and was not used before: the one before the promotion, or one before a shift.
 pub(super) fn awaiting<'a>(
     turn: &Turn<'_>,
-    plan: &Plan,
+    setup: &EcsNative,
     deployment: &'a DeploymentSeen,
     pause: Pause,
     used: &[HookId],
 ) -> Option<&'a HookSeen> {
-    let pauses = Pauses::of_deployment(deployment, &plan.configuration);
+    let pauses = Pauses::of_deployment(deployment, &setup.configuration);
     deployment.hooks.iter().find(|hook| {
         hook.pause
             && hook.awaiting
@@ -39,8 +39,8 @@ fn which(turn: &Turn<'_>, deployment: &DeploymentSeen, hook: &HookSeen) -> Pause
 }
 
 /// Says that the deployment waits at a pause that is not ours: somebody has to answer it.
-pub(super) fn note_other_pauses(turn: &mut Turn<'_>, plan: &Plan, deployment: &DeploymentSeen) {
-    let pauses = Pauses::of_deployment(deployment, &plan.configuration);
+pub(super) fn note_other_pauses(turn: &mut Turn<'_>, setup: &EcsNative, deployment: &DeploymentSeen) {
+    let pauses = Pauses::of_deployment(deployment, &setup.configuration);
     for hook in deployment.hooks.iter().filter(|hook| hook.pause && hook.awaiting) {
         match pauses.whose(deployment, hook, turn.seen.at) {
             Whose::Ours => {}

@@ -1,13 +1,13 @@
 //! Which images run, by digest. A tag, a task definition, a revision are names of what runs; what is proven, returned to and compared
 //! is the digest of every container, as AWS says it.
 
-use crate::revision::{RunningSeen, StableImage};
+use crate::vocab::ecs::{RunningSeen, StableImage};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{ContainerName, Digest, Image, RepositoryName};
-use crate::intent::Intent;
-use crate::observation::TaskDefinitionSeen;
+use crate::intent::{Deployed, Intent};
 use crate::reference::{Parts, Pick, Reference, digest_of};
+use crate::vocab::ecs::TaskDefinitionSeen;
 
 /// What every container of a task definition runs: the digest that the task definition itself pins, or what was told.
 pub fn stable_images(
@@ -73,7 +73,7 @@ pub fn destination_images(
 ) -> BTreeMap<ContainerName, String> {
     let ran = match intent {
         Intent::Deploy => return BTreeMap::new(),
-        Intent::Rollback { images, .. } => images,
+        Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } => &deployed.images,
     };
     let by_digest = |(name, reference): (&ContainerName, &String)| {
         let known = if digest_of(reference).is_some() { Some(reference) } else { ran.get(name) };

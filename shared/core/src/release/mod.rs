@@ -1,5 +1,7 @@
 //! A release: what is released, why, how far it is.
 
+pub mod state;
+
 use crate::intent::{Intent, Provenance, Request};
 use crate::outcome::{Cause, Outcome};
 use std::collections::BTreeMap;
@@ -10,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::actor::Actor;
 use crate::approval::Opened;
 use crate::history::Report;
-use crate::ids::{DeploymentArn, HookId, Image, ReleaseId, ServiceName, Target, TaskDefinitionArn};
+use crate::ids::{Image, ReleaseId, ServiceName, Target};
 use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
-use crate::tasks::FailedTask;
+use crate::vocab::tasks::FailedTask;
+use state::State;
 
 /// One release of one image to one service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -120,33 +123,12 @@ pub struct RollingBack {
     /// When the stable version was first seen to carry all traffic again.
     #[serde(default)]
     pub restored_at: Option<Timestamp>,
-    /// The deployment of the stable version, when ECS had none to roll back.
-    #[serde(default)]
-    pub redeployment: Option<DeploymentArn>,
-    /// When that deployment was first decided; from then on only its end ends the rollback.
-    #[serde(default)]
-    pub redeployed_at: Option<Timestamp>,
-    /// When the release's own deployment was first seen to be over.
-    #[serde(default)]
-    pub over_at: Option<Timestamp>,
-    /// Since when the images that run are seen not to be those of before, though the rollback has ended.
-    #[serde(default)]
-    pub differs_since: Option<Timestamp>,
 }
 
 impl RollingBack {
     /// A rollback that begins.
     pub fn new(cause: Cause, since: Timestamp, stage: Option<usize>) -> Self {
-        Self {
-            cause,
-            since,
-            stage,
-            restored_at: None,
-            redeployment: None,
-            redeployed_at: None,
-            over_at: None,
-            differs_since: None,
-        }
+        Self { cause, since, stage, restored_at: None }
     }
 }
 
@@ -168,13 +150,6 @@ pub enum Step {
         /// When, last.
         at: Timestamp,
     },
-    /// A pause hook was continued.
-    Continued {
-        /// Which.
-        hook: HookId,
-        /// When, last.
-        at: Timestamp,
-    },
 }
 
 /// What has been learnt on the way.
@@ -183,37 +158,19 @@ pub struct Progress {
     /// When it became the service's active release; deployments older than this are not ours.
     #[serde(default)]
     pub started_at: Option<Timestamp>,
-    /// The revision that carries the release's image.
-    #[serde(default)]
-    pub task_definition: Option<TaskDefinitionArn>,
-    /// The revision to roll back to when the one that ran does not name every image by digest: the same document, pinned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stable: Option<TaskDefinitionArn>,
-    /// Whether a rollback was taken up again because the last look saw other images than those of before.
-    #[serde(default)]
-    pub corrected: bool,
-    /// When the deployment was first asked for. Before that nothing of the service has been changed.
+    /// When the candidate was first asked for. Before that nothing of the target has been changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<Timestamp>,
-    /// Whether AWS refused to deploy the revision to roll back to: it is looked for, and registered again when it is gone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub rollback_refused: bool,
     /// How often the plan was made anew, because something was not as planned directly before the start.
     #[serde(default)]
     pub replanned: u32,
     /// The hash of the plan before, while it is made anew: what was approved for it counts for the same plan only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<String>,
-    /// The deployment.
-    #[serde(default)]
-    pub deployment: Option<DeploymentArn>,
-    /// Pause hooks that were continued; each is told for one stage only.
-    #[serde(default)]
-    pub continued: Vec<HookId>,
     /// Verification builds that were started, by stage.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub builds: BTreeMap<usize, String>,
-    /// Tasks of the candidate that failed, each once, at most [`crate::tasks::FAILED_TASKS_KEPT`].
+    /// Tasks of the candidate that failed, each once, at most [`crate::vocab::tasks::FAILED_TASKS_KEPT`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_tasks: Vec<FailedTask>,
     /// The requests the candidate was seen to answer in the bake it is in, or was in last.
@@ -228,6 +185,9 @@ pub struct Progress {
     /// What a person still has to restore though the release was promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_pending: Option<String>,
+    /// What the engine has learnt.
+    #[serde(default)]
+    pub state: State,
 }
 
 /// Requests the candidate answered in a bake.
@@ -299,16 +259,14 @@ impl Release {
         }
     }
 
-    /// The revision a rollback deploys: the one that ran, or the same document with every image by its digest.
-    pub fn rollback_revision(&self) -> Option<&TaskDefinitionArn> {
-        let ran = self.plan.as_ref().map(|plan| &plan.rollback_target.task_definition);
-        self.progress.stable.as_ref().or(ran)
+    /// Whether something of the candidate was seen to be under way.
+    pub fn is_started(&self) -> bool {
+        self.progress.state.is_started()
     }
 
-    /// Whether this revision is the stable version.
-    pub fn is_stable(&self, arn: &TaskDefinitionArn) -> bool {
-        let ran = self.plan.as_ref().map(|plan| &plan.rollback_target.task_definition);
-        Some(arn) == ran || Some(arn) == self.progress.stable.as_ref()
+    /// What a rollback brings back, by its name for people.
+    pub fn rollback_name(&self) -> Option<&str> {
+        self.progress.state.pinned_name().or_else(|| Some(self.plan.as_ref()?.rollback_target().name()))
     }
 
     /// One phrase for lists: `running: bake 10% for 5m`.

@@ -1,28 +1,24 @@
 //! The plan: the stages of a release and the rollback target, written before the first step. Data: printable, stored, hashed.
 
+mod setup;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::approval::{ApprovalGate, Approver};
-use crate::configuration::{self, GateWaits};
-use crate::ground::Ground;
-use crate::ids::{
-    AlarmName, ContainerName, Digest, Image, RuleArn, Target, TargetGroupArn, TaskDefinitionArn,
-};
+use crate::ids::{AlarmName, ContainerName, Digest, Image, Target};
 use crate::intent::Intent;
-use crate::observation::{LoadBalancerSeen, RuleSeen};
 use crate::policy::{
     Approval, Before, Freeze, OnExpiry, Percent, Person, Policy, Scan, Shift, Span, Strategy, Verify,
     VerifyAt,
 };
 use crate::reference::digest_of;
-use crate::revision::{DerivedRevision, StableImage};
-use crate::running::{destination_images, stable_images};
+
+pub use setup::{EcsNative, RollbackTarget, Setup, Share};
 
 /// How much longer than it lasts a bake may be held for alarms that are not OK, seconds.
 const BAKE_GRACE_SECS: u64 = 10 * 60;
@@ -31,12 +27,13 @@ const BAKE_GRACE_SECS: u64 = 10 * 60;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Stage {
-    /// The running task definition again, with every image by the digest that runs: what a rollback deploys.
-    PinRollbackTarget,
-    /// The current task definition, with only the container's image changed.
-    RegisterTaskDefinition,
-    /// The candidate's tasks start, without production traffic.
-    StartDeployment,
+    /// What has to be there before anything of the target is changed.
+    Prepare {
+        /// What.
+        what: Preparation,
+    },
+    /// The candidate starts, without production traffic.
+    Start,
     /// Production traffic moves until the candidate has this share.
     Shift {
         /// The share afterwards.
@@ -69,12 +66,22 @@ pub enum Stage {
     Promote,
 }
 
+/// What is prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preparation {
+    /// The stable version, with every image by the digest that runs: what a rollback brings back.
+    RollbackTarget,
+    /// The candidate: what runs, with only its image changed.
+    Candidate,
+}
+
 impl Stage {
     /// How long the stage may take before the release is rolled back, seconds.
     pub fn limit_secs(&self) -> u64 {
         match self {
-            Self::PinRollbackTarget | Self::RegisterTaskDefinition => 10 * 60,
-            Self::StartDeployment => 30 * 60,
+            Self::Prepare { .. } => 10 * 60,
+            Self::Start => 30 * 60,
             // A Network Load Balancer adds ten minutes to every shift (ECS developer guide, NLB resources for blue/green).
             Self::Shift { .. } => 25 * 60,
             Self::Bake { secs, .. } => u64::from(*secs) + BAKE_GRACE_SECS,
@@ -89,9 +96,8 @@ impl Stage {
     pub fn at_least_secs(&self) -> u32 {
         match self {
             Self::Bake { secs, .. } => *secs,
-            Self::PinRollbackTarget
-            | Self::RegisterTaskDefinition
-            | Self::StartDeployment
+            Self::Prepare { .. }
+            | Self::Start
             | Self::Shift { .. }
             | Self::Approve { .. }
             | Self::Freeze
@@ -106,9 +112,9 @@ impl Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PinRollbackTarget => f.write_str("pin rollback target"),
-            Self::RegisterTaskDefinition => f.write_str("register task definition"),
-            Self::StartDeployment => f.write_str("start deployment"),
+            Self::Prepare { what: Preparation::RollbackTarget } => f.write_str("prepare rollback target"),
+            Self::Prepare { what: Preparation::Candidate } => f.write_str("prepare candidate"),
+            Self::Start => f.write_str("start candidate"),
             Self::Shift { percent } => write!(f, "shift to {percent}%"),
             Self::Bake { percent, secs } => {
                 write!(f, "bake at {percent}% for {}", crate::words::bake_span(*secs))
@@ -132,14 +138,10 @@ pub struct Plan {
     pub image: Image,
     /// In which container.
     pub container: ContainerName,
-    /// The revision that is deployed: the image in its container, everything else as it is.
-    pub candidate: DerivedRevision,
     /// Every digest AWS may call the image by once it runs: its own, and those of an index's parts.
     pub runs_as: Vec<Digest>,
     /// The stages, in order.
     pub stages: Vec<Stage>,
-    /// What undoes it.
-    pub rollback_target: RollbackTarget,
     /// The alarms the release is judged by.
     pub alarms: Vec<AlarmName>,
     /// So many failed tasks of the candidate roll it back; 0: none do.
@@ -151,10 +153,8 @@ pub struct Plan {
     /// What the release has to pass beside its alarms.
     #[serde(default)]
     pub gates: Gates,
-    /// The `deploymentConfiguration` while the release is under way.
-    pub configuration: Value,
-    /// Where the candidate's share is measured: the rule, and the target group the candidate gets.
-    pub measured_at: Vec<(RuleArn, TargetGroupArn)>,
+    /// How it is done, and undone: what the engine needs to know.
+    pub setup: Setup,
     /// When it was made.
     pub made_at: Timestamp,
 }
@@ -179,9 +179,26 @@ pub struct Gates {
     pub verifies: Vec<Verify>,
 }
 
+/// How long gates may hold a release, seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GateWaits {
+    /// Before traffic moves.
+    pub before_shift: u64,
+    /// Before the stable version is terminated.
+    pub before_promotion: u64,
+}
+
+impl GateWaits {
+    /// Each so many seconds longer.
+    #[must_use]
+    pub fn longer_by(self, secs: u64) -> Self {
+        Self { before_shift: self.before_shift + secs, before_promotion: self.before_promotion + secs }
+    }
+}
+
 impl Gates {
-    /// How long the gates may hold the pauses.
-    fn longest_waits(&self) -> GateWaits {
+    /// How long the gates may hold the release where it waits for them.
+    pub(crate) fn longest_waits(&self) -> GateWaits {
         let approvals = |before: Before| -> u64 {
             let gates = self.approvals.iter().filter(|gate| gate.approval.before == before);
             gates.map(|gate| u64::from(gate.approval.expires.secs())).sum()
@@ -192,74 +209,6 @@ impl Gates {
             before_shift: approvals(Before::Shift) + verifies,
             before_promotion: approvals(Before::Promote),
         }
-    }
-}
-
-/// What must be done to restore exactly what was there.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RollbackTarget {
-    /// The task definition that ran.
-    pub task_definition: TaskDefinitionArn,
-    /// The image that ran in each container.
-    pub images: BTreeMap<ContainerName, StableImage>,
-    /// The service's own `deploymentConfiguration`, with what AWS left out said explicitly, so that sending it undoes ours.
-    pub configuration: Value,
-    /// The weights that were live.
-    pub weights: Vec<RuleSeen>,
-}
-
-impl RollbackTarget {
-    /// The task definition that ran with every image by its digest, when that is another one than the one that ran.
-    pub fn pinned(&self) -> Option<DerivedRevision> {
-        let floats = self.images.values().any(|image| !image.is_pinned());
-        floats.then(|| self.copy())
-    }
-
-    /// The task definition that ran, registered once more with every image by its digest: what is deployed when the revision to roll back to
-    /// was deregistered.
-    pub fn copy(&self) -> DerivedRevision {
-        let pinned =
-            |(container, image): (&ContainerName, &StableImage)| Some((container.clone(), image.pinned()?));
-        DerivedRevision {
-            from: self.task_definition.clone(),
-            images: self.images.iter().filter_map(pinned).collect(),
-        }
-    }
-
-    /// The image that ran in a container: by digest, or as the task definition writes it when no digest is known.
-    pub fn image(&self, container: &ContainerName) -> Option<String> {
-        let image = self.images.get(container)?;
-        Some(image.pinned().unwrap_or_else(|| image.reference.clone()))
-    }
-
-    /// What is not as it was when the plan was made, for people.
-    pub fn changes(&self, now: &Self) -> Vec<String> {
-        let mut changes = Vec::new();
-        if now.task_definition != self.task_definition {
-            let (is, was) = (now.task_definition.short(), self.task_definition.short());
-            changes.push(format!("the service runs {is}, not {was}"));
-        }
-        for (container, image) in &now.images {
-            let was = self.images.get(container);
-            if was.is_none_or(|was| !was.is_same(image)) {
-                let is = now.image(container).unwrap_or_default();
-                changes.push(format!("container {container} runs {is}"));
-            }
-        }
-        // What is more now would be lost by restoring, what is less would come back.
-        let (was, is) = (&self.configuration, &now.configuration);
-        if !configuration::is_set(was, is) || !configuration::is_set(is, was) {
-            changes.push("the service has another deployment configuration".into());
-        }
-        if now.weights != self.weights {
-            changes.push("the load balancer has other weights".into());
-        }
-        changes
-    }
-
-    /// The digests that have to run again after a rollback.
-    pub fn digests(&self) -> BTreeMap<ContainerName, Vec<Digest>> {
-        self.images.iter().map(|(container, image)| (container.clone(), image.digests.clone())).collect()
     }
 }
 
@@ -281,127 +230,78 @@ pub struct PlanRequest<'a> {
     pub bypass_freeze: Option<&'a str>,
 }
 
-/// Makes the plan. Preflight has passed: the service can be released with this strategy.
-pub fn compile(
-    policy: &Policy,
-    target: &Target,
-    image: &Image,
-    asked: PlanRequest<'_>,
-    ground: Ground<'_>,
-    now: Timestamp,
-) -> Plan {
-    let PlanRequest { intent, bypass_freeze } = asked;
-    let Ground { service, weights, .. } = ground;
-    let strategy = strategy_for(policy, intent);
-    let alarms = match intent {
-        Intent::Deploy => policy.rollback.alarms.clone(),
-        // The alarms are in ALARM because of what is being left.
-        Intent::Rollback { .. } => Vec::new(),
-    };
-    let container = policy.to.ecs.container.clone();
-    let gates = match intent {
-        Intent::Deploy => gates(policy, bypass_freeze),
-        // A rollback is held by nothing.
-        Intent::Rollback { .. } => Gates::default(),
-    };
-    let rollback_target = rollback_target(ground);
-    // By the host that the service pulls from already: a network need not reach the others.
-    let running = ground.task_definition.images.get(&container).map_or("", String::as_str);
-    let image = &image.on_the_host_of(running);
-    let (candidate, registered) = candidate(image, intent, &container, ground);
-    let measured_at: Vec<(RuleArn, TargetGroupArn)> = match strategy.shift {
-        Shift::Rolling => Vec::new(),
-        Shift::Canary { .. } | Shift::Linear { .. } | Shift::BlueGreen => {
-            service.load_balancers.iter().filter_map(|lb| candidate_group(lb, weights)).collect()
-        }
-    };
-    let evidence = requests_needed(policy, intent, &measured_at);
-    Plan {
-        target: target.clone(),
-        image: image.clone(),
-        stages: stages(&strategy, &gates, rollback_target.pinned().is_some(), !registered),
-        candidate,
-        runs_as: ground.released_digests(image),
-        rollback_target,
-        configuration: configuration::for_release(
-            &configuration::own(&service.deployment_configuration, ground.left_behind),
-            &strategy,
-            &alarms,
-            gates.longest_waits().longer_by(evidence.map_or(0, |needed| u64::from(needed.wait_secs))),
-        ),
-        gates,
-        evidence,
-        measured_at,
-        container,
-        alarms,
-        failed_tasks: policy.rollback.failed_tasks,
-        made_at: now,
+/// What every plan has, whichever engine carries it out: how it moves, and what it has to pass on the way.
+#[derive(Debug, Clone)]
+pub(crate) struct Outline {
+    pub(crate) strategy: Strategy,
+    pub(crate) alarms: Vec<AlarmName>,
+    pub(crate) gates: Gates,
+    failed_tasks: u32,
+    evidence: Option<RequestsNeeded>,
+}
+
+/// What an engine adds to the outline.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// The image, as it is deployed.
+    pub(crate) image: Image,
+    /// In which container.
+    pub(crate) container: ContainerName,
+    /// Every digest it may be called by once it runs.
+    pub(crate) runs_as: Vec<Digest>,
+    /// What has to be prepared, in order.
+    pub(crate) preparations: Vec<Preparation>,
+    /// What the engine needs to know.
+    pub(crate) setup: Setup,
+}
+
+impl Outline {
+    /// What the policy says about a release like this. `counted`: whether somebody counts the candidate's requests.
+    pub(crate) fn new(
+        policy: &Policy,
+        request: PlanRequest<'_>,
+        counted: impl FnOnce(&Strategy) -> bool,
+    ) -> Self {
+        let PlanRequest { intent, bypass_freeze } = request;
+        let strategy = strategy_for(policy, intent);
+        let counted = counted(&strategy);
+        let needed = RequestsNeeded {
+            min_requests: policy.evidence.min_requests(),
+            wait_secs: policy.evidence.wait_secs(),
+        };
+        let (alarms, gates, evidence) = match intent {
+            Intent::Deploy => (
+                policy.rollback.alarms.clone(),
+                gates(policy, bypass_freeze),
+                (counted && needed.min_requests > 0).then_some(needed),
+            ),
+            // The alarms are in ALARM because of what is being left; a rollback is held by nothing, bakes nowhere and waits for nothing.
+            Intent::Rollback { .. } => (Vec::new(), Gates::default(), None),
+        };
+        Self { strategy, alarms, gates, evidence, failed_tasks: policy.rollback.failed_tasks }
     }
-}
 
-/// A rollback release bakes nowhere, and waits for nothing.
-fn requests_needed(
-    policy: &Policy,
-    intent: &Intent,
-    measured_at: &[(RuleArn, TargetGroupArn)],
-) -> Option<RequestsNeeded> {
-    let needed = RequestsNeeded {
-        min_requests: policy.evidence.min_requests(),
-        wait_secs: policy.evidence.wait_secs(),
-    };
-    let counted = measured_at.iter().any(|(rule, _)| rule.application_load_balancer().is_some());
-    (counted && needed.min_requests > 0 && *intent == Intent::Deploy).then_some(needed)
-}
-
-/// What undoes a release that is started on this ground.
-pub fn rollback_target(ground: Ground<'_>) -> RollbackTarget {
-    RollbackTarget {
-        task_definition: ground.task_definition.arn.clone(),
-        images: stable_images(ground.task_definition, ground.running),
-        configuration: configuration::restorable(&configuration::own(
-            &ground.service.deployment_configuration,
-            ground.left_behind,
-        )),
-        weights: ground.weights.to_vec(),
+    /// How long the release may be held where it waits for gates, or for requests to be seen.
+    pub(crate) fn longest_waits(&self) -> GateWaits {
+        let requests = self.evidence.map_or(0, |needed| u64::from(needed.wait_secs));
+        self.gates.longest_waits().longer_by(requests)
     }
-}
 
-/// The revision that is deployed, and whether it is there already.
-fn candidate(
-    image: &Image,
-    intent: &Intent,
-    container: &ContainerName,
-    ground: Ground<'_>,
-) -> (DerivedRevision, bool) {
-    match intent {
-        Intent::Deploy => {
-            let mut images = BTreeMap::from([(container.clone(), image.pinned())]);
-            let running = stable_images(ground.task_definition, ground.running);
-            let others = running
-                .iter()
-                .filter(|(name, _)| *name != container && !ground.task_definition.floating.contains(*name));
-            // Only what ECR was seen to have: a tag of another registry cannot be told from the digest it stands for afterwards.
-            let proven = others.filter_map(|(name, stable)| {
-                let pinned = stable.pinned()?;
-                ground.is_in_ecr(&pinned).then(|| (name.clone(), pinned))
-            });
-            images.extend(proven);
-            (DerivedRevision { from: ground.task_definition.arn.clone(), images }, false)
-        }
-        Intent::Rollback { task_definition, .. } => {
-            let mut images = destination_images(intent, ground.destination);
-            // The host it was pulled from then is kept.
-            if images.get(container).and_then(|reference| digest_of(reference)).as_ref()
-                != Some(&image.digest)
-            {
-                images.insert(container.clone(), image.pinned());
-            }
-            let there = ground.destination.filter(|seen| seen.active).map(|seen| &seen.images);
-            let same = |(name, reference): (&ContainerName, &String)| {
-                there.is_some_and(|there| there.get(name) == Some(reference))
-            };
-            let registered = images.iter().all(same);
-            (DerivedRevision { from: task_definition.clone(), images }, registered)
+    /// The plan.
+    pub(crate) fn plan(self, target: &Target, prepared: Prepared, now: Timestamp) -> Plan {
+        let Prepared { image, container, runs_as, preparations, setup } = prepared;
+        Plan {
+            target: target.clone(),
+            image,
+            container,
+            runs_as,
+            stages: stages(&self.strategy, &self.gates, &preparations),
+            alarms: self.alarms,
+            failed_tasks: self.failed_tasks,
+            evidence: self.evidence,
+            gates: self.gates,
+            setup,
+            made_at: now,
         }
     }
 }
@@ -418,14 +318,13 @@ fn strategy_for(policy: &Policy, intent: &Intent) -> Strategy {
     }
 }
 
-fn stages(strategy: &Strategy, gates: &Gates, pins: bool, registers: bool) -> Vec<Stage> {
+fn stages(strategy: &Strategy, gates: &Gates, preparations: &[Preparation]) -> Vec<Stage> {
     let mut stages = Vec::new();
     stages.extend(gates.scan.is_some().then_some(Stage::Scan));
     stages.extend(approvals(gates, Before::Deploy));
     stages.extend(gates.freeze.is_some().then_some(Stage::Freeze));
-    stages.extend(pins.then_some(Stage::PinRollbackTarget));
-    stages.extend(registers.then_some(Stage::RegisterTaskDefinition));
-    stages.push(Stage::StartDeployment);
+    stages.extend(preparations.iter().map(|what| Stage::Prepare { what: *what }));
+    stages.push(Stage::Start);
     stages.extend(verifies(gates, VerifyAt::Candidate));
     stages.extend(approvals(gates, Before::Shift));
     let shifts = shifts(strategy);
@@ -532,21 +431,10 @@ fn gates(policy: &Policy, bypass_freeze: Option<&str>) -> Gates {
     Gates { approvals, people, freeze, scan: policy.scan.clone(), verifies: policy.verify.clone() }
 }
 
-/// The rule and the target group that carries no traffic now: where the candidate will be.
-fn candidate_group(lb: &LoadBalancerSeen, weights: &[RuleSeen]) -> Option<(RuleArn, TargetGroupArn)> {
-    let rule = lb.production_rule.as_ref()?;
-    let seen = weights.iter().find(|seen| seen.arn == *rule)?;
-    let idle = [&lb.target_group, &lb.alternate_target_group]
-        .into_iter()
-        .flatten()
-        .find(|group| seen.share(group) == Some(Percent::NONE))?;
-    Some((rule.clone(), idle.clone()))
-}
-
 impl Plan {
-    /// Whether the revision that is deployed still has to be registered.
-    pub fn registers(&self) -> bool {
-        self.stages.contains(&Stage::RegisterTaskDefinition)
+    /// What undoes it.
+    pub fn rollback_target(&self) -> &RollbackTarget {
+        self.setup.rollback_target()
     }
 
     /// The digests that have to run once the release is promoted.
@@ -555,7 +443,25 @@ impl Plan {
             let own = digest_of(reference).into_iter().collect();
             (container.clone(), if *container == self.container { self.runs_as.clone() } else { own })
         };
-        self.candidate.images.iter().map(digests).collect()
+        self.setup.candidate().images.iter().map(digests).collect()
+    }
+
+    /// The share the candidate has before this stage.
+    pub fn share_before(&self, stage: usize) -> Percent {
+        let before = self.stages.iter().take(stage).rev();
+        let set = before.filter_map(|stage| match stage {
+            Stage::Shift { percent } => Some(*percent),
+            Stage::RollOut => Some(Percent::ALL),
+            Stage::Prepare { .. }
+            | Stage::Start
+            | Stage::Bake { .. }
+            | Stage::Approve { .. }
+            | Stage::Freeze
+            | Stage::Scan
+            | Stage::Verify { .. }
+            | Stage::Promote => None,
+        });
+        set.max().unwrap_or(Percent::NONE)
     }
 
     /// SHA-256 over the plan without the time it was made, in hexadecimal: what an approval is bound to.
@@ -568,12 +474,6 @@ impl Plan {
         hex::encode(Sha256::digest(value.to_string()))
     }
 
-    /// The `deploymentConfiguration` for deploying again the stable version.
-    pub fn returning(&self) -> Value {
-        let own = &self.rollback_target.configuration;
-        if self.is_held() { configuration::all_at_once(own) } else { own.clone() }
-    }
-
     /// How long a stage may take before the release is rolled back, seconds: longer by what a bake may be held for the requests it has to see.
     pub fn limit_secs(&self, stage: usize) -> u64 {
         match (self.stages.get(stage), &self.evidence) {
@@ -583,21 +483,6 @@ impl Plan {
             (Some(stage), _) => stage.limit_secs(),
             (None, _) => 0,
         }
-    }
-
-    /// The candidate's share as the load balancers have it, the largest where there are several; `None` when it is not measured, or one of
-    /// them could not be seen.
-    pub fn measured(&self, rules: &[RuleSeen]) -> Option<Percent> {
-        let share = |(rule, group): &(RuleArn, TargetGroupArn)| {
-            rules.iter().find(|seen| seen.arn == *rule).and_then(|seen| seen.share(group))
-        };
-        self.measured_at.iter().map(share).collect::<Option<Vec<Percent>>>()?.into_iter().max()
-    }
-
-    /// Where the candidate's requests are counted.
-    pub fn counted_at(&self) -> Vec<(RuleArn, TargetGroupArn)> {
-        let counts = |(rule, _): &&(RuleArn, TargetGroupArn)| rule.application_load_balancer().is_some();
-        self.measured_at.iter().filter(counts).cloned().collect()
     }
 
     /// Whether ECS's own stages with our pause hooks move the traffic, rather than a rolling replacement.

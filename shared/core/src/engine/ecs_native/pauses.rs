@@ -8,7 +8,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::observation::{DeploymentSeen, HookSeen};
+use crate::vocab::ecs::{DeploymentSeen, HookSeen};
 
 /// The timeouts of our hooks leave a remainder of their own when divided by this. People choose multiples of five.
 const MODULUS: u64 = 30;
@@ -216,7 +216,7 @@ fn began(expires_at: Timestamp, minutes: u64) -> Option<Timestamp> {
 mod tests {
     use super::*;
     use crate::ids::HookId;
-    use crate::observation::DeploymentStatus;
+    use crate::vocab::ecs::DeploymentStatus;
 
     fn theirs(stage: &str, minutes: u64, action: &str) -> Value {
         json!({ "targetType": "PAUSE", "lifecycleStages": [stage],

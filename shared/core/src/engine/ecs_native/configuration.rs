@@ -9,10 +9,11 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
+use super::pauses::{self, Pause};
 use crate::ids::AlarmName;
-use crate::pauses::{self, Pause};
+use crate::plan::GateWaits;
 use crate::policy::{Shift, Span, Strategy};
-use crate::service::LeftBehind;
+use crate::service::{Left, LeftBehind};
 
 /// How much longer than the bake ECS waits at a pause hook before it rolls back by itself: Tidegate is then surely gone.
 const HOOK_GRACE_MINUTES: u64 = 15;
@@ -37,23 +38,6 @@ const OF_EVERY_STRATEGY: [&str; 7] = [
 
 /// Half of the finest step of a percentage, so that a number that went through a 32-bit float is the same.
 const NUMBERS_DIFFER: f64 = 0.05;
-
-/// How long the gates may hold the pauses, seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct GateWaits {
-    /// The pause before a shift.
-    pub before_shift: u64,
-    /// The pause before the promotion.
-    pub before_promotion: u64,
-}
-
-impl GateWaits {
-    /// Each pause so many seconds longer.
-    #[must_use]
-    pub fn longer_by(self, secs: u64) -> Self {
-        Self { before_shift: self.before_shift + secs, before_promotion: self.before_promotion + secs }
-    }
-}
 
 /// The service's own configuration with the strategy, our pause hooks and the policy's alarms as ECS's second line.
 pub fn for_release(own: &Value, strategy: &Strategy, alarms: &[AlarmName], waits: GateWaits) -> Value {
@@ -159,7 +143,9 @@ pub fn holds_ours(configuration: &Value) -> bool {
 pub fn own(present: &Value, left_behind: Option<&LeftBehind>) -> Value {
     match left_behind {
         _ if !holds_ours(present) => present.clone(),
-        Some(left) => restored(present, std::slice::from_ref(&left.set), &left.own),
+        Some(LeftBehind { left: Left::EcsConfiguration { set, own }, .. }) => {
+            restored(present, std::slice::from_ref(set), own)
+        }
         None => {
             let mut own = members(present);
             own.insert("lifecycleHooks".into(), not_ours(present));

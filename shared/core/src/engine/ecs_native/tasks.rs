@@ -3,26 +3,25 @@
 
 use jiff::Timestamp;
 
-use super::{CLOCK_SKEW, turn::Turn};
+use super::deployments::ours;
 use crate::history::{Event, Fact};
 use crate::ids::TaskDefinitionArn;
 use crate::observation::Hint;
-use crate::outcome::Cause;
 use crate::plan::{Plan, Stage};
 use crate::release::{Phase, Release};
-use crate::tasks::{FAILED_TASKS_KEPT, FailedTask, StoppedTask};
+use crate::turn::{CLOCK_SKEW, Turn};
+use crate::vocab::tasks::{FAILED_TASKS_KEPT, FailedTask, StoppedTask};
 
 /// Whose stopped tasks a decision about this release needs to see: the candidate's, from its deployment until it is promoted.
-pub(super) fn needed(release: &Release) -> Option<TaskDefinitionArn> {
+pub(super) fn needed(release: &Release, plan: &Plan) -> Option<TaskDefinitionArn> {
     let Phase::Running { stage, .. } = &release.phase else { return None };
-    let plan = release.plan.as_ref()?;
-    let starts = plan.stages.iter().position(|stage| *stage == Stage::StartDeployment)?;
-    (*stage >= starts).then(|| release.progress.task_definition.clone()).flatten()
+    let starts = plan.stages.iter().position(|stage| *stage == Stage::Start)?;
+    (*stage >= starts).then(|| release.progress.state.ecs_native().task_definition.clone()).flatten()
 }
 
 /// Adds the failures that were told or seen to those the release knows.
 pub(super) fn count(turn: &mut Turn<'_>, plan: &Plan) {
-    if needed(turn.old).is_none() {
+    if needed(turn.old, plan).is_none() {
         return;
     }
     let hinted = turn.seen.hints.iter().filter_map(|hint| match hint {
@@ -30,7 +29,7 @@ pub(super) fn count(turn: &mut Turn<'_>, plan: &Plan) {
         Hint::Alarm { .. } | Hint::Look(_) => None,
     });
     let told: Vec<&StoppedTask> =
-        hinted.chain(turn.seen.stopped_tasks.known().into_iter().flatten()).collect();
+        hinted.chain(turn.seen.ecs.stopped_tasks.known().into_iter().flatten()).collect();
     let before = turn.next.progress.failed_tasks.len();
     for task in told {
         if !is_candidates(turn, task) {
@@ -52,15 +51,15 @@ pub(super) fn count(turn: &mut Turn<'_>, plan: &Plan) {
 fn is_candidates(turn: &Turn<'_>, task: &StoppedTask) -> bool {
     let progress = &turn.next.progress;
     let started = progress.started_at.and_then(|at| at.saturating_sub(CLOCK_SKEW).ok());
-    let ours = turn.our_deployment().map(|ours| ours.created_at);
+    let ours = ours(turn).map(|ours| ours.created_at);
     let since: Option<Timestamp> = started.max(ours);
-    progress.task_definition.as_ref() == Some(&task.task_definition)
+    progress.state.ecs_native().task_definition.as_ref() == Some(&task.task_definition)
         && task.created_at.zip(since).is_some_and(|(created, since)| created >= since)
 }
 
 fn tell(turn: &mut Turn<'_>, plan: &Plan, before: usize) {
     let failed = turn.next.progress.failed_tasks.clone();
-    if let Some(error) = turn.seen.stopped_tasks.error() {
+    if let Some(error) = turn.seen.ecs.stopped_tasks.error() {
         turn.note(Fact::StoppedTasksUnseen { error: error.to_string() });
     }
     let Some(last) = failed.last() else { return };
@@ -69,13 +68,4 @@ fn tell(turn: &mut Turn<'_>, plan: &Plan, before: usize) {
     if failed.len() > before {
         turn.notice(Event::TasksFailed { count, last: Box::new(last.clone()) });
     }
-}
-
-/// What speaks against continuing: as many failures as the policy allows at most.
-pub(super) fn cause(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
-    let failed = &turn.next.progress.failed_tasks;
-    let count = u32::try_from(failed.len()).unwrap_or(u32::MAX);
-    let last = failed.last()?;
-    (plan.failed_tasks > 0 && count >= plan.failed_tasks)
-        .then(|| Cause::FailedTasks { count, last: Box::new(last.clone()) })
 }

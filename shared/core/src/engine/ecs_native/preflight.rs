@@ -3,24 +3,25 @@
 
 mod images;
 
+use super::ground::Ground;
+use super::{configuration, plan as compiled};
 use crate::finding::{Finding, FindingCode};
-use crate::ground::Ground;
 
-use crate::configuration;
+use crate::engine::ecs_native::pauses::{self, Pause};
 use crate::fault::PortError;
 use crate::ids::{AlarmName, ClusterName, ContainerName, EcsServiceName, Image};
 use crate::intent::Intent;
-use crate::observation::{
-    AlarmSeen, AlarmState, LoadBalancerSeen, Observation, RuleSeen, ServiceSeen, TaskDefinitionSeen,
-};
-use crate::pauses::{self, Pause};
-use crate::plan::{self, Plan, Stage};
+use crate::observation::Observation;
+use crate::plan::{EcsNative, Plan, Stage};
 use crate::policy::{Percent, Policy, Shift};
 use crate::service::LeftBehind;
+use crate::vocab::cloudwatch::{AlarmSeen, AlarmState};
+use crate::vocab::ecs::{LoadBalancerSeen, ServiceSeen, TaskDefinitionSeen};
+use crate::vocab::elb::RuleSeen;
 
 /// What preflight says.
 #[derive(Debug)]
-pub enum Preflight<'a> {
+pub enum Verdict<'a> {
     /// The release can start; the findings are notes.
     Pass(Ground<'a>, Vec<Finding>),
     /// It cannot, before a person has fixed the blocking findings.
@@ -52,7 +53,7 @@ enum Shifts {
 }
 
 /// Looks at everything that can be known before there is a plan.
-pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Observation) -> Preflight<'a> {
+pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Observation) -> Verdict<'a> {
     let shifts = match policy.strategy.shift {
         Shift::Rolling => Shifts::Never,
         Shift::BlueGreen => Shifts::AtOnce,
@@ -81,7 +82,7 @@ pub enum Again {
 }
 
 /// Looks again at everything a plan was made from. Approvals and freezes can last days.
-pub fn check_again(plan: &Plan, intent: &Intent, seen: &Observation) -> Again {
+pub fn check_again(plan: &Plan, setup: &EcsNative, intent: &Intent, seen: &Observation) -> Again {
     let by_shares = |stage: &Stage| matches!(stage, Stage::Shift { percent } if *percent < Percent::ALL);
     let shifts = match (plan.is_held(), plan.stages.iter().any(by_shares)) {
         (false, _) => Shifts::Never,
@@ -89,7 +90,7 @@ pub fn check_again(plan: &Plan, intent: &Intent, seen: &Observation) -> Again {
         (true, true) => Shifts::ByShares,
     };
     let question = Question {
-        place: (&plan.target.cluster, &plan.target.service),
+        place: (&plan.target.ecs().cluster, &plan.target.ecs().service),
         container: &plan.container,
         shifts,
         // They are looked at where the deployment starts, which waits for them rather than being planned anew.
@@ -97,46 +98,49 @@ pub fn check_again(plan: &Plan, intent: &Intent, seen: &Observation) -> Again {
         min_requests: plan.evidence.map(|needed| needed.min_requests),
     };
     match look(question, &plan.image, intent, seen) {
-        Preflight::CannotSee(errors) => Again::CannotSee(errors),
-        Preflight::Blocked(findings) => {
+        Verdict::CannotSee(errors) => Again::CannotSee(errors),
+        Verdict::Blocked(findings) => {
             let blocking = findings.into_iter().filter(|finding| finding.blocking);
             Again::Changed(blocking.map(|finding| finding.problem).collect())
         }
-        Preflight::Pass(ground, _) => match plan.rollback_target.changes(&plan::rollback_target(ground)) {
-            changes if changes.is_empty() => Again::AsPlanned,
-            changes => Again::Changed(changes),
-        },
+        Verdict::Pass(ground, _) => {
+            match compiled::changes(&setup.rollback_target, &compiled::rollback_target(ground)) {
+                changes if changes.is_empty() => Again::AsPlanned,
+                changes => Again::Changed(changes),
+            }
+        }
     }
 }
 
-fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Observation) -> Preflight<'a> {
+fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Observation) -> Verdict<'a> {
     let errors = unseen(seen);
     if !errors.is_empty() {
-        return Preflight::CannotSee(errors);
+        return Verdict::CannotSee(errors);
     }
-    let Some(Some(service)) = seen.service.known() else {
-        return Preflight::Blocked(vec![Finding::blocking(
+    let Some(Some(service)) = seen.ecs.service.known() else {
+        return Verdict::Blocked(vec![Finding::blocking(
             FindingCode::ServiceMissing,
             format!("there is no service {} in cluster {}", question.place.1, question.place.0),
         )]);
     };
-    let (Some(task_definition), Some(running)) = (seen.task_definition.known(), seen.running.known()) else {
-        return Preflight::CannotSee(Vec::new());
+    let (Some(task_definition), Some(running)) = (seen.ecs.task_definition.known(), seen.ecs.running.known())
+    else {
+        return Verdict::CannotSee(Vec::new());
     };
     let ground = Ground {
         service,
         task_definition,
-        weights: seen.weights.known().map_or(&[][..], Vec::as_slice),
+        weights: seen.elb.weights.known().map_or(&[][..], Vec::as_slice),
         running,
         stored: &seen.stored,
         released: seen.new_image.known().and_then(Option::as_ref),
-        destination: seen.destination.known().and_then(Option::as_ref),
+        destination: seen.ecs.destination.known().and_then(Option::as_ref),
         left_behind: seen.head.as_ref().and_then(|head| head.left_behind.as_ref()),
     };
     let container = question.container;
     let errors = images::unseen(container, image, intent, ground);
     if !errors.is_empty() {
-        return Preflight::CannotSee(errors);
+        return Verdict::CannotSee(errors);
     }
 
     let mut findings = service_findings(service);
@@ -161,9 +165,9 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
         }
     }
     if findings.iter().any(|finding| finding.blocking) {
-        Preflight::Blocked(findings)
+        Verdict::Blocked(findings)
     } else {
-        Preflight::Pass(ground, findings)
+        Verdict::Pass(ground, findings)
     }
 }
 
@@ -182,14 +186,14 @@ fn evidence_finding(min_requests: Option<u32>, service: &ServiceSeen) -> Option<
 
 fn unseen(seen: &Observation) -> Vec<PortError> {
     let mut errors: Vec<&PortError> = Vec::new();
-    errors.extend(seen.service.error());
-    errors.extend(seen.task_definition.error());
-    errors.extend(seen.deployments.error());
-    errors.extend(seen.weights.error());
+    errors.extend(seen.ecs.service.error());
+    errors.extend(seen.ecs.task_definition.error());
+    errors.extend(seen.ecs.deployments.error());
+    errors.extend(seen.elb.weights.error());
     errors.extend(seen.alarms.error());
-    errors.extend(seen.running.error());
+    errors.extend(seen.ecs.running.error());
     errors.extend(seen.new_image.error());
-    errors.extend(seen.destination.error());
+    errors.extend(seen.ecs.destination.error());
     errors.into_iter().cloned().collect()
 }
 

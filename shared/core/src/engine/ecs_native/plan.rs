@@ -1,0 +1,174 @@
+//! The plan of a release by ECS's own deployment: what is deployed, what brings the stable version back, where the share is measured.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::configuration;
+use super::ground::Ground;
+use super::running::{destination_images, stable_images};
+use crate::ids::{ContainerName, Image, RuleArn, Target, TargetGroupArn};
+use crate::intent::{Deployed, Intent};
+use crate::plan::{EcsNative, Outline, Plan, PlanRequest, Preparation, Prepared, RollbackTarget, Setup};
+use crate::policy::{Percent, Policy, Shift, Strategy};
+use crate::reference::digest_of;
+use crate::vocab::ecs::{DerivedRevision, LoadBalancerSeen};
+use crate::vocab::elb::RuleSeen;
+
+/// Makes the plan. Preflight has passed: the service can be released with this strategy.
+pub fn compile(
+    policy: &Policy,
+    target: &Target,
+    image: &Image,
+    request: PlanRequest<'_>,
+    ground: Ground<'_>,
+    now: Timestamp,
+) -> Plan {
+    let outline = Outline::new(policy, request, |strategy| {
+        measured_at(strategy, ground).iter().any(|(rule, _)| rule.application_load_balancer().is_some())
+    });
+    let container = policy.to.ecs.container.clone();
+    let rollback_target = rollback_target(ground);
+    // By the host that the service pulls from already: a network need not reach the others.
+    let running = ground.task_definition.images.get(&container).map_or("", String::as_str);
+    let image = image.on_the_host_of(running);
+    let (candidate, registered) = candidate(&image, request.intent, &container, ground);
+    let mut preparations = Vec::new();
+    preparations.extend(rollback_target.pinned().map(|_| Preparation::RollbackTarget));
+    preparations.extend((!registered).then_some(Preparation::Candidate));
+    let setup = EcsNative {
+        candidate,
+        rollback_target,
+        configuration: configuration::for_release(
+            &configuration::own(&ground.service.deployment_configuration, ground.left_behind),
+            &outline.strategy,
+            &outline.alarms,
+            outline.longest_waits(),
+        ),
+        measured_at: measured_at(&outline.strategy, ground),
+    };
+    let runs_as = ground.released_digests(&image);
+    let setup = Setup::EcsNative(setup);
+    outline.plan(target, Prepared { image, container, runs_as, preparations, setup }, now)
+}
+
+/// Where the candidate's share is measured: nowhere, where no traffic is shifted.
+fn measured_at(strategy: &Strategy, ground: Ground<'_>) -> Vec<(RuleArn, TargetGroupArn)> {
+    match strategy.shift {
+        Shift::Rolling => Vec::new(),
+        Shift::Canary { .. } | Shift::Linear { .. } | Shift::BlueGreen => {
+            let balancers = ground.service.load_balancers.iter();
+            balancers.filter_map(|balancer| candidate_group(balancer, ground.weights)).collect()
+        }
+    }
+}
+
+/// What undoes a release that is started on this ground.
+pub(super) fn rollback_target(ground: Ground<'_>) -> RollbackTarget {
+    RollbackTarget {
+        task_definition: ground.task_definition.arn.clone(),
+        images: stable_images(ground.task_definition, ground.running),
+        configuration: configuration::restorable(&configuration::own(
+            &ground.service.deployment_configuration,
+            ground.left_behind,
+        )),
+        weights: ground.weights.to_vec(),
+    }
+}
+
+/// The revision that is deployed, and whether it is there already.
+fn candidate(
+    image: &Image,
+    intent: &Intent,
+    container: &ContainerName,
+    ground: Ground<'_>,
+) -> (DerivedRevision, bool) {
+    match intent {
+        Intent::Deploy => {
+            let mut images = BTreeMap::from([(container.clone(), image.pinned())]);
+            let running = stable_images(ground.task_definition, ground.running);
+            let others = running
+                .iter()
+                .filter(|(name, _)| *name != container && !ground.task_definition.floating.contains(*name));
+            // Only what ECR was seen to have: a tag of another registry cannot be told from the digest it stands for afterwards.
+            let proven = others.filter_map(|(name, stable)| {
+                let pinned = stable.pinned()?;
+                ground.is_in_ecr(&pinned).then(|| (name.clone(), pinned))
+            });
+            images.extend(proven);
+            (DerivedRevision { from: ground.task_definition.arn.clone(), images }, false)
+        }
+        Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } => {
+            let mut images = destination_images(intent, ground.destination);
+            // The host it was pulled from then is kept.
+            if images.get(container).and_then(|reference| digest_of(reference)).as_ref()
+                != Some(&image.digest)
+            {
+                images.insert(container.clone(), image.pinned());
+            }
+            let there = ground.destination.filter(|seen| seen.active).map(|seen| &seen.images);
+            let same = |(name, reference): (&ContainerName, &String)| {
+                there.is_some_and(|there| there.get(name) == Some(reference))
+            };
+            let registered = images.iter().all(same);
+            (DerivedRevision { from: deployed.task_definition.clone(), images }, registered)
+        }
+    }
+}
+
+/// The rule and the target group that carries no traffic now: where the candidate will be.
+fn candidate_group(lb: &LoadBalancerSeen, weights: &[RuleSeen]) -> Option<(RuleArn, TargetGroupArn)> {
+    let rule = lb.production_rule.as_ref()?;
+    let seen = weights.iter().find(|seen| seen.arn == *rule)?;
+    let idle = [&lb.target_group, &lb.alternate_target_group]
+        .into_iter()
+        .flatten()
+        .find(|group| seen.share(group) == Some(Percent::NONE))?;
+    Some((rule.clone(), idle.clone()))
+}
+
+/// Whether the revision that is deployed still has to be registered.
+pub(super) fn registers(plan: &Plan) -> bool {
+    plan.stages.contains(&crate::plan::Stage::Prepare { what: Preparation::Candidate })
+}
+
+/// The `deploymentConfiguration` for deploying again the stable version.
+pub(super) fn returning(plan: &Plan, setup: &EcsNative) -> Value {
+    let own = &setup.rollback_target.configuration;
+    if plan.is_held() { configuration::all_at_once(own) } else { own.clone() }
+}
+
+/// The candidate's share as the load balancers have it, the largest where there are several; `None` when it is not measured, or one of
+/// them could not be seen.
+pub(crate) fn measured(setup: &EcsNative, rules: &[RuleSeen]) -> Option<Percent> {
+    let share = |(rule, group): &(RuleArn, TargetGroupArn)| {
+        rules.iter().find(|seen| seen.arn == *rule).and_then(|seen| seen.share(group))
+    };
+    setup.measured_at.iter().map(share).collect::<Option<Vec<Percent>>>()?.into_iter().max()
+}
+
+/// What is not as it was when the plan was made, for people.
+pub(super) fn changes(before: &RollbackTarget, now: &RollbackTarget) -> Vec<String> {
+    let mut changes = Vec::new();
+    if now.task_definition != before.task_definition {
+        let (is, was) = (now.task_definition.short(), before.task_definition.short());
+        changes.push(format!("the service runs {is}, not {was}"));
+    }
+    for (container, image) in &now.images {
+        let was = before.images.get(container);
+        if was.is_none_or(|was| !was.is_same(image)) {
+            let is = now.image(container).unwrap_or_default();
+            changes.push(format!("container {container} runs {is}"));
+        }
+    }
+    // What is more now would be lost by restoring, what is less would come back.
+    let (was, is) = (&before.configuration, &now.configuration);
+    if !configuration::is_set(was, is) || !configuration::is_set(is, was) {
+        changes.push("the service has another deployment configuration".into());
+    }
+    if now.weights != before.weights {
+        changes.push("the load balancer has other weights".into());
+    }
+    changes
+}

@@ -1,0 +1,134 @@
+//! What an engine needs to know to do what a plan says, and to undo it: made by its preflight, never changed afterwards.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::{ContainerName, Digest, RuleArn, TargetGroupArn, TaskDefinitionArn};
+use crate::vocab::ecs::{DerivedRevision, StableImage};
+use crate::vocab::elb::RuleSeen;
+
+/// How a plan is carried out: by which engine, and what it needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "engine", rename_all = "snake_case")]
+pub enum Setup {
+    /// Amazon ECS shifts the traffic of a service itself.
+    EcsNative(EcsNative),
+}
+
+/// What a release by ECS's own deployment does, and what undoes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EcsNative {
+    /// The revision that is deployed: the image in its container, everything else as it is.
+    pub candidate: DerivedRevision,
+    /// What undoes it.
+    pub rollback_target: RollbackTarget,
+    /// The `deploymentConfiguration` while the release is under way.
+    pub configuration: Value,
+    /// Where the candidate's share is measured: the rule, and the target group the candidate gets.
+    pub measured_at: Vec<(RuleArn, TargetGroupArn)>,
+}
+
+impl Setup {
+    /// What a release by ECS's own deployment needs.
+    pub fn ecs_native(&self) -> &EcsNative {
+        let Self::EcsNative(native) = self;
+        native
+    }
+
+    /// What undoes the release.
+    pub fn rollback_target(&self) -> &RollbackTarget {
+        match self {
+            Self::EcsNative(native) => &native.rollback_target,
+        }
+    }
+
+    /// The revision that is deployed.
+    pub fn candidate(&self) -> &DerivedRevision {
+        match self {
+            Self::EcsNative(native) => &native.candidate,
+        }
+    }
+}
+
+/// What share of traffic went where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share<'a> {
+    /// To whom.
+    pub to: &'a str,
+    /// Its name for people.
+    pub name: &'a str,
+    /// With which weight.
+    pub weight: u32,
+}
+
+/// What must be done to restore exactly what was there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RollbackTarget {
+    /// The task definition that ran.
+    pub task_definition: TaskDefinitionArn,
+    /// The image that ran in each container.
+    pub images: BTreeMap<ContainerName, StableImage>,
+    /// The service's own `deploymentConfiguration`, with what AWS left out said explicitly, so that sending it undoes ours.
+    pub configuration: Value,
+    /// The weights that were live.
+    pub weights: Vec<RuleSeen>,
+}
+
+impl RollbackTarget {
+    /// The version that ran, as the target's owner names it.
+    pub fn version(&self) -> &str {
+        self.task_definition.as_str()
+    }
+
+    /// How its target is deployed to by itself: what is restored.
+    pub fn strategy(&self) -> &str {
+        self.configuration["strategy"].as_str().unwrap_or("ROLLING")
+    }
+
+    /// Where traffic went: at every place that shares it out, to whom and with which weight.
+    pub fn traffic(&self) -> impl Iterator<Item = (&str, Vec<Share<'_>>)> {
+        self.weights.iter().map(|rule| {
+            let shares = rule.weights.iter().map(|(group, weight)| Share {
+                to: group.as_str(),
+                name: group.short(),
+                weight: *weight,
+            });
+            (rule.arn.as_str(), shares.collect())
+        })
+    }
+
+    /// Its name for people: `checkout:41`.
+    pub fn name(&self) -> &str {
+        self.task_definition.short()
+    }
+
+    /// The task definition that ran with every image by its digest, when that is another one than the one that ran.
+    pub fn pinned(&self) -> Option<DerivedRevision> {
+        let floats = self.images.values().any(|image| !image.is_pinned());
+        floats.then(|| self.copy())
+    }
+
+    /// The task definition that ran, registered once more with every image by its digest: what is deployed when the revision to roll back to
+    /// was deregistered.
+    pub fn copy(&self) -> DerivedRevision {
+        let pinned =
+            |(container, image): (&ContainerName, &StableImage)| Some((container.clone(), image.pinned()?));
+        DerivedRevision {
+            from: self.task_definition.clone(),
+            images: self.images.iter().filter_map(pinned).collect(),
+        }
+    }
+
+    /// The image that ran in a container: by digest, or as the task definition writes it when no digest is known.
+    pub fn image(&self, container: &ContainerName) -> Option<String> {
+        let image = self.images.get(container)?;
+        Some(image.pinned().unwrap_or_else(|| image.reference.clone()))
+    }
+
+    /// The digests that have to run again after a rollback.
+    pub fn digests(&self) -> BTreeMap<ContainerName, Vec<Digest>> {
+        self.images.iter().map(|(container, image)| (container.clone(), image.digests.clone())).collect()
+    }
+}

@@ -1,0 +1,122 @@
+//! What an engine has learnt of a release on the way, beside what every release keeps.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::effect::Effect;
+use crate::ids::{DeploymentArn, HookId, TaskDefinitionArn};
+use crate::vocab::ecs;
+
+/// How far an engine is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "engine", rename_all = "snake_case")]
+pub enum State {
+    /// No engine has begun.
+    #[default]
+    NotBegun,
+    /// Amazon ECS shifts the traffic of a service itself.
+    EcsNative(EcsNative),
+}
+
+/// How far a release by ECS's own deployment is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EcsNative {
+    /// The revision that carries the release's image.
+    #[serde(default)]
+    pub task_definition: Option<TaskDefinitionArn>,
+    /// The revision to roll back to when the one that ran does not name every image by digest: the same document, pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<TaskDefinitionArn>,
+    /// Whether a rollback was taken up again because the last look saw other images than those of before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub corrected: bool,
+    /// Whether AWS refused to deploy the revision to roll back to: it is looked for, and registered again when it is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rollback_refused: bool,
+    /// The deployment.
+    #[serde(default)]
+    pub deployment: Option<DeploymentArn>,
+    /// Pause hooks that were continued, the last one last; each is continued for one stage only.
+    #[serde(default)]
+    pub continued: Vec<HookId>,
+    /// How far its rollback is.
+    #[serde(default)]
+    pub back: EcsNativeBack,
+}
+
+/// How far the rollback of a release by ECS's own deployment is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EcsNativeBack {
+    /// The deployment of the stable version, when ECS had none to roll back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redeployment: Option<DeploymentArn>,
+    /// When that deployment was first decided; from then on only its end ends the rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redeployed_at: Option<Timestamp>,
+    /// When the release's own deployment was first seen to be over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_at: Option<Timestamp>,
+    /// Since when the images that run are seen not to be those of before, though the rollback has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differs_since: Option<Timestamp>,
+}
+
+static ECS_NATIVE: EcsNative = EcsNative {
+    task_definition: None,
+    stable: None,
+    corrected: false,
+    rollback_refused: false,
+    deployment: None,
+    continued: Vec::new(),
+    back: EcsNativeBack { redeployment: None, redeployed_at: None, over_at: None, differs_since: None },
+};
+
+impl State {
+    /// Whether something of the candidate was seen to be under way.
+    pub fn is_started(&self) -> bool {
+        match self {
+            Self::NotBegun => false,
+            Self::EcsNative(native) => native.deployment.is_some(),
+        }
+    }
+
+    /// Whether what an effect changes is the candidate's. Another deployment that inherited our pauses is continued all the same.
+    pub fn is_candidates(&self, effect: &Effect) -> bool {
+        match (self, effect) {
+            (Self::EcsNative(native), Effect::Ecs(ecs::Effect::ContinueHook { deployment, .. })) => {
+                native.deployment.as_ref() == Some(deployment)
+            }
+            (
+                Self::NotBegun | Self::EcsNative(_),
+                Effect::Ecs(_) | Effect::Invite { .. } | Effect::StartBuild { .. },
+            ) => true,
+        }
+    }
+
+    /// The name of what was made to roll back to, where the stable version as it was could not be.
+    pub fn pinned_name(&self) -> Option<&str> {
+        match self {
+            Self::NotBegun => None,
+            Self::EcsNative(native) => native.stable.as_ref().map(TaskDefinitionArn::short),
+        }
+    }
+
+    /// How far ECS's own deployment is; nowhere, when it is not that.
+    pub fn ecs_native(&self) -> &EcsNative {
+        match self {
+            Self::EcsNative(native) => native,
+            Self::NotBegun => &ECS_NATIVE,
+        }
+    }
+
+    /// The same, to be rewritten: from now on the release is one of ECS's own deployment.
+    pub fn ecs_native_mut(&mut self) -> &mut EcsNative {
+        if !matches!(self, Self::EcsNative(_)) {
+            *self = Self::EcsNative(EcsNative::default());
+        }
+        match self {
+            Self::EcsNative(native) => native,
+            Self::NotBegun => unreachable!("it has just been made so"),
+        }
+    }
+}
