@@ -46,8 +46,9 @@ impl Watched {
         if release.is_over() || release.progress.started_at.is_none() {
             return Vec::new();
         }
-        let Target { account, region, service, .. } = &release.target;
-        let mut watched = vec![Self::EcsService(account.clone(), region.clone(), service.clone())];
+        let Target { account, region, .. } = &release.target;
+        let mut watched =
+            vec![Self::EcsService(account.clone(), region.clone(), release.target.ecs().service.clone())];
         for alarm in release.plan.iter().flat_map(|plan| &plan.alarms) {
             let alarm = Self::Alarm(account.clone(), region.clone(), alarm.clone());
             if !watched.contains(&alarm) {

@@ -10,13 +10,14 @@ use tidegate_core::admission::ReleaseRequest;
 use tidegate_core::commit::{Commit, ReleaseWrite, ServiceWrite};
 use tidegate_core::effect::Effect;
 use tidegate_core::history::{Entry, Event};
-use tidegate_core::ids::{EcsServiceName, ServiceName, Target};
+use tidegate_core::ids::{EcsService, Resource, ServiceName, Target};
 use tidegate_core::intent::Provenance;
 use tidegate_core::observation::Hint;
 use tidegate_core::policy::parse;
 use tidegate_core::ports::Watched;
 use tidegate_core::release::{Phase, Release};
 use tidegate_core::service::ServiceRecord;
+use tidegate_core::vocab::ecs;
 use tidegate_runtime::Installation;
 use tidegate_runtime::visits::{Pace, Rotation};
 use tidegate_testkit::build::Fixture as Built;
@@ -192,8 +193,9 @@ fn one_alarm_of(universe: &Universe, count: usize) {
              to: {{ ecs: {{ cluster: prod, service: {service}, container: app }} }}\n\
              strategy: {{ canary: {{ percent: 10, bake: 5m }}, bake: 15m }}\nrollback: {{ alarms: [checkout-5xx] }}\n"
         );
-        let target =
-            Target { service: EcsServiceName::new(service.as_str()).expect("a name"), ..names::target() };
+        let cluster = names::target().ecs().cluster.clone();
+        let of_its_own = EcsService { cluster, service: service.as_str().parse().expect("a name") };
+        let target = Target { resource: Resource::EcsService(of_its_own), ..names::target() };
         let id = names::release(u32::try_from(number).expect("few") + 1);
         let active = Some(id.clone());
         let release = Release { id, service: service.clone(), target, version: 0, ..built.release.clone() };
@@ -240,7 +242,7 @@ fn an_alarm_of_100_releases_turns_all_of_them_back_in_few_rounds_and_with_bounde
         let last = state
             .performed
             .iter()
-            .filter(|done| matches!(done.effect, Effect::StopDeployment { .. }))
+            .filter(|done| matches!(done.effect, Effect::Ecs(ecs::Effect::StopDeployment { .. })))
             .map(|done| done.applied)
             .max();
         let took = last.expect("stopped").duration_since(began);

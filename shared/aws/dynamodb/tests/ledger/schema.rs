@@ -167,15 +167,18 @@ async fn a_new_reader_reads_the_rows_of_the_first_version() {
 
 /// A plan of the first version, everything optional left out, and the phase of a release that goes by it.
 const FIRST_PLAN: &str = r#"{
-    "target": {"account": "111122223333", "region": "eu-central-1", "cluster": "prod", "service": "shop-web"},
+    "target": {"account": "111122223333", "region": "eu-central-1",
+               "resource": {"kind": "ecs_service", "cluster": "prod", "service": "shop-web"}},
     "image": {"registry": "111122223333.dkr.ecr.eu-central-1.amazonaws.com", "repository": "shop/shop",
               "digest": "sha256:0000000000000000000000000000000000000000000000000000000000000001"},
     "container": "app",
-    "candidate": {"from": "arn:aws:ecs:eu-central-1:111122223333:task-definition/shop:1", "images": {}},
-    "runs_as": [], "stages": [{"stage": "register_task_definition"}, {"stage": "start_deployment"}],
-    "rollback_target": {"task_definition": "arn:aws:ecs:eu-central-1:111122223333:task-definition/shop:1",
-                        "images": {}, "configuration": {}, "weights": []},
-    "alarms": ["5xx"], "configuration": {}, "measured_at": [], "made_at": "2027-01-15T08:00:00Z"
+    "runs_as": [], "stages": [{"stage": "prepare", "what": "candidate"}, {"stage": "start"}], "alarms": ["5xx"],
+    "setup": {"engine": "ecs_native",
+              "candidate": {"from": "arn:aws:ecs:eu-central-1:111122223333:task-definition/shop:1", "images": {}},
+              "rollback_target": {"task_definition": "arn:aws:ecs:eu-central-1:111122223333:task-definition/shop:1",
+                                  "images": {}, "configuration": {}, "weights": []},
+              "configuration": {}, "measured_at": []},
+    "made_at": "2027-01-15T08:00:00Z"
 }"#;
 const FIRST_RUNNING: &str =
     r#"{"phase": "running", "stage": 0, "since": "2027-01-15T08:00:00Z", "step": {"step": "entered"}}"#;

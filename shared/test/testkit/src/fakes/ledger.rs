@@ -217,7 +217,8 @@ impl Rows {
         let watches = |head: &ServiceRecord| {
             let open = head.open.iter().flat_map(|open| &open.targets).any(|to| {
                 let target = to.target(account, region);
-                Watched::EcsService(target.account, target.region, target.service) == *watched
+                let service = target.ecs().service.clone();
+                Watched::EcsService(target.account, target.region, service) == *watched
             });
             open || watched_by(&head.policy, account, region).contains(watched)
         };

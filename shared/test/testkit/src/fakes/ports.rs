@@ -16,8 +16,8 @@ use tidegate_core::ids::{
 };
 use tidegate_core::listing::Listing;
 use tidegate_core::ports::{
-    Alarms, Builds, Due, Ecs, Elb, ImageDescribed, Images, Ledger, Messenger, Metrics, UnderWay, WakeUp, Waker,
-    Watched,
+    Alarms, Builds, Due, Ecs, Elb, ImageDescribed, Images, Ledger, Messenger, Metrics, UnderWay, WakeUp,
+    Waker, Watched,
 };
 use tidegate_core::reference::Pick;
 use tidegate_core::refusals::RefusalLog;
