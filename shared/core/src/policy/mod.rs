@@ -19,7 +19,6 @@ use crate::ids::{
     AccountId, AlarmName, ClusterName, ContainerName, EcsService, EcsServiceName, Region, Resource, RoleArn,
     ServiceName, Tag, Target,
 };
-use crate::vocab::tasks::FAILED_TASKS_KEPT;
 
 pub use gates::{
     Allowed, Approval, Before, Dated, Freeze, FreezeThen, Frozen, OnExpiry, Person, PipelineAction, Scan,
@@ -32,6 +31,9 @@ pub use sources::{
     BucketSource, BuildOrigin, BuildSource, DockerHubSource, EcrSource, GitHubDeployments, GitHubRun,
     GitHubRuns, GitHubSource, JenkinsSource, PipelineSource, RequestSource, Source, WebhookSource,
 };
+
+/// How many failed tasks a release remembers; no policy can ask for more.
+pub const FAILED_TASKS_KEPT: usize = 50;
 
 /// One service's policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -170,7 +170,7 @@ pub struct Progress {
     /// Verification builds that were started, by stage.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub builds: BTreeMap<usize, String>,
-    /// Tasks of the candidate that failed, each once, at most [`crate::vocab::tasks::FAILED_TASKS_KEPT`].
+    /// Tasks of the candidate that failed, each once, at most [`crate::policy::FAILED_TASKS_KEPT`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_tasks: Vec<FailedTask>,
     /// The requests the candidate was seen to answer in the bake it is in, or was in last.

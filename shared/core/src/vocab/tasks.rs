@@ -6,8 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ContainerName, Region, TaskArn, TaskDefinitionArn};
 
-/// How many failed tasks a release remembers; no policy can ask for more.
-pub const FAILED_TASKS_KEPT: usize = 50;
 /// What is kept of what Amazon ECS says about a failure; a few lines say it all.
 const REASON_KEPT: usize = 400;
 

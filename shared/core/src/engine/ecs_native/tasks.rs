@@ -8,9 +8,10 @@ use crate::history::{Event, Fact};
 use crate::ids::TaskDefinitionArn;
 use crate::observation::Hint;
 use crate::plan::{Plan, Stage};
+use crate::policy::FAILED_TASKS_KEPT;
 use crate::release::{Phase, Release};
 use crate::turn::{CLOCK_SKEW, Turn};
-use crate::vocab::tasks::{FAILED_TASKS_KEPT, FailedTask, StoppedTask};
+use crate::vocab::tasks::{FailedTask, StoppedTask};
 
 /// Whose stopped tasks a decision about this release needs to see: the candidate's, from its deployment until it is promoted.
 pub(super) fn needed(release: &Release, plan: &Plan) -> Option<TaskDefinitionArn> {
