@@ -55,6 +55,9 @@ enum Command {
         /// Removes rules one at a time, in a copy, and says which worlds notice.
         #[arg(long)]
         mutants: bool,
+        /// Only rules with this in their names; may be repeated.
+        #[arg(long, requires = "mutants", value_name = "WORDS")]
+        only: Vec<String>,
     },
     /// Checks template.yaml with cfn-lint and the SAM translator.
     CheckTemplate,
@@ -108,7 +111,7 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Test(forwarded) => run::test(&workspace, &forwarded.args),
         Command::Package { arch } => package::package(&workspace, arch),
         Command::Bench(forwarded) => bench::bench(&workspace, scope, &forwarded.args),
-        Command::Sim { mutants } => sim::sim(&workspace, mutants),
+        Command::Sim { mutants, only } => sim::sim(&workspace, mutants, &only),
         Command::CheckTemplate => template::check(&workspace),
         Command::CheckLayers => layers::check(&workspace),
     }

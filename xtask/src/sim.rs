@@ -38,21 +38,21 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "weights are compared with what was set",
-        file: "shared/core/src/decide/weights.rs",
-        rule: "    if plan.measured_at.is_empty() {\n        return Weights::AsSet;",
-        without: "    if share <= Percent::ALL {\n        return Weights::AsSet;",
+        file: "shared/core/src/engine/ecs_native/weights.rs",
+        rule: "    if setup.measured_at.is_empty() {\n        return Traffic::AsSet;",
+        without: "    if share <= Percent::ALL {\n        return Traffic::AsSet;",
         within: 60,
     },
     Mutation {
         name: "nothing is continued without evidence of the alarms",
-        file: "shared/core/src/decide/running.rs",
+        file: "shared/core/src/decide/evidence.rs",
         rule: "    if alarms.is_empty() {\n        return None;\n    }\n    if let Some(error)",
         without: "    if alarms.len() < usize::MAX {\n        return None;\n    }\n    if let Some(error)",
         within: 60,
     },
     Mutation {
         name: "alarms are looked at, not only told of",
-        file: "shared/core/src/decide/running.rs",
+        file: "shared/core/src/decide/evidence.rs",
         rule: "let observed = seen.alarms.known().into_iter().flatten();",
         without: "let observed = seen.alarms.known().into_iter().flatten().take(0);",
         within: 60,
@@ -66,16 +66,16 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a deployment that started after all is rolled back",
-        file: "shared/core/src/decide/settle.rs",
-        rule: "        && (turn.next.progress.deployment.is_none() || !is_failed(&outcome))",
+        file: "shared/core/src/engine/ecs_native/restore.rs",
+        rule: "        && (!turn.next.is_started() || !is_failed(outcome))",
         without: "        && gives_way",
         within: 60,
     },
     Mutation {
         name: "an external deployment is given way to",
-        file: "shared/core/src/decide/running.rs",
-        rule: "        && let Some(foreign) = turn.external_deployment()\n",
-        without: "        && let Some(foreign) = turn.external_deployment().filter(|foreign| foreign.created_at > turn.now)\n",
+        file: "shared/core/src/engine/ecs_native/mod.rs",
+        rule: "            && let Some(foreign) = deployments::external(turn)\n",
+        without: "            && let Some(foreign) = deployments::external(turn).filter(|foreign| foreign.created_at > turn.now)\n",
         within: 60,
     },
     Mutation {
@@ -94,23 +94,23 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a deployment that is not described yet is nobody's",
-        file: "shared/core/src/decide/turn.rs",
-        rule: "        deployment.task_definition.is_none()\n            && self.now",
-        without: "        deployment.task_definition.is_none()\n            && deployment.created_at > self.now\n            && self.now",
+        file: "shared/core/src/engine/ecs_native/deployments.rs",
+        rule: "    deployment.task_definition.is_none() && turn.now",
+        without: "    deployment.task_definition.is_none() && deployment.created_at > turn.now && turn.now",
         within: 60,
     },
     Mutation {
         name: "the world is looked at again before the start",
-        file: "shared/core/src/decide/running.rs",
+        file: "shared/core/src/engine/ecs_native/forward.rs",
         rule: "    if turn.next.progress.asked_at.is_none() {\n        match preflight::check_again",
-        without: "    if turn.next.progress.asked_at.is_none() && plan.stages.is_empty() {\n        match preflight::check_again",
+        without: "    if turn.next.progress.asked_at.is_none() && at.plan.stages.is_empty() {\n        match preflight::check_again",
         within: 60,
     },
     Mutation {
         name: "what others deployed after a start in vain is given way to",
-        file: "shared/core/src/decide/turn.rs",
+        file: "shared/core/src/engine/ecs_native/deployments.rs",
         rule: "asked.is_some_and(|at| deployment.created_at > at)",
-        without: "asked.is_some_and(|at| deployment.created_at > at && at > self.now)",
+        without: "asked.is_some_and(|at| deployment.created_at > at && at > turn.now)",
         within: 60,
     },
     Mutation {
@@ -171,14 +171,14 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "an event of before the candidate is not its breach",
-        file: "shared/core/src/decide/running.rs",
+        file: "shared/core/src/decide/evidence.rs",
         rule: "seen.since.is_none_or(|since| since >= proven_at)",
         without: "seen.since.is_none_or(|since| since >= proven_at || since < proven_at)",
         within: 60,
     },
     Mutation {
         name: "an old look is no ground to continue",
-        file: "shared/core/src/decide/running.rs",
+        file: "shared/core/src/decide/evidence.rs",
         rule: "    if turn.now.duration_since(turn.seen.at) > LOOK_HOLDS {",
         without: "    if turn.now.duration_since(turn.seen.at) > LOOK_HOLDS && turn.now < turn.seen.at {",
         within: 60,
@@ -186,8 +186,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a bake lasts as long as the plan says",
         file: "shared/core/src/decide/running.rs",
-        rule: "    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs))).unwrap_or(since);\n    let weights",
-        without: "    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs) / 2)).unwrap_or(since);\n    let weights",
+        rule: "    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs))).unwrap_or(since);\n    let traffic",
+        without: "    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs) / 2)).unwrap_or(since);\n    let traffic",
         within: 60,
     },
     Mutation {
@@ -198,31 +198,31 @@ const MUTATIONS: &[Mutation] = &[
         within: 60,
     },
     Mutation {
-        name: "tasks of the candidate that fail turn it back",
-        file: "shared/core/src/decide/crash.rs",
+        name: "tasks of the candidate that fail roll it back",
+        file: "shared/core/src/decide/evidence.rs",
         rule: "    (plan.failed_tasks > 0 && count >=",
         without: "    (plan.failed_tasks > count && count >=",
         within: 60,
     },
     Mutation {
         name: "a rollback that was not done is asked for again",
-        file: "shared/core/src/decide/rollback.rs",
+        file: "shared/core/src/engine/ecs_native/back.rs",
         rule: "    begins || turn.next.acted_at.is_none_or(|at| turn",
         without: "    begins || turn.next.acted_at.is_none_or(|at| at > turn.now && turn",
         within: 60,
     },
     Mutation {
         name: "what a release ends as is compared digest by digest",
-        file: "shared/core/src/decide/mod.rs",
-        rule: "    if idle || release.progress.asked_at.is_none() {",
-        without: "    if idle || release.progress.asked_at.is_none() || !expected.is_empty() {",
+        file: "shared/core/src/engine/ecs_native/mod.rs",
+        rule: "    if idle || turn.old.progress.asked_at.is_none() {",
+        without: "    if idle || turn.old.progress.asked_at.is_none() || !expected.is_empty() {",
         within: 60,
     },
     Mutation {
         name: "the service's own configuration is restored",
-        file: "shared/core/src/decide/settle.rs",
+        file: "shared/core/src/engine/ecs_native/restore.rs",
         rule: "    if !configuration::is_set(&own, &service.deployment_configuration) {",
-        without: "    if turn.now < since && !configuration::is_set(&own, &service.deployment_configuration) {",
+        without: "    if turn.now < end.since && !configuration::is_set(&own, &service.deployment_configuration) {",
         within: 60,
     },
     Mutation {
@@ -262,19 +262,22 @@ const MUTATIONS: &[Mutation] = &[
     },
 ];
 
-/// Runs the worlds, or, with `mutants`, the worlds against every rule that is removed.
-pub(crate) fn sim(workspace: &Workspace, mutants: bool) -> Result<ExitCode> {
+/// Runs the worlds, or, with `mutants`, the worlds against every rule that is removed: all of them, or those with one of the words of `only` in
+/// their names.
+pub(crate) fn sim(workspace: &Workspace, mutants: bool, only: &[String]) -> Result<ExitCode> {
     if !mutants {
         let mut tests = cargo();
         tests.args(["test", "--workspace", "--test", "simulation"]);
         let done = tests.current_dir(&workspace.root).status().context("failed to run cargo test")?;
         return Ok(if done.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
+    let chosen: Vec<&Mutation> = MUTATIONS.iter().filter(|mutation| is_chosen(mutation, only)).collect();
+    ensure!(!chosen.is_empty(), "no rule has one of these in its name: {}", only.join(", "));
     let copy = copied(workspace)?;
     let whole = broken(&copy).context("the copy with every rule in place")?;
     ensure!(whole.is_none(), "worlds break though every rule is in place: run the test simulation");
     let mut missed = 0;
-    for mutation in MUTATIONS {
+    for mutation in chosen {
         let (file, original) = mutated(&copy, mutation)?;
         let noticed = broken(&copy).with_context(|| format!("without: {}", mutation.name));
         std::fs::write(&file, original).with_context(|| format!("failed to write {}", file.display()))?;
@@ -293,6 +296,10 @@ pub(crate) fn sim(workspace: &Workspace, mutants: bool) -> Result<ExitCode> {
         }
     }
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn is_chosen(mutation: &Mutation, only: &[String]) -> bool {
+    only.is_empty() || only.iter().any(|words| mutation.name.contains(words.as_str()))
 }
 
 /// A copy of the checkout's files as they are now, so that nothing is ever removed from the checkout itself.
