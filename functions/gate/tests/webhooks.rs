@@ -13,7 +13,7 @@ use sha2::Sha256;
 use tidegate_core::fault::PortError;
 use tidegate_core::history::{Entry, Event};
 use tidegate_core::policy;
-use tidegate_runtime::visits::{Looked, Pace, Rotation};
+use tidegate_runtime::visits::{Listed, Looked, Pace, Rotation};
 use tidegate_testkit::fakes::{Fault, Faults};
 use tidegate_testkit::names;
 
@@ -409,7 +409,7 @@ async fn docker_hub(fixture: &Fixture, body: &Value) -> Got {
 
 async fn awaited(fixture: &Fixture) -> Result<Looked, PortError> {
     let until = fixture.universe.state().now.saturating_add(SignedDuration::from_secs(50)).unwrap();
-    let pace = Pace { rotation: &Rotation::default(), until };
+    let pace = Pace { listed: &Listed::default(), rotation: &Rotation::default(), until };
     fixture.context.installation.find_awaited(&*fixture.gate.images, pace).await
 }
 

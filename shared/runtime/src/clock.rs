@@ -13,7 +13,7 @@ use tidegate_core::intent::Provenance;
 use tidegate_core::ports::{Due, ImageDescribed, Images, WakeUp};
 use tidegate_core::registry::ecr_registry;
 use tidegate_core::service::ServiceRecord;
-use tidegate_core::sweep::{Tagged, TagsSeen};
+use tidegate_core::sweep::{Fresh, Tagged, TagsSeen};
 use tidegate_core::trigger::Trigger;
 use tokio::sync::OnceCell;
 
@@ -42,16 +42,15 @@ pub struct Round {
 }
 
 impl Installation {
-    /// One round: what is due is woken while lost pushes are looked for, so that neither takes the other's time. Nothing that fails keeps
-    /// the rest from its turn.
+    /// Both halves of a round at once: what is due is woken while lost pushes are looked for. Nothing that fails keeps the rest from its turn.
     pub async fn round(&self, images: &dyn Images, pace: Pace<'_>) -> Round {
-        let now = self.time.now();
-        let (woken, lost) = tokio::join!(self.wake_due(now), self.find_lost_pushes(images, pace, now));
+        let (woken, lost) = tokio::join!(self.wake_due(), self.find_lost_pushes(images, pace));
         Round { woken: woken.done, found: lost.done, failed: [woken.failed, lost.failed].concat() }
     }
 
     /// Sends what is due until the next round, each to its second.
-    async fn wake_due(&self, now: Timestamp) -> Looked {
+    pub async fn wake_due(&self) -> Looked {
+        let now = self.time.now();
         let mut looked = Looked::default();
         let Some(waker) = &self.waker else { return looked };
         let until = now.saturating_add(ROUND).unwrap_or(now);
@@ -70,14 +69,16 @@ impl Installation {
         looked
     }
 
-    async fn find_lost_pushes(&self, images: &dyn Images, pace: Pace<'_>, now: Timestamp) -> Looked {
+    /// Looks for pushes whose event was lost.
+    pub async fn find_lost_pushes(&self, images: &dyn Images, pace: Pace<'_>) -> Looked {
+        let now = self.time.now();
         let mut failed = Vec::new();
-        let services = match self.ledger.services().await {
-            Ok(services) => services.tell(&mut failed),
+        // Where pushes start nothing, none can be lost, and the repository need not be read.
+        let starts = |head: &ServiceRecord| !head.policy.from.ecr.tags.is_empty();
+        let pushed = match pace.services(&*self.ledger, &mut failed, starts).await {
+            Ok(pushed) => pushed,
             Err(error) => return Looked { done: 0, failed: vec![format!("list the services: {error}")] },
         };
-        // Where pushes start nothing, none can be lost, and the repository need not be read.
-        let pushed = services.into_iter().filter(|(_, head)| !head.policy.from.ecr.tags.is_empty()).collect();
         let what = "look for lost pushes";
         let repositories = &Repositories { images, read: Mutex::default() };
         let looked = pace
@@ -124,11 +125,15 @@ impl Installation {
         seen: &mut TagsSeen,
         now: Timestamp,
     ) -> Result<bool, PortError> {
+        // What the service's own row settles needs no releases read, nor does what still has time.
+        seen.settle(|it| it.is_overtaken(head) || head.quarantine.contains_key(&it.digest));
+        let waits = |it: &Fresh| !it.is_due(now);
         let Some(first) = seen.fresh.iter().map(|it| it.after).min() else { return Ok(false) };
+        if seen.fresh.iter().all(waits) {
+            return Ok(false);
+        }
         let releases = settled_until(self.ledger.releases(service, LOOK_BACK).await?, first)?;
-        seen.settle(|it| {
-            it.was_released(&releases) || it.is_overtaken(head) || head.quarantine.contains_key(&it.digest)
-        });
+        seen.settle(|it| it.was_released(&releases));
         let due = seen.fresh.iter().filter(|it| it.is_due(now));
         let Some(lost) = due.max_by_key(|it| (it.since, it.pushed_at)).cloned() else { return Ok(false) };
         tracing::warn!(service = %service, image.tag = %lost.tag, image.digest = %lost.digest, "the event of a push was lost; the clock found it");

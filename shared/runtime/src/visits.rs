@@ -6,8 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
+use tidegate_core::fault::PortError;
 use tidegate_core::ids::ServiceName;
+use tidegate_core::listing::Listing;
+use tidegate_core::ports::Ledger;
 use tidegate_core::service::ServiceRecord;
+use tokio::sync::OnceCell;
 
 use crate::time::Time;
 
@@ -40,9 +44,15 @@ impl Rotation {
     }
 }
 
+/// The services of a round, read once for all its looks, by the first that needs them.
+#[derive(Debug, Default)]
+pub struct Listed(OnceCell<Listing<(ServiceName, ServiceRecord)>>);
+
 /// How much may be done, and where it begins.
 #[derive(Clone, Copy)]
 pub struct Pace<'a> {
+    /// The services.
+    pub listed: &'a Listed,
     /// Where the last round stopped.
     pub rotation: &'a Rotation,
     /// Until when.
@@ -59,6 +69,17 @@ pub struct Looked {
 }
 
 impl Pace<'_> {
+    /// The services that `look` is for; those that cannot be read are told.
+    pub(crate) async fn services(
+        self,
+        ledger: &dyn Ledger,
+        failed: &mut Vec<String>,
+        look: impl Fn(&ServiceRecord) -> bool,
+    ) -> Result<Vec<(ServiceName, ServiceRecord)>, PortError> {
+        let listed = self.listed.0.get_or_try_init(|| ledger.services()).await?;
+        Ok(listed.clone().tell(failed).into_iter().filter(|(_, head)| look(head)).collect())
+    }
+
     /// Visits the services, each with `look`, which says whether something was done. `what` tells what for.
     pub(crate) async fn visit<L>(
         self,

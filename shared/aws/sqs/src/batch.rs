@@ -15,7 +15,7 @@ const SEND: &str = "sqs:SendMessageBatch";
 /// SQS's limit for the entries of a batch.
 const BATCH: usize = 10;
 /// How many requests are under way at a time.
-const AT_ONCE: usize = 10;
+const AT_ONCE: usize = 25;
 /// How often an entry is sent in all. Requests that fail as a whole are repeated by the SDK, and not here.
 const ATTEMPTS: u32 = 3;
 /// The longest pause before entries are sent again; the pause is random, so that throttled senders spread.

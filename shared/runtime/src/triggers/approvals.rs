@@ -30,10 +30,9 @@ impl Installation {
         pace: Pace<'_>,
     ) -> Result<Looked, PortError> {
         let mut failed = Vec::new();
-        let services = self.ledger.services().await?.tell(&mut failed).into_iter();
-        let asked =
+        let asks =
             |head: &ServiceRecord| head.policy.approval.iter().any(|approval| approval.pipeline.is_some());
-        let asked = services.filter(|(_, head)| asked(head)).collect();
+        let asked = pace.services(&*self.ledger, &mut failed, asks).await?;
         let looked = pace
             .visit(&*self.time, "answer pipelines", asked, |service, head| async move {
                 self.answer_pipelines_of(pipelines, &service, &head).await

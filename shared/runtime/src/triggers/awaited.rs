@@ -122,9 +122,9 @@ impl Installation {
     /// Looks for what every service waits for.
     pub async fn find_awaited(&self, images: &dyn Images, pace: Pace<'_>) -> Result<Looked, PortError> {
         let mut failed = Vec::new();
-        let services = self.ledger.services().await?.tell(&mut failed).into_iter();
         // Only what webhooks announce is waited for.
-        let open = services.filter(|(_, head)| head.policy.from.webhooks.is_some()).collect();
+        let opens = |head: &ServiceRecord| head.policy.from.webhooks.is_some();
+        let open = pace.services(&*self.ledger, &mut failed, opens).await?;
         let what = "look for images that are late";
         let looked = pace
             .visit(&*self.time, what, open, |service, _| async move {

@@ -181,8 +181,8 @@ impl Installation {
     /// it: a project builds pull requests and batches as well, and the newest of them is seldom the lost one.
     pub async fn find_lost_builds(&self, sources: Sources<'_>, pace: Pace<'_>) -> Result<Looked, PortError> {
         let mut failed = Vec::new();
-        let services = self.ledger.services().await?.tell(&mut failed).into_iter();
-        let built = services.filter(|(_, head)| head.policy.from.codebuild.is_some()).collect();
+        let builds = |head: &ServiceRecord| head.policy.from.codebuild.is_some();
+        let built = pace.services(&*self.ledger, &mut failed, builds).await?;
         let what = "look for lost builds";
         let looked = pace
             .visit(&*self.time, what, built, |service, head| async move {

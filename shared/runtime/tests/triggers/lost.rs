@@ -25,6 +25,43 @@ async fn round(bench: &Bench) -> u32 {
     round.found
 }
 
+#[tokio::test]
+async fn the_looks_of_a_round_read_the_services_once() {
+    let bench = Bench::with(POLICY).await;
+    let pace = bench.pace();
+    bench.installation().find_lost_pushes(bench.context.images.as_ref(), pace).await;
+    let calls = bench.universe.state().calls;
+    bench.installation().find_lost_builds(bench.sources(), pace).await.unwrap();
+    bench.installation().answer_pipelines(&bench.pipelines, pace).await.unwrap();
+    bench.installation().find_awaited(bench.context.images.as_ref(), pace).await.unwrap();
+    // None of them concerns this policy.
+    assert_eq!(bench.universe.state().calls, calls);
+}
+
+#[tokio::test]
+async fn releases_are_read_when_a_push_may_have_been_lost_and_not_before() {
+    let bench = promoting().await;
+    let calls = async |secs| {
+        bench.later(secs);
+        let before = bench.universe.state().calls;
+        let found =
+            bench.installation().find_lost_pushes(bench.context.images.as_ref(), bench.pace()).await.done;
+        (found, bench.universe.state().calls - before)
+    };
+    let (_, idle) = calls(60).await;
+    tag(&bench, "prod-2", 2, None);
+    event(&bench, "prod-2", 2).await;
+    // The tag is new, and is written down; whether its event came is asked once, when that has had its time.
+    let (_, noted) = calls(60).await;
+    assert_eq!(noted, idle + 1);
+    let (_, waiting) = calls(30).await;
+    assert_eq!(waiting, idle);
+    let (found, asked) = calls(120).await;
+    assert_eq!((found, asked), (0, idle + 2), "one list, and that it is settled");
+    let (_, after) = calls(60).await;
+    assert_eq!(after, idle);
+}
+
 /// Tags an image without an event.
 fn tag(bench: &Bench, tag: &str, build: u32, media: Option<MediaTypes>) {
     let now = bench.now();

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use tidegate_core::actor::Actor;
 use tidegate_core::admission::ReleaseRequest;
-use tidegate_core::commit::{Commit, ReleaseWrite, ServiceWrite};
 use tidegate_core::effect::Effect;
-use tidegate_core::history::{Entry, Event};
 use tidegate_core::ids::{EcsService, Resource, ServiceName, Target};
 use tidegate_core::intent::Provenance;
 use tidegate_core::observation::Hint;
@@ -19,7 +17,7 @@ use tidegate_core::release::{Phase, Release};
 use tidegate_core::service::ServiceRecord;
 use tidegate_core::vocab::ecs;
 use tidegate_runtime::Installation;
-use tidegate_runtime::visits::{Pace, Rotation};
+use tidegate_runtime::visits::{Listed, Pace, Rotation};
 use tidegate_testkit::build::Fixture as Built;
 use tidegate_testkit::fakes::{
     Aws, Balancing, Caller, Conditions, Delivery, EcsHabits, Fault, Faults, Quality, Universe,
@@ -159,7 +157,8 @@ fn round(
 ) -> (tidegate_runtime::clock::Round, f64) {
     let began = universe.state().now;
     let until = began.saturating_add(SignedDuration::from_secs(secs)).expect("within range");
-    let round = universe.run(installation.round(images, Pace { rotation, until }));
+    let round =
+        universe.run(installation.round(images, Pace { listed: &Listed::default(), rotation, until }));
     let took = universe.state().now.duration_since(began);
     (round, took.as_secs_f64())
 }
@@ -184,34 +183,22 @@ fn the_clock_wakes_500_releases_and_looks_at_500_services_within_seconds() {
 /// So many services, each with a release that bakes, all judged by one alarm, which is red.
 fn one_alarm_of(universe: &Universe, count: usize) {
     let built = Built::baking(10).breached();
+    let policy = built.seen.head.clone().expect("a service").policy;
     let mut state = universe.state();
     state.aws.set_alarm(true, built.now);
     for number in 0..count {
         let service = name(number);
-        let text = format!(
-            "service: {service}\nfrom: {{ ecr: {{ repository: shop/checkout, tags: [\"main-*\"] }} }}\n\
-             to: {{ ecs: {{ cluster: prod, service: {service}, container: app }} }}\n\
-             strategy: {{ canary: {{ percent: 10, bake: 5m }}, bake: 15m }}\nrollback: {{ alarms: [checkout-5xx] }}\n"
-        );
         let cluster = names::target().ecs().cluster.clone();
         let of_its_own = EcsService { cluster, service: service.as_str().parse().expect("a name") };
         let target = Target { resource: Resource::EcsService(of_its_own), ..names::target() };
         let id = names::release(u32::try_from(number).expect("few") + 1);
         let active = Some(id.clone());
-        let release = Release { id, service: service.clone(), target, version: 0, ..built.release.clone() };
-        let head = ServiceRecord {
-            active,
-            ..ServiceRecord::new(parse("p.yaml", &text).expect("a policy"), built.now)
-        };
-        let event = Event::AnswerNotCounted { why: "as the test wants it".into() };
-        let entry = Some(Entry::new(0, built.now, Actor::Tidegate, event));
-        let write = ReleaseWrite { before: None, release, entry };
-        let head = Some(ServiceWrite { service, expected: None, head, entry: None });
+        let mut policy = policy.clone();
+        (policy.service, policy.to.ecs.service) = (service.clone(), target.ecs().service.clone());
+        let release = Release { id, service, target, version: 0, ..built.release.clone() };
+        let head = ServiceRecord { active, ..ServiceRecord::new(policy, built.now) };
         let now = state.now;
-        state
-            .rows
-            .commit(&Commit { releases: vec![write], head, ..Commit::default() }, now)
-            .expect("written");
+        state.rows.seed(release, head, now);
     }
 }
 
@@ -255,6 +242,27 @@ fn an_alarm_of_100_releases_turns_all_of_them_back_in_few_rounds_and_with_bounde
         rounds.push(took.as_millis() / i128::from(MILLIS));
     }
     assert!(rounds[1] <= 4 * rounds[0], "{rounds:?} rounds");
+}
+
+#[test]
+fn ten_thousand_releases_that_are_due_are_woken_within_a_fifth_of_the_functions_time() {
+    let (universe, installation, _) = universe(20);
+    one_alarm_of(&universe, 10_000);
+    let due = universe.state().rows.releases().filter(|release| release.wake.is_some()).count();
+    universe.run(installation.time.sleep(SignedDuration::from_secs(60)));
+    universe.state().under_way.1 = 0;
+    let began = universe.state().now;
+    let calls = universe.state().calls;
+    let woken = universe.run(installation.wake_due());
+    let state = universe.state();
+    let took = state.now.duration_since(began);
+    let (calls, most) = (state.calls - calls, state.under_way.1);
+    println!("{due} due: {calls} calls, at most {most} at once, {took:#} at 20 ms a call");
+    assert_eq!((usize::try_from(woken.done), woken.failed), (Ok(due), Vec::new()));
+    // One query, and ten messages a request: four for each release, of which something is expected any moment.
+    assert_eq!((due, calls), (10_000, 4_001));
+    assert!(most <= 25);
+    assert!(took <= SignedDuration::from_secs(10), "{took:#}");
 }
 
 #[test]

@@ -251,6 +251,13 @@ impl Rows {
         ours
     }
 
+    /// Puts a release under way there as it is, without what a change is held to, which takes the longer the more there are.
+    pub fn seed(&mut self, release: Release, head: ServiceRecord, now: Timestamp) {
+        let service = release.service.clone();
+        self.releases.entry(release.id.clone()).or_default().push(Written { at: now, value: release });
+        self.heads.entry(service).or_default().push(Written { at: now, value: head });
+    }
+
     /// Writes all of it or nothing.
     pub fn commit(&mut self, commit: &Commit, now: Timestamp) -> Result<(), PortError> {
         let conflict = |code: &str, what: String| PortError::new(ErrorKind::Conflict, WRITE, code, what);

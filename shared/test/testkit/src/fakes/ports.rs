@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::announced::Awaited;
 use tidegate_core::commit::Commit;
@@ -44,6 +45,8 @@ use crate::names;
 const LOST_RACE: &str = "ConditionalCheckFailed";
 /// SQS's limit for the entries of a batch.
 const BATCH: usize = 10;
+/// How many requests of the adapter are under way at a time.
+const AT_ONCE: usize = 25;
 /// Every build succeeds after this long.
 const BUILD_TAKES: SignedDuration = SignedDuration::from_secs(25);
 
@@ -603,7 +606,7 @@ impl Waker for Port {
 
     async fn wake_all(&self, wakes: &[WakeUp]) -> Vec<(ReleaseId, PortError)> {
         let batches: Vec<_> = wakes.chunks(BATCH).map(|batch| self.send(batch)).collect();
-        futures::future::join_all(batches).await.concat()
+        futures::stream::iter(batches).buffered(AT_ONCE).concat().await
     }
 }
 

@@ -18,7 +18,7 @@ use tidegate_core::rollback::RollbackTo;
 use tidegate_runtime::Context;
 use tidegate_runtime::arrivals::Pushed;
 use tidegate_runtime::requests::{Asking, RequestError};
-use tidegate_runtime::visits::{Pace, Rotation};
+use tidegate_runtime::visits::{Listed, Pace, Rotation};
 
 use super::checks;
 use super::scenario::{Action, Scenario, Spoilt};
@@ -425,7 +425,7 @@ impl Simulation {
             Delivery::Round => self.spawn("clock", told, |universe, caller, until| {
                 let context = universe.context(caller, true).until(until);
                 Box::pin(async move {
-                    let pace = Pace { rotation: &Rotation::default(), until };
+                    let pace = Pace { listed: &Listed::default(), rotation: &Rotation::default(), until };
                     let round = context.installation.round(&*context.images, pace).await;
                     if round.failed.is_empty() { Ok(()) } else { Err(round.failed.join("; ")) }
                 })
