@@ -1,5 +1,6 @@
 //! What must always hold, as functions: called before writing, after reading, and by the simulator.
 
+use crate::commit::{Commit, ReleaseWrite, ServiceWrite};
 use crate::decide::Decision;
 use crate::effect::Effect;
 use crate::outcome::Outcome;
@@ -95,6 +96,31 @@ pub fn check_step(old: &Release, new: &Release) -> Result<(), Vec<String>> {
         broken.push("a promoted release carries all traffic".to_owned());
     }
     result(broken)
+}
+
+/// The change to write; `None` when there is nothing to write. There is no other way from a decision to a commit, so that none is written, and
+/// none of its effects performed, that breaks what must hold.
+pub fn checked_commit(
+    old: &Release,
+    old_head: Option<&ServiceRecord>,
+    decision: &Decision,
+) -> Result<Option<Commit>, Vec<String>> {
+    check_decision(old, decision)?;
+    if decision.release.version == old.version {
+        return Ok(None);
+    }
+    let release = ReleaseWrite {
+        before: Some(Box::new(old.clone())),
+        release: decision.release.clone(),
+        entry: decision.entry.clone(),
+    };
+    let head = decision.head.clone().map(|head| ServiceWrite {
+        service: old.service.clone(),
+        expected: old_head.map(|head| head.version),
+        head,
+        entry: None,
+    });
+    Ok(Some(Commit { releases: vec![release], head, ..Commit::default() }))
 }
 
 /// What holds for a decision about `old`: checked before it is committed, so that no fault of a rule reaches the world.

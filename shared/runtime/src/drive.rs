@@ -311,10 +311,10 @@ impl Context {
         let seen = observe(self, &release, head, feedback).await;
         let now = self.installation.time.now();
         let mut decision = decide::decide(&release, &seen, now);
-        invariants::check_decision(&release, &decision)
-            .map_err(|broken| DriveError::Invariant { release: id.clone(), broken })?;
         let stays = place.stay(&release, &mut decision.release, now);
-        let changed = match decision.commit(&release, seen.head.as_ref()) {
+        let commit = invariants::checked_commit(&release, seen.head.as_ref(), &decision)
+            .map_err(|broken| DriveError::Invariant { release: id.clone(), broken })?;
+        let changed = match commit {
             None => false,
             Some(commit) => {
                 match self.claim(&release, place).await {

@@ -14,7 +14,6 @@ mod start;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::commit::{Commit, ReleaseWrite, ServiceWrite};
 use crate::effect::Effect;
 use crate::engine;
 use crate::history::{Entry, WaitingOn};
@@ -27,7 +26,7 @@ use crate::turn::{LOOK_EVERY, LOOK_SOON, Turn};
 /// How many phases a release may pass in one decision. From the last stage it settles, may be rolled back at the last moment, and settles again.
 const PHASES_MAX: usize = 8;
 
-/// What is to be done now.
+/// What is to be done now. It is written by way of [`crate::invariants::checked_commit`] alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
     /// The release as it is to be; equal to the one decided on when nothing changes.
@@ -44,25 +43,6 @@ impl Decision {
     /// Nothing to do at all.
     fn unchanged(release: &Release) -> Self {
         Self { release: release.clone(), entry: None, head: None, effects: Vec::new() }
-    }
-
-    /// The change to commit; `None` when there is nothing to write.
-    pub fn commit(&self, old: &Release, old_head: Option<&ServiceRecord>) -> Option<Commit> {
-        if self.release.version == old.version {
-            return None;
-        }
-        let release = ReleaseWrite {
-            before: Some(Box::new(old.clone())),
-            release: self.release.clone(),
-            entry: self.entry.clone(),
-        };
-        let head = self.head.clone().map(|head| ServiceWrite {
-            service: old.service.clone(),
-            expected: old_head.map(|head| head.version),
-            head,
-            entry: None,
-        });
-        Some(Commit { releases: vec![release], head, ..Commit::default() })
     }
 }
 
