@@ -1,8 +1,8 @@
-//! `check-layers`: who may import whom. The crates of `shared/` lie in layers, and the modules of tidegate-core below each other: a change in
-//! one place never has to be understood in a circle.
+//! `check-layers`: who may import whom, and who may speak of what. The crates of `shared/` lie in layers, and the modules of tidegate-core below
+//! each other: a change in one place never has to be understood in a circle. What is the same wherever a release goes says nothing of AWS.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +14,36 @@ const BELOW_ADAPTERS: &[&[&str]] = &[&["tidegate-core"], &["tidegate-aws", "tide
 /// Above the adapters.
 const ABOVE_ADAPTERS: &[&[&str]] =
     &[&["tidegate-pages", "tidegate-runtime"], &["tidegate-assembly", "tidegate-replay", "tidegate-testkit"]];
+
+/// The frame and what is shown of it: the same wherever a release goes, so that an engine can be added without a look at them.
+const WITHOUT_AWS: &[&str] = &["shared/core/src/decide", "shared/core/src/turn.rs", "shared/view/src"];
+/// AWS's words, in singular and lower case, with what the frame says instead. What an engine or an adapter has to say is said there.
+const WORDS_OF_AWS: &[(&str, &str)] = &[
+    ("alb", "load balancer"),
+    ("amazon", "the target"),
+    ("arn", "name"),
+    ("aws", "the target"),
+    ("cloudformation", "engine"),
+    ("cloudwatch", "alarm, metric"),
+    ("cluster", "target"),
+    ("codebuild", "build"),
+    ("codepipeline", "pipeline"),
+    ("dynamodb", "ledger"),
+    ("ecr", "registry"),
+    ("ecs", "target, engine"),
+    ("elb", "load balancer"),
+    ("eventbridge", "event"),
+    ("fargate", "target"),
+    ("hook", "pause"),
+    ("lambda", "function, engine"),
+    ("listener", "traffic"),
+    ("nlb", "load balancer"),
+    ("service revision", "version"),
+    ("sns", "topic"),
+    ("sqs", "queue"),
+    ("target group", "candidate, stable"),
+    ("task definition", "version"),
+];
 
 /// Says what is out of order.
 pub(crate) fn check(workspace: &Workspace) -> Result<ExitCode> {
@@ -38,7 +68,78 @@ fn broken(root: &Path) -> Result<Vec<String>> {
     broken.extend(circle(&modules).map(|circle| {
         format!("modules of tidegate-core import each other in a circle: {}", circle.join(" → "))
     }));
+    for place in WITHOUT_AWS {
+        for (path, text) in sources(&root.join(place))? {
+            let path = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+            broken.extend(spoken_of(&text).into_iter().map(|Spoken { line, word, instead }| {
+                format!("{path}:{line} says {word:?}, which only engines and adapters do; say {instead}")
+            }));
+        }
+    }
     Ok(broken)
+}
+
+/// The Rust files at or below a path.
+fn sources(path: &Path) -> Result<Vec<(PathBuf, String)>> {
+    if !path.is_dir() {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+        return Ok(vec![(path.to_owned(), text)]);
+    }
+    let mut found = Vec::new();
+    let entries = std::fs::read_dir(path).with_context(|| format!("failed to read {}", path.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() || path.extension().is_some_and(|extension| extension == "rs") {
+            found.extend(sources(&path)?);
+        }
+    }
+    Ok(found)
+}
+
+/// A word of AWS where it does not belong.
+#[derive(Debug, PartialEq, Eq)]
+struct Spoken {
+    line: usize,
+    word: &'static str,
+    instead: &'static str,
+}
+
+/// The words of AWS in code, comments and strings: by themselves, and as parts of names.
+fn spoken_of(text: &str) -> Vec<Spoken> {
+    let mut spoken = Vec::new();
+    for (line, words) in text.lines().map(words).enumerate() {
+        for (word, instead) in WORDS_OF_AWS {
+            // `CloudWatch` is two words, `cloudwatch` is one.
+            let whole = word.replace(' ', "");
+            if (1..=2).any(|parts| words.windows(parts).any(|found| found.concat() == whole)) {
+                spoken.push(Spoken { line: line + 1, word, instead });
+            }
+        }
+    }
+    spoken
+}
+
+/// What a line is made of, in lower case and without the plural's s: `TaskDefinitionArns`, `task_definition` and "task definitions" all begin
+/// with the words task and definition.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut before = ' ';
+    for letter in line.chars() {
+        let begins = letter.is_uppercase() && !before.is_uppercase();
+        if !letter.is_alphanumeric() || begins {
+            words.push(String::new());
+        }
+        if letter.is_alphanumeric() {
+            words.last_mut().expect("there is one").extend(letter.to_lowercase());
+        }
+        before = letter;
+    }
+    let singular = |word: String| match word.as_str() {
+        "aws" | "ecs" | "sns" | "sqs" => word,
+        _ => word.strip_suffix('s').map(ToOwned::to_owned).unwrap_or(word),
+    };
+    words.into_iter().filter(|word| !word.is_empty()).map(singular).collect()
 }
 
 fn rank(name: &str) -> usize {
@@ -151,6 +252,33 @@ mod tests {
     fn the_workspace_is_in_order() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
         assert_eq!(broken(root).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn words_of_aws_are_found_in_code_comments_and_strings() {
+        let found = |text: &str| spoken_of(text).iter().map(|it| it.word).collect::<Vec<_>>().join(", ");
+        assert_eq!(found("/// Amazon ECS tells no weights."), "amazon, ecs");
+        assert_eq!(found("use crate::ids::TaskDefinitionArn;"), "arn, task definition");
+        assert_eq!(found("let task_definitions = seen.ecs.service;"), "ecs, task definition");
+        assert_eq!(found("wait(\"the target groups' listeners\")"), "listener, target group");
+        assert_eq!(found("Setup::EcsNative(setup) => setup.hooks.len()"), "ecs, hook");
+        assert_eq!(found("person.person.sns"), "sns");
+        assert_eq!(found("the alarms of AWS; a Lambda; every cluster"), "aws, cluster, lambda");
+        let told = spoken_of("fn shown() {}\n// As CloudWatch has it.\n");
+        assert_eq!(told, [Spoken { line: 2, word: "cloudwatch", instead: "alarm, metric" }]);
+    }
+
+    #[test]
+    fn the_frames_own_words_are_not_taken_for_them() {
+        let own = [
+            "/// The target's owner names it, and a group of tasks is seen.",
+            "let definition = task(target, revision);",
+            "warning learnt second hooked records unclear",
+            "pub(super) fn traffic(&self, share: Percent) -> Traffic;",
+        ];
+        for line in own {
+            assert_eq!(spoken_of(line), [], "{line}");
+        }
     }
 
     #[test]

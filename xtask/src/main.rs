@@ -61,7 +61,8 @@ enum Command {
     },
     /// Checks template.yaml with cfn-lint and the SAM translator.
     CheckTemplate,
-    /// Checks that no crate of shared/ imports upwards and no modules of tidegate-core import each other in a circle.
+    /// Checks that no crate of shared/ imports upwards, that no modules of tidegate-core import each other in a circle, and that the frame says
+    /// nothing of AWS.
     CheckLayers,
 }
 

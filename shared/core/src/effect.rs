@@ -251,8 +251,8 @@ pub struct Invite {
     pub before: String,
     /// Who.
     pub approver: String,
-    /// The SNS topic.
-    pub sns: String,
+    /// Where it is published: the topic of the person.
+    pub topic: String,
     /// The secret of the link.
     pub token: Token,
     /// Until when.

@@ -10,11 +10,14 @@ use crate::fault::PortError;
 use crate::ids::AlarmName;
 use crate::seen::Seen;
 use crate::service::ServiceRecord;
-use crate::vocab::cloudwatch::{AlarmSeen, RequestsAsked};
-use crate::vocab::codebuild::BuildSeen;
-use crate::vocab::ecr::{ImageSeen, ScanSeen, Stored};
+use crate::vocab::ecr::{ImageSeen, Stored};
 use crate::vocab::tasks::StoppedTask;
 use crate::vocab::{ecs, elb};
+
+// What a release is judged by is the same wherever it goes, and known by these names.
+pub use crate::vocab::cloudwatch::{AlarmSeen, AlarmState, RequestsAsked};
+pub use crate::vocab::codebuild::{BuildSeen, BuildStatus};
+pub use crate::vocab::ecr::{ScanSeen, ScanStatus};
 
 /// Everything seen in one look.
 #[derive(Debug, Clone, Default)]

@@ -11,11 +11,11 @@ use crate::observation::Observation;
 use crate::release::{Phase, Release, RollingBack, Step};
 use crate::service::ServiceRecord;
 
-/// How often the world is looked at while a release waits for AWS, or bakes, even if no event comes.
+/// How often the world is looked at while a release waits for its target, or bakes, even if no event comes.
 pub(crate) const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(60);
 /// How soon to look again when something is expected any moment.
 pub(crate) const LOOK_SOON: SignedDuration = SignedDuration::from_secs(15);
-/// AWS's clock and ours may differ this much when what it tells is compared with a release's start.
+/// The target's clock and ours may differ this much when what it tells is compared with a release's start.
 pub(crate) const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 /// How long reads may lag behind what was changed: until then a difference proves nothing.
 pub(crate) const LAG: SignedDuration = SignedDuration::from_secs(20);
@@ -89,7 +89,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Keeps what AWS refused for the report.
+    /// Keeps what was refused for the report.
     pub(crate) fn note_refusals(&mut self) {
         for refusal in &self.seen.refused {
             let fact = Fact::Refused { effect: refusal.effect, error: refusal.error.to_string() };

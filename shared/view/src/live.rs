@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tidegate_core::ids::AlarmName;
+use tidegate_core::observation::AlarmSeen;
 use tidegate_core::policy::Percent;
-use tidegate_core::vocab::cloudwatch::AlarmSeen;
 
 /// One look. Whoever may not look, or does not, still shows what the ledger knows.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -117,16 +117,16 @@ pub struct AlarmView {
     pub state: Option<String>,
     /// Since when.
     pub since: Option<Timestamp>,
-    /// What CloudWatch says.
+    /// Why it is in that state.
     pub reason: Option<String>,
-    /// Why CloudWatch takes no action on it.
+    /// Who silences it.
     pub silenced: Option<String>,
 }
 
 /// A task of the candidate that failed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FailedTaskView {
-    /// Its ARN.
+    /// Its full name.
     pub task: String,
     /// When.
     pub at: Option<Timestamp>,
@@ -136,9 +136,9 @@ pub struct FailedTaskView {
     pub container: Option<String>,
     /// How it ended.
     pub exit_code: Option<i64>,
-    /// Why Amazon ECS stopped the task, as it spells it.
+    /// Why the target stopped the task, as it spells it.
     pub stop_code: Option<String>,
-    /// What Amazon ECS says.
+    /// What the target says.
     pub reason: Option<String>,
     /// Where its output is read.
     pub log_url: Option<String>,

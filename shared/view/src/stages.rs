@@ -185,7 +185,7 @@ pub(super) fn facts(stage: &Stage, gates: &Gates) -> Facts {
         Stage::Scan => plain("scan"),
         Stage::Verify { verify } => match gates.verifies.get(*verify) {
             Some(verify) => {
-                Facts { text: format!("verification by {}", verify.codebuild), ..plain("verify") }
+                Facts { text: format!("verification by {}", verify.project()), ..plain("verify") }
             }
             None => plain("verify"),
         },

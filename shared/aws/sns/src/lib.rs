@@ -39,11 +39,11 @@ impl Messenger for SnsMessenger {
                 "TIDEGATE_GATE_URL is not set, so no link can be made",
             )
         })?;
-        let region = invite.sns.split(':').nth(3).unwrap_or_default().to_owned();
+        let region = invite.topic.split(':').nth(3).unwrap_or_default().to_owned();
         let config = self.installation.to_builder().region(Region::new(region)).build();
         Client::new(&config)
             .publish()
-            .topic_arn(&invite.sns)
+            .topic_arn(&invite.topic)
             .subject(subject(invite))
             .message(message(invite, gate_url))
             .send()

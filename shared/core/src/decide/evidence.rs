@@ -1,5 +1,5 @@
-//! What a release is judged by: alarms, failed tasks, where traffic is, and how much was seen at all. An alarm that treats missing data as not breaching is OK for a candidate that nobody talked to, so
-//! a bake counts only once enough requests have been answered.
+//! What a release is judged by: alarms, failed tasks, where traffic is, and how much was seen at all. An alarm that treats missing data as not
+//! breaching is OK for a candidate that nobody talked to, so a bake counts only once enough requests have been answered.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -7,13 +7,12 @@ use crate::effect::RETRY_AFTER;
 use crate::engine::{self, Proof, Traffic};
 use crate::history::Missing;
 use crate::ids::AlarmName;
-use crate::observation::{Hint, Observation};
+use crate::observation::{AlarmSeen, AlarmState, Hint, Observation, RequestsAsked};
 use crate::outcome::Cause;
 use crate::plan::{Plan, RequestsNeeded, Stage};
 use crate::policy::Percent;
 use crate::release::{Phase, Release, RequestsSeen};
 use crate::turn::{CLOCK_SKEW, LAG, LOOK_SOON, Turn};
-use crate::vocab::cloudwatch::{AlarmSeen, AlarmState, RequestsAsked};
 
 /// What was seen longer ago is no ground to continue: a look of several calls may hang in one of them.
 const LOOK_HOLDS: SignedDuration = SignedDuration::from_secs(15);

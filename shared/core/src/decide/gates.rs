@@ -10,15 +10,13 @@ use crate::approval::{ApprovalGate, Approver, Invitation, Opened, Token};
 use crate::effect::{Effect, Invite, RETRY_AFTER};
 use crate::gate::{ScanVerdict, asked_by, eligible, judge, requester};
 use crate::history::{AlarmStands, Event, Fact, StageResult, Unseen, WaitingOn};
-use crate::observation::EffectResult;
+use crate::observation::{AlarmSeen, BuildStatus, EffectResult};
 use crate::outcome::{Cause, GateKind};
 use crate::people::Requester;
 use crate::plan::{Plan, Stage};
 use crate::policy::{FreezeThen, OnExpiry};
 use crate::release::Release;
 use crate::turn::{LOOK_EVERY, LOOK_SOON, Turn};
-use crate::vocab::cloudwatch::AlarmSeen;
-use crate::vocab::codebuild::BuildStatus;
 
 /// A link that was not handed over is made anew after this.
 const INVITE_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(60);
@@ -126,7 +124,7 @@ fn note_alarms(turn: &mut Turn<'_>, plan: &Plan) {
 fn invite(turn: &mut Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&Approver]) {
     let Some(mut opened) = turn.next.gates.remove(&stage) else { return };
     for person in eligible {
-        let Some(sns) = &person.person.sns else { continue };
+        let Some(topic) = person.person.topic() else { continue };
         if opened.votes.iter().any(|vote| vote.approver == person.name) {
             continue;
         }
@@ -155,7 +153,7 @@ fn invite(turn: &mut Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&A
             image: turn.old.image.clone(),
             before: gate.approval.before.to_string(),
             approver: person.name.clone(),
-            sns: sns.clone(),
+            topic: topic.to_owned(),
             token,
             expires_at: opened.expires_at,
             requested_by: asked_by(turn.old),
@@ -268,7 +266,7 @@ pub(super) fn verify(
             turn.act(Effect::StartBuild {
                 stage,
                 release: turn.old.id.clone(),
-                project: policy.codebuild.clone(),
+                project: policy.project().to_owned(),
                 environment,
             });
         }

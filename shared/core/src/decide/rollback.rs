@@ -91,7 +91,7 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
         },
         Cause::Refused { .. } | Cause::TimedOut { .. } if !started => Outcome::Failed {
             cause: cause.clone(),
-            needs: "nothing was changed on the service; fix what AWS refused or what took too long, then release again".into(),
+            needs: "nothing was changed on the service; fix what was refused or what took too long, then release again".into(),
         },
         Cause::Alarm { .. }
         | Cause::Deployment { .. }

@@ -126,6 +126,13 @@ pub struct Person {
     pub aliases: Vec<String>,
 }
 
+impl Person {
+    /// The topic their link is published to.
+    pub fn topic(&self) -> Option<&str> {
+        self.sns.as_deref()
+    }
+}
+
 /// When nothing is released. Rollback is never held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -421,6 +428,13 @@ pub struct Verify {
     /// How long the build may take. Default 20m.
     #[serde(default = "twenty_minutes")]
     pub timeout: Span,
+}
+
+impl Verify {
+    /// The project that is built to try the candidate.
+    pub fn project(&self) -> &str {
+        &self.codebuild
+    }
 }
 
 const fn twenty_minutes() -> Span {
