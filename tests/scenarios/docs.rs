@@ -235,6 +235,50 @@ fn every_relative_link_leads_somewhere() {
 }
 
 /// The rows of tables whose first cell is a number.
+/// Where a path in a page may begin: at the project, or where the reader has just been led.
+const FOLDERS: [&str; 4] = ["", "shared", "shared/test", "shared/aws"];
+
+/// The paths of the project that a page names in passing, in `code`.
+fn named_paths(text: &str) -> Vec<String> {
+    let prose =
+        lines(text).filter(|(_, fenced)| !fenced).map(|(line, _)| line).collect::<Vec<_>>().join("\n");
+    let code = prose.split('`').skip(1).step_by(2);
+    let is_path = |word: &&str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.".contains(c);
+        let ours = [
+            "shared/",
+            "functions/",
+            "sandbox/",
+            "tests/",
+            "cli/",
+            "xtask/",
+            "events/",
+            "examples/",
+            "docs/",
+        ];
+        word.chars().all(plain)
+            && word.contains('/')
+            && (word.ends_with(".rs") || ours.iter().any(|folder| word.starts_with(folder)))
+    };
+    code.filter(is_path).map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn every_path_of_the_project_that_is_named_exists() {
+    let exists = |path: &str| FOLDERS.iter().any(|folder| root().join(folder).join(path).exists());
+    let mut seen = 0;
+    for page in pages() {
+        for path in named_paths(&read(page.to_str().unwrap())) {
+            seen += 1;
+            // A file of the core is named by its place in it.
+            let found = exists(&path) || exists(&format!("core/src/{path}"));
+            assert!(found, "{}: there is no {path}", page.display());
+        }
+    }
+    assert!(seen > 40, "only {seen} paths were found");
+    assert_eq!(named_paths("`core/src/plan.rs` and `a/b` and\n```\n`cli/x`\n```\n"), ["core/src/plan.rs"]);
+}
+
 fn numbered_rows(text: &str) -> Vec<&str> {
     let rows = text.lines().filter(|line| {
         let first = line.strip_prefix("| ").and_then(|line| line.split(' ').next());

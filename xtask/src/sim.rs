@@ -145,14 +145,14 @@ const MUTATIONS: &[Mutation] = &[
         name: "what was rolled back is not released again",
         file: "shared/core/src/admission.rs",
         rule: "        if let Some(quarantined) = head.quarantine.get(digest) {",
-        without: "        if let Some(quarantined) = head.quarantine.get(digest).filter(|_| arrival.force) {",
+        without: "        if let Some(quarantined) = head.quarantine.get(digest).filter(|_| request.force) {",
         within: 60,
     },
     Mutation {
         name: "an older push does not overtake a newer one",
         file: "shared/core/src/admission.rs",
         rule: "        if let Some(why) = pushed.older(head) {",
-        without: "        if let Some(why) = pushed.older(head).filter(|_| arrival.force) {",
+        without: "        if let Some(why) = pushed.older(head).filter(|_| request.force) {",
         within: 60,
     },
     Mutation {
@@ -274,6 +274,8 @@ pub(crate) fn sim(workspace: &Workspace, mutants: bool, only: &[String]) -> Resu
     let chosen: Vec<&Mutation> = MUTATIONS.iter().filter(|mutation| is_chosen(mutation, only)).collect();
     ensure!(!chosen.is_empty(), "no rule has one of these in its name: {}", only.join(", "));
     let copy = copied(workspace)?;
+    compiles_without(&copy, &chosen)?;
+    copied(workspace)?;
     let whole = broken(&copy).context("the copy with every rule in place")?;
     ensure!(whole.is_none(), "worlds break though every rule is in place: run the test simulation");
     let mut missed = 0;
@@ -356,6 +358,22 @@ fn mutated(root: &Path, mutation: &Mutation) -> Result<(PathBuf, String)> {
     std::fs::write(&file, text.replacen(mutation.rule, mutation.without, 1))
         .with_context(|| format!("failed to write {}", file.display()))?;
     Ok((file, text))
+}
+
+/// The copy without any of the rules compiles, so that one that cannot be removed as stated is not found out after half an hour.
+fn compiles_without(copy: &Path, chosen: &[&Mutation]) -> Result<()> {
+    for mutation in chosen {
+        mutated(copy, mutation)?;
+    }
+    let output = cargo()
+        .args(["check", "--quiet", "--package", "tidegate-testkit"])
+        .args(["--target-dir".as_ref(), copy.join("target").as_os_str()])
+        .current_dir(copy)
+        .output()
+        .context("failed to run cargo check")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "without these rules the copy does not compile:\n{said}");
+    Ok(())
 }
 
 /// What the worlds notice.
