@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tidegate_assembly::Start;
 use tidegate_aws::{Options, SdkConfig, port_error};
 use tidegate_core::actor::Actor;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{AccountId, Region};
 use tidegate_runtime::config::Config;
 use tidegate_runtime::{Context, Installation};
+use tidegate_start::Start;
 use tokio::sync::OnceCell;
 
-use crate::args::{self, Global};
 use crate::fault::Refusal;
+use crate::global::{Global, endpoint};
 use crate::output::Output;
 use crate::wakes::{QueueByName, Wakes};
 
@@ -82,7 +82,7 @@ impl Connection {
         };
         let aws = tidegate_aws::config(&options).await?;
         if let Some(url) = aws.endpoint_url() {
-            args::endpoint(url).map_err(|wrong| {
+            endpoint(url).map_err(|wrong| {
                 Refusal::new(format!(
                     "the endpoint {url:?} of the environment or the profile cannot be used: {wrong}"
                 ))
@@ -106,7 +106,7 @@ impl Connection {
             region,
             gate_url: None,
         };
-        Ok(Self::with(Start { config, aws }.context(), wakes, caller))
+        Ok(Self::with(tidegate_assembly::context(&Start { config, aws }), wakes, caller))
     }
 
     /// With any ports; the world's own waker is replaced.

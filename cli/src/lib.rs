@@ -10,6 +10,7 @@ pub mod connect;
 pub mod exit;
 pub mod fault;
 pub mod find;
+pub mod global;
 pub mod image;
 pub mod line;
 pub mod live;

@@ -12,8 +12,11 @@ use crate::workspace::Workspace;
 /// Layers from the bottom: a crate imports only crates of layers below its own. What stands in no layer is an adapter of one AWS service.
 const BELOW_ADAPTERS: &[&[&str]] = &[&["tidegate-core"], &["tidegate-aws", "tidegate-view", "tidegate-wire"]];
 /// Above the adapters.
-const ABOVE_ADAPTERS: &[&[&str]] =
-    &[&["tidegate-pages", "tidegate-runtime"], &["tidegate-assembly", "tidegate-replay", "tidegate-testkit"]];
+const ABOVE_ADAPTERS: &[&[&str]] = &[
+    &["tidegate-pages", "tidegate-runtime"],
+    &["tidegate-replay", "tidegate-start", "tidegate-testkit"],
+    &["tidegate-assembly"],
+];
 
 /// The frame and what is shown of it: the same wherever a release goes, so that an engine can be added without a look at them.
 const WITHOUT_AWS: &[&str] = &["shared/core/src/decide", "shared/core/src/turn.rs", "shared/view/src"];
@@ -58,10 +61,17 @@ fn broken(root: &Path) -> Result<Vec<String>> {
     let mut broken = Vec::new();
     let crates = crates(&root.join("shared"))?;
     ensure!(crates.contains_key("tidegate-core"), "no crates were found under shared/");
-    for (name, imports) in &crates {
+    for (name, Crate { imports, .. }) in &crates {
         for import in imports.iter().filter(|import| rank(import) >= rank(name)) {
             broken.push(format!("{name} imports {import}, which is not below it"));
         }
+    }
+    let functions = self::crates(&root.join("functions"))?;
+    for (name, Crate { folder, imports }) in crates.iter().chain(&functions) {
+        let sources: String = sources(&folder.join("src"))?.into_iter().map(|(_, text)| text).collect();
+        broken.extend(unnamed(&sources, imports).map(|import| {
+            format!("{name} is built with {import} and does not name it: take it out of its Cargo.toml")
+        }));
     }
     let modules = modules(&root.join("shared/core/src"))?;
     ensure!(modules.contains_key("decide"), "no modules were found in tidegate-core");
@@ -149,8 +159,20 @@ fn rank(name: &str) -> usize {
         .unwrap_or(BELOW_ADAPTERS.len())
 }
 
-/// The crates below a folder, each with those of ours it is built from; what only its tests use does not count.
-fn crates(folder: &Path) -> Result<BTreeMap<String, Vec<String>>> {
+/// What a crate is built from that it has no word of. A function is built from the adapters it uses, and no others.
+fn unnamed<'a>(sources: &str, imports: &'a [String]) -> impl Iterator<Item = &'a String> {
+    imports.iter().filter(move |import| !sources.contains(&import.replace('-', "_")))
+}
+
+/// A crate of ours.
+struct Crate {
+    folder: PathBuf,
+    /// Those of ours it is built from; what only its tests use does not count.
+    imports: Vec<String>,
+}
+
+/// The crates below a folder.
+fn crates(folder: &Path) -> Result<BTreeMap<String, Crate>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).with_context(|| format!("failed to read {}", folder.display()))? {
         let path = entry?.path();
@@ -173,7 +195,7 @@ fn crates(folder: &Path) -> Result<BTreeMap<String, Vec<String>>> {
             }
         }
         let name = name.with_context(|| format!("{} names no package", path.display()))?;
-        found.insert(name, imports);
+        found.insert(name, Crate { folder: path, imports });
     }
     Ok(found)
 }
@@ -282,6 +304,13 @@ mod tests {
     }
 
     #[test]
+    fn what_a_crate_is_built_from_in_vain_is_found() {
+        let imports = ["tidegate-ecs".to_owned(), "tidegate-ecr".to_owned()];
+        let found: Vec<_> = unnamed("use tidegate_ecr::EcrAdapter;", &imports).collect();
+        assert_eq!(found, ["tidegate-ecs"]);
+    }
+
+    #[test]
     fn a_circle_is_found_wherever_it_is() {
         assert_eq!(circle(&graph(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &[])])), None);
         let round = graph(&[("a", &["b"]), ("b", &["c"]), ("c", &["d"]), ("d", &["b"])]);
@@ -291,7 +320,7 @@ mod tests {
     #[test]
     fn an_adapter_imports_no_other_and_nobody_imports_upwards() {
         let may = |name: &str, import: &str| rank(import) < rank(name);
-        assert!(may("tidegate-ecs", "tidegate-aws") && may("tidegate-assembly", "tidegate-ecs"));
+        assert!(may("tidegate-ecs", "tidegate-aws") && may("tidegate-assembly", "tidegate-start"));
         assert!(!may("tidegate-ecs", "tidegate-dynamodb") && !may("tidegate-core", "tidegate-view"));
         assert!(!may("tidegate-ecs", "tidegate-runtime") && !may("tidegate-view", "tidegate-pages"));
     }

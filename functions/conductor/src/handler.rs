@@ -3,6 +3,7 @@
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent};
+use tidegate_core::fault::chain;
 use tidegate_runtime::Context;
 use tidegate_runtime::drive::deadline;
 use tidegate_wire::wake::WakeMessage;
@@ -34,16 +35,4 @@ async fn drive(context: &Context, message: &SqsMessage, until: Timestamp) -> Opt
     let mut failure = BatchItemFailure::default();
     failure.item_identifier = id;
     Some(failure)
-}
-
-/// The error and everything that caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -11,7 +11,7 @@ use tidegate_runtime::answers::{Answer, AnswerError};
 
 use crate::approve::{COMMENT_MAX, comment};
 use crate::call::{Call, Reply};
-use crate::handler::Gate;
+use crate::gate::Gate;
 
 /// The body; it may be left out.
 #[derive(Debug, Default, Deserialize)]

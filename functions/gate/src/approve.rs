@@ -21,7 +21,7 @@ use tidegate_runtime::answers::{Answer, AnswerError};
 
 use crate::api::status_of;
 use crate::call::{Call, Reply};
-use crate::handler::Gate;
+use crate::gate::Gate;
 use crate::keys::csrf;
 use crate::secrets::Keeper;
 use crate::status;

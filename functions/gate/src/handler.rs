@@ -1,37 +1,14 @@
 //! Decode, one call, encode.
 
-use std::sync::Arc;
-
 use http::{Method, StatusCode};
 use lambda_runtime::LambdaEvent;
 use serde_json::Value;
 use tidegate_core::fault::PortError;
-use tidegate_core::ports::Images;
 use tidegate_pages::{Message, Tone};
-use tidegate_runtime::Installation;
 
 use crate::call::{Call, IdentityChecks, Reply};
-use crate::secrets::Keeper;
+use crate::gate::{Door, Gate};
 use crate::{api, approve, hooks, status};
-
-/// Which of its two Function URLs a copy of this function stands behind.
-#[derive(Debug)]
-pub enum Door {
-    /// Anyone can reach it: links and webhooks, which prove themselves with secrets.
-    Public(Keeper),
-    /// AWS has checked the caller's identity (AuthType AWS_IAM).
-    Api,
-}
-
-/// What the routes need.
-pub struct Gate {
-    /// Tidegate's own ground.
-    pub installation: Installation,
-    /// ECR.
-    pub images: Arc<dyn Images>,
-    /// Where the callers come in.
-    pub door: Door,
-}
 
 /// Handles one request. Every request is answered; nothing is thrown back at Lambda, which would answer 502.
 pub async fn handle(gate: &Gate, event: LambdaEvent<Value>) -> Value {

@@ -7,10 +7,11 @@
 mod api;
 mod approve;
 mod call;
+mod gate;
 pub mod handler;
 mod hooks;
 mod keys;
 pub mod secrets;
 mod status;
 
-pub use handler::{Door, Gate};
+pub use gate::{Door, Gate};

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
-use tidegate_assembly::Start;
-use tidegate_gate::handler::{Door, Gate, handle};
+use tidegate_ecr::EcrAdapter;
+use tidegate_gate::handler::handle;
 use tidegate_gate::secrets::Keeper;
+use tidegate_gate::{Door, Gate};
 use tidegate_runtime::config::ConfigError;
 use tidegate_secretsmanager::Secret;
+use tidegate_start::Start;
 
 /// How long a call of the ledger is repeated while somebody waits for the answer.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(3);
@@ -31,8 +33,11 @@ async fn main() -> Result<(), Error> {
         "api" => Door::Api,
         other => return Err(format!("TIDEGATE_DOOR: found {other:?}, allowed public and api").into()),
     };
-    let gate =
-        Gate { installation: start.installation().patient(PATIENCE), images: Arc::new(start.images()), door };
+    let gate = Gate {
+        installation: start.installation().patient(PATIENCE),
+        images: Arc::new(EcrAdapter::new(start.aws.clone())),
+        door,
+    };
     run(service_fn(async |event: LambdaEvent<Value>| Ok::<_, Error>(handle(&gate, event).await))).await
 }
 

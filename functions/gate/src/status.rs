@@ -8,7 +8,7 @@ use tidegate_core::listing::Damaged;
 use tidegate_pages::StatusView;
 
 use crate::call::{Call, Reply};
-use crate::handler::Gate;
+use crate::gate::Gate;
 use crate::keys::status_signature;
 use crate::secrets::Keeper;
 

@@ -36,14 +36,14 @@ fn noticed(envelope: &Envelope, event: &Event) -> Option<(Watched, Hint)> {
             let watched = Watched::Alarm(envelope.account.clone(), envelope.region.clone(), name.clone());
             Some((watched, Hint::Alarm { name, seen }))
         }
-        Event::EcsDeployment(change) => Some(service(&change.service, event)),
-        Event::EcsHook(change) => Some(service(&change.service, event)),
-        Event::EcsServiceAction(action) => Some(service(&action.service, event)),
+        Event::EcsDeployment(change) => Some(service(&change.service)),
+        Event::EcsHook(change) => Some(service(&change.service)),
+        Event::EcsServiceAction(action) => Some(service(&action.service)),
         Event::EcsTask(change) => {
             let (about, stopped) = (change.service.as_ref()?, change.stopped()?);
             // Tasks come and go with every deployment and with scaling; only one that failed says something.
             stopped.failure()?;
-            let (watched, _) = service(about, event);
+            let (watched, _) = service(about);
             Some((watched, Hint::Task(Box::new(stopped))))
         }
         // One time series of an alarm is not the alarm; the others are not the sentinel's to act on.
@@ -61,7 +61,7 @@ fn noticed(envelope: &Envelope, event: &Event) -> Option<(Watched, Hint)> {
     }
 }
 
-fn service(about: &ServiceRef, event: &Event) -> (Watched, Hint) {
+fn service(about: &ServiceRef) -> (Watched, Hint) {
     let watched = Watched::EcsService(about.account.clone(), about.region.clone(), about.service.clone());
-    (watched, Hint::Look(event.to_string()))
+    (watched, Hint::Look)
 }

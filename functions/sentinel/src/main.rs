@@ -4,7 +4,7 @@ mod handler;
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;
-use tidegate_assembly::Start;
+use tidegate_start::Start;
 use tidegate_wire::envelope::Origins;
 
 #[tokio::main]
@@ -12,6 +12,6 @@ async fn main() -> Result<(), Error> {
     tidegate_runtime::telemetry::init();
     let start = Start::from_env().await?;
     let origins = Origins::home(start.config.account.clone(), start.config.region.clone());
-    let context = start.context();
+    let context = tidegate_assembly::context(&start);
     run(service_fn(|event: LambdaEvent<Value>| handler::handle(&context, &origins, event))).await
 }

@@ -138,6 +138,12 @@ fn plain(message: &str) -> String {
     if text.is_empty() { "no reason was given".to_owned() } else { text.to_owned() }
 }
 
+/// An error and everything that caused it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

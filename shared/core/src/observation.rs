@@ -153,5 +153,5 @@ pub enum Hint {
     /// A task has stopped, or is being stopped.
     Task(Box<StoppedTask>),
     /// Something happened; look.
-    Look(String),
+    Look,
 }

@@ -10,11 +10,11 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_types::timeout::TimeoutConfig;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidegate_assembly::Start;
 use tidegate_core::ids::{AccountId, Region};
 use tidegate_runtime::Installation;
 use tidegate_runtime::config::Config;
 use tidegate_sandbox::local::{ACCOUNT, Local, Options, REGION, Tidegate};
+use tidegate_start::Start;
 use tokio::time::Instant;
 
 /// The stack's name; tables, queues and functions are named after it.

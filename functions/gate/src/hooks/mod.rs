@@ -22,7 +22,7 @@ use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 use tidegate_runtime::triggers::{Announcing, Attempt, ImageRequest, TriggerError, TriggerResult};
 
 use crate::call::{Call, Reply};
-use crate::handler::Gate;
+use crate::gate::Gate;
 use crate::secrets::{Keeper, Secrets};
 
 /// Which webhook, from the path behind `/hooks`.

@@ -105,7 +105,7 @@ pub(super) fn breach(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
         Hint::Alarm { name, seen } => {
             seen.since.is_none_or(|since| since >= proven_at).then_some((name, seen))
         }
-        Hint::Task(_) | Hint::Look(_) => None,
+        Hint::Task(_) | Hint::Look => None,
     });
     let observed = seen.alarms.known().into_iter().flatten();
     hinted.chain(observed).find(|(name, alarm)| alarms.contains(name) && alarm.is_breach()).map(

@@ -355,7 +355,7 @@ fn who_comes_too_early_or_to_a_release_that_is_driven_leaves_after_one_read() {
     assert_eq!(early.wake_at, driven.wake_at);
     // What an event says is looked at all the same.
     let calls = universe.state().calls;
-    let hint = tidegate_core::observation::Hint::Look("something happened".into());
+    let hint = tidegate_core::observation::Hint::Look;
     universe.run(context.drive(&id, &[hint], until())).expect("driven");
     assert!(universe.state().calls - calls > 3);
 }

@@ -27,7 +27,7 @@ pub(super) fn count(turn: &mut Turn<'_>, plan: &Plan) {
     }
     let hinted = turn.seen.hints.iter().filter_map(|hint| match hint {
         Hint::Task(task) => Some(&**task),
-        Hint::Alarm { .. } | Hint::Look(_) => None,
+        Hint::Alarm { .. } | Hint::Look => None,
     });
     let told: Vec<&StoppedTask> =
         hinted.chain(turn.seen.ecs.stopped_tasks.known().into_iter().flatten()).collect();

@@ -9,6 +9,7 @@ use std::task::{Poll, Wake, Waker};
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::actor::Actor;
 use tidegate_core::admission::ReleaseRequest;
+use tidegate_core::fault::chain;
 use tidegate_core::ids::{AlarmName, EcsServiceName, Image, RepositoryName, ServiceName};
 use tidegate_core::observation::Hint;
 use tidegate_core::plan::Stage;
@@ -394,9 +395,9 @@ impl Simulation {
                 let watched = Watched::Alarm(names::account(), names::region(), name.clone());
                 self.sentinel(told, watched, Hint::Alarm { name, seen });
             }
-            Delivery::Service(what) => {
+            Delivery::Service(_) => {
                 let watched = Watched::EcsService(names::account(), names::region(), service);
-                self.sentinel(told, watched, Hint::Look(what));
+                self.sentinel(told, watched, Hint::Look);
             }
             Delivery::Task(task) => {
                 let watched = Watched::EcsService(names::account(), names::region(), service);
@@ -749,15 +750,4 @@ fn asked(result: Result<(), RequestError>) -> Outcome {
             | RequestError::SameEcsService { .. }),
         ) => Err(chain(&error)),
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -1,0 +1,27 @@
+//! What the routes need, and which of them a copy of the function has.
+
+use std::sync::Arc;
+
+use tidegate_core::ports::Images;
+use tidegate_runtime::Installation;
+
+use crate::secrets::Keeper;
+
+/// Which of its two Function URLs a copy of this function stands behind.
+#[derive(Debug)]
+pub enum Door {
+    /// Anyone can reach it: links and webhooks, which prove themselves with secrets.
+    Public(Keeper),
+    /// AWS has checked the caller's identity (AuthType AWS_IAM).
+    Api,
+}
+
+/// What the routes need.
+pub struct Gate {
+    /// Tidegate's own ground.
+    pub installation: Installation,
+    /// ECR.
+    pub images: Arc<dyn Images>,
+    /// Where the callers come in.
+    pub door: Door,
+}
