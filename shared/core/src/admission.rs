@@ -17,8 +17,8 @@ use crate::trigger::{Reason, Refusal, Trigger};
 
 /// A request to release an image to a service.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ReleaseRequest {
-    /// The service.
     pub service: ServiceName,
     /// The image, pinned.
     pub image: Image,
@@ -50,31 +50,19 @@ impl ReleaseRequest {
 
 /// What becomes of a request.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum Admission {
     /// A release is created.
-    Created {
-        /// The release.
-        release: ReleaseId,
-        /// What to commit.
-        commit: Box<Commit>,
-    },
+    Created { release: ReleaseId, commit: Box<Commit> },
     /// The image is already being released, or waits to be.
-    Known {
-        /// By this release.
-        release: ReleaseId,
-    },
+    Known { release: ReleaseId },
     /// The image already runs.
-    Runs {
-        /// Since this release.
-        release: ReleaseId,
-    },
+    Runs { release: ReleaseId },
     /// The image is not released; the reason is kept in the service's history.
     Refused {
-        /// Why.
         why: String,
         /// The same with its kind.
         refusal: Refusal,
-        /// What to commit.
         commit: Box<Commit>,
     },
 }

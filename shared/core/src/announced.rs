@@ -31,6 +31,7 @@ pub struct Awaited {
 
 /// An image that was announced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Announced {
     /// What announced it.
     pub trigger: Trigger,
@@ -49,7 +50,6 @@ pub struct Announced {
     pub delivery: String,
     /// When it was announced, as the sender says.
     pub said_at: Timestamp,
-    /// When it was noted.
     pub noted_at: Timestamp,
     /// Whose policy let the sender pass: another source is another policy.
     watching_since: Timestamp,
@@ -60,6 +60,7 @@ pub struct Announced {
 
 /// A request for an image that is not there yet.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Announcement {
     /// What announced it.
     pub trigger: Trigger,
@@ -69,7 +70,6 @@ pub struct Announcement {
     pub stale: Option<Digest>,
     /// Who or what asks.
     pub by: Actor,
-    /// Why.
     pub why: String,
     /// Where it comes from.
     pub provenance: Provenance,

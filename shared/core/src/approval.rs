@@ -29,8 +29,8 @@ pub struct Approver {
 
 /// A gate that has been opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Opened {
-    /// When.
     pub at: Timestamp,
     /// Until when it is waited.
     pub expires_at: Timestamp,
@@ -43,12 +43,12 @@ pub struct Opened {
 
 /// One person's link. The token itself is nowhere but in the link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Invitation {
     /// The person.
     pub approver: String,
     /// SHA-256 of the token, hexadecimal.
     pub token_hash: String,
-    /// When it was made.
     pub made_at: Timestamp,
     /// When it was handed over for delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,6 +57,7 @@ pub struct Invitation {
 
 /// What a person decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Vote {
     /// The person.
     pub approver: String,
@@ -65,7 +66,6 @@ pub struct Vote {
     /// What they said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
-    /// When.
     pub at: Timestamp,
     /// How: `link`, or the AWS identity.
     pub via: String,

@@ -37,8 +37,8 @@ const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What a delivery is remembered by, so that the same one is handled once.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct IdempotencyKey {
-    /// The key.
     pub key: String,
     /// Until when it is remembered.
     pub until: Timestamp,
@@ -54,8 +54,8 @@ impl IdempotencyKey {
 
 /// A row of its own beside a service's to write.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct RowWrite<T> {
-    /// The service.
     pub service: ServiceName,
     /// The version the row must have now; `None`: there must be no row.
     pub expected: Option<u64>,
@@ -91,8 +91,8 @@ impl ReleaseWrite {
 
 /// A service row to write.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ServiceWrite {
-    /// The service.
     pub service: ServiceName,
     /// The version the row must have now; `None`: there must be no row.
     pub expected: Option<u64>,

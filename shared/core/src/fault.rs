@@ -30,8 +30,8 @@ impl ErrorKind {
 /// A call that failed, with AWS's code and request id kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{operation}: {code}: {message}{}", request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default())]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct PortError {
-    /// What kind.
     pub kind: ErrorKind,
     /// `ecs:DescribeServices`.
     pub operation: String,

@@ -23,6 +23,7 @@ pub enum By {
 
 /// Why an answer does not count; fits "cannot approve: {error}".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum NotCounted {
     /// No such link: forged, replaced by a newer one, or of another release. Says nothing about any release.
     #[error("this link is not valid")]
@@ -35,32 +36,16 @@ pub enum NotCounted {
     },
     /// The policy does not let whoever asked for a release approve it.
     #[error("{approver} asked for this release, or made it, and the policy lets nobody approve their own")]
-    AskedForIt {
-        /// Who.
-        approver: String,
-    },
+    AskedForIt { approver: String },
     /// It has been answered.
     #[error("{approver} has already {} at {at:.0}", if *.approved { "approved" } else { "rejected" })]
-    AlreadyGiven {
-        /// By whom.
-        approver: String,
-        /// As what.
-        approved: bool,
-        /// When.
-        at: Timestamp,
-    },
+    AlreadyGiven { approver: String, approved: bool, at: Timestamp },
     /// The release does not wait at this gate (any more).
     #[error("the release does not wait for this approval: it is {state}")]
-    NotWaiting {
-        /// Where it is.
-        state: String,
-    },
+    NotWaiting { state: String },
     /// The gate's time is over.
     #[error("the approval expired at {at:.0}")]
-    Expired {
-        /// When.
-        at: Timestamp,
-    },
+    Expired { at: Timestamp },
     /// The comment is too long.
     #[error("the comment is too long: {0}")]
     TooLong(crate::text::TooLong),

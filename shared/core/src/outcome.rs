@@ -12,26 +12,16 @@ use crate::vocab::tasks::FailedTask;
 /// What a release ends as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum Outcome {
     /// All traffic is on the new version.
     Promoted,
     /// The service is what it was before.
-    RolledBack {
-        /// Why.
-        cause: Cause,
-    },
+    RolledBack { cause: Cause },
     /// Something newer took its place.
-    Superseded {
-        /// What.
-        by: Successor,
-    },
+    Superseded { by: Successor },
     /// A person cancelled it.
-    Cancelled {
-        /// Who.
-        by: Actor,
-        /// Why.
-        why: String,
-    },
+    Cancelled { by: Actor, why: String },
     /// Manual intervention required.
     Failed {
         /// What went wrong.
@@ -129,10 +119,10 @@ impl std::fmt::Display for GateKind {
 /// Why a release did not continue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum Cause {
     /// An alarm of the policy went off.
     Alarm {
-        /// Which.
         alarm: AlarmName,
         /// What CloudWatch said.
         reason: String,
@@ -145,38 +135,19 @@ pub enum Cause {
         reason: String,
     },
     /// A person asked for it.
-    Requested {
-        /// Who.
-        by: Actor,
-        /// Why.
-        why: String,
-    },
+    Requested { by: Actor, why: String },
     /// A person cancelled the release.
-    CancelRequested {
-        /// Who.
-        by: Actor,
-        /// Why.
-        why: String,
-    },
+    CancelRequested { by: Actor, why: String },
     /// A newer release replaces this one (`on_newer: replace`).
-    Newer {
-        /// Which.
-        release: ReleaseId,
-    },
+    Newer { release: ReleaseId },
     /// AWS refused an effect for good.
     Refused {
-        /// The effect.
         effect: EffectKind,
         /// What AWS said.
         error: String,
     },
     /// Tasks of the candidate crashed, did not start or failed their health checks.
-    FailedTasks {
-        /// How many.
-        count: u32,
-        /// The last of them.
-        last: Box<FailedTask>,
-    },
+    FailedTasks { count: u32, last: Box<FailedTask> },
     /// Too little was seen of the candidate to promote it.
     Inconclusive {
         /// What was seen, what should have been, and what to do.
@@ -184,7 +155,6 @@ pub enum Cause {
     },
     /// A stage took longer than it may.
     TimedOut {
-        /// The stage.
         stage: String,
         /// Its limit, seconds.
         limit_secs: u64,
@@ -207,12 +177,7 @@ pub enum Cause {
         why: String,
     },
     /// A gate of the policy did not open: freeze, scan, verification.
-    Gate {
-        /// Which.
-        gate: GateKind,
-        /// Why.
-        detail: String,
-    },
+    Gate { gate: GateKind, detail: String },
     /// Someone else deployed to the service meanwhile.
     ExternalDeployment {
         /// What was seen.

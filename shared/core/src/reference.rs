@@ -8,12 +8,12 @@ use crate::registry::Registry;
 
 /// What is asked for: always an image of the repository the policy names.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Reference {
     /// The registry, when one was written.
     pub registry: Option<Registry>,
     /// The repository, when one was written.
     pub repository: Option<String>,
-    /// What of it.
     pub pick: Pick,
 }
 
@@ -52,10 +52,10 @@ pub enum ReferenceError {
 
 /// The parts of a reference as they are written, whatever they are worth: task definitions may name images that no policy could.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Parts<'a> {
     /// The registry's host, when one is written.
     pub registry: Option<&'a str>,
-    /// The repository.
     pub repository: &'a str,
     /// The tag, when one is written.
     pub tag: Option<&'a str>,

@@ -72,8 +72,8 @@ impl RefusalLog {
 
 /// One kind of refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Refused {
-    /// The trigger.
     pub trigger: Trigger,
     /// What kind of reason.
     pub reason: Reason,
@@ -83,11 +83,8 @@ pub struct Refused {
     pub why: String,
     /// Who or what asked, the last time.
     pub by: Actor,
-    /// How often.
     pub times: u64,
-    /// When first.
     pub first: Timestamp,
-    /// When last.
     pub last: Timestamp,
 }
 

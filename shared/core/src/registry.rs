@@ -21,10 +21,10 @@ pub struct Registry {
 
 /// A private ECR registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct EcrRegistry {
     /// The account it belongs to.
     pub account: AccountId,
-    /// Its region.
     pub region: Region,
     /// Which of its hosts was named.
     pub endpoint: Endpoint,

@@ -20,21 +20,14 @@ pub enum Ask {
 
 /// Why something that was asked cannot be done; fits "cannot …: {error}".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum NotPossible {
     /// The release has ended.
     #[error("release {release} has already ended: {word}")]
-    Ended {
-        /// Which.
-        release: ReleaseId,
-        /// As what.
-        word: &'static str,
-    },
+    Ended { release: ReleaseId, word: &'static str },
     /// The release is already being rolled back.
     #[error("release {release} is already being rolled back")]
-    AlreadyBack {
-        /// Which.
-        release: ReleaseId,
-    },
+    AlreadyBack { release: ReleaseId },
     /// A rollback makes no sense, or not without naming where to.
     #[error(transparent)]
     Rollback(#[from] crate::rollback::NoRollback),

@@ -43,14 +43,10 @@ pub enum RollbackTo<'a> {
 
 /// What a rollback does.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum Choice {
     /// The release under way is rolled back.
-    UnderWay {
-        /// Which.
-        release: ReleaseId,
-        /// Its image.
-        image: Image,
-    },
+    UnderWay { release: ReleaseId, image: Image },
     /// A new release brings back what was promoted earlier.
     Earlier {
         /// What is left.
@@ -64,8 +60,8 @@ pub enum Choice {
 
 /// The version a rollback leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Leaving {
-    /// Its digest.
     pub digest: Digest,
     /// The release that brought it; `None` when it was deployed outside Tidegate.
     pub release: Option<ReleaseId>,
@@ -77,11 +73,11 @@ pub struct Leaving {
 
 /// Why there is no rollback, or which words ask for one. Times are data, because only who shows them knows the reader's clock.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum NoRollback {
     /// The service is already where a rollback would bring it: leaving this version, too, has to be said.
     #[error("{service} already runs {runs}: {}", last.as_ref().map_or_else(|| "another version was promoted after it".to_owned(), |last| last.told()))]
     AlreadyThere {
-        /// The service.
         service: ServiceName,
         /// What runs, for people.
         runs: String,
@@ -93,27 +89,16 @@ pub enum NoRollback {
     /// A rollback release has been made and waits for its turn.
     #[error("rollback release {release} to {image} already waits to start", release = release.short(), image = image.label())]
     Waits {
-        /// Which.
         release: ReleaseId,
         /// What it brings back.
         image: Box<Image>,
     },
     /// Another release is under way, so nothing earlier can be brought back.
     #[error("release {} of {} is under way", release.short(), image.label())]
-    Busy {
-        /// Which.
-        release: ReleaseId,
-        /// Its image.
-        image: Box<Image>,
-    },
+    Busy { release: ReleaseId, image: Box<Image> },
     /// The release under way is already being rolled back.
     #[error("release {} of {} is already being rolled back", release.short(), image.label())]
-    AlreadyBack {
-        /// Which.
-        release: ReleaseId,
-        /// Its image.
-        image: Box<Image>,
-    },
+    AlreadyBack { release: ReleaseId, image: Box<Image> },
     /// There is nothing to roll back to.
     #[error("there is nothing to roll back to: {}", nothing(quarantined))]
     NothingBefore {
@@ -123,9 +108,7 @@ pub enum NoRollback {
     /// What was named is not a promoted release.
     #[error("no release {named:?} was promoted to {service}; {}", known(promoted))]
     NotPromoted {
-        /// The service.
         service: ServiceName,
-        /// As it was named.
         named: String,
         /// What was promoted, newest first.
         promoted: Vec<Promoted>,
@@ -133,7 +116,6 @@ pub enum NoRollback {
     /// What was named means several images.
     #[error("{named:?} means several promoted releases: {}", list(among))]
     Several {
-        /// As it was named.
         named: String,
         /// These.
         among: Vec<Promoted>,
@@ -141,7 +123,6 @@ pub enum NoRollback {
     /// What was named runs.
     #[error("{service} already runs {label}")]
     Runs {
-        /// The service.
         service: ServiceName,
         /// Its name for people.
         label: String,
@@ -158,14 +139,13 @@ pub enum NoRollback {
 
 /// How the last release ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Ended {
-    /// Which.
     pub release: ReleaseId,
     /// Its image, for people.
     pub label: String,
     /// `was rolled back`, `was cancelled`, `failed`, `rolled main-3 back`.
     pub did: String,
-    /// When.
     pub at: Timestamp,
     /// Why, when a cause is known.
     pub why: Option<String>,
@@ -387,18 +367,14 @@ fn allowed(
 
 /// Who asks for a rollback, of what, when.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Ask<'a> {
-    /// The service.
     pub service: &'a ServiceName,
-    /// Where it is.
     pub target: &'a Target,
-    /// Who.
     pub by: &'a Actor,
-    /// Why.
     pub why: &'a str,
     /// The id of the release that brings the earlier version back.
     pub id: ReleaseId,
-    /// When.
     pub now: Timestamp,
 }
 

@@ -23,8 +23,8 @@ const NOTED_EVERY: SignedDuration = SignedDuration::from_mins(5);
 
 /// A tag of the repository as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Tagged {
-    /// The tag.
     pub tag: Tag,
     /// The image it names.
     pub digest: Digest,
@@ -49,8 +49,8 @@ pub struct TagsSeen {
 
 /// A tag that was found on another image than before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Fresh {
-    /// The tag.
     pub tag: Tag,
     /// The image it names.
     pub digest: Digest,

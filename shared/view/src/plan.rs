@@ -16,8 +16,8 @@ use crate::stages::{Facts, facts};
 
 /// The answer of `plan`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct PlanView {
-    /// The service.
     pub service: ServiceName,
     /// Where it would go.
     pub target: Target,
@@ -56,8 +56,8 @@ impl From<Finding> for FindingView {
 
 /// The answer of `rollback --dry-run`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct RollbackView {
-    /// The service.
     pub service: ServiceName,
     /// The release that would be rolled back; null when what runs was deployed outside Tidegate.
     pub from: Option<ReleaseId>,
@@ -117,12 +117,11 @@ impl RollbackView {
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct PlannedView {
-    /// Its hash.
     pub hash: String,
     /// The container whose image changes.
     pub container: String,
-    /// The stages.
     pub stages: Vec<PlannedStage>,
     /// The shortest time it takes.
     pub at_least_secs: u64,
@@ -134,7 +133,6 @@ pub struct PlannedView {
     pub requests_needed: Option<u32>,
     /// What undoes it.
     pub rollback_target: RollbackTargetView,
-    /// When it was made.
     pub made_at: Timestamp,
 }
 
@@ -176,8 +174,8 @@ pub struct RollbackTargetView {
 
 /// A place that shares traffic out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct TrafficView {
-    /// Which.
     pub at: String,
     /// Where it sends traffic.
     pub shares: Vec<ShareView>,
@@ -185,12 +183,11 @@ pub struct TrafficView {
 
 /// Whom traffic is sent to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ShareView {
-    /// Whom.
     pub to: String,
     /// The name for people.
     pub name: String,
-    /// The weight.
     pub weight: u32,
 }
 

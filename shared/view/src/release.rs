@@ -43,10 +43,10 @@ pub enum State {
 
 /// One release.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ReleaseView {
     /// Its id.
     pub release: ReleaseId,
-    /// The service.
     pub service: ServiceName,
     /// Where it goes.
     pub target: Target,
@@ -56,17 +56,14 @@ pub struct ReleaseView {
     pub goes_back_to: Option<ReleaseId>,
     /// Who or what asked for it.
     pub requested_by: String,
-    /// When it was created.
     pub created_at: Timestamp,
     /// Counts changes.
     pub version: u64,
-    /// Where it is.
     pub state: State,
     /// Where it is, for people.
     pub summary: String,
     /// Whether it has ended.
     pub over: bool,
-    /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// What a command that tells of it ends with now.
     pub exit_code: u8,
@@ -110,12 +107,11 @@ pub struct ReleaseView {
 
 /// An alarm.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct AlarmView {
-    /// Its name.
     pub name: String,
     /// `OK`, `ALARM`, `INSUFFICIENT_DATA`, `MISSING`; null when it could not be read.
     pub state: Option<String>,
-    /// Since when.
     pub since: Option<Timestamp>,
     /// Why it is in that state.
     pub reason: Option<String>,
@@ -125,10 +121,10 @@ pub struct AlarmView {
 
 /// A task of the candidate that failed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct FailedTaskView {
     /// Its full name.
     pub task: String,
-    /// When.
     pub at: Option<Timestamp>,
     /// `exited`, `not_started` or `unhealthy`.
     pub failure: Failure,
@@ -164,6 +160,7 @@ impl From<&FailedTask> for FailedTaskView {
 
 /// An approval that has been asked for.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ApprovalView {
     /// The number of the stage.
     pub stage: usize,
@@ -175,7 +172,6 @@ pub struct ApprovalView {
     pub approvers: Vec<String>,
     /// Since when it is waited for.
     pub opened_at: Timestamp,
-    /// Until when.
     pub expires_at: Timestamp,
     /// What has been answered.
     pub votes: Vec<VoteView>,
@@ -183,23 +179,22 @@ pub struct ApprovalView {
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct VoteView {
-    /// Whose.
     pub approver: String,
     /// Yes or no.
     pub approved: bool,
     /// What they said.
     pub comment: Option<String>,
-    /// When.
     pub at: Timestamp,
 }
 
 /// The rollback.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct BackView {
     /// The version that comes back, by its name for people.
     pub to: Option<String>,
-    /// Since when.
     pub since: Option<Timestamp>,
     /// When the stable version was first seen to carry all traffic again.
     pub restored_at: Option<Timestamp>,
@@ -230,18 +225,16 @@ pub struct NextView {
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct EntryView {
     /// The version it led to.
     pub version: u64,
-    /// When.
     pub at: Timestamp,
-    /// Who or what acted.
     pub by: String,
     /// What happened, as data.
     pub event: Event,
     /// The same for people.
     pub what: String,
-    /// Why.
     pub why: String,
     /// What was seen.
     pub saw: Vec<String>,

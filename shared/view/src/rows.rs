@@ -11,22 +11,19 @@ use crate::release::{State, because, ended_at, state, summary};
 
 /// A release in a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ReleaseRow {
     /// Its id.
     pub release: ReleaseId,
-    /// The service.
     pub service: ServiceName,
     /// What is released.
     pub image: Image,
-    /// Where it is.
     pub state: State,
     /// Where it is, for people.
     pub summary: String,
     /// The candidate's share that was set last.
     pub set_percent: Option<Percent>,
-    /// When it was created.
     pub created_at: Timestamp,
-    /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// Who or what asked for it.
     pub requested_by: String,
@@ -72,12 +69,10 @@ pub struct ServiceRow {
 
 /// What was promoted last.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct PromotedRow {
-    /// The release.
     pub release: ReleaseId,
-    /// Its image.
     pub image: Image,
-    /// When.
     pub at: Timestamp,
 }
 

@@ -27,6 +27,7 @@ pub enum StageState {
 
 /// One stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct StageView {
     /// Its place in the plan, from 1; null for `preflight` and `restore`, which stand around every plan.
     pub number: Option<usize>,
@@ -45,7 +46,6 @@ pub struct StageView {
     pub state: StageState,
     /// Since when the release is in it.
     pub since: Option<Timestamp>,
-    /// When the bake it is in ends.
     pub bake_ends_at: Option<Timestamp>,
     /// When it was over.
     pub done_at: Option<Timestamp>,

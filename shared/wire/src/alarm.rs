@@ -35,6 +35,7 @@ pub struct AlarmStateChange {
 
 /// A state of an alarm and how it came to it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct StateAt {
     /// The state.
     pub value: AlarmState,
@@ -43,7 +44,6 @@ pub struct StateAt {
     /// Why, for programs; absent for some kinds of alarm, and different for each.
     #[serde(rename = "reasonData", default, deserialize_with = "decode::some_json_text")]
     pub reason_data: Option<Value>,
-    /// Since when.
     #[serde(rename = "timestamp", default, deserialize_with = "decode::some_timestamp")]
     pub since: Option<Timestamp>,
     /// What holds a composite alarm's actions back.
@@ -78,14 +78,13 @@ pub struct AlarmConfiguration {
 
 /// A mute rule that is in force.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Mute {
     /// The rule.
     #[serde(rename = "mutedByArn")]
     pub by: String,
-    /// Since when.
     #[serde(rename = "muteWindowStart", default, deserialize_with = "decode::some_timestamp")]
     pub from: Option<Timestamp>,
-    /// Until when.
     #[serde(rename = "muteWindowEnd", default, deserialize_with = "decode::some_timestamp")]
     pub until: Option<Timestamp>,
 }
@@ -152,8 +151,8 @@ pub struct ContributorStateChange {
 
 /// One time series of an alarm over many.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Contributor {
-    /// Its id.
     pub id: String,
 }
 
@@ -165,17 +164,16 @@ impl ContributorStateChange {
 
 /// What a function gets that is an alarm's own action, without EventBridge in between.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct AlarmInvocation {
     /// The alarm's ARN.
     #[serde(rename = "alarmArn")]
     pub arn: String,
-    /// Its account.
     #[serde(rename = "accountId")]
     pub account: AccountId,
     /// When the action was taken.
     #[serde(deserialize_with = "decode::timestamp")]
     pub time: Timestamp,
-    /// Its region.
     pub region: Region,
     /// What an event has as its detail.
     #[serde(rename = "alarmData", deserialize_with = "decode::fields")]

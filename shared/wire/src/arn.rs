@@ -7,9 +7,7 @@ use tidegate_core::ids::{AccountId, InvalidId, Region};
 pub(crate) struct Arn<'a> {
     /// `ecs`.
     pub(crate) service: &'a str,
-    /// The region.
     pub(crate) region: Region,
-    /// The account.
     pub(crate) account: AccountId,
     /// Everything after the account: `service/prod/checkout`.
     pub(crate) resource: &'a str,

@@ -20,11 +20,11 @@ pub const FILES: &[&str] = &[IMAGE_DETAIL, IMAGE_DEFINITIONS, TASK_DEFINITION];
 
 /// An artifact that says nothing that can be followed; fits "cannot use the artifact: {error}".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum ArtifactError {
     /// A file cannot be read.
     #[error("{file}: {path}: {problem}")]
     Malformed {
-        /// Which.
         file: &'static str,
         /// The path of the field.
         path: String,
@@ -34,16 +34,13 @@ pub enum ArtifactError {
     /// An image in a file is no image.
     #[error("{file}: {problem}")]
     Image {
-        /// Which.
         file: &'static str,
-        /// Why.
         #[source]
         problem: ReferenceError,
     },
     /// Two files name different images.
     #[error("imageDetail.json names {detail}, imagedefinitions.json names {definitions}")]
     Disagree {
-        /// One.
         detail: String,
         /// The other.
         definitions: String,

@@ -31,14 +31,13 @@ wire_enum! {
 
 /// `CodeBuild Build State Change`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct BuildStateChange {
-    /// The project.
     pub project: String,
     /// The build, as `BatchGetBuilds` wants it: `project:uuid`.
     pub build: String,
     /// How it went.
     pub status: BuildStatus,
-    /// The phase it is in.
     pub phase: Option<String>,
     /// Counts the builds of the project.
     pub number: Option<u64>,
@@ -46,7 +45,6 @@ pub struct BuildStateChange {
     pub initiator: Option<String>,
     /// What it was asked to build: a branch, a tag or a commit.
     pub source_version: Option<String>,
-    /// When it started.
     pub started_at: Option<Timestamp>,
     /// Where the log is, for people.
     pub log: Option<String>,

@@ -32,10 +32,9 @@ wire_enum! {
 
 /// `CodePipeline Pipeline Execution State Change`, and the same for `Stage` and `Action`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct PipelineStateChange {
-    /// The pipeline.
     pub pipeline: String,
-    /// The execution.
     #[serde(rename = "execution-id")]
     pub execution: String,
     /// How it goes.

@@ -40,13 +40,13 @@ wire_enum! {
 
 /// `ECR Image Action`, and `ECR Replication Action`, which says beside where the image came from.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ImageAction {
     /// What was done.
     #[serde(rename = "action-type")]
     pub action: ImageActionType,
     /// How it went.
     pub result: ActionResult,
-    /// The repository.
     #[serde(rename = "repository-name")]
     pub repository: RepositoryName,
     /// The image.
@@ -55,7 +55,6 @@ pub struct ImageAction {
     /// Its tag; none for the children of a multi-architecture image.
     #[serde(rename = "image-tag", default, deserialize_with = "decode::some_unless_empty")]
     pub tag: Option<Tag>,
-    /// The media type of the manifest.
     #[serde(rename = "manifest-media-type")]
     pub manifest_media_type: Option<String>,
     /// The media type of what the manifest describes; none for an index.
@@ -125,14 +124,13 @@ wire_enum! {
 
 /// `ECR Image Scan` (basic scanning) and `Inspector2 Scan` (enhanced scanning): how many findings an image has.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ImageScan {
     /// How far the scan is.
     pub status: ScanStatus,
-    /// The repository.
     pub repository: RepositoryName,
     /// The image.
     pub digest: Digest,
-    /// Its tags.
     pub tags: Vec<Tag>,
     /// Findings by severity; a severity without findings is absent.
     pub findings: BTreeMap<Severity, u64>,
@@ -225,8 +223,8 @@ struct FindingDetails {
 
 /// An ECR image a finding is about.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct FindingImage {
-    /// The repository.
     #[serde(rename = "repositoryName")]
     pub repository: RepositoryName,
     /// The image.
@@ -234,7 +232,6 @@ pub struct FindingImage {
     pub digest: Digest,
     /// The account of the registry.
     pub registry: AccountId,
-    /// Its tags.
     #[serde(rename = "imageTags", default)]
     pub tags: Vec<Tag>,
 }

@@ -18,10 +18,9 @@ use crate::grow::wire_enum;
 
 /// The service an event is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ServiceRef {
-    /// Its account.
     pub account: AccountId,
-    /// Its region.
     pub region: Region,
     /// Its cluster; unknown when the service still has an ARN of the old, short format and the event names no cluster.
     pub cluster: Option<ClusterName>,
@@ -134,8 +133,8 @@ wire_enum! {
 
 /// `ECS Deployment State Change`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct DeploymentStateChange {
-    /// The service.
     pub service: ServiceRef,
     /// What happened.
     pub name: DeploymentEventName,
@@ -145,7 +144,6 @@ pub struct DeploymentStateChange {
     pub deployment_id: String,
     /// What ECS says.
     pub reason: Option<String>,
-    /// When.
     pub updated_at: Option<Timestamp>,
 }
 
@@ -232,12 +230,11 @@ wire_enum! {
 
 /// `ECS Hook State Change`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct HookStateChange {
-    /// The service.
     pub service: ServiceRef,
     /// The service deployment.
     pub deployment: DeploymentArn,
-    /// The hook.
     pub hook: HookId,
     /// What kind of hook.
     pub hook_type: HookType,
@@ -249,7 +246,6 @@ pub struct HookStateChange {
     pub stage: Option<LifecycleStage>,
     /// When its timeout action takes effect.
     pub expires_at: Option<Timestamp>,
-    /// When.
     pub updated_at: Option<Timestamp>,
 }
 
@@ -337,8 +333,8 @@ wire_enum! {
 
 /// `ECS Service Action`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ServiceAction {
-    /// The service.
     pub service: ServiceRef,
     /// What happened.
     pub name: ServiceEventName,
@@ -346,7 +342,6 @@ pub struct ServiceAction {
     pub event_type: EventType,
     /// What ECS says.
     pub reason: Option<String>,
-    /// When.
     pub created_at: Option<Timestamp>,
 }
 
@@ -420,10 +415,9 @@ wire_enum! {
 
 /// `ECS Task State Change`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct TaskStateChange {
-    /// The task.
     pub task: TaskArn,
-    /// Its cluster.
     pub cluster: ClusterName,
     /// Its service; none for a task that was run by itself.
     pub service: Option<ServiceRef>,
@@ -441,13 +435,11 @@ pub struct TaskStateChange {
     pub stop_code: Option<StopCode>,
     /// The same for people.
     pub stopped_reason: Option<String>,
-    /// Its containers.
     pub containers: Vec<ContainerState>,
     /// When the task was created.
     pub created_at: Option<Timestamp>,
     /// When it stopped, or was told to.
     pub stopped_at: Option<Timestamp>,
-    /// When.
     pub updated_at: Option<Timestamp>,
 }
 

@@ -35,8 +35,8 @@ pub struct HookInvocation {
 
 /// What is deployed, and where traffic goes, in percent by service revision. Empty in stages that do not move traffic.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ExecutionDetails {
-    /// The service.
     #[serde(rename = "serviceArn")]
     pub service: String,
     /// The new revision, also while it is rolled back.

@@ -9,6 +9,7 @@ use crate::decode::{self, Place};
 
 /// An event that cannot be used. It is refused so that it ends in the dead-letter queue, where a person finds it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum EventError {
     /// Truncated, of a wrong type, a field missing, or a value that cannot be what its field says.
     #[error("read {event}: {path}: {problem}")]
@@ -23,7 +24,6 @@ pub enum EventError {
     /// From an account this installation does not serve.
     #[error("read {event}: account: found {found}, allowed {allowed}")]
     WrongAccount {
-        /// The event.
         event: String,
         /// The account found.
         found: AccountId,
@@ -33,9 +33,7 @@ pub enum EventError {
     /// From a region of that account which this installation does not serve.
     #[error("read {event}: region: found {found}, allowed in account {account}: {allowed}")]
     WrongRegion {
-        /// The event.
         event: String,
-        /// Its account.
         account: AccountId,
         /// The region found.
         found: Region,

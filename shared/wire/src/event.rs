@@ -18,6 +18,7 @@ pub const RELEASE_REQUESTED: &str = "tidegate.release.requested";
 
 /// An event, by what it is about.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum Event {
     /// An image was pushed, deleted or archived.
     EcrImage(Box<ImageAction>),
@@ -53,7 +54,6 @@ pub enum Event {
     Ignored {
         /// Who sent it.
         source: String,
-        /// What it is.
         detail_type: String,
     },
 }

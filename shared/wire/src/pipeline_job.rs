@@ -28,10 +28,10 @@ pub struct PipelineJob {
 
 /// An input artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct InputArtifact {
     /// Its name in the pipeline.
     pub name: String,
-    /// Where it is.
     pub at: ObjectAt,
 }
 

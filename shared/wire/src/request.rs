@@ -40,10 +40,9 @@ impl From<Place> for RequestError {
 
 /// `{service, image | tag | digest, commit, by, url, delivery}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct RequestDocument {
-    /// The service.
     pub service: ServiceName,
-    /// The image.
     pub image: Reference,
     /// Where the image comes from, as far as is said.
     pub provenance: Provenance,
@@ -53,8 +52,8 @@ pub struct RequestDocument {
 
 /// The parameters of a pipeline's action: a request whose image may come from the artifact instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ActionParameters {
-    /// The service.
     pub service: ServiceName,
     /// The image; the artifact's without.
     pub image: Option<Reference>,

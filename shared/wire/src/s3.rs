@@ -24,11 +24,10 @@ wire_enum! {
 
 /// `Object Created`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ObjectCreated {
-    /// The bucket.
     #[serde(deserialize_with = "decode::fields")]
     pub bucket: Bucket,
-    /// The object.
     #[serde(deserialize_with = "decode::fields")]
     pub object: Object,
     /// What wrote it.
@@ -39,8 +38,8 @@ pub struct ObjectCreated {
 
 /// A bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Bucket {
-    /// Its name.
     pub name: String,
 }
 

@@ -21,7 +21,6 @@ const LOOK_HOLDS: SignedDuration = SignedDuration::from_secs(15);
 struct Bake {
     needed: RequestsNeeded,
     percent: Percent,
-    /// Until when it is held for them.
     held_until: Timestamp,
 }
 

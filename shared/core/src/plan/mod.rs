@@ -26,12 +26,10 @@ const BAKE_GRACE_SECS: u64 = 10 * 60;
 /// One stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum Stage {
     /// What has to be there before anything of the target is changed.
-    Prepare {
-        /// What.
-        what: Preparation,
-    },
+    Prepare { what: Preparation },
     /// The candidate starts, without production traffic.
     Start,
     /// Production traffic moves until the candidate has this share.
@@ -131,12 +129,10 @@ impl fmt::Display for Stage {
 
 /// What a release will do, and what undoes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Plan {
-    /// Where.
     pub target: Target,
-    /// What.
     pub image: Image,
-    /// In which container.
     pub container: ContainerName,
     /// Every digest AWS may call the image by once it runs: its own, and those of an index's parts.
     pub runs_as: Vec<Digest>,
@@ -155,7 +151,6 @@ pub struct Plan {
     pub gates: Gates,
     /// How it is done, and undone: what the engine needs to know.
     pub setup: Setup,
-    /// When it was made.
     pub made_at: Timestamp,
 }
 
@@ -245,7 +240,6 @@ pub(crate) struct Outline {
 pub(crate) struct Prepared {
     /// The image, as it is deployed.
     pub(crate) image: Image,
-    /// In which container.
     pub(crate) container: ContainerName,
     /// Every digest it may be called by once it runs.
     pub(crate) runs_as: Vec<Digest>,

@@ -20,10 +20,9 @@ use state::State;
 
 /// One release of one image to one service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Release {
-    /// Its id.
     pub id: ReleaseId,
-    /// The service.
     pub service: ServiceName,
     /// Where it goes.
     pub target: Target,
@@ -33,7 +32,6 @@ pub struct Release {
     pub intent: Intent,
     /// Who or what asked for it.
     pub requested_by: Actor,
-    /// When it was created.
     pub created_at: Timestamp,
     /// Counts changes; every write names the version it was decided on.
     pub version: u64,
@@ -70,19 +68,16 @@ pub struct Release {
 /// How far a release is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum Phase {
     /// Waiting for the release before it.
     Queued,
     /// It is the service's active release; the plan is being made and the rollback target proven.
-    Preparing {
-        /// Since when.
-        since: Timestamp,
-    },
+    Preparing { since: Timestamp },
     /// In a stage of the plan.
     Running {
         /// The index in the plan's stages.
         stage: usize,
-        /// Since when.
         since: Timestamp,
         /// What has been done in this stage.
         step: Step,
@@ -93,7 +88,6 @@ pub enum Phase {
     Settling {
         /// What the release will end as.
         outcome: Outcome,
-        /// Since when.
         since: Timestamp,
         /// When the stable version was first seen to carry all traffic again, after a rollback.
         #[serde(default)]
@@ -101,9 +95,7 @@ pub enum Phase {
     },
     /// Ended.
     Ended {
-        /// As what.
         outcome: Outcome,
-        /// When.
         at: Timestamp,
         /// When the stable version was first seen to carry all traffic again, after a rollback.
         #[serde(default)]
@@ -113,10 +105,9 @@ pub enum Phase {
 
 /// How far a rollback is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct RollingBack {
-    /// Why.
     pub cause: Cause,
-    /// Since when.
     pub since: Timestamp,
     /// The stage it broke off in, when there was a plan.
     pub stage: Option<usize>,
@@ -192,8 +183,8 @@ pub struct Progress {
 
 /// Requests the candidate answered in a bake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct RequestsSeen {
-    /// The stage.
     pub stage: usize,
     /// So many at least: counts come late, and are not asked for any more once there are enough.
     pub count: u64,
@@ -201,8 +192,8 @@ pub struct RequestsSeen {
 
 /// When to look again; what for says the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Wake {
-    /// When.
     pub at: Timestamp,
     /// Something is expected any moment: until then it is looked every few seconds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
