@@ -4,6 +4,7 @@
 
 mod cold_start;
 mod decide;
+mod turns;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,6 +42,7 @@ async fn main() -> Result<()> {
     let args = Args::parse();
     let (rounds, starts) = if args.quick { (1, 1) } else { (decide::ROUNDS, args.starts) };
     let mut rows = decide::measure(rounds)?;
+    rows.extend(turns::measure(if args.quick { &turns::QUICK } else { &turns::ALL })?);
     rows.extend(cold_start::measure(&args.binaries, &args.functions, starts).await?);
     print(&rows);
     Ok(())
@@ -48,11 +50,11 @@ async fn main() -> Result<()> {
 
 #[expect(clippy::print_stdout, reason = "this is what it is for")]
 fn print(rows: &[Row]) {
-    println!("{:<34} {:>12}   {:>7}  baseline", "", "median", "ratio");
+    println!("{:<62} {:>12}   {:>7}  baseline", "", "median", "ratio");
     for row in rows {
         let ratio = row.median.as_secs_f64() / row.baseline.as_secs_f64();
         println!(
-            "{:<34} {:>12}   {ratio:>6.2}x  {} {}",
+            "{:<62} {:>12}   {ratio:>6.2}x  {} {}",
             row.name,
             text(row.median),
             row.baseline_name,

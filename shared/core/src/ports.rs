@@ -64,8 +64,8 @@ impl Watched {
 pub struct UnderWay {
     /// Which.
     pub release: ReleaseId,
-    /// Of which service, as far as that can be read.
-    pub service: Option<ServiceName>,
+    /// Of which service and where it goes, as far as that can be read: what else is needed can be asked for beside the release itself.
+    pub of: Option<(ServiceName, Target)>,
 }
 
 /// The ledger. A single row that cannot be read is [`crate::fault::ErrorKind::Invalid`]; in a list it is told beside the rows that can.

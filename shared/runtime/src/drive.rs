@@ -8,11 +8,12 @@ use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::invariants;
 use tidegate_core::observation::{EffectResult, Hint, Refusal};
 use tidegate_core::outcome::Outcome;
-use tidegate_core::release::{Phase, Release};
+use tidegate_core::ports::UnderWay;
+use tidegate_core::release::{Phase, Release, Wake};
 use tidegate_core::service::ServiceRecord;
 
 use crate::context::Context;
-use crate::observe::{Feedback, observe};
+use crate::observe::{Alarming, Feedback, alarming, confirmed, observe};
 
 /// During a rollback a wake-up this soon is waited for where we are: no message is as exact.
 const IN_PLACE: SignedDuration = SignedDuration::from_secs(17);
@@ -112,6 +113,16 @@ enum Turned {
     Done(Box<Done>),
 }
 
+/// A release and its service's row, as they were read, or as they have just been written.
+struct Loaded {
+    release: Release,
+    head: Option<ServiceRecord>,
+    /// The service's row could not be read.
+    damaged: Option<PortError>,
+    /// What CloudWatch said meanwhile of the alarm that an event says is red.
+    red: Option<Alarming>,
+}
+
 struct Done {
     release: Release,
     head: Option<ServiceRecord>,
@@ -186,8 +197,9 @@ impl Context {
     pub async fn woken(&self, id: &ReleaseId, deadline: Timestamp) -> Result<DriveResult, DriveError> {
         let read = self.installation.until(deadline).ledger.release(id).await;
         let release = read.map_err(|source| DriveError::Ledger { release: id.clone(), source })?;
+        let Some(release) = release else { return Ok(DriveResult { turns: 0, wake_at: None }) };
         // One that has ended has no wake-up any more.
-        let Some(due_at) = release.and_then(|release| release.wake).map(|wake| wake.due_at()) else {
+        let Some(due_at) = release.wake.as_ref().map(Wake::due_at) else {
             return Ok(DriveResult { turns: 0, wake_at: None });
         };
         let soon = self.installation.time.now().saturating_add(EARLY).unwrap_or(deadline);
@@ -195,7 +207,32 @@ impl Context {
             tracing::debug!(release.id = %id, %due_at, "it is not due");
             return Ok(DriveResult { turns: 0, wake_at: Some(due_at) });
         }
-        self.drive(id, &[], deadline).await
+        let loaded = self.until(deadline).with_head(release).await?;
+        self.drive_loaded(id, Some(loaded), &[], deadline).await
+    }
+
+    /// Drives a release that an event concerns. Where it is known whose it is, it and its service's row are read at the same time, and an alarm
+    /// that the event says is red is asked for beside them.
+    pub(crate) async fn drive_concerned(
+        &self,
+        concerned: &UnderWay,
+        hints: &[Hint],
+        deadline: Timestamp,
+    ) -> Result<DriveResult, DriveError> {
+        let id = &concerned.release;
+        let Some((service, target)) = &concerned.of else { return self.drive(id, hints, deadline).await };
+        let ledger = self.installation.until(deadline).ledger;
+        let (release, head, red) =
+            tokio::join!(ledger.release(id), ledger.service(service), alarming(self, target, hints));
+        let release = release.map_err(|source| DriveError::Ledger { release: id.clone(), source })?;
+        let loaded = match release {
+            Some(release) if release.service == *service && release.target == *target => {
+                Some(Loaded { red, ..loaded(release, head)? })
+            }
+            // What the row says is looked up by the release itself.
+            Some(_) | None => None,
+        };
+        self.drive_loaded(id, loaded, hints, deadline).await
     }
 
     /// Drives a release until nothing is to be done at once any more, at most until `deadline`. What can be done without the service's row
@@ -206,14 +243,25 @@ impl Context {
         hints: &[Hint],
         deadline: Timestamp,
     ) -> Result<DriveResult, DriveError> {
+        self.drive_loaded(id, None, hints, deadline).await
+    }
+
+    async fn drive_loaded(
+        &self,
+        id: &ReleaseId,
+        loaded: Option<Loaded>,
+        hints: &[Hint],
+        deadline: Timestamp,
+    ) -> Result<DriveResult, DriveError> {
         let mut damaged = None;
-        let driven = self.until(deadline).drive_on(id, hints, deadline, &mut damaged).await?;
+        let driven = self.until(deadline).drive_on(id, loaded, hints, deadline, &mut damaged).await?;
         damaged.map_or(Ok(driven), Err)
     }
 
     async fn drive_on(
         &self,
         id: &ReleaseId,
+        mut loaded: Option<Loaded>,
         hints: &[Hint],
         deadline: Timestamp,
         damaged: &mut Option<DriveError>,
@@ -223,9 +271,9 @@ impl Context {
         let mut place = Place { deadline, held: None, claimed: None };
         let (mut turns, mut lost) = (0, 0);
         for _ in 0..TURNS_MAX {
-            // Who brings nothing of their own leaves the release to whoever was faster.
-            let leaves = hints.is_empty() && turns == 0;
-            let done = match self.turn(&id, &feedback, &mut place).await? {
+            // Who brings nothing of their own leaves the release to whoever was faster, unless they have said that they stay.
+            let leaves = feedback.is_empty() && place.held.is_none();
+            let done = match self.turn(&id, loaded.take(), &feedback, &mut place).await? {
                 Turned::Nothing => return Ok(DriveResult { turns, wake_at: None }),
                 Turned::Overtaken if leaves => return Ok(DriveResult { turns, wake_at: None }),
                 Turned::Done(done) => *done,
@@ -250,8 +298,8 @@ impl Context {
             let service = done.release.service.clone();
             *damaged =
                 done.damaged.map(|source| DriveError::Service { release: id.clone(), service, source });
-            let waiting_on = done.release.report.waiting_on;
-            let Some(wake) = done.release.wake else {
+            let waiting_on = done.release.report.waiting_on.clone();
+            let Some(wake) = done.release.wake.clone() else {
                 // The service is free: the release that waited begins at once.
                 match done.head.and_then(|head| head.waiting) {
                     Some(waiting) => {
@@ -263,7 +311,15 @@ impl Context {
                 }
             };
             let now = self.installation.time.now();
+            // What was written a moment ago is not read back: whoever changed it meanwhile is met by the next commit.
+            let kept = Loaded { release: done.release, head: done.head, damaged: None, red: None };
+            let keeps = damaged.is_none();
             if done.performed || !feedback.refused.is_empty() {
+                loaded = keeps.then_some(kept);
+                continue;
+            }
+            if wake.at <= now && wake.at < deadline && done.changed {
+                loaded = keeps.then_some(kept);
                 continue;
             }
             if wake.at <= now.saturating_add(done.stays).unwrap_or(now) && wake.at < deadline {
@@ -292,23 +348,26 @@ impl Context {
     async fn turn(
         &self,
         id: &ReleaseId,
+        loaded: Option<Loaded>,
         feedback: &Feedback,
         place: &mut Place,
     ) -> Result<Turned, DriveError> {
         let failed = |source| DriveError::Ledger { release: id.clone(), source };
-        let Some(release) = self.installation.ledger.release(id).await.map_err(failed)? else {
-            tracing::warn!(release.id = %id, "there is no such release");
+        let loaded = match loaded {
+            Some(loaded) => Some(loaded),
+            None => self.load(id).await?,
+        };
+        let Some(Loaded { release, head, damaged, red }) = loaded.filter(|loaded| !loaded.release.is_over())
+        else {
             return Ok(Turned::Nothing);
         };
-        if release.is_over() {
-            return Ok(Turned::Nothing);
-        }
-        let (head, damaged) = match self.installation.ledger.service(&release.service).await {
-            Ok(head) => (head, None),
-            Err(error) if error.kind == ErrorKind::Invalid => (None, Some(error)),
-            Err(error) => return Err(failed(error)),
+        let confirmed = red.and_then(|red| confirmed(&release, head.as_ref(), red));
+        // Seconds count, and whoever was faster did the same: no version is claimed first.
+        let claimed = confirmed.is_some().then_some(Claim::Ours);
+        let seen = match confirmed {
+            Some(seen) => seen,
+            None => observe(self, &release, head, feedback).await,
         };
-        let seen = observe(self, &release, head, feedback).await;
         let now = self.installation.time.now();
         let mut decision = decide::decide(&release, &seen, now);
         let stays = place.stay(&release, &mut decision.release, now);
@@ -317,7 +376,11 @@ impl Context {
         let changed = match commit {
             None => false,
             Some(commit) => {
-                match self.claim(&release, place).await {
+                let claimed = match claimed {
+                    Some(claimed) => claimed,
+                    None => self.claim(&release, place).await,
+                };
+                match claimed {
                     Claim::Ours => {}
                     Claim::Gone => return Ok(Turned::Overtaken),
                     Claim::Anothers => return Ok(Turned::Claimed(Box::new(release))),
@@ -347,6 +410,23 @@ impl Context {
             damaged,
             stays,
         })))
+    }
+
+    /// Reads a release and its service's row.
+    async fn load(&self, id: &ReleaseId) -> Result<Option<Loaded>, DriveError> {
+        let release = self.installation.ledger.release(id).await;
+        match release.map_err(|source| DriveError::Ledger { release: id.clone(), source })? {
+            Some(release) => self.with_head(release).await.map(Some),
+            None => {
+                tracing::warn!(release.id = %id, "there is no such release");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn with_head(&self, release: Release) -> Result<Loaded, DriveError> {
+        let head = self.installation.ledger.service(&release.service).await;
+        loaded(release, head)
     }
 
     /// Of several who would write the same version, one claims it. A transaction that loses its race is paid in full, for every row in it; a
@@ -425,6 +505,18 @@ impl Context {
                 Ok(Some(EffectResult::BuildStarted { stage: *stage, build }))
             }
         }
+    }
+}
+
+/// A row that cannot be read stops nobody who can do without it; one that could not be asked for does.
+#[expect(clippy::result_large_err, reason = "it is handed on as it is")]
+fn loaded(release: Release, head: Result<Option<ServiceRecord>, PortError>) -> Result<Loaded, DriveError> {
+    match head {
+        Ok(head) => Ok(Loaded { release, head, damaged: None, red: None }),
+        Err(error) if error.kind == ErrorKind::Invalid => {
+            Ok(Loaded { release, head: None, damaged: Some(error), red: None })
+        }
+        Err(source) => Err(DriveError::Ledger { release: release.id, source }),
     }
 }
 

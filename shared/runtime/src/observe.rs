@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
+use jiff::Timestamp;
 use tidegate_core::decide;
 use tidegate_core::engine::ecs_native::running::image_of;
 use tidegate_core::fault::PortError;
 use tidegate_core::ids::{AlarmName, Target};
 use tidegate_core::observation::{EffectResult, Entropy, Hint, Needs, Observation, Refusal};
-use tidegate_core::release::Release;
+use tidegate_core::release::{Phase, Release};
 use tidegate_core::seen::Seen;
 use tidegate_core::service::ServiceRecord;
 use tidegate_core::vocab::cloudwatch::AlarmSeen;
@@ -28,6 +29,47 @@ pub struct Feedback {
     pub refused: Vec<Refusal>,
     /// What was brought about and shows nowhere in AWS.
     pub results: Vec<EffectResult>,
+}
+
+impl Feedback {
+    /// Whether there is nothing to hand on.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.hints.is_empty() && self.refused.is_empty() && self.results.is_empty()
+    }
+}
+
+/// What CloudWatch says of alarms, and when it was asked.
+pub(crate) struct Alarming {
+    at: Timestamp,
+    alarms: BTreeMap<AlarmName, AlarmSeen>,
+}
+
+/// Asks CloudWatch about the alarms that an event says are red: it may have been delivered late, or again.
+pub(crate) async fn alarming(context: &Context, target: &Target, hints: &[Hint]) -> Option<Alarming> {
+    let red = hints.iter().filter_map(|hint| match hint {
+        Hint::Alarm { name, seen } => seen.is_breach().then(|| name.clone()),
+        Hint::Task(_) | Hint::Look => None,
+    });
+    let red: Vec<AlarmName> = red.collect();
+    let at = context.installation.time.now();
+    let seen = alarms(context, target, &red).await;
+    seen.known().map(|alarms| Alarming { at, alarms: alarms.clone() })
+}
+
+/// What is enough to turn a release back: an alarm of its plan is red, and the deployment to stop is known. Nothing else has to be seen for
+/// that, and the look follows. Anything less is a look like any other.
+pub(crate) fn confirmed(
+    release: &Release,
+    head: Option<&ServiceRecord>,
+    Alarming { at, alarms }: Alarming,
+) -> Option<Observation> {
+    let (Phase::Running { .. }, true, Some(plan)) = (&release.phase, release.is_started(), &release.plan)
+    else {
+        return None;
+    };
+    let red = alarms.iter().any(|(name, alarm)| alarm.is_breach() && plan.alarms.contains(name));
+    let (head, alarms) = (head.cloned(), Seen::Known(alarms));
+    red.then(|| Observation { at, head, alarms, entropy: entropy(), ..Observation::default() })
 }
 
 /// Fresh randomness from the operating system. Without any, tokens must not be made, so nothing may continue.

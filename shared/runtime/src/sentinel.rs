@@ -74,17 +74,17 @@ impl Context {
 
     async fn drive_one(
         &self,
-        UnderWay { release, .. }: &UnderWay,
+        concerned: &UnderWay,
         hints: &[Hint],
         deadline: Timestamp,
     ) -> Result<u32, SentinelError> {
-        match self.drive(release, hints, deadline).await {
+        match self.drive_concerned(concerned, hints, deadline).await {
             Ok(driven) => Ok(driven.turns),
             // It was driven as far as it goes without the row.
             Err(DriveError::Service { service, source, .. }) => {
                 Err(SentinelError::Service { service, source })
             }
-            Err(source) => Err(SentinelError::Drive { release: release.clone(), source }),
+            Err(source) => Err(SentinelError::Drive { release: concerned.release.clone(), source }),
         }
     }
 }

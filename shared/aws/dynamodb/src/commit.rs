@@ -137,7 +137,7 @@ impl DynamoLedger {
         }
         let (added, dropped) = watches::of_release(write);
         for watched in added {
-            let row = row::concerns(&keys::concerns(&watched, &release.id), &release.service);
+            let row = row::concerns(&keys::concerns(&watched, &release.id), release)?;
             actions.push(self.put(row, Condition::Guarded, String::new()));
         }
         for watched in dropped {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use tidegate_core::announced::Awaited;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Entry;
-use tidegate_core::ids::{ReleaseId, ServiceName};
+use tidegate_core::ids::{ReleaseId, ServiceName, Target};
 use tidegate_core::invariants;
 use tidegate_core::listing::Damaged;
 use tidegate_core::plan::Plan;
@@ -182,9 +182,12 @@ pub(crate) fn watch(key: &Key) -> Item {
     bare(key)
 }
 
-/// By which events find a release, and whose it is, so that its service's row can be read beside it.
-pub(crate) fn concerns(key: &Key, service: &ServiceName) -> Item {
-    owner(key, service)
+/// By which events find a release, whose it is and where it goes, so that what else is needed can be asked for beside it.
+pub(crate) fn concerns(key: &Key, release: &Release) -> Result<Item, RowError> {
+    let mut item = owner(key, &release.service);
+    let target = serde_json::to_string(&release.target).map_err(|error| invariant(key, error.to_string()))?;
+    set(&mut item, BODY, target);
+    Ok(item)
 }
 
 pub(crate) fn owner(key: &Key, service: &ServiceName) -> Item {
@@ -280,8 +283,9 @@ pub(crate) fn read_under_way(item: &Item) -> (Option<UnderWay>, Option<RowError>
         let release = key.release().ok_or_else(|| corrupt(&key, "its sort key names no release".into()))?;
         let owner = text(item, OWNER).unwrap_or_default();
         let service = ServiceName::new(owner).map_err(|error| corrupt(&key, format!("{OWNER}: {error}")));
-        let wrong = check_schema(&key, item).err().or_else(|| service.as_ref().err().cloned());
-        Ok((UnderWay { release, service: service.ok() }, wrong))
+        let of = service.and_then(|service| Ok((service, self::read::<Target>(&key, item)?)));
+        let wrong = of.as_ref().err().cloned();
+        Ok((UnderWay { release, of: of.ok() }, wrong))
     };
     match read() {
         Ok((under_way, wrong)) => (Some(under_way), wrong),

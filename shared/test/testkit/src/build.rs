@@ -8,7 +8,7 @@ use tidegate_core::effect::EffectKind;
 use tidegate_core::engine::ecs_native::pauses::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::{Report, WaitingOn};
-use tidegate_core::ids::TaskDefinitionArn;
+use tidegate_core::ids::{EcsService, Resource, ServiceName, Target, TaskDefinitionArn};
 use tidegate_core::intent::{Intent, Provenance, Request};
 use tidegate_core::observation::{Hint, Observation, Refusal};
 use tidegate_core::outcome::{Cause, Outcome};
@@ -58,6 +58,28 @@ pub fn release() -> Release {
         acted_at: None,
         wake: Some(Wake::new(names::start())),
         report: Report::waiting_on(WaitingOn::Turn { behind: None }),
+    }
+}
+
+/// So many services in a universe moved by hand, each with a release that bakes at 10%, all judged by one alarm, which is red.
+pub fn crowd(universe: &Universe, count: u32) {
+    let built = Fixture::baking(10).breached();
+    let policy = built.seen.head.clone().expect("a service").policy;
+    let mut state = universe.state();
+    state.aws.set_alarm(true, built.now);
+    for number in 0..count {
+        let service: ServiceName = format!("service-{number:03}").parse().expect("a name");
+        let cluster = names::target().ecs().cluster.clone();
+        let of_its_own = EcsService { cluster, service: service.as_str().parse().expect("a name") };
+        let target = Target { resource: Resource::EcsService(of_its_own), ..names::target() };
+        let id = names::release(number + 1);
+        let active = Some(id.clone());
+        let mut policy = policy.clone();
+        (policy.service, policy.to.ecs.service) = (service.clone(), target.ecs().service.clone());
+        let release = Release { id, service, target, version: 0, ..built.release.clone() };
+        let head = ServiceRecord { active, ..ServiceRecord::new(policy, built.now) };
+        let now = state.now;
+        state.rows.seed(release, head, now);
     }
 }
 

@@ -8,17 +8,17 @@ use jiff::SignedDuration;
 use tidegate_core::actor::Actor;
 use tidegate_core::admission::ReleaseRequest;
 use tidegate_core::effect::Effect;
-use tidegate_core::ids::{EcsService, Resource, ServiceName, Target};
+use tidegate_core::ids::ServiceName;
 use tidegate_core::intent::Provenance;
 use tidegate_core::observation::Hint;
+use tidegate_core::outcome::Cause;
 use tidegate_core::policy::parse;
 use tidegate_core::ports::Watched;
-use tidegate_core::release::{Phase, Release};
-use tidegate_core::service::ServiceRecord;
+use tidegate_core::release::{Phase, RollingBack};
 use tidegate_core::vocab::ecs;
 use tidegate_runtime::Installation;
 use tidegate_runtime::visits::{Listed, Pace, Rotation};
-use tidegate_testkit::build::Fixture as Built;
+use tidegate_testkit::build::{Fixture as Built, crowd};
 use tidegate_testkit::fakes::{
     Aws, Balancing, Caller, Conditions, Delivery, EcsHabits, Fault, Faults, Quality, Universe,
 };
@@ -76,7 +76,7 @@ fn few_transactions_lose_their_race() {
         let told =
             format!("{name}: {lost} of {commits} transactions lost, {refused} of {claims} claims refused");
         println!("{told}");
-        assert!(lost * 100 < commits * 10, "{told}");
+        assert!(lost * 100 < commits * 5, "{told}");
         // A refused claim means that somebody looked in vain: where nothing comes twice it is rare, too.
         assert!(!name.starts_with("calm") || refused * 100 <= claims * 10, "{told}");
     }
@@ -180,35 +180,13 @@ fn the_clock_wakes_500_releases_and_looks_at_500_services_within_seconds() {
     assert!(took < 6.0, "{took} s");
 }
 
-/// So many services, each with a release that bakes, all judged by one alarm, which is red.
-fn one_alarm_of(universe: &Universe, count: usize) {
-    let built = Built::baking(10).breached();
-    let policy = built.seen.head.clone().expect("a service").policy;
-    let mut state = universe.state();
-    state.aws.set_alarm(true, built.now);
-    for number in 0..count {
-        let service = name(number);
-        let cluster = names::target().ecs().cluster.clone();
-        let of_its_own = EcsService { cluster, service: service.as_str().parse().expect("a name") };
-        let target = Target { resource: Resource::EcsService(of_its_own), ..names::target() };
-        let id = names::release(u32::try_from(number).expect("few") + 1);
-        let active = Some(id.clone());
-        let mut policy = policy.clone();
-        (policy.service, policy.to.ecs.service) = (service.clone(), target.ecs().service.clone());
-        let release = Release { id, service, target, version: 0, ..built.release.clone() };
-        let head = ServiceRecord { active, ..ServiceRecord::new(policy, built.now) };
-        let now = state.now;
-        state.rows.seed(release, head, now);
-    }
-}
-
 #[test]
 fn an_alarm_of_100_releases_turns_all_of_them_back_in_few_rounds_and_with_bounded_calls() {
     const MILLIS: u64 = 20;
     let mut rounds = Vec::new();
-    for count in [1, 100] {
+    for count in [1_u32, 100] {
         let (universe, _, _) = universe(MILLIS);
-        one_alarm_of(&universe, count);
+        crowd(&universe, count);
         let context = universe.context(Caller { id: 2, name: "sentinel".into() }, true);
         let began = universe.state().now;
         let watched = Watched::Alarm(names::account(), names::region(), names::alarm());
@@ -237,17 +215,51 @@ fn an_alarm_of_100_releases_turns_all_of_them_back_in_few_rounds_and_with_bounde
             "{count} releases of one alarm: {driven} turns, {} calls, at most {} at once, the last one stopped after {took:#} at {MILLIS} ms a call",
             state.calls, state.under_way.1
         );
-        assert!(stops.len() >= count);
+        assert!(stops.len() >= usize::try_from(count).expect("few"));
         assert!(state.under_way.1 <= 300, "{} calls at once", state.under_way.1);
         rounds.push(took.as_millis() / i128::from(MILLIS));
     }
-    assert!(rounds[1] <= 4 * rounds[0], "{rounds:?} rounds");
+    // Whom it concerns; the release, its service and the alarm at once; the commit; and the stop is on its way in the fourth.
+    assert!(rounds[0] < 4, "{rounds:?} rounds");
+    assert!(rounds[1] <= 20, "{rounds:?} rounds");
+}
+
+/// An event says that the alarm is red since then, and CloudWatch says whether it is.
+fn after_an_event(since: i64, is_red: bool, is_muted: bool) -> Phase {
+    let (universe, _, _) = universe(20);
+    crowd(&universe, 1);
+    let built = Built::baking(10).breached();
+    let ago = built.now.saturating_add(SignedDuration::from_secs(since)).expect("a time");
+    universe.state().aws.set_alarm(is_red, ago);
+    universe.state().aws.mute_alarm(is_muted, ago);
+    let mut seen = built.seen.alarms.known().expect("seen")[&names::alarm()].clone();
+    seen.since = Some(ago);
+    let context = universe.context(Caller { id: 2, name: "sentinel".into() }, true);
+    let until = universe.state().now.saturating_add(SignedDuration::from_millis(150)).expect("a time");
+    let watched = Watched::Alarm(names::account(), names::region(), names::alarm());
+    let hint = Hint::Alarm { name: names::alarm(), seen };
+    universe.run(context.noticed(&watched, hint, until)).expect("driven");
+    let state = universe.state();
+    state.rows.releases().next().expect("a release").phase.clone()
+}
+
+#[test]
+fn an_event_of_an_alarm_is_confirmed_before_anything_is_stopped_for_it() {
+    assert!(matches!(after_an_event(0, true, false), Phase::RollingBack(_)));
+    // It was red before there was a candidate, and is not any more, or nobody is to act on it.
+    for (since, is_red, is_muted) in [(-3600, false, false), (-3600, true, true)] {
+        let phase = after_an_event(since, is_red, is_muted);
+        assert!(
+            !matches!(phase, Phase::RollingBack(RollingBack { cause: Cause::Alarm { .. }, .. })),
+            "{phase:?}"
+        );
+    }
 }
 
 #[test]
 fn ten_thousand_releases_that_are_due_are_woken_within_a_fifth_of_the_functions_time() {
     let (universe, installation, _) = universe(20);
-    one_alarm_of(&universe, 10_000);
+    crowd(&universe, 10_000);
     let due = universe.state().rows.releases().filter(|release| release.wake.is_some()).count();
     universe.run(installation.time.sleep(SignedDuration::from_secs(60)));
     universe.state().under_way.1 = 0;

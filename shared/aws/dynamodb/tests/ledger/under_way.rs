@@ -49,7 +49,7 @@ async fn found(fixture: &Fixture, watched: Watched) -> Vec<UnderWay> {
 }
 
 fn under_way(n: usize) -> UnderWay {
-    UnderWay { release: id(n), service: Some(name("checkout")) }
+    UnderWay { release: id(n), of: Some((name("checkout"), Built::queued().release.target)) }
 }
 
 #[tokio::test]
@@ -140,15 +140,11 @@ async fn a_damaged_row_still_finds_its_release_and_is_told() {
     let watched = alarm("eu-central-1", "5xx");
     let pk = format!("WATCH#alarm#{}#eu-central-1#5xx", installation().account);
     let sk = format!("RELEASE#{}", id(1));
-    let text = aws_sdk_dynamodb::types::AttributeValue::S;
-    for (attribute, value, service) in [
-        ("owner", text(String::new()), None),
-        ("schema", text("x".into()), None),
-        ("owner", text("checkout".into()), Some(name("checkout"))),
-    ] {
+    let text = |value: &str| aws_sdk_dynamodb::types::AttributeValue::S(value.to_owned());
+    for (attribute, value) in [("owner", text("")), ("schema", text("x")), ("body", text("{}"))] {
         fixture.damage(&pk, &sk, attribute, value).await;
         let (found, damaged) = fixture.ledger.under_way(&watched).await.unwrap().split();
-        assert_eq!(found, [UnderWay { release: id(1), service }, under_way(2)]);
+        assert_eq!(found, [UnderWay { release: id(1), of: None }, under_way(2)]);
         let name = format!(
             "the row by which events of alarm {} eu-central-1 5xx find release {}",
             installation().account,

@@ -236,8 +236,8 @@ impl Rows {
         for release in self.releases().filter(concerned) {
             // The key still names the release.
             let damage = self.damage_of(&Row::Watch(release.service.clone()));
-            let service = damage.is_none().then(|| release.service.clone());
-            found.push(UnderWay { release: release.id.clone(), service });
+            let of = damage.is_none().then(|| (release.service.clone(), release.target.clone()));
+            found.push(UnderWay { release: release.id.clone(), of });
             damaged.extend(damage);
         }
         Listing::new(found, damaged)

@@ -277,7 +277,9 @@ impl Watch {
     ) -> Option<String> {
         let release = state.rows.release(performed.release.as_ref()?)?;
         let judged = release.plan.as_ref().is_some_and(|plan| !plan.alarms.is_empty());
-        let continues = matches!(performed.effect, Effect::Ecs(ecs::Effect::ContinueHook { .. }));
+        // What somebody else deploys is let pass the pauses it has from us, and is not the release's to judge.
+        let continues = matches!(performed.effect, Effect::Ecs(ecs::Effect::ContinueHook { .. }))
+            && release.progress.state.is_candidates(&performed.effect);
         let lag = i64::try_from(scenario.conditions.read_lag).expect("within range");
         let grace =
             LOOK_HOLDS + LEASE + SignedDuration::from_millis(lag + scenario.conditions.skew * 2 + 1_000);
