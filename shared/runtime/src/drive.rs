@@ -143,6 +143,8 @@ struct Place {
     held: Option<Timestamp>,
     /// The version it has tried to claim, by itself or behind somebody else, and that is not written yet.
     claimed: Option<u64>,
+    /// The version it has written last.
+    written: Option<u64>,
 }
 
 /// Who is to write the next version.
@@ -268,7 +270,7 @@ impl Context {
     ) -> Result<DriveResult, DriveError> {
         let mut id = id.clone();
         let mut feedback = Feedback { hints: hints.to_vec(), ..Feedback::default() };
-        let mut place = Place { deadline, held: None, claimed: None };
+        let mut place = Place { deadline, held: None, claimed: None, written: None };
         let (mut turns, mut lost) = (0, 0);
         for _ in 0..TURNS_MAX {
             // Who brings nothing of their own leaves the release to whoever was faster, unless they have said that they stay.
@@ -304,7 +306,7 @@ impl Context {
                 match done.head.and_then(|head| head.waiting) {
                     Some(waiting) => {
                         id = waiting;
-                        place.claimed = None;
+                        (place.claimed, place.written) = (None, None);
                         continue;
                     }
                     None => return Ok(DriveResult { turns, wake_at: None }),
@@ -362,11 +364,16 @@ impl Context {
             return Ok(Turned::Nothing);
         };
         let confirmed = red.and_then(|red| confirmed(&release, head.as_ref(), red));
-        // Seconds count, and whoever was faster did the same: no version is claimed first.
-        let claimed = confirmed.is_some().then_some(Claim::Ours);
-        let seen = match confirmed {
-            Some(seen) => seen,
-            None => observe(self, &release, head, feedback).await,
+        let (seen, claimed) = match confirmed {
+            // Seconds count, and whoever was faster did the same: no version is claimed first.
+            Some(seen) => (seen, Some(Claim::Ours)),
+            // Whoever goes on with what they have just written is ahead of everybody else: the claim need not wait for the look.
+            None if place.written == Some(release.version) => {
+                let looks = observe(self, &release, head, feedback);
+                let (seen, claimed) = tokio::join!(looks, self.claim(&release, place));
+                (seen, Some(claimed))
+            }
+            None => (observe(self, &release, head, feedback).await, None),
         };
         let now = self.installation.time.now();
         let mut decision = decide::decide(&release, &seen, now);
@@ -386,7 +393,10 @@ impl Context {
                     Claim::Anothers => return Ok(Turned::Claimed(Box::new(release))),
                 }
                 match self.installation.ledger.commit(commit).await {
-                    Ok(()) => place.claimed = None,
+                    Ok(()) => {
+                        place.claimed = None;
+                        place.written = Some(release.version + 1);
+                    }
                     Err(error) if error.kind == ErrorKind::Conflict => {
                         let overtaken = self.has_changed(&release).await;
                         return Ok(if overtaken { Turned::Overtaken } else { Turned::Lost });
