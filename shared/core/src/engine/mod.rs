@@ -2,7 +2,7 @@
 //!
 //! An engine is a pure module. It says what it needs to see, proves in preflight that it can do what the policy asks and undo it, takes a
 //! stage one step further, rolls back, and leaves the target as it was found. Whether a step may be taken, and what becomes of the release,
-//! is decided by the frame ([`crate::decide`]): an engine answers what it would do next, as a [`Move`], and the frame does it.
+//! is decided by the frame ([`crate::decide`]): an engine answers what it would do next, as a `Move`, and the frame does it.
 
 pub mod ecs_native;
 
