@@ -249,8 +249,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a rollback needs nothing of the service's row",
         file: "shared/runtime/src/drive.rs",
-        rule: "            Err(error) if error.kind == ErrorKind::Invalid => (None, Some(error)),",
-        without: "            Err(error) if error.kind == ErrorKind::Invalid && error.code.is_empty() => (None, Some(error)),",
+        rule: "        Err(error) if error.kind == ErrorKind::Invalid => {\n",
+        without: "        Err(error) if error.kind == ErrorKind::Invalid && error.code.is_empty() => {\n",
         within: 60,
     },
     Mutation {
