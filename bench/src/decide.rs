@@ -169,7 +169,10 @@ fn observation(now: Timestamp, head: ServiceRecord) -> Result<Observation> {
             deployments: Seen::Known(Vec::new()),
             ..ecs::Observation::default()
         },
-        elb: elb::Observation { weights: Seen::Known(vec![RuleSeen { arn: rule, weights }]) },
+        elb: elb::Observation {
+            weights: Seen::Known(vec![RuleSeen { arn: rule, weights }]),
+            ..elb::Observation::default()
+        },
         alarms: Seen::Known(BTreeMap::from([
             ("checkout-5xx".parse()?, ok()),
             ("checkout-p99".parse()?, ok()),

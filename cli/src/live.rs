@@ -22,7 +22,7 @@ pub async fn look(release: &Release, elb: &dyn Elb, alarms: &dyn Alarms) -> Live
     if let Some(error) = elb.weights.error() {
         live.unseen.push(unseen("the live weights", error));
     }
-    live.measured = engine::measured(plan, &Observation { elb, ..Observation::default() });
+    live.measured = engine::measured(release, &Observation { elb, ..Observation::default() });
     match alarms {
         Ok(alarms) => live.alarms = Some(alarms),
         Err(error) => live.unseen.push(unseen("the alarms", &error)),

@@ -80,12 +80,13 @@ fn every_policy_shown_parses() {
             kinds.insert(match policy.strategy.shift {
                 Shift::Canary { .. } => "canary",
                 Shift::Linear { .. } => "linear",
+                Shift::Steps { .. } => "steps",
                 Shift::BlueGreen => "blue_green",
                 Shift::Rolling => "rolling",
             });
         }
     }
-    assert_eq!(kinds.len(), 4, "a complete example of each strategy is shown; found {kinds:?}");
+    assert_eq!(kinds.len(), 5, "a complete example of each strategy is shown; found {kinds:?}");
 }
 
 /// A change to a policy that is right, and what the documentation says comes of it.

@@ -33,6 +33,8 @@ mod strategies;
 mod trouble;
 #[path = "releases/used.rs"]
 mod used;
+#[path = "releases/weighted.rs"]
+mod weighted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +52,7 @@ async fn every_promise_holds() {
         images::all(),
         digests::all(),
         strategies::all(),
+        weighted::all(),
         people::all(),
         faults::all(),
         alarms::all(),

@@ -331,6 +331,12 @@ async fn deploy(client: &Client, tidegate: &Tidegate) -> Result<Deployed> {
         ("RepositoryArns", format!("arn:aws:ecr:{REGION}:{ACCOUNT}:repository/*")),
         ("TaskRoleArns", format!("{TASK_ROLE},{EXECUTION_ROLE}")),
         ("InfrastructureRoleArns", format!("{INFRASTRUCTURE_ROLE},{HOOK_ROLE}*")),
+        (
+            "CanaryRuleArns",
+            format!(
+                "arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:listener-rule/*,arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:listener/*"
+            ),
+        ),
         ("ApproverTopicArns", format!("arn:aws:sns:{REGION}:{ACCOUNT}:approver-*")),
         ("VerifyProjectArns", format!("arn:aws:codebuild:{REGION}:{ACCOUNT}:project/*")),
         ("BuildProjectArns", format!("arn:aws:codebuild:{REGION}:{ACCOUNT}:project/*")),

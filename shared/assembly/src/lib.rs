@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidegate_autoscaling::AutoScalingAdapter;
 use tidegate_cloudwatch::CloudWatchAdapter;
 use tidegate_codebuild::CodeBuildAdapter;
 use tidegate_ecr::EcrAdapter;
@@ -19,6 +20,7 @@ pub fn context(start: &Start) -> Context {
         installation: start.installation(),
         ecs: Arc::new(EcsAdapter::new(aws())),
         elb: Arc::new(ElbAdapter::new(aws())),
+        autoscaling: Arc::new(AutoScalingAdapter::new(aws())),
         alarms: cloudwatch.clone(),
         metrics: cloudwatch,
         images: Arc::new(EcrAdapter::new(aws())),

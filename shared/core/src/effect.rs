@@ -5,8 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::approval::Token;
-use crate::ids::{DeploymentArn, Image, ReleaseId, TaskDefinitionArn};
-use crate::vocab::ecs;
+use crate::ids::{DeploymentArn, EcsServiceName, Image, ReleaseId, RuleArn, TaskDefinitionArn};
+use crate::policy::Percent;
+use crate::vocab::{autoscaling, ecs, elb};
 
 /// How long after its own commit an executor may still begin an effect. After that it reloads: someone else may have decided
 /// otherwise since, and AWS's calls have no conditions.
@@ -27,6 +28,10 @@ pub const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(6);
 pub enum Effect {
     /// To an ECS service.
     Ecs(ecs::Effect),
+    /// To a load balancer.
+    Elb(elb::Effect),
+    /// To what scales a service.
+    AutoScaling(autoscaling::Effect),
     /// Have an approver's link delivered.
     Invite {
         /// What it is about.
@@ -43,6 +48,18 @@ pub enum Effect {
         /// Environment variables the build gets.
         environment: std::collections::BTreeMap<String, String>,
     },
+}
+
+impl From<elb::Effect> for Effect {
+    fn from(effect: elb::Effect) -> Self {
+        Self::Elb(effect)
+    }
+}
+
+impl From<autoscaling::Effect> for Effect {
+    fn from(effect: autoscaling::Effect) -> Self {
+        Self::AutoScaling(effect)
+    }
 }
 
 impl From<ecs::Effect> for Effect {
@@ -67,6 +84,16 @@ pub enum EffectKind {
     ReturnTo,
     /// [`ecs::Effect::RestoreConfiguration`].
     RestoreConfiguration,
+    /// [`ecs::Effect::CreateCanary`].
+    CreateCanary,
+    /// [`ecs::Effect::ScaleCanary`].
+    ScaleCanary,
+    /// [`ecs::Effect::DeleteCanary`].
+    DeleteCanary,
+    /// [`elb::Effect::SetWeights`].
+    SetWeights,
+    /// [`autoscaling::Effect::Suspend`].
+    Suspend,
     /// [`Effect::Invite`].
     Invite,
     /// [`Effect::StartBuild`].
@@ -83,6 +110,11 @@ impl EffectKind {
             Self::StopDeployment => "stop_deployment",
             Self::ReturnTo => "return_to",
             Self::RestoreConfiguration => "restore_configuration",
+            Self::CreateCanary => "create_canary",
+            Self::ScaleCanary => "scale_canary",
+            Self::DeleteCanary => "delete_canary",
+            Self::SetWeights => "set_weights",
+            Self::Suspend => "suspend",
             Self::Invite => "invite",
             Self::StartBuild => "start_build",
         }
@@ -99,6 +131,11 @@ impl std::fmt::Display for EffectKind {
             Self::StopDeployment => "roll the deployment back",
             Self::ReturnTo => "deploy the stable version again",
             Self::RestoreConfiguration => "restore the deployment configuration",
+            Self::CreateCanary => "create the candidate's service",
+            Self::ScaleCanary => "scale the candidate's service",
+            Self::DeleteCanary => "delete the candidate's service",
+            Self::SetWeights => "set the weights",
+            Self::Suspend => "hold or resume the scaling of the service",
             Self::Invite => "send an approver a link",
             Self::StartBuild => "start the build",
         })
@@ -122,6 +159,16 @@ pub enum Action {
     ReturnTo { task_definition: TaskDefinitionArn },
     /// [`ecs::Effect::RestoreConfiguration`].
     RestoreConfiguration,
+    /// [`ecs::Effect::CreateCanary`].
+    CreateCanary { name: EcsServiceName, desired: u32 },
+    /// [`ecs::Effect::ScaleCanary`].
+    ScaleCanary { name: EcsServiceName, desired: u32 },
+    /// [`ecs::Effect::DeleteCanary`].
+    DeleteCanary { name: EcsServiceName },
+    /// [`elb::Effect::SetWeights`].
+    SetWeights { rule: RuleArn, share: Percent },
+    /// [`autoscaling::Effect::Suspend`].
+    Suspend { scale_in: bool },
     /// [`Effect::Invite`].
     Invite { approver: String },
     /// [`Effect::StartBuild`].
@@ -142,6 +189,16 @@ impl std::fmt::Display for Action {
             Self::StopDeployment { deployment } => write!(f, "roll deployment {} back", deployment.short()),
             Self::ReturnTo { task_definition } => write!(f, "deploy {} again", task_definition.short()),
             Self::RestoreConfiguration => f.write_str("restore the service's deployment configuration"),
+            Self::CreateCanary { name, desired } => {
+                write!(f, "create service {name} with {}", crate::words::tasks(*desired))
+            }
+            Self::ScaleCanary { name, desired } => {
+                write!(f, "scale service {name} to {}", crate::words::tasks(*desired))
+            }
+            Self::DeleteCanary { name } => write!(f, "delete service {name}"),
+            Self::SetWeights { share, .. } => write!(f, "set the candidate's share to {share}%"),
+            Self::Suspend { scale_in: true } => f.write_str("hold scaling in"),
+            Self::Suspend { scale_in: false } => f.write_str("let the service scale in again"),
             Self::Invite { approver } => write!(f, "send {approver} a link to approve"),
             Self::StartBuild { project } => write!(f, "start build {project}"),
             Self::Unknown => f.write_str("something this version of Tidegate does not know"),
@@ -159,6 +216,9 @@ impl ecs::Effect {
             Self::StopDeployment { .. } => EffectKind::StopDeployment,
             Self::ReturnTo { .. } => EffectKind::ReturnTo,
             Self::RestoreConfiguration { .. } => EffectKind::RestoreConfiguration,
+            Self::CreateCanary { .. } => EffectKind::CreateCanary,
+            Self::ScaleCanary { .. } => EffectKind::ScaleCanary,
+            Self::DeleteCanary { .. } => EffectKind::DeleteCanary,
         }
     }
 
@@ -176,6 +236,13 @@ impl ecs::Effect {
                 Action::ReturnTo { task_definition: task_definition.clone() }
             }
             Self::RestoreConfiguration { .. } => Action::RestoreConfiguration,
+            Self::CreateCanary { name, desired, .. } => {
+                Action::CreateCanary { name: name.clone(), desired: *desired }
+            }
+            Self::ScaleCanary { name, desired } => {
+                Action::ScaleCanary { name: name.clone(), desired: *desired }
+            }
+            Self::DeleteCanary { name } => Action::DeleteCanary { name: name.clone() },
         }
     }
 }
@@ -185,6 +252,8 @@ impl Effect {
     pub fn kind(&self) -> EffectKind {
         match self {
             Self::Ecs(effect) => effect.kind(),
+            Self::Elb(elb::Effect::SetWeights { .. }) => EffectKind::SetWeights,
+            Self::AutoScaling(autoscaling::Effect::Suspend { .. }) => EffectKind::Suspend,
             Self::Invite { .. } => EffectKind::Invite,
             Self::StartBuild { .. } => EffectKind::StartBuild,
         }
@@ -199,6 +268,12 @@ impl Effect {
     pub fn action(&self) -> Action {
         match self {
             Self::Ecs(effect) => effect.action(),
+            Self::Elb(elb::Effect::SetWeights { rule, share, .. }) => {
+                Action::SetWeights { rule: rule.clone(), share: *share }
+            }
+            Self::AutoScaling(autoscaling::Effect::Suspend { suspended }) => {
+                Action::Suspend { scale_in: suspended.scale_in }
+            }
             Self::Invite { invite } => Action::Invite { approver: invite.approver.clone() },
             Self::StartBuild { project, .. } => Action::StartBuild { project: project.clone() },
         }
@@ -212,6 +287,11 @@ impl Effect {
             | EffectKind::ContinueHook
             | EffectKind::StopDeployment
             | EffectKind::RestoreConfiguration
+            | EffectKind::CreateCanary
+            | EffectKind::ScaleCanary
+            | EffectKind::DeleteCanary
+            | EffectKind::SetWeights
+            | EffectKind::Suspend
             | EffectKind::Invite
             | EffectKind::StartBuild => false,
         }
@@ -219,15 +299,25 @@ impl Effect {
 
     /// Whether the effect can give the candidate more traffic; after a breach none of these is ever decided.
     pub fn is_forward(&self) -> bool {
-        match self.kind() {
-            EffectKind::StartDeployment | EffectKind::ContinueHook => true,
+        match self {
+            Self::Ecs(
+                ecs::Effect::StartDeployment { .. }
+                | ecs::Effect::ContinueHook { .. }
+                | ecs::Effect::CreateCanary { .. }
+                | ecs::Effect::ScaleCanary { .. },
+            ) => true,
+            Self::Elb(elb::Effect::SetWeights { share, .. }) => *share > Percent::NONE,
             // A revision that is registered gets no traffic, and the one to roll back to may have to be.
-            EffectKind::RegisterTaskDefinition
-            | EffectKind::StopDeployment
-            | EffectKind::ReturnTo
-            | EffectKind::RestoreConfiguration
-            | EffectKind::Invite
-            | EffectKind::StartBuild => false,
+            Self::Ecs(
+                ecs::Effect::RegisterTaskDefinition { .. }
+                | ecs::Effect::StopDeployment { .. }
+                | ecs::Effect::ReturnTo { .. }
+                | ecs::Effect::RestoreConfiguration { .. }
+                | ecs::Effect::DeleteCanary { .. },
+            )
+            | Self::AutoScaling(_)
+            | Self::Invite { .. }
+            | Self::StartBuild { .. } => false,
         }
     }
 }

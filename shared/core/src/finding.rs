@@ -27,6 +27,17 @@ pub enum FindingCode {
     RuleMissing,
     RuleWithoutBothGroups,
     MoreThanOneWeight,
+    ServiceIsDaemon,
+    ConnectServer,
+    SharedRegistry,
+    FixedHostPorts,
+    UnknownServiceField,
+    NoCanaryPlace,
+    CanaryGroupMissing,
+    CanaryGroupElsewhere,
+    CanaryGroupInUse,
+    SameTargetGroup,
+    SharesAreOfTasks,
     OwnAlarmInAlarm,
     NoAlarms,
     AlarmMissing,
@@ -83,6 +94,17 @@ impl FindingCode {
             Self::RuleMissing => "rule_missing",
             Self::RuleWithoutBothGroups => "rule_without_both_groups",
             Self::MoreThanOneWeight => "more_than_one_weight",
+            Self::ServiceIsDaemon => "service_is_daemon",
+            Self::ConnectServer => "connect_server",
+            Self::SharedRegistry => "shared_registry",
+            Self::FixedHostPorts => "fixed_host_ports",
+            Self::UnknownServiceField => "unknown_service_field",
+            Self::NoCanaryPlace => "no_canary_place",
+            Self::CanaryGroupMissing => "canary_group_missing",
+            Self::CanaryGroupElsewhere => "canary_group_elsewhere",
+            Self::CanaryGroupInUse => "canary_group_in_use",
+            Self::SameTargetGroup => "same_target_group",
+            Self::SharesAreOfTasks => "shares_are_of_tasks",
             Self::OwnAlarmInAlarm => "own_alarm_in_alarm",
             Self::NoAlarms => "no_alarms",
             Self::AlarmMissing => "alarm_missing",
@@ -197,6 +219,21 @@ impl FindingCode {
             Self::KeepsChanging => "see who or what changes the service, then release again",
             Self::Quarantined => {
                 "release a fixed image, or this one all the same: tidegate release SERVICE DIGEST --force"
+            }
+            Self::ServiceIsDaemon => {
+                "release it with a rolling strategy: one task on each instance leaves no room for a second service"
+            }
+            Self::ConnectServer => "use the engine native: Service Connect gives a name to one service only",
+            Self::SharedRegistry => "use the engine native, or put the service behind a load balancer",
+            Self::FixedHostPorts => "use dynamic host ports or awsvpc, or the engine native",
+            Self::UnknownServiceField => "use the engine native, or update Tidegate",
+            Self::NoCanaryPlace => "name a second target group and the rules in to.ecs.canary",
+            Self::CanaryGroupMissing => "create it, or correct to.ecs.canary.target_group",
+            Self::CanaryGroupElsewhere => "create a target group on the load balancer of the rules",
+            Self::CanaryGroupInUse => "give the candidate a target group that nothing else uses",
+            Self::SameTargetGroup => "give the candidate a target group of its own",
+            Self::SharesAreOfTasks => {
+                "put the service behind a load balancer if shares of requests are meant"
             }
             Self::Unknown => "update Tidegate",
         }

@@ -12,7 +12,7 @@ use crate::seen::Seen;
 use crate::service::ServiceRecord;
 use crate::vocab::ecr::{ImageSeen, Stored};
 use crate::vocab::tasks::StoppedTask;
-use crate::vocab::{ecs, elb};
+use crate::vocab::{autoscaling, ecs, elb};
 
 // What a release is judged by is the same wherever it goes, and known by these names.
 pub use crate::vocab::cloudwatch::{AlarmSeen, AlarmState, RequestsAsked};
@@ -30,6 +30,8 @@ pub struct Observation {
     pub ecs: ecs::Observation,
     /// Elastic Load Balancing.
     pub elb: elb::Observation,
+    /// Application Auto Scaling.
+    pub autoscaling: autoscaling::Observation,
     /// The alarms asked for; one that is missing here does not exist.
     pub alarms: Seen<BTreeMap<AlarmName, AlarmSeen>>,
     /// The alarms that the service's own deployment configuration names, before the release.
@@ -98,6 +100,8 @@ pub struct Needs {
     pub ecs: ecs::Needs,
     /// Of Elastic Load Balancing.
     pub elb: elb::Needs,
+    /// Of Application Auto Scaling.
+    pub autoscaling: autoscaling::Needs,
     /// The alarms the release is judged by.
     pub alarms: Vec<AlarmName>,
     /// The alarms that the target's own configuration names; none as long as that is not known.
@@ -124,6 +128,7 @@ impl Needs {
         Self {
             ecs: self.ecs.without(&asked.ecs),
             elb: self.elb.without(&asked.elb),
+            autoscaling: autoscaling::Needs { target: self.autoscaling.target && !asked.autoscaling.target },
             alarms: fresh(self.alarms, &asked.alarms),
             own_alarms: self.own_alarms.filter(|_| asked.own_alarms.is_none()),
             scan: self.scan && !asked.scan,

@@ -22,7 +22,7 @@ use crate::sweep::TagsSeen;
 use crate::vocab::cloudwatch::{AlarmSeen, RequestsAsked};
 use crate::vocab::codebuild::BuildSeen;
 use crate::vocab::ecr::{ImageSeen, ScanSeen, Stored};
-use crate::vocab::{ecs, elb};
+use crate::vocab::{autoscaling, ecs, elb};
 
 /// What is watched: how an event finds the services that release from it, and the releases under way that it concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,6 +262,17 @@ pub trait Ecs: Send + Sync {
 pub trait Elb: Send + Sync {
     /// Looks at what is asked for.
     async fn observe(&self, place: &Target, needs: &elb::Needs) -> elb::Observation;
+    /// Performs an effect.
+    async fn perform(&self, place: &Target, effect: &elb::Effect) -> Result<(), PortError>;
+}
+
+/// Application Auto Scaling. Whatever cannot be seen is part of the answer.
+#[async_trait]
+pub trait AutoScaling: Send + Sync {
+    /// Looks at what is asked for.
+    async fn observe(&self, place: &Target, needs: &autoscaling::Needs) -> autoscaling::Observation;
+    /// Performs an effect.
+    async fn perform(&self, place: &Target, effect: &autoscaling::Effect) -> Result<(), PortError>;
 }
 
 /// CloudWatch alarms: observe.

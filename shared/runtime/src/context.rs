@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use tidegate_core::ids::{AccountId, Region, ReleaseId};
-use tidegate_core::ports::{Alarms, Builds, Ecs, Elb, Images, Ledger, Messenger, Metrics, Waker};
+use tidegate_core::ports::{
+    Alarms, AutoScaling, Builds, Ecs, Elb, Images, Ledger, Messenger, Metrics, Waker,
+};
 
 use crate::time::Time;
 
@@ -32,6 +34,8 @@ pub struct Context {
     pub ecs: Arc<dyn Ecs>,
     /// Elastic Load Balancing.
     pub elb: Arc<dyn Elb>,
+    /// Application Auto Scaling.
+    pub autoscaling: Arc<dyn AutoScaling>,
     /// CloudWatch.
     pub alarms: Arc<dyn Alarms>,
     /// CloudWatch's metrics.

@@ -506,6 +506,10 @@ impl Context {
     ) -> Result<Option<EffectResult>, PortError> {
         match effect {
             Effect::Ecs(effect) => self.ecs.perform(&release.target, effect).await.map(|()| None),
+            Effect::Elb(effect) => self.elb.perform(&release.target, effect).await.map(|()| None),
+            Effect::AutoScaling(effect) => {
+                self.autoscaling.perform(&release.target, effect).await.map(|()| None)
+            }
             Effect::Invite { invite } => {
                 self.messenger.invite(invite).await?;
                 Ok(Some(EffectResult::Invited { approver: invite.approver.clone() }))

@@ -114,9 +114,10 @@ pub async fn observe(
 async fn look(context: &Context, release: &Release, needs: &Needs, seen: &mut Observation) {
     let target = &release.target;
     let at = seen.at;
-    let (ecs, elb, alarms, own_alarms, scan, build, requests, new_image, stored) = tokio::join!(
+    let (ecs, elb, autoscaling, alarms, own_alarms, scan, build, requests, new_image, stored) = tokio::join!(
         context.ecs.observe(target, &needs.ecs),
         context.elb.observe(target, &needs.elb),
+        context.autoscaling.observe(target, &needs.autoscaling),
         alarms(context, target, &needs.alarms),
         alarms(context, target, needs.own_alarms.as_deref().unwrap_or_default()),
         Seen::ask(needs.scan.then_some(()), |()| context.images.scan(&release.image)),
@@ -127,6 +128,7 @@ async fn look(context: &Context, release: &Release, needs: &Needs, seen: &mut Ob
     );
     seen.ecs.merge(ecs);
     seen.elb.merge(elb);
+    seen.autoscaling.merge(autoscaling);
     seen.alarms.merge(alarms);
     seen.own_alarms.merge(own_alarms);
     seen.scan.merge(scan);

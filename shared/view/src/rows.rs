@@ -102,6 +102,11 @@ pub fn strategy(policy: &Policy) -> String {
     let moved = match &policy.strategy.shift {
         Shift::Canary { percent, bake } => format!("canary {percent}% for {bake}"),
         Shift::Linear { percent, bake } => format!("linear by {percent}%, {bake} each"),
+        Shift::Steps { steps } => {
+            let steps: Vec<String> =
+                steps.iter().map(|step| format!("{}% for {}", step.percent, step.bake)).collect();
+            format!("steps {}", steps.join(", "))
+        }
         Shift::BlueGreen => "blue_green".to_owned(),
         Shift::Rolling => "rolling".to_owned(),
     };

@@ -64,6 +64,24 @@ impl Story {
         Self::open_behind(stage, name, Balancer::Application).await
     }
 
+    /// Opens a shop as most are: one target group in the rule, nothing that ECS could shift, and scaled by itself.
+    pub(crate) async fn open_plain(stage: &Arc<Stage>, name: &str, balancer: Balancer) -> Result<Self> {
+        let plan = Plan {
+            name: name.into(),
+            repository: format!("shop/{name}"),
+            balancer,
+            shifting: false,
+            scaled: (balancer != Balancer::None).then_some((1, 10)),
+            configuration: json!({ "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100 }),
+            ..Plan::checkout()
+        };
+        let shop = Shop::open(&stage.local, plan).await.context("the shop did not open")?;
+        let before = Before { service: shop.service(&stage.local).await?, weights: None };
+        let story = Self { stage: stage.clone(), shop, name: ServiceName::new(name)?, before, load: None };
+        story.put_switch().await?;
+        Ok(story)
+    }
+
     /// Opens a shop and keeps what it is like before anything is released. Its alarm can be switched by hand, too.
     pub(crate) async fn open_behind(stage: &Arc<Stage>, name: &str, balancer: Balancer) -> Result<Self> {
         let configuration = json!({
@@ -252,6 +270,25 @@ impl Story {
     }
 
     /// The history of a release as text, for what went wrong.
+    /// The history of a release, as far as it can be read.
+    pub(crate) async fn history(&self, id: &ReleaseId) -> Result<Vec<Entry>> {
+        Ok(self.stage.installation.ledger.history(id).await?.split().0)
+    }
+
+    /// Waits until the history tells of an event.
+    pub(crate) async fn until_told(
+        &self,
+        id: &ReleaseId,
+        what: &str,
+        is_it: impl Fn(&tidegate_core::history::Event) -> bool,
+    ) -> Result<()> {
+        until(&format!("release {id}: {what}"), ENDS_WITHIN, async || {
+            let history = self.history(id).await?;
+            Ok(history.iter().any(|entry| entry.events().any(&is_it)).then_some(()))
+        })
+        .await
+    }
+
     pub(crate) async fn told(&self, id: &ReleaseId) -> String {
         let history = self
             .stage

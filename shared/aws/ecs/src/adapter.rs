@@ -152,14 +152,26 @@ impl EcsAdapter {
 #[async_trait]
 impl Ecs for EcsAdapter {
     async fn observe(&self, place: &Target, needs: &ecs::Needs) -> ecs::Observation {
-        let (service, task_definition, revision, destination, running, deployments, stopped_tasks) = tokio::join!(
+        let (
+            service,
+            task_definition,
+            revision,
+            destination,
+            running,
+            deployments,
+            stopped_tasks,
+            canary,
+            source,
+        ) = tokio::join!(
             Seen::ask(needs.service.then_some(()), |()| self.service(place)),
             Seen::ask(needs.task_definition.as_ref(), |arn| self.running_task_definition(place, arn)),
             Seen::ask(needs.revision.as_ref(), |revision| self.find_revision(place, revision)),
             Seen::ask(needs.destination.as_ref(), |arn| self.task_definition(place, arn)),
             Seen::ask(needs.running.as_ref(), |asked| self.running(place, &asked.service, &asked.containers)),
             Seen::ask(needs.deployments_since, |since| self.deployments(place, since)),
-            Seen::ask(needs.stopped_tasks.as_ref(), |arn| self.stopped(place, arn)),
+            Seen::ask(needs.stopped_tasks.as_ref(), |asked| self.stopped_of(place, asked)),
+            Seen::ask(needs.canary.as_ref(), |name| self.canary(place, name)),
+            Seen::ask(needs.source.then_some(()), |()| self.source_of_canary(place)),
         );
         ecs::Observation {
             service,
@@ -169,6 +181,8 @@ impl Ecs for EcsAdapter {
             running,
             deployments,
             stopped_tasks,
+            canary,
+            source,
         }
     }
 

@@ -4,6 +4,7 @@
 //! survives: in a service's deployment configuration that is restored, and in a task definition that is registered again.
 
 mod adapter;
+mod canary;
 mod document;
 mod perform;
 mod raw;

@@ -20,6 +20,7 @@ use tidegate_core::vocab::ecs::{DerivedRevision, Effect};
 
 use crate::EcsAdapter;
 use crate::adapter::{describe_deployment, describe_service, list_deployments};
+use crate::canary::{self, NewCanary};
 use crate::raw::SendBody;
 use crate::seen::{Brief, Deployment, Service};
 
@@ -43,6 +44,22 @@ impl EcsAdapter {
                 within_limit(effect, continue_hook(&client, deployment, hook)).await
             }
             Effect::StopDeployment { deployment } => within_limit(effect, stop(&client, deployment)).await,
+            Effect::CreateCanary { name, release, task_definition, desired, target_group } => {
+                let new = NewCanary {
+                    name,
+                    release,
+                    task_definition,
+                    desired: *desired,
+                    target_group: target_group.as_ref(),
+                };
+                within_limit(effect, self.create_canary(&client, target, new)).await
+            }
+            Effect::ScaleCanary { name, desired } => {
+                within_limit(effect, canary::scale(&client, target, name, *desired)).await
+            }
+            Effect::DeleteCanary { name } => {
+                within_limit(effect, canary::delete(&client, target, name)).await
+            }
             Effect::RestoreConfiguration { configuration } => {
                 within_limit(effect, restore(&client, target, configuration)).await
             }
@@ -161,6 +178,9 @@ fn operation(effect: &Effect) -> &'static str {
         }
         Effect::ContinueHook { .. } => "ecs:ContinueServiceDeployment",
         Effect::StopDeployment { .. } => "ecs:StopServiceDeployment",
+        Effect::CreateCanary { .. } => "ecs:CreateService",
+        Effect::ScaleCanary { .. } => "ecs:UpdateService",
+        Effect::DeleteCanary { .. } => "ecs:DeleteService",
     }
 }
 
@@ -200,7 +220,7 @@ async fn update_service(
 }
 
 /// AWS's message names the role that may not be passed, and not where it is allowed.
-fn unpassable(mut error: PortError, parameter: &str) -> PortError {
+pub(crate) fn unpassable(mut error: PortError, parameter: &str) -> PortError {
     if error.kind == ErrorKind::Denied && error.message.contains("iam:PassRole") {
         error.message.push_str(&format!("; add the role to {parameter}, a parameter of Tidegate's stack"));
     }
@@ -209,12 +229,12 @@ fn unpassable(mut error: PortError, parameter: &str) -> PortError {
 
 /// Never tried again by the SDK: a call whose answer was lost may have been done, and the second try would be refused, or do it twice. The
 /// next look tells.
-fn untried() -> aws_sdk_ecs::config::Builder {
+pub(crate) fn untried() -> aws_sdk_ecs::config::Builder {
     aws_sdk_ecs::config::Builder::new().retry_config(RetryConfig::disabled())
 }
 
 /// Sends a call that must not be done twice. One that was throttled has done nothing, and is sent again.
-async fn sent_once<T, F>(send: impl Fn() -> F) -> Result<T, PortError>
+pub(crate) async fn sent_once<T, F>(send: impl Fn() -> F) -> Result<T, PortError>
 where
     F: Future<Output = Result<T, PortError>>,
 {
@@ -305,7 +325,7 @@ async fn done_if(
 
 /// What a refusal means: it may say that an earlier call, whose answer was lost, has done it. It is final only when a look shows that it was
 /// not done; what cannot be looked at is not known, and is looked at again.
-async fn unless_done(
+pub(crate) async fn unless_done(
     refusal: PortError,
     is_done: impl Future<Output = Result<bool, PortError>>,
 ) -> Result<(), PortError> {

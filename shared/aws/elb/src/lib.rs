@@ -1,6 +1,8 @@
-//! IO: the Elastic Load Balancing adapter, which reads listener and rule weights. It changes none: with the engine `native`,
+//! IO: the Elastic Load Balancing adapter, which reads weights and the health of targets, and sets weights. With the engine `native`
 //! Amazon ECS moves the traffic, and what is read here is the proof that it did.
 
+mod change;
+mod groups;
 mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +15,7 @@ use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{RuleArn, Target};
 use tidegate_core::ports::Elb;
 use tidegate_core::seen::Seen;
-use tidegate_core::vocab::elb::{self, RuleSeen};
+use tidegate_core::vocab::elb::{self, Effect, RuleSeen};
 
 const DESCRIBE_RULES: &str = "elasticloadbalancing:DescribeRules";
 const DESCRIBE_LISTENERS: &str = "elasticloadbalancing:DescribeListeners";
@@ -38,8 +40,21 @@ impl Elb for ElbAdapter {
             let rules: Vec<RuleArn> = rules.iter().cloned().collect();
             self.rules(place, &rules).await
         });
-        elb::Observation { weights: weights.await }
+        let health = Seen::ask(some(&needs.health), |groups| self.health(place, groups));
+        let groups = Seen::ask(some(&needs.groups), |groups| self.groups(place, groups));
+        let (weights, health, groups) = tokio::join!(weights, health, groups);
+        elb::Observation { weights, health, groups }
     }
+
+    async fn perform(&self, place: &Target, effect: &Effect) -> Result<(), PortError> {
+        match effect {
+            Effect::SetWeights { rule, weights, .. } => self.set_weights(place, rule, weights).await,
+        }
+    }
+}
+
+fn some<T>(asked: &BTreeSet<T>) -> Option<&BTreeSet<T>> {
+    (!asked.is_empty()).then_some(asked)
 }
 
 impl ElbAdapter {

@@ -155,7 +155,7 @@ pub(super) fn held(turn: &Turn<'_>, plan: &Plan, stage: usize, proof: &Proof) ->
     if let Some(missing) = alarms_missing(turn.seen, &plan.alarms) {
         return Some(Hold::Wait(LOOK_SOON, missing));
     }
-    match engine::of(plan).traffic(turn.seen, plan.share_before(stage)) {
+    match engine::of(plan).traffic(&turn.next, turn.seen, plan.share_before(stage)) {
         Traffic::AsSet => None,
         Traffic::Unseen(why) => Some(Hold::Wait(LOOK_SOON, Missing::Weights { why })),
         Traffic::Differs(_) if turn.now.duration_since(since) < LAG => {

@@ -124,7 +124,7 @@ fn finish(mut turn: Turn<'_>) -> Decision {
 
 /// Keeps the candidate's share as it is measured, where it could be seen.
 fn keep_measured(turn: &mut Turn<'_>, plan: &Plan) {
-    let measured = engine::of(plan).measured(turn.seen);
+    let measured = engine::of(plan).measured(&turn.next, turn.seen);
     turn.next.progress.measured = measured.or(turn.next.progress.measured);
 }
 

@@ -61,7 +61,7 @@ pub(super) fn rolling_back(turn: &mut Turn<'_>, back: &RollingBack) -> Flow {
 fn note_restored(turn: &mut Turn<'_>, plan: &Plan, restored_at: Option<Timestamp>) {
     keep_measured(turn, plan);
     let back = engine::of(plan).is_measured()
-        && engine::of(plan).traffic(turn.seen, Percent::NONE) == Traffic::AsSet;
+        && engine::of(plan).traffic(&turn.next, turn.seen, Percent::NONE) == Traffic::AsSet;
     // Only what is seen after the decision to roll back counts; the look may be older than that.
     let Some(since) = turn.old.phase.rolling_back().map(|back| back.since) else { return };
     if back && restored_at.is_none() && turn.seen.at >= since {

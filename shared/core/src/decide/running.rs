@@ -36,6 +36,9 @@ pub(super) fn running(turn: &mut Turn<'_>, plan: &Plan, stage: usize, since: Tim
     if let Some(waiting_on) = engine::of(plan).unclear(turn) {
         return wait(turn, RETRY_AFTER, waiting_on);
     }
+    if let Some(next) = engine::of(plan).repair(turn) {
+        return take(turn, plan, stage, next);
+    }
     match &plan.stages[stage] {
         Stage::Bake { percent, secs } => bake(turn, plan, stage, since, *percent, *secs),
         Stage::Approve { gate } => gates::approve(turn, plan, stage, *gate),
@@ -158,7 +161,7 @@ fn bake(
     secs: u32,
 ) -> Flow {
     let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs))).unwrap_or(since);
-    let traffic = || match engine::of(plan).traffic(turn.seen, percent) {
+    let traffic = || match engine::of(plan).traffic(&turn.next, turn.seen, percent) {
         Traffic::AsSet => None,
         Traffic::Unseen(why) => Some(Missing::Weights { why }),
         Traffic::Differs(detail) => Some(Missing::WeightsShown { detail: Some(detail) }),

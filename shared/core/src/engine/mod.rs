@@ -5,6 +5,7 @@
 //! is decided by the frame ([`crate::decide`]): an engine answers what it would do next, as a `Move`, and the frame does it.
 
 pub mod ecs_native;
+pub mod ecs_weighted;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -17,7 +18,7 @@ use crate::intent::Deployed;
 use crate::observation::{Needs, Observation, Refusal};
 use crate::outcome::{Cause, Outcome};
 use crate::plan::{Plan, Setup};
-use crate::policy::{Percent, Policy};
+use crate::policy::{EngineChoice, Percent, Policy};
 use crate::release::state::State;
 use crate::release::{Phase, Progress, Release, RollingBack, Step};
 use crate::service::LeftBehind;
@@ -141,9 +142,9 @@ pub(crate) trait Engine {
     /// What has to be asked to see the candidate's share.
     fn share_needs(&self) -> elb::Needs;
     /// The candidate's share as it is measured, where it could be seen.
-    fn measured(&self, seen: &Observation) -> Option<Percent>;
+    fn measured(&self, release: &Release, seen: &Observation) -> Option<Percent>;
     /// Whether production traffic is where it belongs when the candidate has this share.
-    fn traffic(&self, seen: &Observation, share: Percent) -> Traffic;
+    fn traffic(&self, release: &Release, seen: &Observation, share: Percent) -> Traffic;
     /// Where the candidate's requests are counted.
     fn counted_at(&self) -> Vec<(RuleArn, TargetGroupArn)>;
     /// When the candidate began, once it was seen.
@@ -155,6 +156,8 @@ pub(crate) trait Engine {
     fn is_void(&self, turn: &Turn<'_>, refusal: &Refusal) -> bool;
     /// What keeps the release from continuing, whatever the stage.
     fn watch(&self, turn: &Turn<'_>, plan: &Plan, stage: usize, since: Timestamp) -> Option<Trouble>;
+    /// What it would do about traffic that something else has moved; nothing, where all it can do is roll back.
+    fn repair(&self, turn: &Turn<'_>) -> Option<Move>;
     /// What nobody can say yet, so that nothing continues before the next look.
     fn unclear(&self, turn: &mut Turn<'_>) -> Option<WaitingOn>;
     /// Takes a stage one step further.
@@ -198,6 +201,7 @@ pub(crate) trait Engine {
 pub(crate) fn of(plan: &Plan) -> &dyn Engine {
     match &plan.setup {
         Setup::EcsNative(native) => native,
+        Setup::EcsWeighted(weighted) => weighted,
     }
 }
 
@@ -207,13 +211,16 @@ pub fn share_needs(plan: &Plan) -> elb::Needs {
 }
 
 /// The candidate's share as it is measured, where it could be seen.
-pub fn measured(plan: &Plan, seen: &Observation) -> Option<Percent> {
-    of(plan).measured(seen)
+pub fn measured(release: &Release, seen: &Observation) -> Option<Percent> {
+    of(release.plan.as_ref()?).measured(release, seen)
 }
 
 /// Looks at everything that can be known before there is a plan, and makes it.
 pub fn preflight(policy: &Policy, release: &Release, seen: &Observation, now: Timestamp) -> Preflight {
-    ecs_native::preflight(policy, release, seen, now)
+    match policy.strategy.engine {
+        EngineChoice::Native => ecs_native::preflight(policy, release, seen, now),
+        EngineChoice::Weighted => ecs_weighted::preflight(policy, release, seen, now),
+    }
 }
 
 /// What the decision about a release needs to see of its target, as far as that is known from what was `seen` so far.
@@ -221,7 +228,13 @@ pub(crate) fn needs(release: &Release, seen: &Observation) -> Needs {
     let mut needs = Needs::default();
     match (&release.phase, &release.plan) {
         (Phase::Queued | Phase::Ended { .. }, _) => {}
-        (Phase::Preparing { .. }, _) | (_, None) => ecs_native::needs_of_preflight(release, seen, &mut needs),
+        (Phase::Preparing { .. }, _) | (_, None) => {
+            ecs_native::needs_of_preflight(release, seen, &mut needs);
+            let policy = seen.head.as_ref().map(|head| &head.policy);
+            if let Some(policy) = policy.filter(|policy| policy.strategy.engine == EngineChoice::Weighted) {
+                ecs_weighted::needs_of_preflight(policy, release, &mut needs);
+            }
+        }
         (_, Some(plan)) => of(plan).needs(release, plan, seen, &mut needs),
     }
     needs

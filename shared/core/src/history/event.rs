@@ -62,6 +62,10 @@ pub enum Event {
     Shifting { percent: Percent },
     /// The stable version is being terminated.
     Promoting,
+    /// The service itself runs the new version, and gets its traffic back.
+    TrafficHome,
+    /// Weights that something else had changed are set again.
+    WeightsRepaired { detail: String, times: u32 },
     /// More of the candidate's tasks have failed.
     TasksFailed { count: u32, last: Box<FailedTask> },
     /// The decision itself says all there is to say.
@@ -195,6 +199,10 @@ impl Event {
             Self::VerificationStarted { .. } => "the policy asks for it".to_owned(),
             Self::DeploymentFound { .. } => "Amazon ECS has begun it".to_owned(),
             Self::Shifting { .. } => "the candidate waits for the shift and every alarm is OK".to_owned(),
+            Self::TrafficHome => "every task of the service is of the new version".to_owned(),
+            Self::WeightsRepaired { detail, .. } => {
+                format!("{detail}; AWS CloudTrail tells who changed the rule (ModifyRule)")
+            }
             Self::Promoting => "all traffic has baked and every alarm is OK".to_owned(),
             Self::TasksFailed { last, .. } => last.to_string(),
             Self::Acted { again: false, .. } => "the plan's next step".to_owned(),
@@ -286,6 +294,8 @@ impl std::fmt::Display for Event {
                 write!(f, "deployment {} is under way", deployment.short())
             }
             Self::Shifting { percent } => write!(f, "shifting to {percent}%"),
+            Self::TrafficHome => f.write_str("traffic returns to the service itself"),
+            Self::WeightsRepaired { times, .. } => write!(f, "weights set again, for the {times}. time"),
             Self::Promoting => f.write_str("promoting"),
             Self::TasksFailed { count, .. } => write!(f, "{} of the candidate failed", tasks(*count)),
             Self::Acted { actions, .. } => {

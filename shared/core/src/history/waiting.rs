@@ -111,6 +111,14 @@ pub enum WaitingOn {
     OtherDeployment,
     Withdrawal,
     ConfigurationRestored,
+    /// Requests under way have to end where the candidate's tasks are taken away.
+    Draining {
+        until: Timestamp,
+    },
+    /// The candidate's service has to be gone.
+    CanaryGone,
+    /// What scales the service has to be as it was.
+    ScalingRestored,
     /// Calls decided earlier may still be under way.
     InFlightCalls {
         until: Timestamp,
@@ -272,6 +280,9 @@ impl std::fmt::Display for WaitingOn {
             }
             Self::Withdrawal => f.write_str("taking our deployment back"),
             Self::ConfigurationRestored => f.write_str("restoring the service's deployment configuration"),
+            Self::Draining { .. } => f.write_str("waiting for requests of the candidate to end"),
+            Self::CanaryGone => f.write_str("the candidate's service has to be gone"),
+            Self::ScalingRestored => f.write_str("the scaling of the service has to be as it was"),
             Self::InFlightCalls { .. } => f.write_str("waiting for in-flight calls to expire"),
             Self::Images { detail } | Self::Traffic { detail, .. } => f.write_str(detail),
             Self::Unknown => f.write_str("something this version of Tidegate does not know"),

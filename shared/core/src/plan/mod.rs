@@ -18,7 +18,7 @@ use crate::policy::{
 };
 use crate::reference::digest_of;
 
-pub use setup::{EcsNative, RollbackTarget, Setup, Share};
+pub use setup::{EcsNative, EcsWeighted, Groups, RollbackTarget, Setup, Share};
 
 /// How much longer than it lasts a bake may be held for alarms that are not OK, seconds.
 const BAKE_GRACE_SECS: u64 = 10 * 60;
@@ -302,14 +302,16 @@ impl Outline {
 
 /// A return to the stable version does not creep: all traffic at once, or in place where the policy says rolling.
 fn strategy_for(policy: &Policy, intent: &Intent) -> Strategy {
-    let none = Span::default();
-    match (intent, &policy.strategy.shift) {
-        (Intent::Deploy, _) => policy.strategy.clone(),
-        (Intent::Rollback { .. }, Shift::Rolling) => Strategy { shift: Shift::Rolling, bake: none },
-        (Intent::Rollback { .. }, Shift::Canary { .. } | Shift::Linear { .. } | Shift::BlueGreen) => {
-            Strategy { shift: Shift::BlueGreen, bake: none }
-        }
-    }
+    let strategy = &policy.strategy;
+    let shift = match (intent, &strategy.shift) {
+        (Intent::Deploy, _) => return strategy.clone(),
+        (Intent::Rollback { .. }, Shift::Rolling) => Shift::Rolling,
+        (
+            Intent::Rollback { .. },
+            Shift::Canary { .. } | Shift::Linear { .. } | Shift::Steps { .. } | Shift::BlueGreen,
+        ) => Shift::BlueGreen,
+    };
+    Strategy { shift, bake: Span::default(), engine: strategy.engine }
 }
 
 fn stages(strategy: &Strategy, gates: &Gates, preparations: &[Preparation]) -> Vec<Stage> {
@@ -352,6 +354,10 @@ fn shifts(strategy: &Strategy) -> Vec<(Percent, Span)> {
             }
             shifts.push((Percent::ALL, strategy.bake));
             shifts
+        }
+        Shift::Steps { steps } => {
+            let steps = steps.iter().map(|step| (step.percent, step.bake));
+            steps.chain([(Percent::ALL, strategy.bake)]).collect()
         }
         Shift::BlueGreen => vec![(Percent::ALL, strategy.bake)],
         Shift::Rolling => Vec::new(),

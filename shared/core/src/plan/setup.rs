@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ids::{ContainerName, Digest, RuleArn, TargetGroupArn, TaskDefinitionArn};
+use crate::ids::{ContainerName, Digest, EcsServiceName, RuleArn, TargetGroupArn, TaskDefinitionArn};
+use crate::vocab::autoscaling::Suspended;
 use crate::vocab::ecs::{DerivedRevision, StableImage};
 use crate::vocab::elb::RuleSeen;
 
@@ -15,6 +16,38 @@ use crate::vocab::elb::RuleSeen;
 pub enum Setup {
     /// Amazon ECS shifts the traffic of a service itself.
     EcsNative(EcsNative),
+    /// Tidegate sets the weights; the candidate runs on a second, small service.
+    EcsWeighted(EcsWeighted),
+}
+
+/// What a release with weights of our own does, and what undoes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EcsWeighted {
+    /// The revision that is deployed: the image in its container, everything else as it is.
+    pub candidate: DerivedRevision,
+    /// What undoes it. Its weights are those of the rules that are set.
+    pub rollback_target: RollbackTarget,
+    /// The second service, which carries the candidate.
+    pub canary: EcsServiceName,
+    /// The target groups of both; none without a load balancer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Groups>,
+    /// How many tasks the candidate has at least.
+    pub min_tasks: u32,
+    /// What was suspended of what scales the service; none where nothing scales it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Suspended>,
+    /// The `deploymentConfiguration` while the service itself is updated.
+    pub configuration: Value,
+}
+
+/// The target groups of both versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Groups {
+    /// Of the service itself.
+    pub stable: TargetGroupArn,
+    /// Of the second service.
+    pub canary: TargetGroupArn,
 }
 
 /// What a release by ECS's own deployment does, and what undoes it.
@@ -32,15 +65,18 @@ pub struct EcsNative {
 
 impl Setup {
     /// What a release by ECS's own deployment needs.
-    pub fn ecs_native(&self) -> &EcsNative {
-        let Self::EcsNative(native) = self;
-        native
+    pub fn ecs_native(&self) -> Option<&EcsNative> {
+        match self {
+            Self::EcsNative(native) => Some(native),
+            Self::EcsWeighted(_) => None,
+        }
     }
 
     /// What undoes the release.
     pub fn rollback_target(&self) -> &RollbackTarget {
         match self {
             Self::EcsNative(native) => &native.rollback_target,
+            Self::EcsWeighted(weighted) => &weighted.rollback_target,
         }
     }
 
@@ -48,6 +84,7 @@ impl Setup {
     pub fn candidate(&self) -> &DerivedRevision {
         match self {
             Self::EcsNative(native) => &native.candidate,
+            Self::EcsWeighted(weighted) => &weighted.candidate,
         }
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{
     AccountId, AlarmName, ClusterName, ContainerName, EcsService, EcsServiceName, Region, Resource, RoleArn,
-    ServiceName, Tag, Target,
+    RuleArn, ServiceName, Tag, Target, TargetGroupArn,
 };
 
 pub use gates::{
@@ -182,6 +182,26 @@ pub struct EcsDestination {
     /// A role to assume for the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<RoleArn>,
+    /// Where the candidate runs with the engine `weighted`: on a second, small service of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryPlace>,
+}
+
+/// Where the candidate runs with the engine `weighted`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "CanaryPlace")]
+pub struct CanaryPlace {
+    /// The target group of the candidate's tasks: on the same load balancer, and used by nothing else. None for a service without a load
+    /// balancer; then the share is the share of tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_group: Option<TargetGroupArn>,
+    /// The listener rules (Application Load Balancer) or listeners (Network Load Balancer) whose weights are set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleArn>,
+    /// How many tasks the candidate has at least. Default 1.
+    #[serde(default = "scalars::one")]
+    pub min_tasks: u32,
 }
 
 /// How traffic moves. Exactly one of `canary`, `linear`, `blue_green` and `rolling`.
@@ -193,9 +213,36 @@ pub struct Strategy {
     pub shift: Shift,
     /// How long both versions stay, and the alarms are watched, after all traffic has moved.
     pub bake: Span,
+    /// Who moves it.
+    pub engine: EngineChoice,
 }
 
-/// The ways Amazon ECS moves traffic.
+/// Who moves the traffic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Engine")]
+pub enum EngineChoice {
+    /// Amazon ECS, with a deployment strategy of its own.
+    #[default]
+    Native,
+    /// Tidegate sets the weights; the candidate runs on a second, small service.
+    Weighted,
+}
+
+/// One step of `steps`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Step")]
+pub struct ShiftStep {
+    /// The candidate's share, 0.1 to 99.9, larger than that of the step before.
+    #[serde(deserialize_with = "scalars::some_percent")]
+    pub percent: Percent,
+    /// How long it is watched. Default 10m.
+    #[serde(default = "scalars::ten_minutes")]
+    pub bake: Span,
+}
+
+/// The ways traffic is moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Shift {
@@ -213,6 +260,11 @@ pub enum Shift {
         /// How long each step is watched.
         bake: Span,
     },
+    /// Any steps, in the order they are written; everything after the last one.
+    Steps {
+        /// The steps.
+        steps: Vec<ShiftStep>,
+    },
     /// Everything at once, with the stable version kept beside.
     BlueGreen,
     /// Task by task, in place.
@@ -222,7 +274,8 @@ pub enum Shift {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Strategy", extend("oneOf" = [
-    {"required": ["canary"]}, {"required": ["linear"]}, {"required": ["blue_green"]}, {"required": ["rolling"]}
+    {"required": ["canary"]}, {"required": ["linear"]}, {"required": ["steps"]}, {"required": ["blue_green"]},
+    {"required": ["rolling"]}
 ]))]
 struct RawStrategy {
     /// One small share first, then everything.
@@ -231,6 +284,9 @@ struct RawStrategy {
     /// Equal steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     linear: Option<LinearSteps>,
+    /// Any steps; everything after the last one. Needs the engine `weighted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    steps: Option<Vec<ShiftStep>>,
     /// Everything at once, with the stable version kept beside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     blue_green: Option<NoSettings>,
@@ -240,6 +296,9 @@ struct RawStrategy {
     /// How long both versions stay after all traffic has moved. Default 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bake: Option<Span>,
+    /// Who moves the traffic. Default: `weighted` for `steps`, otherwise `native`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    engine: Option<EngineChoice>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -276,15 +335,19 @@ impl TryFrom<RawStrategy> for Strategy {
 
     fn try_from(raw: RawStrategy) -> Result<Self, String> {
         let bake = raw.bake.unwrap_or_else(scalars::ten_minutes);
-        let shift = match (raw.canary, raw.linear, raw.blue_green, raw.rolling) {
-            (Some(canary), None, None, None) => {
+        let engine = raw.engine.unwrap_or(match raw.steps {
+            Some(_) => EngineChoice::Weighted,
+            None => EngineChoice::Native,
+        });
+        let shift = match (raw.canary, raw.linear, raw.steps, raw.blue_green, raw.rolling) {
+            (Some(canary), None, None, None, None) => {
                 if canary.percent == Percent::ALL {
                     return Err("canary.percent: found 100, allowed 0.1 to 99.9; for everything at once use blue_green".into());
                 }
                 Shift::Canary { percent: canary.percent, bake: canary.bake }
             }
-            (None, Some(linear), None, None) => {
-                if linear.percent < Percent::MINIMUM_LINEAR_STEP {
+            (None, Some(linear), None, None, None) => {
+                if linear.percent < Percent::MINIMUM_LINEAR_STEP && engine == EngineChoice::Native {
                     return Err(format!(
                         "linear.percent: found {}, allowed 3 to 100 (Amazon ECS's limit for steps)",
                         linear.percent
@@ -292,12 +355,19 @@ impl TryFrom<RawStrategy> for Strategy {
                 }
                 Shift::Linear { percent: linear.percent, bake: linear.bake }
             }
-            (None, None, Some(_), None) => Shift::BlueGreen,
-            (None, None, None, Some(_)) => Shift::Rolling,
-            (canary, linear, blue_green, rolling) => {
+            (None, None, Some(steps), None, None) => Shift::Steps { steps: in_order(steps, engine)? },
+            (None, None, None, Some(_), None) => Shift::BlueGreen,
+            (None, None, None, None, Some(_)) => {
+                if engine == EngineChoice::Weighted {
+                    return Err("engine: found weighted with rolling, which moves no traffic; allowed with canary, linear, steps and blue_green".into());
+                }
+                Shift::Rolling
+            }
+            (canary, linear, steps, blue_green, rolling) => {
                 let named = [
                     ("canary", canary.is_some()),
                     ("linear", linear.is_some()),
+                    ("steps", steps.is_some()),
                     ("blue_green", blue_green.is_some()),
                     ("rolling", rolling.is_some()),
                 ];
@@ -305,20 +375,43 @@ impl TryFrom<RawStrategy> for Strategy {
                     named.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
                 let found = if found.is_empty() { "none".to_owned() } else { found.join(" and ") };
                 return Err(format!(
-                    "exactly one of canary, linear, blue_green and rolling is needed, found {found}"
+                    "exactly one of canary, linear, steps, blue_green and rolling is needed, found {found}"
                 ));
             }
         };
-        Ok(Self { shift, bake })
+        Ok(Self { shift, bake, engine })
     }
+}
+
+/// Steps only go up, and end before everything: that comes after them by itself.
+fn in_order(steps: Vec<ShiftStep>, engine: EngineChoice) -> Result<Vec<ShiftStep>, String> {
+    if engine == EngineChoice::Native {
+        return Err("engine: found native with steps; Amazon ECS knows one canary step or equal ones, so steps need weighted".into());
+    }
+    if steps.is_empty() {
+        return Err("steps: found none, at least one is needed".into());
+    }
+    let mut before = Percent::NONE;
+    for (index, step) in steps.iter().enumerate() {
+        if step.percent <= before || step.percent >= Percent::ALL {
+            return Err(format!(
+                "steps[{index}].percent: found {}, allowed above {before} and below 100; everything follows after the last step",
+                step.percent
+            ));
+        }
+        before = step.percent;
+    }
+    Ok(steps)
 }
 
 impl From<Strategy> for RawStrategy {
     fn from(strategy: Strategy) -> Self {
-        let mut raw = Self { bake: Some(strategy.bake), ..Self::default() };
+        let engine = Some(strategy.engine).filter(|engine| *engine == EngineChoice::Weighted);
+        let mut raw = Self { bake: Some(strategy.bake), engine, ..Self::default() };
         match strategy.shift {
             Shift::Canary { percent, bake } => raw.canary = Some(CanarySteps { percent, bake }),
             Shift::Linear { percent, bake } => raw.linear = Some(LinearSteps { percent, bake }),
+            Shift::Steps { steps } => raw.steps = Some(steps),
             Shift::BlueGreen => raw.blue_green = Some(NoSettings {}),
             Shift::Rolling => raw.rolling = Some(NoSettings {}),
         }
@@ -395,9 +488,26 @@ pub enum OnNewer {
 }
 
 impl Policy {
+    /// The place of the candidate belongs to the engine that needs one.
+    fn check_canary(&self) -> Result<(), String> {
+        let Some(canary) = &self.to.ecs.canary else { return Ok(()) };
+        if self.strategy.engine == EngineChoice::Native {
+            return Err("to.ecs.canary: found with the engine native, allowed with steps or engine: weighted; Amazon ECS knows the second target group from the service itself".into());
+        }
+        if canary.min_tasks == 0 {
+            return Err("to.ecs.canary.min_tasks: found 0, allowed 1 and more".into());
+        }
+        match (&canary.target_group, canary.rules.is_empty()) {
+            (Some(_), false) | (None, true) => Ok(()),
+            (Some(_), true) => Err("to.ecs.canary.rules: found none, at least one is needed with a target_group: the listener rules whose weights are set".into()),
+            (None, false) => Err("to.ecs.canary.target_group: found none, one is needed with rules: the target group of the candidate's tasks".into()),
+        }
+    }
+
     /// What only shows when the parts are seen together. The errors name the field.
     fn check(&self) -> Result<(), String> {
         let rolling = self.strategy.shift == Shift::Rolling;
+        self.check_canary()?;
         if usize::try_from(self.rollback.failed_tasks).is_ok_and(|count| count > FAILED_TASKS_KEPT) {
             return Err(format!(
                 "rollback.failed_tasks: found {}, allowed 0 to {FAILED_TASKS_KEPT}",
@@ -465,8 +575,14 @@ impl Policy {
     /// One pause of Amazon ECS holds the bake before it, what is waited for after the bake, and the gates.
     fn check_pause(&self, before: Before, gates_secs: u32) -> Result<(), String> {
         const MOST: u32 = 24 * 3600 - 15 * 60;
+        if self.strategy.engine == EngineChoice::Weighted {
+            return Ok(());
+        }
         let bake = match (&self.strategy.shift, before) {
-            (Shift::Rolling, _) | (Shift::BlueGreen, Before::Shift | Before::Deploy) => return Ok(()),
+            (Shift::Rolling, _)
+            | (Shift::BlueGreen | Shift::Steps { .. }, Before::Shift | Before::Deploy) => {
+                return Ok(());
+            }
             (Shift::Canary { bake, .. } | Shift::Linear { bake, .. }, Before::Shift | Before::Deploy) => {
                 *bake
             }

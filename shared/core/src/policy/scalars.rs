@@ -233,6 +233,10 @@ impl JsonSchema for Span {
     }
 }
 
+pub(super) const fn one() -> u32 {
+    1
+}
+
 pub(super) fn five_percent() -> Percent {
     Percent::from_tenths(50)
 }

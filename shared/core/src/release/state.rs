@@ -16,7 +16,54 @@ pub enum State {
     NotBegun,
     /// Amazon ECS shifts the traffic of a service itself.
     EcsNative(EcsNative),
+    /// Tidegate sets the weights.
+    EcsWeighted(EcsWeighted),
 }
+
+/// How far a release with weights of our own is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EcsWeighted {
+    /// The revision that carries the release's image.
+    #[serde(default)]
+    pub task_definition: Option<TaskDefinitionArn>,
+    /// The revision to roll back to when the one that ran does not name every image by digest: the same document, pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<TaskDefinitionArn>,
+    /// Whether the second service was seen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub created: bool,
+    /// When weights were set last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_at: Option<Timestamp>,
+    /// How often weights that something else had changed were set again.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub repaired: u32,
+    /// When the service itself was asked to become the new version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoting_since: Option<Timestamp>,
+    /// When all traffic was sent to the service itself again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home_at: Option<Timestamp>,
+    /// Whether a rollback was taken up again because the last look saw other images than those of before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub corrected: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_none(count: &u32) -> bool {
+    *count == 0
+}
+
+static ECS_WEIGHTED: EcsWeighted = EcsWeighted {
+    task_definition: None,
+    stable: None,
+    created: false,
+    set_at: None,
+    repaired: 0,
+    promoting_since: None,
+    home_at: None,
+    corrected: false,
+};
 
 /// How far a release by ECS's own deployment is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +124,7 @@ impl State {
         match self {
             Self::NotBegun => false,
             Self::EcsNative(native) => native.deployment.is_some(),
+            Self::EcsWeighted(weighted) => weighted.created,
         }
     }
 
@@ -87,8 +135,12 @@ impl State {
                 native.deployment.as_ref() == Some(deployment)
             }
             (
-                Self::NotBegun | Self::EcsNative(_),
-                Effect::Ecs(_) | Effect::Invite { .. } | Effect::StartBuild { .. },
+                Self::NotBegun | Self::EcsNative(_) | Self::EcsWeighted(_),
+                Effect::Ecs(_)
+                | Effect::Elb(_)
+                | Effect::AutoScaling(_)
+                | Effect::Invite { .. }
+                | Effect::StartBuild { .. },
             ) => true,
         }
     }
@@ -98,6 +150,7 @@ impl State {
         match self {
             Self::NotBegun => None,
             Self::EcsNative(native) => native.stable.as_ref().map(TaskDefinitionArn::short),
+            Self::EcsWeighted(weighted) => weighted.stable.as_ref().map(TaskDefinitionArn::short),
         }
     }
 
@@ -105,7 +158,26 @@ impl State {
     pub fn ecs_native(&self) -> &EcsNative {
         match self {
             Self::EcsNative(native) => native,
-            Self::NotBegun => &ECS_NATIVE,
+            Self::NotBegun | Self::EcsWeighted(_) => &ECS_NATIVE,
+        }
+    }
+
+    /// How far weights of our own are; nowhere, when it is not that.
+    pub fn ecs_weighted(&self) -> &EcsWeighted {
+        match self {
+            Self::EcsWeighted(weighted) => weighted,
+            Self::NotBegun | Self::EcsNative(_) => &ECS_WEIGHTED,
+        }
+    }
+
+    /// The same, to be rewritten: from now on the release is one with weights of our own.
+    pub fn ecs_weighted_mut(&mut self) -> &mut EcsWeighted {
+        if !matches!(self, Self::EcsWeighted(_)) {
+            *self = Self::EcsWeighted(EcsWeighted::default());
+        }
+        match self {
+            Self::EcsWeighted(weighted) => weighted,
+            Self::NotBegun | Self::EcsNative(_) => unreachable!("it has just been made so"),
         }
     }
 
@@ -116,7 +188,7 @@ impl State {
         }
         match self {
             Self::EcsNative(native) => native,
-            Self::NotBegun => unreachable!("it has just been made so"),
+            Self::NotBegun | Self::EcsWeighted(_) => unreachable!("it has just been made so"),
         }
     }
 }

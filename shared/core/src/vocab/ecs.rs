@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::ecr::Platform;
 use super::tasks::StoppedTask;
 use crate::ids::{
-    ContainerName, DeploymentArn, Digest, HookId, ReleaseId, RuleArn, ServiceRevisionArn, TargetGroupArn,
-    TaskDefinitionArn,
+    ContainerName, DeploymentArn, Digest, EcsServiceName, HookId, ReleaseId, RuleArn, ServiceRevisionArn,
+    TargetGroupArn, TaskDefinitionArn,
 };
 use crate::policy::Percent;
 use crate::reference::{digest_of, pinned};
@@ -33,6 +33,25 @@ pub struct Observation {
     pub deployments: Seen<Vec<DeploymentSeen>>,
     /// Tasks of the candidate's task definition that have stopped; Amazon ECS shows them for about an hour.
     pub stopped_tasks: Seen<Vec<StoppedTask>>,
+    /// The second service that carries the candidate; `Known(None)` when there is none of that name.
+    pub canary: Seen<Option<ServiceSeen>>,
+    /// What a second service is copied from.
+    pub source: Seen<SourceSeen>,
+}
+
+/// What a second service is copied from, as far as it decides whether it can be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceSeen {
+    /// `REPLICA` or `DAEMON`, as AWS spells it.
+    pub scheduling: String,
+    /// How many service registries it has.
+    pub registries: usize,
+    /// Whether Service Connect lets others call it by a name, which no second service may take.
+    pub connect_server: bool,
+    /// What of it Tidegate does not know, so that a copy would lack it.
+    pub unknown: Vec<String>,
+    /// Ports of the host that its containers take: only one task of them fits on a host.
+    pub host_ports: Vec<u32>,
 }
 
 /// What can be asked about a service. What is not asked for stays [`Seen::NotAsked`].
@@ -50,8 +69,21 @@ pub struct Needs {
     pub running: Option<RunningNeeds>,
     /// Deployments since then.
     pub deployments_since: Option<Timestamp>,
-    /// Stopped tasks of this task definition.
-    pub stopped_tasks: Option<TaskDefinitionArn>,
+    /// Stopped tasks.
+    pub stopped_tasks: Option<StoppedNeeds>,
+    /// The second service of this name.
+    pub canary: Option<EcsServiceName>,
+    /// What a second service is copied from.
+    pub source: bool,
+}
+
+/// Whose stopped tasks are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoppedNeeds {
+    /// Of the target's service, or of the second one.
+    pub of: Option<EcsServiceName>,
+    /// Of this task definition.
+    pub task_definition: TaskDefinitionArn,
 }
 
 /// Which digests are asked for.
@@ -74,6 +106,8 @@ impl Needs {
         clear(&mut self.running, &asked.running);
         clear(&mut self.deployments_since, &asked.deployments_since);
         clear(&mut self.stopped_tasks, &asked.stopped_tasks);
+        clear(&mut self.canary, &asked.canary);
+        self.source &= !asked.source;
         self
     }
 }
@@ -94,6 +128,8 @@ impl Observation {
         self.running.merge(later.running);
         self.deployments.merge(later.deployments);
         self.stopped_tasks.merge(later.stopped_tasks);
+        self.canary.merge(later.canary);
+        self.source.merge(later.source);
     }
 }
 
@@ -137,6 +173,32 @@ pub enum Effect {
     RestoreConfiguration {
         /// As it was.
         configuration: Value,
+    },
+    /// Ensure that there is a second service that carries the candidate: a copy of the target's, with a task definition, a number of tasks
+    /// and a target group of its own.
+    CreateCanary {
+        /// Its name.
+        name: EcsServiceName,
+        /// The release, kept as a tag.
+        release: ReleaseId,
+        /// What it runs.
+        task_definition: TaskDefinitionArn,
+        /// How many tasks.
+        desired: u32,
+        /// The target group its tasks are registered with; none where there is no load balancer.
+        target_group: Option<TargetGroupArn>,
+    },
+    /// Ensure that the second service has so many tasks.
+    ScaleCanary {
+        /// Its name.
+        name: EcsServiceName,
+        /// How many tasks.
+        desired: u32,
+    },
+    /// Ensure that there is no second service any more.
+    DeleteCanary {
+        /// Its name.
+        name: EcsServiceName,
     },
 }
 

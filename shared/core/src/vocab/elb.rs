@@ -1,6 +1,6 @@
 //! Elastic Load Balancing: the weights that rules and listeners forward with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,43 @@ use crate::seen::Seen;
 pub struct Observation {
     /// The weights of every rule that was asked for; one that is gone is an error.
     pub weights: Seen<Vec<RuleSeen>>,
+    /// How the targets of every target group that was asked for are.
+    pub health: Seen<BTreeMap<TargetGroupArn, Health>>,
+    /// The target groups that were asked for; one that is gone is left out.
+    pub groups: Seen<Vec<GroupSeen>>,
+}
+
+/// How the targets of a target group are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Health {
+    /// So many are healthy, and wanted.
+    pub healthy: u32,
+    /// So many are registered, whatever their state.
+    pub registered: u32,
+}
+
+/// A target group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSeen {
+    /// Which.
+    pub arn: TargetGroupArn,
+    /// The load balancers whose rules name it.
+    pub load_balancers: Vec<String>,
+}
+
+/// One thing to do to a load balancer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Ensure that a rule (ALB) or listener (NLB) forwards to exactly these target groups with these weights. Whatever else its actions
+    /// say stays as it is.
+    SetWeights {
+        /// The rule or listener.
+        rule: RuleArn,
+        /// Every target group, with its weight.
+        weights: Vec<(TargetGroupArn, u32)>,
+        /// The share the candidate has with it.
+        share: Percent,
+    },
 }
 
 /// What can be asked about load balancers.
@@ -20,12 +57,18 @@ pub struct Observation {
 pub struct Needs {
     /// The weights of these rules (ALB) or listeners (NLB), also when there are none; `None`: nothing is asked.
     pub rules: Option<BTreeSet<RuleArn>>,
+    /// How the targets of these are.
+    pub health: BTreeSet<TargetGroupArn>,
+    /// These target groups.
+    pub groups: BTreeSet<TargetGroupArn>,
 }
 
 impl Needs {
     /// What of it has not been asked for yet.
     #[must_use]
     pub fn without(mut self, asked: &Self) -> Self {
+        self.health.retain(|group| !asked.health.contains(group));
+        self.groups.retain(|group| !asked.groups.contains(group));
         if let (Some(rules), Some(asked)) = (&mut self.rules, &asked.rules) {
             rules.retain(|rule| !asked.contains(rule));
             if rules.is_empty() {
@@ -42,6 +85,8 @@ impl Needs {
             (rules @ None, later) => *rules = later,
             (Some(_), None) => {}
         }
+        self.health.extend(later.health);
+        self.groups.extend(later.groups);
     }
 }
 
@@ -53,6 +98,8 @@ impl Observation {
             (Seen::Known(rules), Seen::Known(later)) => rules.extend(later),
             (weights @ (Seen::NotAsked | Seen::Known(_)), later) => *weights = later,
         }
+        self.health.merge(later.health);
+        self.groups.merge(later.groups);
     }
 }
 

@@ -120,7 +120,7 @@ impl Fixture {
                 deployments: Seen::Known(Vec::new()),
                 ..ecs::Observation::default()
             },
-            elb: elb::Observation { weights: Seen::Known(vec![scene.rule()]) },
+            elb: elb::Observation { weights: Seen::Known(vec![scene.rule()]), ..elb::Observation::default() },
             stored: [names::image(1)].map(|image| (image.pinned(), Seen::Known(scene.stored(&image)))).into(),
             alarms: Seen::Known(scene.alarms(&[names::alarm()])),
             requests: Seen::Known(1000),
@@ -379,7 +379,8 @@ impl Fixture {
         if let Seen::Known(Some(service)) = &mut self.seen.ecs.service {
             service.task_definition = names::task_definition(2);
             if let Some(plan) = &self.release.plan {
-                service.deployment_configuration = plan.setup.ecs_native().configuration.clone();
+                service.deployment_configuration =
+                    plan.setup.ecs_native().expect("ECS shifts the traffic").configuration.clone();
             }
         }
         self

@@ -114,13 +114,16 @@ fn tasks_of_stable_and_of_another_deployment_do_not_count() {
 fn before_the_deployment_nothing_is_asked_for_and_nothing_counts() {
     let early = Fixture::registering();
     assert_eq!(
-        tidegate_core::decide::needs(&early.release, &early.seen).ecs.stopped_tasks,
+        tidegate_core::decide::needs(&early.release, &early.seen)
+            .ecs
+            .stopped_tasks
+            .map(|asked| asked.task_definition),
         None::<TaskDefinitionArn>
     );
     assert_eq!(counted(&early.crashed(5)), (0, false));
     let begun = starting();
     let needs = tidegate_core::decide::needs(&begun.release, &begun.seen);
-    assert_eq!(needs.ecs.stopped_tasks, Some(names::task_definition(2)));
+    assert_eq!(needs.ecs.stopped_tasks.map(|asked| asked.task_definition), Some(names::task_definition(2)));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tidegate_core::intent::Request;
 use tidegate_core::invariants::{check_decision, checked_commit};
 use tidegate_core::outcome::{Outcome, Successor};
 use tidegate_core::plan::{Plan, Setup, Stage};
-use tidegate_core::policy::{Before, Percent, Shift, Span, Strategy};
+use tidegate_core::policy::{Before, EngineChoice, Percent, Shift, Span, Strategy};
 use tidegate_core::release::{Phase, Release, Step};
 use tidegate_core::seen::Seen;
 use tidegate_core::service::ServiceRecord;
@@ -236,7 +236,9 @@ fn what_a_release_could_not_restore_is_found_by_the_next_one_and_restored() {
     let plan = next_plan(started.clone());
     assert_eq!(plan.rollback_target().configuration, own, "nothing of ours is gone back to");
     assert_eq!(
-        plan.setup.ecs_native().configuration["lifecycleHooks"].as_array().map(Vec::len),
+        plan.setup.ecs_native().expect("ECS shifts the traffic").configuration["lifecycleHooks"]
+            .as_array()
+            .map(Vec::len),
         Some(2),
         "one pair, not two"
     );
@@ -262,7 +264,12 @@ fn hooks_of_ours_that_no_ledger_knows_are_found_by_themselves() {
     assert!(saw.contains("leftover_of_unknown"), "{saw}");
     let plan = next_plan(started);
     assert_eq!(plan.rollback_target().configuration["lifecycleHooks"], json!([]));
-    assert_eq!(plan.setup.ecs_native().configuration["lifecycleHooks"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        plan.setup.ecs_native().expect("ECS shifts the traffic").configuration["lifecycleHooks"]
+            .as_array()
+            .map(Vec::len),
+        Some(2)
+    );
 }
 
 #[test]
@@ -412,7 +419,11 @@ fn what_is_decided_is_explained() {
 }
 
 fn rolling() -> Strategy {
-    Strategy { shift: Shift::Rolling, bake: Span::from_secs(300).expect("a span") }
+    Strategy {
+        shift: Shift::Rolling,
+        bake: Span::from_secs(300).expect("a span"),
+        engine: EngineChoice::Native,
+    }
 }
 
 fn is_bake(stage: &Stage) -> bool {
@@ -972,7 +983,7 @@ fn what_somebody_else_deploys_after_a_rollback_is_not_judged_by_the_last_look() 
         .in_phase_settling();
     over.release.progress.state.ecs_native_mut().stable = Some(names::task_definition(7));
     if let Some(plan) = &mut over.release.plan {
-        let Setup::EcsNative(native) = &mut plan.setup;
+        let Setup::EcsNative(native) = &mut plan.setup else { panic!("ECS shifts the traffic") };
         let app = native.rollback_target.images.get_mut(&names::container()).expect("it runs");
         app.reference = "shop/checkout:latest".into();
     }
@@ -1088,7 +1099,10 @@ fn brought_back_without_image(stored: Seen<Stored>) -> Fixture {
         deployments[0].status = DeploymentStatus::InProgress;
     }
     let needed = needs(&back.release, &back.seen);
-    assert_eq!(needed.ecs.stopped_tasks, Some(names::task_definition(1)));
+    assert_eq!(
+        needed.ecs.stopped_tasks.clone().map(|asked| asked.task_definition),
+        Some(names::task_definition(1))
+    );
     let ours = |image: &String| image.contains("/shop/checkout@");
     let said = |image: &String| if ours(image) { stored.clone() } else { Seen::Known(Stored::Elsewhere) };
     back.seen.stored = needed.stored.into_iter().map(|image| (image.clone(), said(&image))).collect();
@@ -1123,7 +1137,11 @@ fn so_it_is_when_amazon_ecs_goes_back_by_itself_and_replaces_tasks_in_place() {
     let mut back = tagged_in_its_final_bake().status_of(DeploymentStatus::InProgress).breached().decided();
     back = back.status_of(DeploymentStatus::RollbackInProgress).later(20);
     let needed = needs(&back.release, &back.seen);
-    assert_eq!(needed.ecs.stopped_tasks, Some(names::task_definition(2)), "the one that names the digest");
+    assert_eq!(
+        needed.ecs.stopped_tasks.clone().map(|asked| asked.task_definition),
+        Some(names::task_definition(2)),
+        "the one that names the digest"
+    );
     let waits = |fixture: &Fixture| fixture.decide().release.summary().starts_with("rolling back");
     back.seen.ecs.stopped_tasks = Seen::Known(vec![StoppedTask {
         code: Some(StopCode::TaskFailedToStart),

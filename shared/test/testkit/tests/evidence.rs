@@ -93,7 +93,7 @@ fn no_metric_is_asked_for_when_nothing_needs_one() {
 fn ecs_waits_at_its_pauses_for_as_long_as_a_bake_may_be_held() {
     let plan = Fixture::baking(10).release.plan.unwrap();
     let minutes = |hook: usize| {
-        plan.setup.ecs_native().configuration["lifecycleHooks"][hook]["timeoutConfiguration"]["timeoutInMinutes"].as_u64()
+        plan.setup.ecs_native().expect("ECS shifts the traffic").configuration["lifecycleHooks"][hook]["timeoutConfiguration"]["timeoutInMinutes"].as_u64()
     };
     // At least so long; the minutes more are the mark by which our hooks are known.
     let longer =

@@ -1,6 +1,6 @@
 //! The simulator at work: scenarios by the hundred, and seeds that once broke something.
 
-use tidegate_core::policy::{Shift, Span, Strategy};
+use tidegate_core::policy::{EngineChoice, Shift, Span, Strategy};
 use tidegate_testkit::fakes::Quality;
 use tidegate_testkit::sim::{MORE_FROM, Scenario, Simulation, adverse, kind, run_adverse, run_seeds};
 
@@ -23,8 +23,11 @@ fn a_bad_build_is_rolled_back() {
 fn a_rollback_brings_the_image_of_before_though_its_tag_has_moved() {
     for resolves_each_task in [false, true] {
         let mut scenario = Scenario::canary(Quality::Bad { from_percent: 100, alarm_after_secs: 20 });
-        scenario.policy.strategy =
-            Strategy { shift: Shift::Rolling, bake: Span::from_secs(120).expect("a span") };
+        scenario.policy.strategy = Strategy {
+            shift: Shift::Rolling,
+            bake: Span::from_secs(120).expect("a span"),
+            engine: EngineChoice::Native,
+        };
         scenario.habits.tagged = true;
         scenario.habits.resolves_each_task = resolves_each_task;
         let report = Simulation::new(scenario).run().expect_sound();

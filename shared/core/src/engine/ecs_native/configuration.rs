@@ -49,7 +49,8 @@ pub fn for_release(own: &Value, strategy: &Strategy, alarms: &[AlarmName], waits
         Shift::Linear { percent, .. } => {
             ("LINEAR", Some(json!({ "stepPercent": percent.as_f64(), "stepBakeTimeInMinutes": 0 })))
         }
-        Shift::BlueGreen => ("BLUE_GREEN", None),
+        // Steps are set by Tidegate itself, so ECS never gets to do them.
+        Shift::BlueGreen | Shift::Steps { .. } => ("BLUE_GREEN", None),
         Shift::Rolling => ("ROLLING", None),
     };
     configuration.insert("strategy".into(), name.into());
@@ -74,7 +75,9 @@ pub fn for_release(own: &Value, strategy: &Strategy, alarms: &[AlarmName], waits
         Shift::Canary { bake, .. } | Shift::Linear { bake, .. } => {
             hold(&mut configuration, *bake, strategy.bake, waits);
         }
-        Shift::BlueGreen => hold(&mut configuration, Span::default(), strategy.bake, waits),
+        Shift::BlueGreen | Shift::Steps { .. } => {
+            hold(&mut configuration, Span::default(), strategy.bake, waits)
+        }
     }
     Value::Object(configuration)
 }
@@ -310,6 +313,7 @@ fn agrees(sent: &Value, is: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::EngineChoice;
     use crate::policy::Percent;
 
     fn canary() -> Value {
@@ -333,10 +337,10 @@ mod tests {
     #[test]
     fn what_only_rolling_takes_is_dropped_for_a_held_release_and_restored_after_it() {
         let own = json!({ "strategy": "ROLLING", "earlySuccessCriteria": { "enable": true, "healthyPercent": 50 } });
-        let held = Strategy { shift: Shift::BlueGreen, bake: Span::default() };
+        let held = Strategy { shift: Shift::BlueGreen, bake: Span::default(), engine: EngineChoice::Native };
         let configuration = for_release(&own, &held, &[], GateWaits::default());
         assert_eq!(configuration.get("earlySuccessCriteria"), None);
-        let rolling = Strategy { shift: Shift::Rolling, bake: Span::default() };
+        let rolling = Strategy { shift: Shift::Rolling, bake: Span::default(), engine: EngineChoice::Native };
         let configuration = for_release(&own, &rolling, &[], GateWaits::default());
         assert_eq!(configuration["earlySuccessCriteria"], own["earlySuccessCriteria"]);
         // Whether AWS kept it or dropped it meanwhile.
@@ -358,7 +362,8 @@ mod tests {
     fn the_services_own_alarms_stay_beside_the_policys() {
         let policys: Vec<AlarmName> = vec!["5xx".parse().unwrap(), "slow".parse().unwrap()];
         let names = |own: Value| {
-            let held = Strategy { shift: Shift::BlueGreen, bake: Span::default() };
+            let held =
+                Strategy { shift: Shift::BlueGreen, bake: Span::default(), engine: EngineChoice::Native };
             let sent = for_release(&json!({ "alarms": own }), &held, &policys, GateWaits::default());
             assert_eq!(
                 (&sent["alarms"]["enable"], &sent["alarms"]["rollback"]),
@@ -384,7 +389,8 @@ mod tests {
     fn restoring_undoes_what_was_set_and_leaves_what_somebody_else_set() {
         let own = json!({ "strategy": "ROLLING", "maximumPercent": 200,
             "lifecycleHooks": [{ "hookTargetArn": "arn:f", "lifecycleStages": ["PRE_SCALE_UP"] }] });
-        let strategy = Strategy { shift: Shift::BlueGreen, bake: Span::default() };
+        let strategy =
+            Strategy { shift: Shift::BlueGreen, bake: Span::default(), engine: EngineChoice::Native };
         let alarms = [AlarmName::new("red").unwrap()];
         let rollback_target = restorable(&own);
         let ours = for_release(&own, &strategy, &alarms, GateWaits::default());
@@ -419,7 +425,7 @@ mod tests {
         let own = json!({ "strategy": "CANARY", "bakeTimeInMinutes": 5,
             "canaryConfiguration": { "canaryPercent": 20.0, "canaryBakeTimeInMinutes": 3 } });
         let canary = Shift::Canary { percent: Percent::from_tenths(410), bake: Span::default() };
-        let strategy = Strategy { shift: canary, bake: Span::default() };
+        let strategy = Strategy { shift: canary, bake: Span::default(), engine: EngineChoice::Native };
         let rollback_target = restorable(&own);
         let ours = for_release(&own, &strategy, &[], GateWaits::default());
         let back = all_at_once(&rollback_target);

@@ -7,11 +7,11 @@ mod deployments;
 mod forward;
 pub mod ground;
 pub mod pauses;
-mod plan;
+pub(in crate::engine) mod plan;
 pub mod preflight;
 mod restore;
 pub mod running;
-mod tasks;
+pub(in crate::engine) mod tasks;
 mod waiting;
 mod weights;
 
@@ -21,7 +21,7 @@ use jiff::Timestamp;
 
 use crate::engine::{Back, Engine, Move, Preflight, Settle, Traffic, Trouble};
 use crate::history::{Before, Fact, WaitingOn};
-use crate::ids::{ContainerName, Digest, RuleArn, TargetGroupArn};
+use crate::ids::{ContainerName, Digest, RuleArn, TargetGroupArn, TaskDefinitionArn};
 use crate::intent::{Deployed, Intent};
 use crate::observation::{Needs, Observation, Refusal};
 use crate::outcome::{Cause, Outcome};
@@ -32,10 +32,12 @@ use crate::release::{Phase, Release, RollingBack, Step};
 use crate::seen::Seen;
 use crate::service::LeftBehind;
 use crate::turn::{CLOCK_SKEW, Turn};
-use crate::vocab::ecs::{DerivedRevision, RunningNeeds};
+use crate::vocab::ecs::{DerivedRevision, RunningNeeds, StoppedNeeds};
 use crate::vocab::elb;
 
 pub use plan::compile;
+
+pub(in crate::engine) use restore::{other_images, ran};
 
 use running::Comparison;
 
@@ -61,12 +63,12 @@ pub(super) fn preflight(policy: &Policy, release: &Release, seen: &Observation, 
 }
 
 /// What preflight needs to see. Most of it is named by the service itself, so it is known once that has been seen.
-pub(super) fn needs_of_preflight(release: &Release, seen: &Observation, needs: &mut Needs) {
+pub(in crate::engine) fn needs_of_preflight(release: &Release, seen: &Observation, needs: &mut Needs) {
     needs.ecs.service = true;
     needs.ecs.deployments_since = since(release);
     let Some(Some(service)) = seen.ecs.service.known() else { return };
     let rules = service.load_balancers.iter().filter_map(|balancer| balancer.production_rule.clone());
-    needs.elb.add(elb::Needs { rules: Some(rules.collect()) });
+    needs.elb.add(elb::Needs { rules: Some(rules.collect()), ..elb::Needs::default() });
     needs.own_alarms = Some(configuration::watched_alarms(&service.deployment_configuration));
     needs.ecs.task_definition = Some(service.task_definition.clone());
     needs.ecs.destination = match &release.intent {
@@ -82,8 +84,12 @@ pub(super) fn needs_of_preflight(release: &Release, seen: &Observation, needs: &
     needs.stored = running::to_look_up(&release.intent, task_definition, running, destination);
 }
 
+fn of_the_service(task_definition: TaskDefinitionArn) -> StoppedNeeds {
+    StoppedNeeds { of: None, task_definition }
+}
+
 /// Since when deployments may be the release's own.
-fn since(release: &Release) -> Option<Timestamp> {
+pub(in crate::engine) fn since(release: &Release) -> Option<Timestamp> {
     release.progress.started_at.map(|at| at.saturating_sub(CLOCK_SKEW).unwrap_or(at))
 }
 
@@ -135,7 +141,12 @@ impl Engine for EcsNative {
         match &release.phase {
             Phase::Running { .. } => {
                 needs.ecs.revision = self.registered(release);
-                needs.ecs.stopped_tasks = tasks::needed(release, plan);
+                needs.ecs.stopped_tasks = tasks::needed(
+                    release,
+                    plan,
+                    release.progress.state.ecs_native().task_definition.as_ref(),
+                )
+                .map(of_the_service);
                 // Directly before the deployment is asked for, preflight is done again.
                 if release.stage() == Some(&Stage::Start) && release.progress.asked_at.is_none() {
                     needs_of_preflight(release, seen, needs);
@@ -143,7 +154,8 @@ impl Engine for EcsNative {
             }
             Phase::RollingBack(_) | Phase::Settling { .. } => {
                 needs.ecs.revision = back::sought(release, self);
-                needs.ecs.stopped_tasks = back::brought_back(release, plan, self).cloned();
+                needs.ecs.stopped_tasks =
+                    back::brought_back(release, plan, self).cloned().map(of_the_service);
                 if seen.ecs.service != Seen::NotAsked {
                     // What was never changed runs as it did.
                     needs.ecs.running = release.progress.asked_at.and_then(|_| self.running(seen));
@@ -160,14 +172,14 @@ impl Engine for EcsNative {
 
     fn share_needs(&self) -> elb::Needs {
         let rules = self.measured_at.iter().map(|(rule, _)| rule.clone()).collect::<BTreeSet<RuleArn>>();
-        elb::Needs { rules: (!rules.is_empty()).then_some(rules) }
+        elb::Needs { rules: (!rules.is_empty()).then_some(rules), ..elb::Needs::default() }
     }
 
-    fn measured(&self, seen: &Observation) -> Option<Percent> {
+    fn measured(&self, _release: &Release, seen: &Observation) -> Option<Percent> {
         seen.elb.weights.known().and_then(|rules| plan::measured(self, rules))
     }
 
-    fn traffic(&self, seen: &Observation, share: Percent) -> Traffic {
+    fn traffic(&self, _release: &Release, seen: &Observation, share: Percent) -> Traffic {
         weights::compare(self, seen, share)
     }
 
@@ -181,7 +193,9 @@ impl Engine for EcsNative {
     }
 
     fn count_failed_tasks(&self, turn: &mut Turn<'_>, plan: &Plan) {
-        tasks::count(turn, plan);
+        let candidate = turn.old.progress.state.ecs_native().task_definition.clone();
+        let began = deployments::ours(turn).map(|ours| ours.created_at);
+        tasks::count(turn, plan, candidate.as_ref(), began);
     }
 
     fn is_void(&self, turn: &Turn<'_>, refusal: &Refusal) -> bool {
@@ -201,6 +215,11 @@ impl Engine for EcsNative {
         }
         let drift = weights::drifted(turn, self, plan, stage, since);
         drift.map(|detail| Trouble::Fail(Cause::Weights { detail }))
+    }
+
+    fn repair(&self, _turn: &Turn<'_>) -> Option<Move> {
+        // Amazon ECS sets the weights here, so whatever differs is for a rollback.
+        None
     }
 
     fn unclear(&self, turn: &mut Turn<'_>) -> Option<WaitingOn> {
@@ -272,7 +291,10 @@ impl Engine for EcsNative {
 
 /// What the images that run are, compared with those that should. Nothing runs that could be compared when no task is wanted, and
 /// what was never changed is as it was.
-fn compared(turn: &Turn<'_>, expected: &BTreeMap<ContainerName, Vec<Digest>>) -> Comparison {
+pub(in crate::engine) fn compared(
+    turn: &Turn<'_>,
+    expected: &BTreeMap<ContainerName, Vec<Digest>>,
+) -> Comparison {
     let idle = matches!(turn.seen.ecs.service.known(), Some(Some(service)) if service.desired == 0);
     if idle || turn.old.progress.asked_at.is_none() {
         return Comparison::Same;

@@ -57,7 +57,7 @@ pub fn compile(
 fn measured_at(strategy: &Strategy, ground: Ground<'_>) -> Vec<(RuleArn, TargetGroupArn)> {
     match strategy.shift {
         Shift::Rolling => Vec::new(),
-        Shift::Canary { .. } | Shift::Linear { .. } | Shift::BlueGreen => {
+        Shift::Canary { .. } | Shift::Linear { .. } | Shift::Steps { .. } | Shift::BlueGreen => {
             let balancers = ground.service.load_balancers.iter();
             balancers.filter_map(|balancer| candidate_group(balancer, ground.weights)).collect()
         }
@@ -65,7 +65,7 @@ fn measured_at(strategy: &Strategy, ground: Ground<'_>) -> Vec<(RuleArn, TargetG
 }
 
 /// What undoes a release that is started on this ground.
-pub(super) fn rollback_target(ground: Ground<'_>) -> RollbackTarget {
+pub(in crate::engine) fn rollback_target(ground: Ground<'_>) -> RollbackTarget {
     RollbackTarget {
         task_definition: ground.task_definition.arn.clone(),
         images: stable_images(ground.task_definition, ground.running),
@@ -78,7 +78,7 @@ pub(super) fn rollback_target(ground: Ground<'_>) -> RollbackTarget {
 }
 
 /// The revision that is deployed, and whether it is there already.
-fn candidate(
+pub(in crate::engine) fn candidate(
     image: &Image,
     intent: &Intent,
     container: &ContainerName,
@@ -149,7 +149,7 @@ pub(crate) fn measured(setup: &EcsNative, rules: &[RuleSeen]) -> Option<Percent>
 }
 
 /// What is not as it was when the plan was made, for people.
-pub(super) fn changes(before: &RollbackTarget, now: &RollbackTarget) -> Vec<String> {
+pub(in crate::engine) fn changes(before: &RollbackTarget, now: &RollbackTarget) -> Vec<String> {
     let mut changes = Vec::new();
     if now.task_definition != before.task_definition {
         let (is, was) = (now.task_definition.short(), before.task_definition.short());

@@ -12,7 +12,7 @@ use crate::fault::PortError;
 use crate::ids::{AlarmName, ClusterName, ContainerName, EcsServiceName, Image};
 use crate::intent::Intent;
 use crate::observation::Observation;
-use crate::plan::{EcsNative, Plan, Stage};
+use crate::plan::{EcsNative, Plan, RollbackTarget, Stage};
 use crate::policy::{Percent, Policy, Shift};
 use crate::service::LeftBehind;
 use crate::vocab::cloudwatch::{AlarmSeen, AlarmState};
@@ -57,7 +57,7 @@ pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Obse
     let shifts = match policy.strategy.shift {
         Shift::Rolling => Shifts::Never,
         Shift::BlueGreen => Shifts::AtOnce,
-        Shift::Canary { .. } | Shift::Linear { .. } => Shifts::ByShares,
+        Shift::Canary { .. } | Shift::Linear { .. } | Shift::Steps { .. } => Shifts::ByShares,
     };
     let ecs = &policy.to.ecs;
     let question = Question {
@@ -83,19 +83,61 @@ pub enum Again {
 
 /// Looks again at everything a plan was made from. Approvals and freezes can last days.
 pub fn check_again(plan: &Plan, setup: &EcsNative, intent: &Intent, seen: &Observation) -> Again {
+    again(plan, &setup.rollback_target, shifts_of(plan), intent, seen, false)
+}
+
+/// The same for a release whose traffic ECS does not shift.
+pub(in crate::engine) fn check_again_unshifted(
+    plan: &Plan,
+    target: &RollbackTarget,
+    intent: &Intent,
+    seen: &Observation,
+) -> Again {
+    again(plan, target, Shifts::Never, intent, seen, true)
+}
+
+/// Looks at what every release needs of a service, for one whose traffic ECS does not shift.
+pub(in crate::engine) fn check_unshifted<'a>(
+    policy: &Policy,
+    image: &Image,
+    intent: &Intent,
+    seen: &'a Observation,
+) -> Verdict<'a> {
+    let ecs = &policy.to.ecs;
+    let question = Question {
+        place: (&ecs.cluster, &ecs.service),
+        container: &ecs.container,
+        shifts: Shifts::Never,
+        alarms: &policy.rollback.alarms,
+        min_requests: None,
+    };
+    look(question, image, intent, seen)
+}
+
+fn shifts_of(plan: &Plan) -> Shifts {
     let by_shares = |stage: &Stage| matches!(stage, Stage::Shift { percent } if *percent < Percent::ALL);
-    let shifts = match (plan.is_held(), plan.stages.iter().any(by_shares)) {
+    match (plan.is_held(), plan.stages.iter().any(by_shares)) {
         (false, _) => Shifts::Never,
         (true, false) => Shifts::AtOnce,
         (true, true) => Shifts::ByShares,
-    };
+    }
+}
+
+fn again(
+    plan: &Plan,
+    target: &RollbackTarget,
+    shifts: Shifts,
+    intent: &Intent,
+    seen: &Observation,
+    only_its_rules: bool,
+) -> Again {
     let question = Question {
         place: (&plan.target.ecs().cluster, &plan.target.ecs().service),
         container: &plan.container,
         shifts,
         // They are looked at where the deployment starts, which waits for them rather than being planned anew.
         alarms: &[],
-        min_requests: plan.evidence.map(|needed| needed.min_requests),
+        min_requests: plan.evidence.filter(|_| shifts != Shifts::Never).map(|needed| needed.min_requests),
     };
     match look(question, &plan.image, intent, seen) {
         Verdict::CannotSee(errors) => Again::CannotSee(errors),
@@ -103,12 +145,10 @@ pub fn check_again(plan: &Plan, setup: &EcsNative, intent: &Intent, seen: &Obser
             let blocking = findings.into_iter().filter(|finding| finding.blocking);
             Again::Changed(blocking.map(|finding| finding.problem).collect())
         }
-        Verdict::Pass(ground, _) => {
-            match compiled::changes(&setup.rollback_target, &compiled::rollback_target(ground)) {
-                changes if changes.is_empty() => Again::AsPlanned,
-                changes => Again::Changed(changes),
-            }
-        }
+        Verdict::Pass(ground, _) => match compiled::changes(target, &now(ground, target, only_its_rules)) {
+            changes if changes.is_empty() => Again::AsPlanned,
+            changes => Again::Changed(changes),
+        },
     }
 }
 
@@ -426,4 +466,15 @@ fn alarm_findings(names: &[AlarmName], seen: &Observation) -> Vec<Finding> {
             (AlarmState::Other(state), None) => Some(Finding::blocking(FindingCode::AlarmStateUnknown, format!("alarm {name} is in state {state}, which is not known"))),
         }
     }).collect()
+}
+
+/// What would undo a release that is started now. Where Tidegate sets weights, only the rules that it sets count.
+fn now(ground: Ground<'_>, before: &RollbackTarget, only_its_rules: bool) -> RollbackTarget {
+    let now = compiled::rollback_target(ground);
+    if !only_its_rules {
+        return now;
+    }
+    let live = |rule: &RuleSeen| now.weights.iter().find(|seen| seen.arn == rule.arn).cloned();
+    let weights = before.weights.iter().filter_map(live).collect();
+    RollbackTarget { weights, ..now }
 }

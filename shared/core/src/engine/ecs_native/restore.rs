@@ -15,11 +15,11 @@ use crate::history::{Before, Event, Fact, Missing, Unseen, WaitingOn};
 use crate::ids::{ContainerName, HookId, TaskDefinitionArn};
 use crate::intent::{Deployed, EcsDeployed, Intent};
 use crate::outcome::{Cause, Outcome};
-use crate::plan::{EcsNative, Plan};
+use crate::plan::{EcsNative, Plan, RollbackTarget};
 use crate::reference::pinned;
 use crate::service::{Left, LeftBehind};
 use crate::turn::{LAG, LOOK_SOON, Turn};
-use crate::vocab::ecs::{DeploymentSeen, Effect, ServiceSeen};
+use crate::vocab::ecs::{DeploymentSeen, DerivedRevision, Effect, ServiceSeen};
 
 /// How a release settles.
 #[derive(Clone, Copy)]
@@ -229,7 +229,7 @@ pub(super) fn runs<'a>(turn: &Turn<'a>) -> Option<&'a TaskDefinitionArn> {
 }
 
 /// What a person has to know and do when other images run than should.
-pub(super) fn other_images(runs: Option<&TaskDefinitionArn>, detail: &str, plan: &Plan) -> String {
+pub(in crate::engine) fn other_images(runs: Option<&TaskDefinitionArn>, detail: &str, plan: &Plan) -> String {
     let runs = runs.map_or("the service", |arn| arn.short());
     format!(
         "{runs} is deployed to {}, and {detail}: see who or what changed it, and deploy the image that is meant by its digest",
@@ -266,17 +266,26 @@ pub(super) fn left_behind(
     }
 }
 
-/// What a promoted release has deployed, with its images by digest where that is known: those that were deployed so, and those that were
-/// seen.
+/// What a promoted release has deployed.
 pub(super) fn deployed(turn: &Turn<'_>, setup: &EcsNative) -> Option<Deployed> {
     let task_definition = turn.old.progress.state.ecs_native().task_definition.clone()?;
-    let mut images: BTreeMap<ContainerName, String> = setup.candidate.images.clone();
+    let images = ran(turn, &setup.candidate, &setup.rollback_target);
+    Some(Deployed::Ecs(EcsDeployed { task_definition, images }))
+}
+
+/// The images a promoted release runs, by digest where that is known: those that were deployed so, and those that were seen.
+pub(in crate::engine) fn ran(
+    turn: &Turn<'_>,
+    candidate: &DerivedRevision,
+    target: &RollbackTarget,
+) -> BTreeMap<ContainerName, String> {
+    let mut images: BTreeMap<ContainerName, String> = candidate.images.clone();
     if let (Intent::Deploy, Some(running)) = (&turn.old.intent, turn.seen.ecs.running.known()) {
-        for (container, before) in &setup.rollback_target.images {
+        for (container, before) in &target.images {
             if let Some(digest) = running.of(container).first() {
                 images.entry(container.clone()).or_insert_with(|| pinned(&before.reference, digest));
             }
         }
     }
-    Some(Deployed::Ecs(EcsDeployed { task_definition, images }))
+    images
 }

@@ -3,7 +3,6 @@
 
 use jiff::Timestamp;
 
-use super::deployments::ours;
 use crate::history::{Event, Fact};
 use crate::ids::TaskDefinitionArn;
 use crate::observation::Hint;
@@ -14,17 +13,26 @@ use crate::turn::{CLOCK_SKEW, Turn};
 use crate::vocab::tasks::{FailedTask, StoppedTask};
 
 /// Whose stopped tasks a decision about this release needs to see: the candidate's, from its deployment until it is promoted.
-pub(super) fn needed(release: &Release, plan: &Plan) -> Option<TaskDefinitionArn> {
+/// `candidate` is its revision, once there is one.
+pub(in crate::engine) fn needed(
+    release: &Release,
+    plan: &Plan,
+    candidate: Option<&TaskDefinitionArn>,
+) -> Option<TaskDefinitionArn> {
     let Phase::Running { stage, .. } = &release.phase else { return None };
     let starts = plan.stages.iter().position(|stage| *stage == Stage::Start)?;
-    (*stage >= starts).then(|| release.progress.state.ecs_native().task_definition.clone()).flatten()
+    candidate.filter(|_| *stage >= starts).cloned()
 }
 
 /// Adds the failures that were told or seen to those the release knows.
-pub(super) fn count(turn: &mut Turn<'_>, plan: &Plan) {
-    if needed(turn.old, plan).is_none() {
-        return;
-    }
+/// `began` is when the candidate did, as far as that was seen.
+pub(in crate::engine) fn count(
+    turn: &mut Turn<'_>,
+    plan: &Plan,
+    candidate: Option<&TaskDefinitionArn>,
+    began: Option<Timestamp>,
+) {
+    let Some(candidate) = needed(turn.old, plan, candidate) else { return };
     let hinted = turn.seen.hints.iter().filter_map(|hint| match hint {
         Hint::Task(task) => Some(&**task),
         Hint::Alarm { .. } | Hint::Look => None,
@@ -33,7 +41,7 @@ pub(super) fn count(turn: &mut Turn<'_>, plan: &Plan) {
         hinted.chain(turn.seen.ecs.stopped_tasks.known().into_iter().flatten()).collect();
     let before = turn.next.progress.failed_tasks.len();
     for task in told {
-        if !is_candidates(turn, task) {
+        if !is_candidates(turn, task, &candidate, began) {
             continue;
         }
         let Some(failed) = FailedTask::of(task, &plan.container) else { continue };
@@ -49,12 +57,15 @@ pub(super) fn count(turn: &mut Turn<'_>, plan: &Plan) {
 
 /// Whether the task belongs to the release's own deployment. Its task definition may have run before (a rollback release brings back an
 /// older one, and an image may be released twice): tasks of then were created before our deployment.
-fn is_candidates(turn: &Turn<'_>, task: &StoppedTask) -> bool {
-    let progress = &turn.next.progress;
-    let started = progress.started_at.and_then(|at| at.saturating_sub(CLOCK_SKEW).ok());
-    let ours = ours(turn).map(|ours| ours.created_at);
-    let since: Option<Timestamp> = started.max(ours);
-    progress.state.ecs_native().task_definition.as_ref() == Some(&task.task_definition)
+fn is_candidates(
+    turn: &Turn<'_>,
+    task: &StoppedTask,
+    candidate: &TaskDefinitionArn,
+    began: Option<Timestamp>,
+) -> bool {
+    let started = turn.next.progress.started_at.and_then(|at| at.saturating_sub(CLOCK_SKEW).ok());
+    let since: Option<Timestamp> = started.max(began);
+    *candidate == task.task_definition
         && task.created_at.zip(since).is_some_and(|(created, since)| created >= since)
 }
 

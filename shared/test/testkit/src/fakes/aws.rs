@@ -1198,7 +1198,15 @@ impl Aws {
                 }
                 Ok(())
             }
-            Effect::Invite { .. } | Effect::StartBuild { .. } => {
+            Effect::Ecs(
+                ecs::Effect::CreateCanary { .. }
+                | ecs::Effect::ScaleCanary { .. }
+                | ecs::Effect::DeleteCanary { .. },
+            )
+            | Effect::Elb(_)
+            | Effect::AutoScaling(_)
+            | Effect::Invite { .. }
+            | Effect::StartBuild { .. } => {
                 Err(refused(ErrorKind::Invalid, "ecs:perform", "NotOurs", "not an effect on Amazon ECS"))
             }
         }

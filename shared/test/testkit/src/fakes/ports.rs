@@ -17,8 +17,8 @@ use tidegate_core::ids::{
 };
 use tidegate_core::listing::Listing;
 use tidegate_core::ports::{
-    Alarms, Builds, Due, Ecs, Elb, ImageDescribed, Images, Ledger, Messenger, Metrics, UnderWay, WakeUp,
-    Waker, Watched,
+    Alarms, AutoScaling, Builds, Due, Ecs, Elb, ImageDescribed, Images, Ledger, Messenger, Metrics, UnderWay,
+    WakeUp, Waker, Watched,
 };
 use tidegate_core::reference::Pick;
 use tidegate_core::refusals::RefusalLog;
@@ -33,7 +33,7 @@ use tidegate_core::vocab::ecs::{DeploymentSeen, ServiceSeen, TaskDefinitionSeen}
 use tidegate_core::vocab::ecs::{DerivedRevision, RunningSeen};
 use tidegate_core::vocab::elb::RuleSeen;
 use tidegate_core::vocab::tasks::StoppedTask;
-use tidegate_core::vocab::{ecs, elb};
+use tidegate_core::vocab::{autoscaling, ecs, elb};
 use tidegate_runtime::time::Time;
 
 use super::conditions::Fault;
@@ -347,7 +347,8 @@ impl Ecs for Port {
             Seen::ask(needs.destination.as_ref(), |arn| self.task_definition(place, arn)),
             Seen::ask(needs.running.as_ref(), |_| self.running(place)),
             Seen::ask(needs.deployments_since, |since| self.deployments(place, since)),
-            Seen::ask(needs.stopped_tasks.as_ref(), |arn| self.stopped_tasks(place, arn)),
+            Seen::ask(needs.stopped_tasks.as_ref(), |asked| self
+                .stopped_tasks(place, &asked.task_definition)),
         );
         ecs::Observation {
             service,
@@ -357,6 +358,7 @@ impl Ecs for Port {
             running,
             deployments,
             stopped_tasks,
+            ..ecs::Observation::default()
         }
     }
 
@@ -368,7 +370,10 @@ impl Ecs for Port {
             | ecs::Effect::StartDeployment { .. }
             | ecs::Effect::StopDeployment { .. }
             | ecs::Effect::ReturnTo { .. }
-            | ecs::Effect::RestoreConfiguration { .. } => format!("ecs:{}", effect.kind().as_str()),
+            | ecs::Effect::RestoreConfiguration { .. }
+            | ecs::Effect::CreateCanary { .. }
+            | ecs::Effect::ScaleCanary { .. }
+            | ecs::Effect::DeleteCanary { .. } => format!("ecs:{}", effect.kind().as_str()),
         };
         let effect = Effect::from(effect.clone());
         self.call(&name, true, |state, seen_at| {
@@ -471,8 +476,31 @@ impl Port {
 #[async_trait]
 impl Elb for Port {
     async fn observe(&self, place: &Target, needs: &elb::Needs) -> elb::Observation {
-        elb::Observation { weights: Seen::ask(needs.rules.as_ref(), |rules| self.rules(place, rules)).await }
+        elb::Observation {
+            weights: Seen::ask(needs.rules.as_ref(), |rules| self.rules(place, rules)).await,
+            ..elb::Observation::default()
+        }
     }
+
+    async fn perform(&self, _place: &Target, _effect: &elb::Effect) -> Result<(), PortError> {
+        Err(not_played("elasticloadbalancing:ModifyRule"))
+    }
+}
+
+#[async_trait]
+impl AutoScaling for Port {
+    async fn observe(&self, _place: &Target, needs: &autoscaling::Needs) -> autoscaling::Observation {
+        autoscaling::Observation { target: if needs.target { Seen::Known(None) } else { Seen::NotAsked } }
+    }
+
+    async fn perform(&self, _place: &Target, _effect: &autoscaling::Effect) -> Result<(), PortError> {
+        Err(not_played("application-autoscaling:RegisterScalableTarget"))
+    }
+}
+
+/// The universe plays the engine whose traffic ECS shifts. The other one is tried in `tests/weighted.rs`, and in the scenarios.
+fn not_played(operation: &str) -> PortError {
+    PortError::new(ErrorKind::Invalid, operation, "NotPlayed", "the fake AWS does not play this")
 }
 
 #[async_trait]

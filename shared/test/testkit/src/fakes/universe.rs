@@ -309,6 +309,7 @@ impl Universe {
             },
             ecs: port.clone(),
             elb: port.clone(),
+            autoscaling: port.clone(),
             alarms: port.clone(),
             metrics: port.clone(),
             images: port.clone(),

@@ -329,7 +329,8 @@ impl Watch {
             return None;
         }
         // Where nothing measures the share, nobody knows of a pause that somebody else has let it pass.
-        let unmeasured = release.plan.as_ref()?.setup.ecs_native().measured_at.is_empty();
+        let unmeasured =
+            release.plan.as_ref()?.setup.ecs_native().expect("ECS shifts the traffic").measured_at.is_empty();
         if unmeasured && self.acts.iter().any(|(_, action)| matches!(action, Action::GoOn)) {
             return None;
         }
@@ -684,7 +685,7 @@ fn promoted_carries_all_traffic(release: &Release, live: &ServiceState) -> Optio
     let own = release.progress.state.ecs_native().task_definition.as_ref()?;
     let share = live.shares.get(own).copied().unwrap_or(0);
     (release.outcome() == Some(&Outcome::Promoted)
-        && !plan.setup.ecs_native().measured_at.is_empty()
+        && !plan.setup.ecs_native().expect("ECS shifts the traffic").measured_at.is_empty()
         && share != 100)
         .then(|| format!("release {} ended promoted with {share}% of the traffic", release.id))
 }

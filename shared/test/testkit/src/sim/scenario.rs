@@ -260,7 +260,9 @@ impl Scenario {
         let places: &[&str] = match self.policy.strategy.shift {
             // It holds no traffic back, so there is nothing to approve later.
             Shift::Rolling => &["deploy"],
-            Shift::Canary { .. } | Shift::Linear { .. } | Shift::BlueGreen => &["deploy", "shift", "promote"],
+            Shift::Canary { .. } | Shift::Linear { .. } | Shift::Steps { .. } | Shift::BlueGreen => {
+                &["deploy", "shift", "promote"]
+            }
         };
         let fields = gates(rng, places, &mut self.script);
         self.policy = with(&self.policy, &fields);

@@ -1,0 +1,235 @@
+//! Preflight and the plan: whether the service can be copied, whether both fleets stand behind the same load balancer, and what undoes it.
+
+use jiff::Timestamp;
+
+use super::{canary_name, native};
+use crate::engine::Preflight;
+use crate::engine::ecs_native::ground::Ground;
+use crate::engine::ecs_native::{configuration, preflight as common};
+use crate::fault::PortError;
+use crate::finding::{Finding, FindingCode};
+use crate::ids::{RuleArn, TargetGroupArn};
+use crate::observation::Observation;
+use crate::plan::{
+    EcsWeighted, Groups, Outline, Plan, PlanRequest, Preparation, Prepared, RollbackTarget, Setup,
+};
+use crate::policy::{CanaryPlace, EngineChoice, Policy, Shift, Span, Strategy};
+use crate::release::Release;
+use crate::vocab::ecs::SourceSeen;
+use crate::vocab::elb::RuleSeen;
+
+/// Looks at everything that can be known before there is a plan, and makes it.
+pub(in crate::engine) fn preflight(
+    policy: &Policy,
+    release: &Release,
+    seen: &Observation,
+    now: Timestamp,
+) -> Preflight {
+    let (ground, mut notes) = match common::check_unshifted(policy, &release.image, &release.intent, seen) {
+        common::Verdict::Pass(ground, notes) => (Some(ground), notes),
+        common::Verdict::Blocked(findings) => (None, findings),
+        common::Verdict::CannotSee(errors) => return Preflight::CannotSee(errors),
+    };
+    let errors = unseen(policy, seen);
+    if !errors.is_empty() {
+        return Preflight::CannotSee(errors);
+    }
+    let Some(source) = seen.ecs.source.known() else { return Preflight::CannotSee(Vec::new()) };
+    notes.extend(source_findings(source));
+    notes.extend(traffic_findings(policy, seen));
+    match ground {
+        Some(ground) if !notes.iter().any(|finding| finding.blocking) => {
+            Preflight::Pass(Box::new(compile(policy, release, ground, seen, now)), notes)
+        }
+        Some(_) | None => Preflight::Blocked(notes),
+    }
+}
+
+fn unseen(policy: &Policy, seen: &Observation) -> Vec<PortError> {
+    let mut errors: Vec<&PortError> = Vec::new();
+    errors.extend(seen.ecs.source.error());
+    errors.extend(seen.ecs.canary.error());
+    errors.extend(seen.autoscaling.target.error());
+    if policy.to.ecs.canary.as_ref().is_some_and(|canary| canary.target_group.is_some()) {
+        errors.extend(seen.elb.weights.error());
+        errors.extend(seen.elb.groups.error());
+        errors.extend(seen.elb.health.error());
+    }
+    errors.into_iter().cloned().collect()
+}
+
+/// What keeps the service from being copied.
+fn source_findings(source: &SourceSeen) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if source.scheduling == "DAEMON" {
+        let problem = "the service is a DAEMON: it has one task on each instance".to_owned();
+        findings.push(Finding::blocking(FindingCode::ServiceIsDaemon, problem));
+    }
+    if source.connect_server {
+        let problem =
+            "Service Connect lets others call the service by a name, which a second service cannot take"
+                .to_owned();
+        findings.push(Finding::blocking(FindingCode::ConnectServer, problem));
+    }
+    if source.registries > 0 {
+        let problem =
+            "the service is in a service registry, which shares requests out by tasks and not by weights"
+                .to_owned();
+        findings.push(Finding::blocking(FindingCode::SharedRegistry, problem));
+    }
+    if !source.host_ports.is_empty() {
+        let ports: Vec<String> = source.host_ports.iter().map(ToString::to_string).collect();
+        let problem = format!("its containers take port {} of their host", ports.join(", "));
+        findings.push(Finding::blocking(FindingCode::FixedHostPorts, problem));
+    }
+    if !source.unknown.is_empty() {
+        let problem = format!(
+            "the service has settings that this version of Tidegate cannot copy: {}",
+            source.unknown.join(", ")
+        );
+        findings.push(Finding::blocking(FindingCode::UnknownServiceField, problem));
+    }
+    findings
+}
+
+/// What keeps traffic from being shared out between both.
+fn traffic_findings(policy: &Policy, seen: &Observation) -> Vec<Finding> {
+    let balanced =
+        matches!(seen.ecs.service.known(), Some(Some(service)) if !service.load_balancers.is_empty());
+    let place = policy.to.ecs.canary.as_ref();
+    match place.and_then(|place| place.target_group.as_ref().map(|group| (place, group))) {
+        Some((place, group)) => group_findings(place, group, seen),
+        None if balanced => {
+            let problem =
+                "the service has a load balancer, and to.ecs.canary names no target group".to_owned();
+            vec![Finding::blocking(FindingCode::NoCanaryPlace, problem)]
+        }
+        None => {
+            let problem =
+                "without a load balancer a share is a share of tasks, which nothing measures".to_owned();
+            vec![Finding::note(FindingCode::SharesAreOfTasks, problem)]
+        }
+    }
+}
+
+fn group_findings(place: &CanaryPlace, group: &TargetGroupArn, seen: &Observation) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let rules = seen.elb.weights.known().into_iter().flatten();
+    let rules: Vec<&RuleSeen> = rules.filter(|rule| place.rules.contains(&rule.arn)).collect();
+    for rule in &place.rules {
+        match rules.iter().find(|seen| seen.arn == *rule) {
+            None => findings
+                .push(Finding::blocking(FindingCode::RuleMissing, format!("the rule {rule} does not exist"))),
+            Some(seen) => findings.extend(rule_findings(seen)),
+        }
+    }
+    let live: Vec<Option<&TargetGroupArn>> = rules.iter().map(|rule| carrier(rule)).collect();
+    if live.windows(2).any(|pair| pair[0] != pair[1]) {
+        let problem = "the rules send traffic to different target groups".to_owned();
+        findings.push(Finding::blocking(FindingCode::MoreThanOneWeight, problem));
+    }
+    let own = seen.ecs.service.known().and_then(Option::as_ref).is_some_and(|service| {
+        service.load_balancers.iter().any(|balancer| balancer.target_group.as_ref() == Some(group))
+    });
+    if own || live.contains(&Some(group)) {
+        let problem = format!("target group {} is the service's own", group.short());
+        findings.push(Finding::blocking(FindingCode::SameTargetGroup, problem));
+    }
+    let known = seen.elb.groups.known().and_then(|groups| groups.iter().find(|seen| seen.arn == *group));
+    match known {
+        None => findings.push(Finding::blocking(
+            FindingCode::CanaryGroupMissing,
+            format!("there is no target group {}", group.short()),
+        )),
+        Some(known) => {
+            let here = |balancer: &String| place.rules.iter().any(|rule| is_behind(rule, balancer));
+            if !known.load_balancers.iter().all(here) {
+                let problem = format!("target group {} belongs to another load balancer", group.short());
+                findings.push(Finding::blocking(FindingCode::CanaryGroupElsewhere, problem));
+            }
+        }
+    }
+    let registered =
+        seen.elb.health.known().and_then(|health| health.get(group)).map_or(0, |it| it.registered);
+    if registered > 0 && !own {
+        let problem = format!("target group {} has {registered} targets already", group.short());
+        findings.push(Finding::blocking(FindingCode::CanaryGroupInUse, problem));
+    }
+    findings
+}
+
+/// The one target group that a rule sends everything to.
+fn carrier(rule: &RuleSeen) -> Option<&TargetGroupArn> {
+    let mut carrying = rule.weights.iter().filter(|(_, weight)| *weight > 0).map(|(group, _)| group);
+    carrying.next().filter(|_| carrying.next().is_none())
+}
+
+fn rule_findings(rule: &RuleSeen) -> Option<Finding> {
+    let live: Vec<&str> =
+        rule.weights.iter().filter(|(_, weight)| *weight > 0).map(|(arn, _)| arn.short()).collect();
+    (live.len() != 1).then(|| {
+        Finding::blocking(
+            FindingCode::MoreThanOneWeight,
+            format!("rule {} sends traffic to {} target groups ({})", rule.arn, live.len(), live.join(", ")),
+        )
+    })
+}
+
+/// Whether a load balancer is the one a rule belongs to.
+fn is_behind(rule: &RuleArn, balancer: &str) -> bool {
+    let of = |arn: &str, kinds: [&str; 2]| {
+        let rest = kinds.iter().find_map(|kind| arn.split_once(kind).map(|(_, rest)| rest.to_owned()))?;
+        let parts: Vec<&str> = rest.split('/').take(3).collect();
+        (parts.len() == 3).then(|| parts.join("/"))
+    };
+    let rule = of(rule.as_str(), [":listener-rule/", ":listener/"]);
+    rule.is_some() && rule == of(balancer, [":loadbalancer/", ":loadbalancer/"])
+}
+
+fn compile(
+    policy: &Policy,
+    release: &Release,
+    ground: Ground<'_>,
+    seen: &Observation,
+    now: Timestamp,
+) -> Plan {
+    let request = PlanRequest { intent: &release.intent, bypass_freeze: release.bypass_freeze.as_deref() };
+    let place = policy.to.ecs.canary.as_ref();
+    let rules: Vec<RuleArn> = place.map(|place| place.rules.clone()).unwrap_or_default();
+    let counted = rules.iter().any(|rule| rule.application_load_balancer().is_some());
+    let outline = Outline::new(policy, request, |_| counted);
+    let container = policy.to.ecs.container.clone();
+    // Only the rules that are set matter here, in the order of the policy.
+    let weights: Vec<RuleSeen> = rules
+        .iter()
+        .filter_map(|rule| ground.weights.iter().find(|seen| seen.arn == *rule).cloned())
+        .collect();
+    let rollback_target = RollbackTarget { weights, ..native::rollback_target(ground) };
+    let running = ground.task_definition.images.get(&container).map_or("", String::as_str);
+    let image = release.image.on_the_host_of(running);
+    let (candidate, registered) = native::candidate(&image, &release.intent, &container, ground);
+    let mut preparations = Vec::new();
+    preparations.extend(rollback_target.pinned().map(|_| Preparation::RollbackTarget));
+    preparations.extend((!registered).then_some(Preparation::Candidate));
+    let groups = place.and_then(|place| place.target_group.clone()).and_then(|canary| {
+        let stable = rollback_target.weights.first().and_then(carrier)?.clone();
+        Some(Groups { stable, canary })
+    });
+    let rolling = Strategy { shift: Shift::Rolling, bake: Span::default(), engine: EngineChoice::Weighted };
+    let setup = Setup::EcsWeighted(EcsWeighted {
+        candidate,
+        configuration: configuration::for_release(
+            &configuration::own(&ground.service.deployment_configuration, ground.left_behind),
+            &rolling,
+            &outline.alarms,
+            outline.longest_waits(),
+        ),
+        rollback_target,
+        canary: canary_name(release),
+        groups,
+        min_tasks: place.map_or(1, |place| place.min_tasks),
+        suspended: seen.autoscaling.target.known().copied().flatten().map(|target| target.suspended),
+    });
+    let runs_as = ground.released_digests(&image);
+    outline.plan(&release.target, Prepared { image, container, runs_as, preparations, setup }, now)
+}
