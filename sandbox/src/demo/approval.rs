@@ -1,5 +1,6 @@
 //! The demo with a person in it: the release stops before production traffic, a link comes by SNS, and whoever opens it decides.
 
+use crate::local::shop::Plan;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub(super) async fn perform(
     narrator: &Narrator,
 ) -> Result<ExitCode> {
     let dir = options.dir.clone();
-    let (local, shop, address) = open_shop(options, narrator).await?;
+    let (local, shop, address) = open_shop(options, Plan::checkout(), narrator).await?;
     let inbox = Inbox::open(&local).await?;
     let mut tidegate = Tidegate::new(tidegate, &local);
     if !args.auto_approve {

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -22,6 +23,9 @@ use release::Tidegate;
 /// A bake of the demo is seconds long: at 10% the default rate brings the candidate about 90 requests in it.
 const EVIDENCE: &str = "evidence: { min_requests: 50 }\n";
 
+/// How long a release of the engine `weighted` may take.
+const WEIGHTED_LIMIT: Duration = Duration::from_secs(600);
+
 /// How the demo runs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DemoArgs {
@@ -34,12 +38,76 @@ pub struct DemoArgs {
     /// Percent of requests the bad version answers with HTTP 500.
     #[arg(long, default_value_t = 40.0)]
     errors: f64,
+    /// Who moves the traffic: Amazon ECS, or Tidegate with steps of 1, 10 and 50 percent on a second, small service.
+    #[arg(long, value_enum, default_value_t = Engine::Native)]
+    engine: Engine,
+    /// How Amazon ECS moves it.
+    #[arg(long, value_enum, default_value_t = Strategy::Canary, conflicts_with = "engine")]
+    strategy: Strategy,
     /// The release stops for a person: its link is printed, and it goes on when the link has been opened and answered.
     #[arg(long)]
     approval: bool,
     /// As --approval, answered by the demo itself.
     #[arg(long)]
     auto_approve: bool,
+}
+
+/// Who moves the traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Engine {
+    Native,
+    Weighted,
+}
+
+/// How Amazon ECS moves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Strategy {
+    Canary,
+    Linear,
+    #[value(name = "blue_green")]
+    BlueGreen,
+    Rolling,
+}
+
+impl DemoArgs {
+    fn strategy(&self) -> String {
+        let bake = self.bake;
+        match (self.engine, self.strategy) {
+            (Engine::Weighted, _) => format!(
+                "{{ steps: [{{ percent: 1, bake: {bake}s }}, {{ percent: 10, bake: {bake}s }}, {{ percent: 50, bake: {bake}s }}], bake: {bake}s }}"
+            ),
+            (Engine::Native, Strategy::Canary) => {
+                format!("{{ canary: {{ percent: 10, bake: {bake}s }}, bake: {bake}s }}")
+            }
+            (Engine::Native, Strategy::Linear) => {
+                format!("{{ linear: {{ percent: 40, bake: {bake}s }}, bake: {bake}s }}")
+            }
+            (Engine::Native, Strategy::BlueGreen) => format!("{{ blue_green: {{}}, bake: {bake}s }}"),
+            (Engine::Native, Strategy::Rolling) => format!("{{ rolling: {{}}, bake: {bake}s }}"),
+        }
+    }
+
+    /// What the load balancer has to show.
+    fn expected(&self) -> report::Expected {
+        let (least, most) = match (self.engine, self.strategy) {
+            (Engine::Weighted, _) => (1, 50),
+            (Engine::Native, Strategy::Canary) => (10, 10),
+            (Engine::Native, Strategy::Linear) => (40, 80),
+            (Engine::Native, Strategy::BlueGreen) => (100, 100),
+            // Both versions stand behind one target group.
+            (Engine::Native, Strategy::Rolling) => return report::Expected { shares: None },
+        };
+        report::Expected { shares: Some((least, most)) }
+    }
+
+    /// How many requests each bake has to see: at 1% there are few.
+    fn evidence(&self) -> &'static str {
+        match (self.engine, self.strategy) {
+            (Engine::Weighted, _) => "evidence: { min_requests: 5 }\n",
+            (Engine::Native, Strategy::Rolling) => "evidence: { min_requests: 0 }\n",
+            (Engine::Native, Strategy::Canary | Strategy::Linear | Strategy::BlueGreen) => EVIDENCE,
+        }
+    }
 }
 
 /// Runs it. The exit code is 0 only if the good version was promoted, the bad one rolled back, and no request was lost.
@@ -71,11 +139,22 @@ async fn perform(
     narrator: &Narrator,
 ) -> Result<ExitCode> {
     let dir = options.dir.clone();
-    let (local, shop, address) = open_shop(options, narrator).await?;
-    let tidegate = Tidegate::new(tidegate, &local);
+    let plan = match args.engine {
+        Engine::Native => Plan::checkout(),
+        // As most services are: one target group, and scaled by itself.
+        Engine::Weighted => Plan { shifting: false, scaled: Some((1, 10)), ..Plan::checkout() },
+    };
+    let (local, shop, address) = open_shop(options, plan, narrator).await?;
+    let mut tidegate = Tidegate::new(tidegate, &local);
+    if args.engine == Engine::Weighted {
+        // The candidate drains for two minutes before it is deleted.
+        tidegate.patience = WEIGHTED_LIMIT;
+    }
     let policy = dir.join("checkout.yaml");
-    let strategy = format!("{{ canary: {{ percent: 10, bake: {bake}s }}, bake: {bake}s }}", bake = args.bake);
-    let text = shop.policy(&strategy) + EVIDENCE;
+    let text = match args.engine {
+        Engine::Native => shop.policy(&args.strategy()),
+        Engine::Weighted => shop.weighted_policy(&args.strategy()),
+    } + args.evidence();
     std::fs::write(&policy, &text).with_context(|| format!("failed to write {}", policy.display()))?;
     narrator.quote(&text);
     tidegate.show(&["apply", &policy.display().to_string()], narrator).await?;
@@ -98,7 +177,7 @@ async fn perform(
 
     let traffic = load.stop().await;
     narrator.chapter("the account");
-    let verdict = report::report(&good, &bad, &traffic, &local, narrator);
+    let verdict = report::report(&good, &bad, &traffic, &local, args.expected(), narrator);
     drop(tidegate);
     if let Some(local) = Arc::into_inner(local) {
         local.stop().await?;
@@ -107,11 +186,15 @@ async fn perform(
 }
 
 /// A local AWS with Tidegate in it, and a shop that serves.
-async fn open_shop(options: Options, narrator: &Narrator) -> Result<(Arc<Local>, Shop, SocketAddr)> {
+async fn open_shop(
+    options: Options,
+    plan: Plan,
+    narrator: &Narrator,
+) -> Result<(Arc<Local>, Shop, SocketAddr)> {
     narrator.chapter("a local AWS, with Tidegate deployed from template.yaml");
     let local = Arc::new(Local::start(options).await?);
     narrator.say(&format!("endpoint {}", local.endpoint.url()));
-    let shop = Shop::open(&local, Plan::checkout()).await?;
+    let shop = Shop::open(&local, plan).await?;
     let address = shop.address.context("the shop has no address")?;
     narrator.say(&format!("service checkout runs v1, two tasks behind http://{address}/"));
     Ok((local, shop, address))

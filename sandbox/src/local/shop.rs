@@ -157,6 +157,17 @@ impl Shop {
         )
     }
 
+    /// The same for a shop with one target group: a candidate runs beside it, on the third one.
+    pub fn weighted_policy(&self, strategy: &str) -> String {
+        let place = match self.plan.balancer {
+            Balancer::None => "{ min_tasks: 1 }".to_owned(),
+            Balancer::Application | Balancer::Network => {
+                format!("{{ target_group: \"{}\", rules: [\"{}\"] }}", self.canary, self.rule)
+            }
+        };
+        self.policy(strategy).replace("container: app", &format!("container: app, canary: {place}"))
+    }
+
     /// The service as Application Auto Scaling names it.
     pub fn resource(&self) -> String {
         resource(&self.plan)
@@ -189,7 +200,8 @@ impl Shop {
         let live = local.elb.forward_weights(&self.rule).map_err(aws)?;
         let weight =
             |group: &String| live.iter().find(|(arn, _)| arn == group).map_or(0, |(_, weight)| *weight);
-        Ok([weight(&self.groups[0]), weight(&self.groups[1])])
+        let second = if self.plan.shifting { &self.groups[1] } else { &self.canary };
+        Ok([weight(&self.groups[0]), weight(second)])
     }
 
     async fn wait_until_steady(&self, local: &Local) -> Result<()> {

@@ -34,16 +34,8 @@ pub(crate) fn all() -> Vec<Scenario> {
 /// The policy of a plain shop, with the steps and the place of the candidate.
 async fn policy(story: &Story, strategy: &str) -> Result<()> {
     let shop = &story.shop;
-    let place = match shop.plan.balancer {
-        Balancer::None => "{ min_tasks: 1 }".to_owned(),
-        Balancer::Application | Balancer::Network => {
-            format!("{{ target_group: \"{}\", rules: [\"{}\"] }}", shop.canary, shop.rule)
-        }
-    };
     let own = format!("[{}]", shop.alarm);
-    let text = shop.policy(strategy).replace(&own, &format!("[{}, {}]", shop.alarm, story.switch()));
-    let text = text.replace("container: app", &format!("container: app, canary: {place}"));
-    ensure!(text.contains("canary: {"), "the policy has no place for the candidate: {text}");
+    let text = shop.weighted_policy(strategy).replace(&own, &format!("[{}, {}]", shop.alarm, story.switch()));
     story.policy_of(&text).await
 }
 
