@@ -243,7 +243,12 @@ impl FindingCode {
     pub fn may_pass(self) -> bool {
         matches!(
             self,
-            Self::ServiceNotSteady | Self::AlarmInAlarm | Self::AlarmWithoutData | Self::AlarmNotEvaluated
+            // Targets of the release before may still be draining.
+            Self::CanaryGroupInUse
+                | Self::ServiceNotSteady
+                | Self::AlarmInAlarm
+                | Self::AlarmWithoutData
+                | Self::AlarmNotEvaluated
         )
     }
 

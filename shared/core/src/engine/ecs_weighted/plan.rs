@@ -221,7 +221,8 @@ fn compile(
         configuration: configuration::for_release(
             &configuration::own(&ground.service.deployment_configuration, ground.left_behind),
             &rolling,
-            &outline.alarms,
+            // Tidegate judges the promotion; with alarms of its own, ECS bakes a rolling deployment for minutes more.
+            &[],
             outline.longest_waits(),
         ),
         rollback_target,
