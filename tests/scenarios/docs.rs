@@ -124,7 +124,7 @@ const MISTAKES: [(&str, &str, &str); 13] = [
     (
         "canary: { percent: 10, bake: 5m }",
         "blue_green: {}, rolling: {}",
-        "strategy: exactly one of canary, linear, blue_green and rolling is needed, found blue_green and rolling",
+        "strategy: exactly one of canary, linear, steps, blue_green and rolling is needed, found blue_green and rolling",
     ),
     ("bake: 15m", "bake: 15", "strategy.bake: found 15 without a unit, allowed for example 15s or 15m"),
     (

@@ -164,7 +164,7 @@ on_newer: queue
         refused(
             "canary: { percent: 10, bake: 5m }, ",
             "",
-            "p.yaml:5:11: strategy: exactly one of canary, linear, blue_green and rolling is needed, found none",
+            "p.yaml:5:11: strategy: exactly one of canary, linear, steps, blue_green and rolling is needed, found none",
         );
         refused(
             "on_newer: queue",
