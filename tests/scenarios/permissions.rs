@@ -35,7 +35,7 @@ fn is_action(word: &str) -> bool {
     let Some((service, name)) = word.split_once(':') else { return false };
     let name = name.strip_suffix('*').unwrap_or(name);
     !service.is_empty()
-        && service.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && service.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         && name.starts_with(|c: char| c.is_ascii_uppercase())
         && name.chars().all(char::is_alphanumeric)
 }
@@ -136,8 +136,11 @@ fn plan_needs_what_the_documents_say() {
     };
     // `plan` looks through the same ports as the conductor, up to where a release would start.
     let later = ["ecs:ListTaskDefinitions", "ecr:DescribeImageScanFindings", "cloudwatch:GetMetricData"];
-    let looks: Actions =
-        ["ecs", "elb", "cloudwatch", "ecr"].into_iter().flat_map(called_by).filter(reads).collect();
+    let looks: Actions = ["ecs", "elb", "autoscaling", "cloudwatch", "ecr"]
+        .into_iter()
+        .flat_map(called_by)
+        .filter(reads)
+        .collect();
     let looks: Actions = looks.into_iter().filter(|action| !later.contains(&action.as_str())).collect();
     assert_eq!(said, looks);
 }

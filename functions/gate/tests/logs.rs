@@ -28,6 +28,7 @@ fn aws(call: &AwsCall) -> (u16, String) {
             (200, json!({ "ARN": "a", "Name": "n", "SecretString": document }).to_string())
         }
         "DynamoDB_20120810.GetItem" => (200, "{}".to_owned()),
+        "DynamoDB_20120810.Query" => (200, json!({ "Items": [], "Count": 0 }).to_string()),
         _ => (400, json!({ "__type": "ValidationException", "message": "not expected" }).to_string()),
     }
 }

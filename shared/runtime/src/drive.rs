@@ -119,8 +119,8 @@ struct Loaded {
     head: Option<ServiceRecord>,
     /// The service's row could not be read.
     damaged: Option<PortError>,
-    /// What CloudWatch said meanwhile of the alarm that an event says is red.
-    red: Option<Alarming>,
+    /// What CloudWatch said meanwhile of the alarm that an event says is in ALARM.
+    in_alarm: Option<Alarming>,
 }
 
 struct Done {
@@ -214,7 +214,7 @@ impl Context {
     }
 
     /// Drives a release that an event concerns. Where it is known whose it is, it and its service's row are read at the same time, and an alarm
-    /// that the event says is red is asked for beside them.
+    /// that the event says is in ALARM is asked for beside them.
     pub(crate) async fn drive_concerned(
         &self,
         concerned: &UnderWay,
@@ -224,12 +224,12 @@ impl Context {
         let id = &concerned.release;
         let Some((service, target)) = &concerned.of else { return self.drive(id, hints, deadline).await };
         let ledger = self.installation.until(deadline).ledger;
-        let (release, head, red) =
+        let (release, head, in_alarm) =
             tokio::join!(ledger.release(id), ledger.service(service), alarming(self, target, hints));
         let release = release.map_err(|source| DriveError::Ledger { release: id.clone(), source })?;
         let loaded = match release {
             Some(release) if release.service == *service && release.target == *target => {
-                Some(Loaded { red, ..loaded(release, head)? })
+                Some(Loaded { in_alarm, ..loaded(release, head)? })
             }
             // What the row says is looked up by the release itself.
             Some(_) | None => None,
@@ -314,7 +314,7 @@ impl Context {
             };
             let now = self.installation.time.now();
             // What was written a moment ago is not read back: whoever changed it meanwhile is met by the next commit.
-            let kept = Loaded { release: done.release, head: done.head, damaged: None, red: None };
+            let kept = Loaded { release: done.release, head: done.head, damaged: None, in_alarm: None };
             let keeps = damaged.is_none();
             if done.performed || !feedback.refused.is_empty() {
                 loaded = keeps.then_some(kept);
@@ -359,11 +359,12 @@ impl Context {
             Some(loaded) => Some(loaded),
             None => self.load(id).await?,
         };
-        let Some(Loaded { release, head, damaged, red }) = loaded.filter(|loaded| !loaded.release.is_over())
+        let Some(Loaded { release, head, damaged, in_alarm }) =
+            loaded.filter(|loaded| !loaded.release.is_over())
         else {
             return Ok(Turned::Nothing);
         };
-        let confirmed = red.and_then(|red| confirmed(&release, head.as_ref(), red));
+        let confirmed = in_alarm.and_then(|alarm| confirmed(&release, head.as_ref(), alarm));
         let (seen, claimed) = match confirmed {
             // Seconds count, and whoever was faster did the same: no version is claimed first.
             Some(seen) => (seen, Some(Claim::Ours)),
@@ -526,9 +527,9 @@ impl Context {
 #[expect(clippy::result_large_err, reason = "it is handed on as it is")]
 fn loaded(release: Release, head: Result<Option<ServiceRecord>, PortError>) -> Result<Loaded, DriveError> {
     match head {
-        Ok(head) => Ok(Loaded { release, head, damaged: None, red: None }),
+        Ok(head) => Ok(Loaded { release, head, damaged: None, in_alarm: None }),
         Err(error) if error.kind == ErrorKind::Invalid => {
-            Ok(Loaded { release, head: None, damaged: Some(error), red: None })
+            Ok(Loaded { release, head: None, damaged: Some(error), in_alarm: None })
         }
         Err(source) => Err(DriveError::Ledger { release: release.id, source }),
     }

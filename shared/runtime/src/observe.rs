@@ -44,20 +44,20 @@ pub(crate) struct Alarming {
     alarms: BTreeMap<AlarmName, AlarmSeen>,
 }
 
-/// Asks CloudWatch about the alarms that an event says are red: it may have been delivered late, or again.
+/// Asks CloudWatch about the alarms that an event says are in ALARM: it may have been delivered late, or again.
 pub(crate) async fn alarming(context: &Context, target: &Target, hints: &[Hint]) -> Option<Alarming> {
-    let red = hints.iter().filter_map(|hint| match hint {
+    let in_alarm = hints.iter().filter_map(|hint| match hint {
         Hint::Alarm { name, seen } => seen.is_breach().then(|| name.clone()),
         Hint::Task(_) | Hint::Look => None,
     });
-    let red: Vec<AlarmName> = red.collect();
+    let in_alarm: Vec<AlarmName> = in_alarm.collect();
     let at = context.installation.time.now();
-    let seen = alarms(context, target, &red).await;
+    let seen = alarms(context, target, &in_alarm).await;
     seen.known().map(|alarms| Alarming { at, alarms: alarms.clone() })
 }
 
-/// What is enough to turn a release back: an alarm of its plan is red, and the deployment to stop is known. Nothing else has to be seen for
-/// that, and the look follows. Anything less is a look like any other.
+/// What is enough to roll a release back: an alarm of its plan is in ALARM, and the deployment to stop is known. Nothing else has to be
+/// seen for that, and the look follows. Anything less is a look like any other.
 pub(crate) fn confirmed(
     release: &Release,
     head: Option<&ServiceRecord>,
@@ -67,9 +67,9 @@ pub(crate) fn confirmed(
     else {
         return None;
     };
-    let red = alarms.iter().any(|(name, alarm)| alarm.is_breach() && plan.alarms.contains(name));
+    let in_alarm = alarms.iter().any(|(name, alarm)| alarm.is_breach() && plan.alarms.contains(name));
     let (head, alarms) = (head.cloned(), Seen::Known(alarms));
-    red.then(|| Observation { at, head, alarms, entropy: entropy(), ..Observation::default() })
+    in_alarm.then(|| Observation { at, head, alarms, entropy: entropy(), ..Observation::default() })
 }
 
 /// Fresh randomness from the operating system. Without any, tokens must not be made, so nothing may continue.

@@ -59,7 +59,7 @@ wire_enum! {
     SuppressedBy {
         /// The suppressor alarm is in ALARM:
         Alarm = "Alarm",
-        /// CloudWatch still waits for the suppressor alarm to turn red:
+        /// CloudWatch still waits for the suppressor alarm to go into ALARM:
         WaitPeriod = "WaitPeriod",
         /// The suppressor alarm has turned green lately:
         ExtensionPeriod = "ExtensionPeriod",

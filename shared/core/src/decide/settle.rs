@@ -175,7 +175,7 @@ fn remember(head: &mut ServiceRecord, turn: &Turn<'_>, outcome: &Outcome) {
     let release = turn.old;
     match outcome {
         Outcome::Promoted => {
-            let deployed = release.plan.as_ref().and_then(|plan| engine::of(plan).deployed(turn, plan));
+            let deployed = release.plan.as_ref().and_then(|plan| engine::of(plan).deployed(turn));
             if let Some(deployed) = deployed {
                 let promoted = Promoted {
                     release: release.id.clone(),

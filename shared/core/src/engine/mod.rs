@@ -194,7 +194,7 @@ pub(crate) trait Engine {
     /// What of the release stays in the target when it ends.
     fn left_behind(&self, turn: &Turn<'_>, before: Option<LeftBehind>) -> Option<LeftBehind>;
     /// What a promoted release has deployed, so that it can be brought back.
-    fn deployed(&self, turn: &Turn<'_>, plan: &Plan) -> Option<Deployed>;
+    fn deployed(&self, turn: &Turn<'_>) -> Option<Deployed>;
 }
 
 /// The engine that carries out a plan.

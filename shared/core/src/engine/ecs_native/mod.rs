@@ -284,7 +284,7 @@ impl Engine for EcsNative {
         restore::left_behind(turn, self, before)
     }
 
-    fn deployed(&self, turn: &Turn<'_>, _plan: &Plan) -> Option<Deployed> {
+    fn deployed(&self, turn: &Turn<'_>) -> Option<Deployed> {
         restore::deployed(turn, self)
     }
 }

@@ -121,7 +121,8 @@ pub(super) fn watch(setup: &EcsWeighted, turn: &Turn<'_>) -> Option<Trouble> {
         Some(Some(canary)) => canary.status != "ACTIVE",
         None => false,
     };
-    if state.created && gone() {
+    // A service that has just been made may not be shown by every read yet.
+    if state.created && gone() && caught_up(turn, turn.next.progress.asked_at) {
         let reason = format!("the candidate's service {} was deleted", setup.canary);
         return Some(Trouble::Fail(Cause::Deployment { reason }));
     }

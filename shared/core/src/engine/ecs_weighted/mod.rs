@@ -282,7 +282,7 @@ impl Engine for EcsWeighted {
         before
     }
 
-    fn deployed(&self, turn: &Turn<'_>, _plan: &Plan) -> Option<Deployed> {
+    fn deployed(&self, turn: &Turn<'_>) -> Option<Deployed> {
         let task_definition = turn.old.progress.state.ecs_weighted().task_definition.clone()?;
         let images = ecs_native::ran(turn, &self.candidate, &self.rollback_target);
         Some(Deployed::Ecs(EcsDeployed { task_definition, images }))
