@@ -23,7 +23,7 @@ use tidegate_sandbox::local::shop::{Balancer, CLUSTER, Plan, Shop, call};
 use crate::stage::{Stage, until};
 
 /// From a push to the end of its release, with everything slow that a scenario may add.
-const ENDS_WITHIN: Duration = Duration::from_secs(300);
+const ENDS_WITHIN: Duration = Duration::from_secs(420);
 /// From an event to what it starts.
 const STARTS_WITHIN: Duration = Duration::from_secs(90);
 /// A member of `deploymentConfiguration` and of task definitions that no SDK knows.

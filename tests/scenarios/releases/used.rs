@@ -64,6 +64,12 @@ const NOT_USED_BY_RELEASES: &[Row] = &[
     ),
     (
         "conductor and sentinel",
+        &["elasticloadbalancing:ModifyListener"],
+        Use::Nobody,
+        "a default action in place of a rule: the shops have rules",
+    ),
+    (
+        "conductor and sentinel",
         &["codebuild:StartBuild", "codebuild:BatchGetBuilds"],
         Use::WaysIn,
         "a build tries the candidate",

@@ -139,6 +139,8 @@ impl World {
         let alarms = base.alarms.known().unwrap().clone();
         let rules = RuleSeen { arn: names::rule(), weights: self.weights.clone() };
         let canary = self.canary.as_ref();
+        // The targets of a group that no rule names are unused: nothing checks them.
+        let checked = canary.filter(|_| self.weights.iter().any(|(group, _)| *group == names::green()));
         let mut running = base.ecs.running.known().unwrap().clone();
         running.digests.insert(names::container(), vec![names::digest(build)]);
         let head = base.head.clone().map(|mut head| {
@@ -165,7 +167,7 @@ impl World {
                     (
                         names::green(),
                         Health {
-                            healthy: canary.map_or(0, healthy),
+                            healthy: checked.map_or(0, healthy),
                             registered: canary.map_or(0, |canary| canary.desired),
                         },
                     ),

@@ -126,7 +126,11 @@ pub(super) fn watch(setup: &EcsWeighted, turn: &Turn<'_>) -> Option<Trouble> {
         let reason = format!("the candidate's service {} was deleted", setup.canary);
         return Some(Trouble::Fail(Cause::Deployment { reason }));
     }
-    let carries = state.home_at.is_none() && turn.next.progress.set.is_some_and(|set| set > Percent::NONE);
+    // The targets of a group that no rule names any more are unused, which says nothing of the candidate: its weights are set again first.
+    let carries = state.home_at.is_none()
+        && turn.next.progress.set.is_some_and(|set| {
+            set > Percent::NONE && traffic(setup, &turn.next, turn.seen, set) == Traffic::AsSet
+        });
     if carries && setup.groups.is_some() && caught_up(turn, state.set_at) && ready(setup, turn) == Some(0) {
         let reason = "no task of the candidate is healthy while it has traffic".to_owned();
         return Some(Trouble::Fail(Cause::Deployment { reason }));

@@ -328,6 +328,12 @@ impl Watch {
         {
             return None;
         }
+        // A pause is passed once: to continue it again, as after a lost answer, does nothing.
+        let earlier =
+            |other: &Performed| other.applied < performed.applied && other.effect == performed.effect;
+        if state.performed.iter().any(|other| earlier(other) && other.place == performed.place) {
+            return None;
+        }
         // Where nothing measures the share, nobody knows of a pause that somebody else has let it pass.
         let unmeasured =
             release.plan.as_ref()?.setup.ecs_native().expect("ECS shifts the traffic").measured_at.is_empty();
@@ -512,7 +518,8 @@ impl Watch {
                 let digest = wanted.image.digest.clone();
                 pushes.iter().filter(move |(_, pushed, _)| *pushed == digest).map(|(_, _, at)| *at)
             };
-            let last = of(release).filter(|at| *at <= release.created_at).max()?;
+            let written = state.rows.versions(&release.id).first()?.at;
+            let last = of(release).filter(|at| *at <= written).max()?;
             let newer =
                 machines[..at].iter().find(|before| of(before).min().is_some_and(|first| first > last))?;
             Some(format!("{} was released after {}, which was pushed later", release.image, newer.image))
