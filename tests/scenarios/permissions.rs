@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 type Actions = BTreeSet<String>;
 
 /// The crates that call AWS, one a service.
-const ADAPTERS: [&str; 11] = [
+const ADAPTERS: [&str; 12] = [
+    "autoscaling",
     "cloudwatch",
     "codebuild",
     "codepipeline",
