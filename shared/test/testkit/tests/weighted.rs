@@ -61,6 +61,10 @@ struct World {
     stable: Fleet,
     configuration: serde_json::Value,
     canary: Option<Fleet>,
+    /// No task of the candidate is healthy any more.
+    sick: bool,
+    /// Until when reads do not show the candidate's service.
+    hidden_until: Timestamp,
     weights: Vec<(TargetGroupArn, u32)>,
     suspended: Suspended,
     registered: bool,
@@ -88,6 +92,8 @@ impl World {
             configuration: json!({ "strategy": "CANARY", "canaryConfiguration": { "canaryPercent": 5.0 },
                 "maximumPercent": 200, "minimumHealthyPercent": 100 }),
             canary: None,
+            sick: false,
+            hidden_until: names::start(),
             weights: vec![(names::blue(), 1)],
             suspended: Suspended { scale_in: false, scale_out: true, scheduled: false },
             registered: false,
@@ -140,7 +146,8 @@ impl World {
         let rules = RuleSeen { arn: names::rule(), weights: self.weights.clone() };
         let canary = self.canary.as_ref();
         // The targets of a group that no rule names are unused: nothing checks them.
-        let checked = canary.filter(|_| self.weights.iter().any(|(group, _)| *group == names::green()));
+        let checked =
+            canary.filter(|_| !self.sick && self.weights.iter().any(|(group, _)| *group == names::green()));
         let mut running = base.ecs.running.known().unwrap().clone();
         running.digests.insert(names::container(), vec![names::digest(build)]);
         let head = base.head.clone().map(|mut head| {
@@ -156,7 +163,11 @@ impl World {
                 revision: Seen::Known(self.registered.then(|| names::task_definition(2))),
                 running: Seen::Known(running),
                 deployments: Seen::Known(Vec::new()),
-                canary: Seen::Known(canary.map(|canary| self.service(canary, &names::green(), &like))),
+                canary: Seen::Known(
+                    canary
+                        .filter(|_| self.now >= self.hidden_until)
+                        .map(|canary| self.service(canary, &names::green(), &like)),
+                ),
                 source: Seen::Known(self.source.clone()),
                 ..ecs::Observation::default()
             },
@@ -458,6 +469,33 @@ fn a_candidate_whose_service_is_deleted_is_rolled_back() {
     let Outcome::RolledBack { cause } = play.end() else { panic!("{}", play.release.summary()) };
     assert!(cause.to_string().contains("deleted"), "{cause}");
     play.is_clean(1);
+}
+
+#[test]
+fn a_candidate_of_which_no_task_is_healthy_while_it_has_traffic_is_rolled_back() {
+    let mut play = Play::new(World::new());
+    play.until(|play| play.bakes_at(10));
+    play.world.sick = true;
+    let Outcome::RolledBack { cause } = play.end() else { panic!("{}", play.release.summary()) };
+    assert!(cause.to_string().contains("no task of the candidate is healthy"), "{cause}");
+    play.is_clean(1);
+}
+
+#[test]
+fn a_service_that_was_just_made_and_that_one_read_does_not_show_was_not_deleted() {
+    let mut play = Play::new(World::new());
+    // The first try to make it is lost, so that it is made long after the start was begun.
+    play.lost = Some(4);
+    play.until(|play| play.world.canary.is_some());
+    play.turn();
+    assert!(play.release.progress.state.ecs_weighted().created);
+    let soon = |at: Timestamp, secs| at.saturating_add(SignedDuration::from_secs(secs)).unwrap();
+    play.world.hidden_until = soon(play.world.now, 5);
+    play.world.now = soon(play.world.now, 2);
+    play.turn();
+    assert_eq!(play.end(), Outcome::Promoted);
+    assert_eq!(play.world.created.len(), 1, "{:?}", play.world.created);
+    play.is_clean(2);
 }
 
 #[test]

@@ -122,7 +122,7 @@ pub(super) fn watch(setup: &EcsWeighted, turn: &Turn<'_>) -> Option<Trouble> {
         None => false,
     };
     // A service that has just been made may not be shown by every read yet.
-    if state.created && gone() && caught_up(turn, turn.next.progress.asked_at) {
+    if state.created && gone() && caught_up(turn, turn.next.acted_at) {
         let reason = format!("the candidate's service {} was deleted", setup.canary);
         return Some(Trouble::Fail(Cause::Deployment { reason }));
     }
