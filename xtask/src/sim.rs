@@ -206,9 +206,9 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "a rollback that was not done is asked for again",
-        file: "shared/core/src/engine/ecs_native/back.rs",
-        rule: "    begins || turn.next.acted_at.is_none_or(|at| turn",
-        without: "    begins || turn.next.acted_at.is_none_or(|at| at > turn.now && turn",
+        file: "shared/core/src/turn.rs",
+        rule: "        begins || self.next.acted_at.is_none_or(|at| self",
+        without: "        begins || self.next.acted_at.is_none_or(|at| at > self.now && self",
         within: 60,
     },
     Mutation {

@@ -97,6 +97,12 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Whether an effect of this phase should be performed now: at once when the phase begins, then again after a while.
+    pub(crate) fn is_due(&self, retry_after: SignedDuration) -> bool {
+        let begins = std::mem::discriminant(&self.old.phase) != std::mem::discriminant(&self.next.phase);
+        begins || self.next.acted_at.is_none_or(|at| self.now.duration_since(at) >= retry_after)
+    }
+
     /// Performs an effect after the commit.
     pub(crate) fn act(&mut self, effect: Effect) {
         self.next.acted_at = Some(self.now);

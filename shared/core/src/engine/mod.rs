@@ -6,6 +6,7 @@
 
 pub mod ecs_native;
 pub mod ecs_weighted;
+mod revisions;
 
 use jiff::{SignedDuration, Timestamp};
 

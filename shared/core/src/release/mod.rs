@@ -6,7 +6,7 @@ use crate::intent::{Intent, Provenance, Request};
 use crate::outcome::{Cause, Outcome};
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
@@ -141,6 +141,16 @@ pub enum Step {
         /// When, last.
         at: Timestamp,
     },
+}
+
+impl Step {
+    /// Whether the stage's effect should be performed now: never before, or long enough ago without a result.
+    pub(crate) fn is_due(&self, now: Timestamp, retry_after: SignedDuration) -> bool {
+        match self {
+            Self::Entered => true,
+            Self::Acted { at } => now.duration_since(*at) >= retry_after,
+        }
+    }
 }
 
 /// What has been learnt on the way.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::Effect;
 use crate::ids::{DeploymentArn, HookId, TaskDefinitionArn};
+use crate::plan::Preparation;
 use crate::vocab::ecs;
 
 /// How far an engine is.
@@ -167,6 +168,19 @@ impl State {
         match self {
             Self::EcsWeighted(weighted) => weighted,
             Self::NotBegun | Self::EcsNative(_) => &ECS_WEIGHTED,
+        }
+    }
+
+    /// Keeps the revision that was registered for this. An engine that has not begun has nothing to keep it in, and nothing to register.
+    pub(crate) fn keep_registered(&mut self, what: Preparation, arn: TaskDefinitionArn) {
+        let (stable, candidate) = match self {
+            Self::NotBegun => return,
+            Self::EcsNative(state) => (&mut state.stable, &mut state.task_definition),
+            Self::EcsWeighted(state) => (&mut state.stable, &mut state.task_definition),
+        };
+        match what {
+            Preparation::RollbackTarget => *stable = Some(arn),
+            Preparation::Candidate => *candidate = Some(arn),
         }
     }
 

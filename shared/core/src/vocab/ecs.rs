@@ -395,6 +395,11 @@ impl DeploymentStatus {
         }
     }
 
+    /// Whether the deployment does not get to its end any more: it goes back, or was stopped.
+    pub fn is_broken_off(&self) -> bool {
+        self.is_rollback() || matches!(self, Self::StopRequested | Self::Stopped)
+    }
+
     /// Whether the deployment goes, or went, backwards.
     pub fn is_rollback(&self) -> bool {
         match self {

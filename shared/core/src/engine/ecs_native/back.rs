@@ -139,7 +139,7 @@ fn stop(turn: &mut Turn<'_>, cx: Cx<'_>, ours: &DeploymentSeen, since: Timestamp
 }
 
 fn stop_unseen(turn: &mut Turn<'_>, deployment: DeploymentArn) -> Back {
-    if due(turn, RETRY_AFTER) {
+    if turn.is_due(RETRY_AFTER) {
         turn.act(Effect::StopDeployment { deployment }.into());
     }
     Back::Wait(RETRY_AFTER, WaitingOn::Rollback { asked: true })
@@ -259,7 +259,7 @@ fn redeploy(turn: &mut Turn<'_>, cx: Cx<'_>, because: Redeploy) -> Back {
                 return Back::Wait(RETRY_AFTER, WaitingOn::Redeployment);
             }
             Some(None) => {
-                if due(turn, RETRY_AFTER) {
+                if turn.is_due(RETRY_AFTER) {
                     let release = turn.old.id.clone();
                     turn.act(
                         Effect::RegisterTaskDefinition { release, revision: cx.setup.rollback_target.copy() }
@@ -272,7 +272,7 @@ fn redeploy(turn: &mut Turn<'_>, cx: Cx<'_>, because: Redeploy) -> Back {
             Some(Some(_)) | None => {}
         }
     }
-    if first || due(turn, RETRY_AFTER * 3) {
+    if first || turn.is_due(RETRY_AFTER * 3) {
         turn.act(
             Effect::ReturnTo {
                 task_definition: revision.clone(),
@@ -372,10 +372,4 @@ pub(super) fn by_hand(turn: &Turn<'_>, cx: Cx<'_>) -> String {
         return needs;
     }
     format!("AWS refused the rollback ({}); allow it to Tidegate's role, or {needs}", refusals.join("; "))
-}
-
-/// Whether an effect of the rollback should be performed now: at once when the rollback begins, then again after a while.
-fn due(turn: &Turn<'_>, retry_after: SignedDuration) -> bool {
-    let begins = !matches!(turn.old.phase, Phase::RollingBack(_));
-    begins || turn.next.acted_at.is_none_or(|at| turn.now.duration_since(at) >= retry_after)
 }

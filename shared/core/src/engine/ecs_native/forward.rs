@@ -9,16 +9,16 @@ use super::waiting::{awaiting, note_other_pauses};
 use super::weights;
 use crate::actor::Actor;
 use crate::effect::{EffectKind, RETRY_AFTER};
-use crate::engine::{Act, Move, Proof, Traffic};
+use crate::engine::{Act, Move, Proof, Traffic, revisions};
 use crate::history::{Event, Fact, Held, StageResult, Unseen, WaitingOn};
 use crate::observation::Refusal;
 use crate::outcome::Cause;
-use crate::plan::{EcsNative, Plan, Preparation, Stage};
+use crate::plan::{EcsNative, Plan, Stage};
 use crate::policy::Percent;
 use crate::release::state;
 use crate::release::{Phase, Progress, Step};
 use crate::turn::{LAG, LOOK_SOON, Turn};
-use crate::vocab::ecs::{DeploymentSeen, DeploymentStatus, DerivedRevision, Effect};
+use crate::vocab::ecs::{DeploymentSeen, DeploymentStatus, Effect};
 
 /// A deployment that was asked for shows up within this time; asking again earlier could start a second one.
 const START_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(20);
@@ -35,12 +35,9 @@ pub(super) struct At<'a> {
 /// Takes a stage one step further.
 pub(super) fn step(turn: &mut Turn<'_>, at: At<'_>, stage: &Stage) -> Move {
     match stage {
-        Stage::Prepare { what: Preparation::RollbackTarget } => match at.setup.rollback_target.pinned() {
-            Some(revision) => register(turn, at, Preparation::RollbackTarget, &revision),
-            None => Move::Done(StageResult::AlreadyPinned),
-        },
-        Stage::Prepare { what: Preparation::Candidate } => {
-            register(turn, at, Preparation::Candidate, &at.setup.candidate)
+        Stage::Prepare { what } => {
+            revisions::register(turn, at.step, *what, &at.setup.rollback_target, &at.setup.candidate)
+                .unwrap_or_else(|| unseen(turn, Unseen::TaskDefinition))
         }
         Stage::Start => start(turn, at),
         Stage::Shift { percent } => shift(turn, at, *percent),
@@ -75,19 +72,7 @@ pub(super) fn is_void(turn: &Turn<'_>, refusal: &Refusal) -> bool {
 /// ECS ended or turned back our deployment by itself.
 pub(super) fn ended(turn: &Turn<'_>) -> Option<Cause> {
     let ours = ours(turn)?;
-    let ended = match &ours.status {
-        DeploymentStatus::RollbackRequested
-        | DeploymentStatus::RollbackInProgress
-        | DeploymentStatus::RollbackSuccessful
-        | DeploymentStatus::RollbackFailed
-        | DeploymentStatus::StopRequested
-        | DeploymentStatus::Stopped => true,
-        DeploymentStatus::Pending
-        | DeploymentStatus::InProgress
-        | DeploymentStatus::Successful
-        | DeploymentStatus::Other(_) => false,
-    };
-    ended.then(|| {
+    ours.status.is_broken_off().then(|| {
         let mut reason = ours.reason.clone().unwrap_or_else(|| ours.status.as_str().to_owned());
         if !ours.triggered_alarms.is_empty() {
             reason = format!("{reason} (alarms seen by ECS: {})", ours.triggered_alarms.join(", "));
@@ -98,36 +83,6 @@ pub(super) fn ended(turn: &Turn<'_>) -> Option<Cause> {
 
 pub(super) fn described(deployment: &DeploymentSeen) -> String {
     deployment.task_definition.as_ref().map_or("an unknown task definition", |arn| arn.short()).to_owned()
-}
-
-/// Whether the stage's effect should be performed now: never before, or long enough ago without a result.
-fn due(step: &Step, now: Timestamp, retry_after: SignedDuration) -> bool {
-    match step {
-        Step::Entered => true,
-        Step::Acted { at } => now.duration_since(*at) >= retry_after,
-    }
-}
-
-/// Ensures that a revision is registered, and remembers what it is for.
-fn register(turn: &mut Turn<'_>, at: At<'_>, what: Preparation, revision: &DerivedRevision) -> Move {
-    match turn.seen.ecs.revision.known() {
-        Some(Some(arn)) => {
-            turn.saw(Fact::Registered { task_definition: arn.clone(), revision: revision.to_string() });
-            let state = learnt(&mut turn.next.progress);
-            match what {
-                Preparation::RollbackTarget => state.stable = Some(arn.clone()),
-                Preparation::Candidate => state.task_definition = Some(arn.clone()),
-            }
-            Move::Done(StageResult::Registered)
-        }
-        Some(None) if due(at.step, turn.now, RETRY_AFTER) => {
-            let effect =
-                Effect::RegisterTaskDefinition { release: turn.old.id.clone(), revision: revision.clone() };
-            Move::Act(Box::new(act(turn, effect, WaitingOn::Registration { again: false }, |_| {})))
-        }
-        Some(None) => Move::Wait(RETRY_AFTER, WaitingOn::Registration { again: false }),
-        None => unseen(turn, Unseen::TaskDefinition),
-    }
 }
 
 /// Something could not be seen: why is kept, and it is looked again.
@@ -176,7 +131,7 @@ fn start(turn: &mut Turn<'_>, at: At<'_>) -> Move {
             planned.short()
         ));
     }
-    if !due(at.step, turn.now, START_RETRY_AFTER) {
+    if !at.step.is_due(turn.now, START_RETRY_AFTER) {
         return Move::Wait(RETRY_AFTER, WaitingOn::DeploymentStart);
     }
     let now = turn.now;
@@ -349,7 +304,7 @@ fn promote(turn: &mut Turn<'_>, at: At<'_>) -> Move {
         return Move::Done(StageResult::Completed);
     }
     match awaiting(turn, at.setup, ours, Pause::BeforePromotion, &[]) {
-        Some(hook) if due(at.step, turn.now, RETRY_AFTER) => {
+        Some(hook) if at.step.is_due(turn.now, RETRY_AFTER) => {
             let id = hook.id.clone();
             let effect = Effect::ContinueHook { deployment: ours.arn.clone(), hook: id.clone() };
             let asked = act(turn, effect, WaitingOn::Promotion, |progress| {

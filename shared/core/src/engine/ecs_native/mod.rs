@@ -19,20 +19,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::engine::{Back, Engine, Move, Preflight, Settle, Traffic, Trouble};
+use crate::engine::{Back, Engine, Move, Preflight, Settle, Traffic, Trouble, revisions};
 use crate::history::{Before, Fact, WaitingOn};
 use crate::ids::{ContainerName, Digest, RuleArn, TargetGroupArn, TaskDefinitionArn};
 use crate::intent::{Deployed, Intent};
 use crate::observation::{Needs, Observation, Refusal};
 use crate::outcome::{Cause, Outcome};
-use crate::plan::{EcsNative, Plan, PlanRequest, Preparation, Stage};
+use crate::plan::{EcsNative, Plan, PlanRequest, Stage};
 use crate::policy::{Percent, Policy};
 use crate::release::state::{self, State};
 use crate::release::{Phase, Release, RollingBack, Step};
 use crate::seen::Seen;
 use crate::service::LeftBehind;
 use crate::turn::{CLOCK_SKEW, Turn};
-use crate::vocab::ecs::{DerivedRevision, RunningNeeds, StoppedNeeds};
+use crate::vocab::ecs::{RunningNeeds, StoppedNeeds};
 use crate::vocab::elb;
 
 pub use plan::compile;
@@ -98,23 +98,6 @@ impl EcsNative {
         Cx { setup: self, plan }
     }
 
-    /// The revision that is registered in the current stage.
-    fn registered(&self, release: &Release) -> Option<DerivedRevision> {
-        match release.stage()? {
-            Stage::Prepare { what: Preparation::RollbackTarget } => self.rollback_target.pinned(),
-            Stage::Prepare { what: Preparation::Candidate } => Some(self.candidate.clone()),
-            Stage::Start
-            | Stage::Shift { .. }
-            | Stage::Bake { .. }
-            | Stage::Approve { .. }
-            | Stage::Freeze
-            | Stage::Scan
-            | Stage::Verify { .. }
-            | Stage::RollOut
-            | Stage::Promote => None,
-        }
-    }
-
     /// The digests that run, of the containers that matter to the plan; known once the service has been seen.
     fn running(&self, seen: &Observation) -> Option<RunningNeeds> {
         let service = seen.ecs.service.known()?.clone()?;
@@ -140,7 +123,7 @@ impl Engine for EcsNative {
         needs.elb.rules = Some(self.rollback_target.weights.iter().map(|rule| rule.arn.clone()).collect());
         match &release.phase {
             Phase::Running { .. } => {
-                needs.ecs.revision = self.registered(release);
+                needs.ecs.revision = revisions::registered(release, &self.rollback_target, &self.candidate);
                 needs.ecs.stopped_tasks = tasks::needed(
                     release,
                     plan,

@@ -1,7 +1,6 @@
 //! The way back, and the end: traffic first, then the service itself where it was updated already, then everything that was made for the
 //! release.
 
-use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::{DRAIN, EcsWeighted, fleet, service};
@@ -17,18 +16,12 @@ use crate::vocab::autoscaling;
 use crate::vocab::ecs::{DeploymentStatus, Effect, ServiceSeen};
 use crate::vocab::elb;
 
-/// Whether an effect should be performed now: at once when the phase begins, then again after a while.
-fn due(turn: &Turn<'_>, retry_after: SignedDuration) -> bool {
-    let begins = std::mem::discriminant(&turn.old.phase) != std::mem::discriminant(&turn.next.phase);
-    begins || turn.next.acted_at.is_none_or(|at| turn.now.duration_since(at) >= retry_after)
-}
-
 /// One step further back.
 pub(super) fn roll_back(turn: &mut Turn<'_>, setup: &Setup) -> Back {
     let started = turn.next.is_started();
     let promoting = EcsWeighted::state(turn).promoting_since.is_some();
     if started && fleet::carries(setup, turn) != Some(false) {
-        if due(turn, RETRY_AFTER) {
+        if turn.is_due(RETRY_AFTER) {
             // What could not be seen is set all the same: a rollback waits for no look.
             let effects = fleet::set(setup, turn, Percent::NONE);
             take_home(turn, effects);
@@ -53,7 +46,7 @@ pub(super) fn roll_back(turn: &mut Turn<'_>, setup: &Setup) -> Back {
             let is = service.task_definition.short();
             return Back::Yield(format!("the service runs {is} now, which this release did not deploy"));
         }
-        if due(turn, RETRY_AFTER) {
+        if turn.is_due(RETRY_AFTER) {
             redeploy(turn, setup);
         }
         return Back::Wait(RETRY_AFTER, WaitingOn::Redeployment);
@@ -172,7 +165,7 @@ fn bring_home(turn: &mut Turn<'_>, setup: &Setup) -> Option<Settle> {
         }
         return None;
     }
-    if due(turn, RETRY_AFTER) {
+    if turn.is_due(RETRY_AFTER) {
         let effects = fleet::set(setup, turn, Percent::NONE);
         take_home(turn, effects);
     }
@@ -193,7 +186,7 @@ fn delete(turn: &mut Turn<'_>, setup: &Setup, canary: Option<&ServiceSeen>) -> O
     if !there {
         return None;
     }
-    if due(turn, RETRY_AFTER) {
+    if turn.is_due(RETRY_AFTER) {
         turn.note_refusals();
         turn.act(Effect::DeleteCanary { name: setup.canary.clone() }.into());
     }
@@ -226,7 +219,7 @@ fn restore_rules(turn: &mut Turn<'_>, setup: &Setup) -> Option<Settle> {
     if effects.is_empty() {
         return None;
     }
-    if due(turn, RETRY_AFTER) {
+    if turn.is_due(RETRY_AFTER) {
         turn.note_refusals();
         for effect in effects {
             turn.act(effect);
@@ -241,7 +234,7 @@ fn restore_scaling(turn: &mut Turn<'_>, setup: &Setup) -> Option<Settle> {
     match turn.seen.autoscaling.target.known() {
         None => Some(Settle::Until(WaitingOn::Look { unseen: Unseen::Service })),
         Some(Some(target)) if target.suspended != before => {
-            if due(turn, RETRY_AFTER) {
+            if turn.is_due(RETRY_AFTER) {
                 turn.note_refusals();
                 turn.act(autoscaling::Effect::Suspend { suspended: before }.into());
             }
@@ -265,7 +258,7 @@ fn restore_configuration(turn: &mut Turn<'_>, setup: &Setup, outcome: &Outcome) 
     if configuration::is_set(&own, &service.deployment_configuration) {
         return None;
     }
-    if due(turn, RETRY_AFTER) {
+    if turn.is_due(RETRY_AFTER) {
         turn.note_refusals();
         let strategy = service.deployment_configuration["strategy"].as_str().unwrap_or("ROLLING").to_owned();
         turn.saw(Fact::ConfigurationIsOurs { strategy });

@@ -10,7 +10,7 @@ use crate::plan::Groups;
 use crate::policy::Percent;
 use crate::release::Release;
 use crate::turn::Turn;
-use crate::vocab::ecs::{DeploymentStatus, ServiceSeen};
+use crate::vocab::ecs::ServiceSeen;
 use crate::vocab::elb::{Effect, RuleSeen};
 
 /// A share as the weights of a rule: the other target groups of the rule keep theirs. Elastic Load Balancing takes weights of 0 to 999.
@@ -156,19 +156,9 @@ fn update_ended(turn: &Turn<'_>) -> Option<String> {
         deployment.created_at.duration_since(since) >= -crate::turn::CLOCK_SKEW
             && deployment.task_definition == state.task_definition
     })?;
-    let ended = match &ours.status {
-        DeploymentStatus::RollbackRequested
-        | DeploymentStatus::RollbackInProgress
-        | DeploymentStatus::RollbackSuccessful
-        | DeploymentStatus::RollbackFailed
-        | DeploymentStatus::StopRequested
-        | DeploymentStatus::Stopped => true,
-        DeploymentStatus::Pending
-        | DeploymentStatus::InProgress
-        | DeploymentStatus::Successful
-        | DeploymentStatus::Other(_) => false,
-    };
-    ended.then(|| ours.reason.clone().unwrap_or_else(|| ours.status.as_str().to_owned()))
+    ours.status
+        .is_broken_off()
+        .then(|| ours.reason.clone().unwrap_or_else(|| ours.status.as_str().to_owned()))
 }
 
 /// Sets weights again that something else has changed.

@@ -5,16 +5,16 @@ use jiff::{SignedDuration, Timestamp};
 use super::{EcsWeighted, caught_up, fleet, service};
 use crate::effect::{Effect as AnyEffect, EffectKind, RETRY_AFTER};
 use crate::engine::ecs_native::preflight::{self, Again};
-use crate::engine::{Act, Move, Proof, Traffic};
+use crate::engine::{Act, Move, Proof, Traffic, revisions};
 use crate::history::{Event, Fact, Held, Missing, StageResult, Unseen, WaitingOn};
 use crate::outcome::Cause;
-use crate::plan::{Plan, Preparation, Stage};
+use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
 use crate::release::state;
 use crate::release::{Progress, Step};
 use crate::turn::{LOOK_SOON, Turn};
 use crate::vocab::autoscaling;
-use crate::vocab::ecs::{DerivedRevision, Effect, ServiceSeen};
+use crate::vocab::ecs::{Effect, ServiceSeen};
 
 /// A service that was asked for shows up within this time.
 const CREATE_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(20);
@@ -31,12 +31,9 @@ pub(super) struct At<'a> {
 /// Takes a stage one step further.
 pub(super) fn step(turn: &mut Turn<'_>, at: At<'_>, stage: &Stage) -> Move {
     match stage {
-        Stage::Prepare { what: Preparation::RollbackTarget } => match at.setup.rollback_target.pinned() {
-            Some(revision) => register(turn, at, Preparation::RollbackTarget, &revision),
-            None => Move::Done(StageResult::AlreadyPinned),
-        },
-        Stage::Prepare { what: Preparation::Candidate } => {
-            register(turn, at, Preparation::Candidate, &at.setup.candidate)
+        Stage::Prepare { what } => {
+            revisions::register(turn, at.step, *what, &at.setup.rollback_target, &at.setup.candidate)
+                .unwrap_or_else(|| unseen(turn, Unseen::TaskDefinition))
         }
         Stage::Start => start(turn, at),
         Stage::Shift { percent } => shift(turn, at, *percent),
@@ -66,14 +63,6 @@ fn learnt(progress: &mut Progress) -> &mut state::EcsWeighted {
     progress.state.ecs_weighted_mut()
 }
 
-/// Whether an effect of the stage should be performed now: nothing was done yet, or long enough ago without a result.
-fn due(turn: &Turn<'_>, at: At<'_>, retry_after: SignedDuration) -> bool {
-    match at.step {
-        Step::Entered => true,
-        Step::Acted { at } => turn.now.duration_since(*at) >= retry_after,
-    }
-}
-
 /// Something could not be seen: why is kept, and it is looked again.
 fn unseen(turn: &mut Turn<'_>, what: Unseen) -> Move {
     let seen = turn.seen;
@@ -87,28 +76,6 @@ fn unseen(turn: &mut Turn<'_>, what: Unseen) -> Move {
     ];
     turn.note_unseen(errors.into_iter().flatten());
     Move::Wait(LOOK_SOON, WaitingOn::Look { unseen: what })
-}
-
-fn register(turn: &mut Turn<'_>, at: At<'_>, what: Preparation, revision: &DerivedRevision) -> Move {
-    match turn.seen.ecs.revision.known() {
-        Some(Some(arn)) => {
-            turn.saw(Fact::Registered { task_definition: arn.clone(), revision: revision.to_string() });
-            let state = learnt(&mut turn.next.progress);
-            match what {
-                Preparation::RollbackTarget => state.stable = Some(arn.clone()),
-                Preparation::Candidate => state.task_definition = Some(arn.clone()),
-            }
-            Move::Done(StageResult::Registered)
-        }
-        Some(None) if due(turn, at, RETRY_AFTER) => {
-            let effect =
-                Effect::RegisterTaskDefinition { release: turn.old.id.clone(), revision: revision.clone() };
-            let waiting_on = WaitingOn::Registration { again: false };
-            Move::Act(Box::new(act(turn, vec![effect.into()], waiting_on, |_| {})))
-        }
-        Some(None) => Move::Wait(RETRY_AFTER, WaitingOn::Registration { again: false }),
-        None => unseen(turn, Unseen::TaskDefinition),
-    }
 }
 
 /// The candidate starts without production traffic: scaling in is held, its target group stands in the rules at weight 0 (only then its
@@ -143,7 +110,9 @@ fn start(turn: &mut Turn<'_>, at: At<'_>) -> Move {
     let desired = at.setup.min_tasks;
     match canary {
         Some(canary) if canary.status == "ACTIVE" => started(turn, at, canary, desired),
-        _ if !due(turn, at, CREATE_RETRY_AFTER) => Move::Wait(RETRY_AFTER, WaitingOn::DeploymentStart),
+        _ if !at.step.is_due(turn.now, CREATE_RETRY_AFTER) => {
+            Move::Wait(RETRY_AFTER, WaitingOn::DeploymentStart)
+        }
         _ => {
             let effect = Effect::CreateCanary {
                 name: at.setup.canary.clone(),
@@ -174,7 +143,7 @@ fn hold_scale_in(turn: &mut Turn<'_>, at: At<'_>) -> Option<Move> {
     match turn.seen.autoscaling.target.known() {
         None => Some(unseen(turn, Unseen::Service)),
         Some(Some(target)) if !target.suspended.scale_in => {
-            if !due(turn, at, RETRY_AFTER) {
+            if !at.step.is_due(turn.now, RETRY_AFTER) {
                 return Some(Move::Wait(RETRY_AFTER, WaitingOn::DeploymentStart));
             }
             let effect = autoscaling::Effect::Suspend { suspended: before.holding_scale_in() };
@@ -194,7 +163,7 @@ fn stand_in_rules(turn: &mut Turn<'_>, at: At<'_>) -> Option<Move> {
     if rules.iter().all(stands) {
         return None;
     }
-    if !due(turn, at, RETRY_AFTER) {
+    if !at.step.is_due(turn.now, RETRY_AFTER) {
         return Some(Move::Wait(RETRY_AFTER, WaitingOn::WeightsShown));
     }
     let effects = fleet::set(at.setup, turn, Percent::NONE);
@@ -222,7 +191,7 @@ fn shift(turn: &mut Turn<'_>, at: At<'_>, percent: Percent) -> Move {
     let Some(Some(canary)) = turn.seen.ecs.canary.known() else { return unseen(turn, Unseen::Deployment) };
     let needed = fleet::needed(at.setup, service, percent);
     if canary.desired < needed {
-        if !due(turn, at, RETRY_AFTER) {
+        if !at.step.is_due(turn.now, RETRY_AFTER) {
             return Move::Wait(RETRY_AFTER, WaitingOn::CandidateTasks);
         }
         let effect = Effect::ScaleCanary { name: at.setup.canary.clone(), desired: needed };
@@ -283,7 +252,7 @@ fn promote(turn: &mut Turn<'_>, at: At<'_>) -> Move {
     };
     let is_new = service.task_definition == task_definition;
     if !is_new {
-        if promoting_since.is_some() && !due(turn, at, CREATE_RETRY_AFTER) {
+        if promoting_since.is_some() && !at.step.is_due(turn.now, CREATE_RETRY_AFTER) {
             return Move::Wait(RETRY_AFTER, WaitingOn::Promotion);
         }
         let now = turn.now;

@@ -9,7 +9,7 @@ mod plan;
 use jiff::{SignedDuration, Timestamp};
 
 use super::ecs_native::{self, plan as native, running::Comparison, tasks};
-use crate::engine::{Back, Engine, Move, Settle, Traffic, Trouble};
+use crate::engine::{Back, Engine, Move, Settle, Traffic, Trouble, revisions};
 use crate::history::{Fact, WaitingOn};
 use crate::ids::{EcsServiceName, RuleArn, TargetGroupArn, TaskDefinitionArn};
 use crate::intent::{Deployed, EcsDeployed, Intent};
@@ -21,7 +21,7 @@ use crate::release::state::{self, State};
 use crate::release::{Phase, Release, RollingBack, Step};
 use crate::service::LeftBehind;
 use crate::turn::{LAG, Turn};
-use crate::vocab::ecs::{DerivedRevision, RunningNeeds, ServiceSeen, StoppedNeeds};
+use crate::vocab::ecs::{RunningNeeds, ServiceSeen, StoppedNeeds};
 use crate::vocab::elb;
 
 pub(super) use plan::preflight;
@@ -75,23 +75,6 @@ impl EcsWeighted {
         self.rollback_target.weights.iter().map(|rule| &rule.arn)
     }
 
-    /// The revision that is registered in the current stage.
-    fn registered(&self, release: &Release) -> Option<DerivedRevision> {
-        match release.stage()? {
-            Stage::Prepare { what: Preparation::RollbackTarget } => self.rollback_target.pinned(),
-            Stage::Prepare { what: Preparation::Candidate } => Some(self.candidate.clone()),
-            Stage::Start
-            | Stage::Shift { .. }
-            | Stage::Bake { .. }
-            | Stage::Approve { .. }
-            | Stage::Freeze
-            | Stage::Scan
-            | Stage::Verify { .. }
-            | Stage::RollOut
-            | Stage::Promote => None,
-        }
-    }
-
     /// The share that traffic has by now: all of it is home once the service itself runs the new version.
     fn expected(release: &Release) -> Option<Percent> {
         let state = release.progress.state.ecs_weighted();
@@ -135,7 +118,7 @@ impl Engine for EcsWeighted {
         needs.autoscaling.target = self.suspended.is_some();
         match &release.phase {
             Phase::Running { .. } => {
-                needs.ecs.revision = self.registered(release);
+                needs.ecs.revision = revisions::registered(release, &self.rollback_target, &self.candidate);
                 let candidate = release.progress.state.ecs_weighted().task_definition.as_ref();
                 let of = Some(self.canary.clone());
                 needs.ecs.stopped_tasks = tasks::needed(release, plan, candidate)
