@@ -141,6 +141,7 @@ fn observation(now: Timestamp, head: ServiceRecord) -> Result<Observation> {
         load_balancers: vec![balancer],
         service_connect: false,
         revisions: Vec::new(),
+        kind: Default::default(),
     };
     let ok = || AlarmSeen {
         state: AlarmState::Ok,

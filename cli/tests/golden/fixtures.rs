@@ -110,6 +110,7 @@ pub(crate) fn plan() -> Plan {
         }],
         service_connect: false,
         revisions: Vec::new(),
+        kind: Default::default(),
     };
     let old = image("main-41", 'a');
     let task_definition = TaskDefinitionSeen {
@@ -123,6 +124,7 @@ pub(crate) fn plan() -> Plan {
     let weights =
         [RuleSeen { arn: rule, weights: vec![(group("checkout-blue"), 1), (group("checkout-green"), 0)] }];
     let ground = Ground {
+        gateway: None,
         service: &service,
         task_definition: &task_definition,
         weights: &weights,

@@ -6,6 +6,7 @@ use super::config::{self, Config, Strategy};
 use super::errors::{client, invalid};
 use super::ids;
 use super::input::Members;
+use super::kinds;
 use super::model::{
     AlarmWatch, Balancer, Breaker, Container, Deployment, DeploymentStatus, Families, Revision, RevisionId,
     Service, Shifting, Slot, Step, TaskDefinition, WatchStatus,
@@ -79,6 +80,7 @@ fn draft(
     }
     members.insert("taskDefinition".into(), json!(definition.arn));
     check_placement(Members::of(&members), definition)?;
+    kinds::check(service, &config, Members::of(&members), has_own_interface(definition))?;
     let balancers = balancers(Members::of(&members), definition, service.revisions.is_empty(), world)?;
     if service.revisions.is_empty() || input.contains_key("loadBalancers") {
         balancers.iter().try_for_each(|balancer| check_attached(&balancer.target_group, world))?;
@@ -102,8 +104,7 @@ fn check_placement(members: Members<'_>, definition: &TaskDefinition) -> Result<
             "Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.",
         ));
     }
-    let own_interface = definition.raw.get("networkMode").and_then(Value::as_str) == Some("awsvpc");
-    match (own_interface, members.structure("networkConfiguration")?.is_some()) {
+    match (has_own_interface(definition), members.structure("networkConfiguration")?.is_some()) {
         (true, false) => {
             Err(invalid("Network Configuration must be provided when networkMode 'awsvpc' is specified."))
         }
@@ -112,6 +113,10 @@ fn check_placement(members: Members<'_>, definition: &TaskDefinition) -> Result<
         )),
         (true, true) | (false, false) => Ok(()),
     }
+}
+
+fn has_own_interface(definition: &TaskDefinition) -> bool {
+    definition.raw.get("networkMode").and_then(Value::as_str) == Some("awsvpc")
 }
 
 /// A target group that no rule and no listener names belongs to no load balancer yet, and ECS takes none of those.
@@ -217,9 +222,10 @@ fn check_strategy(config: &Config, balancers: &[Balancer], members: Members<'_>)
         Some(configuration) => configuration.flag("enabled")?,
         None => false,
     };
-    if shifts && balancers.is_empty() && !service_connect {
+    let lattice = !members.structures("vpcLatticeConfigurations")?.is_empty();
+    if shifts && balancers.is_empty() && !service_connect && !lattice {
         return Err(invalid(
-            "A load balancer or Service Connect is required for the LINEAR and CANARY deployment strategies.",
+            "A load balancer, VPC Lattice or Service Connect is required for the LINEAR and CANARY deployment strategies.",
         ));
     }
     Ok(())

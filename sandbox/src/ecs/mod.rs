@@ -16,6 +16,7 @@ mod fleet;
 mod hooks;
 mod ids;
 mod input;
+mod kinds;
 mod launch_deployment;
 mod machine;
 mod model;

@@ -9,6 +9,7 @@ use super::config;
 use super::errors::{invalid, service_not_active, service_not_found, unsupported};
 use super::ids::resource;
 use super::input::{Members, page};
+use super::kinds;
 use super::launch_deployment::{self, REVISIONED};
 use super::model::{Controller, DeploymentStatus, Phase, Service, ServiceStatus, State};
 use super::render::{self, with_token};
@@ -99,10 +100,13 @@ pub(super) fn create(
             "You cannot specify an IAM role for services that require a service linked role.",
         ));
     }
-    if members.text("schedulingStrategy")?.unwrap_or("REPLICA") != "REPLICA" {
-        return Err(unsupported("the sandbox runs only REPLICA services"));
+    let mut requested = members.map("deploymentConfiguration")?.cloned().unwrap_or_default();
+    let is_daemon = kinds::is_daemon(members)?;
+    if is_daemon {
+        requested = kinds::with_daemon_defaults(requested);
     }
-    let requested = members.map("deploymentConfiguration")?.cloned().unwrap_or_default();
+    let controller = controller(members)?.unwrap_or(Controller::Ecs);
+    let asked = desired_count(members)?;
     let tags = members.list("tags")?.cloned().unwrap_or_default();
     check_tags(&tags)?;
     let mut service = Service {
@@ -111,14 +115,14 @@ pub(super) fn create(
         cluster: cluster_name,
         cluster_arn,
         status: ServiceStatus::Active,
-        controller: controller(members)?.unwrap_or(Controller::Ecs),
+        controller,
         created_with: Value::Object(input.clone()),
         created_at: world.now,
         created_by: caller.map(str::to_owned),
         tags,
         attributes: with_rebalancing(attributes(input)),
         configuration: config::merge(&Map::new(), &requested, world.settings.undocumented.stale_blocks)?,
-        desired: desired_count(members)?.unwrap_or(0),
+        desired: kinds::desired_at_first(members, asked, controller)?,
         revisions: Vec::new(),
         current: None,
         deployments: Vec::new(),
@@ -128,7 +132,7 @@ pub(super) fn create(
     };
     match service.controller {
         Controller::Ecs => {
-            if desired_count(members)?.is_none() {
+            if asked.is_none() && !is_daemon {
                 return Err(invalid("Desired count must be specified for a REPLICA service."));
             }
             launch_deployment::start(&mut service, &state.task_definitions, input, world)?;
@@ -214,6 +218,9 @@ pub(super) fn update(
     }
     updated.attributes.extend(attributes(input));
     if let Some(desired) = desired_count(members)? {
+        if kinds::serves_daemon(&updated) {
+            kinds::check_desired(Some(desired))?;
+        }
         rescale(&mut updated, desired);
     }
     match updated.controller {

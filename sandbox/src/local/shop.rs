@@ -28,6 +28,8 @@ pub struct Plan {
     pub shifting: bool,
     /// The service's own `deploymentConfiguration`.
     pub configuration: Value,
+    /// One task on each instance, instead of as many as are asked for.
+    pub daemon: bool,
     /// The least and the most tasks that Application Auto Scaling may give it; none when it is not scaled.
     pub scaled: Option<(u32, u32)>,
 }
@@ -53,6 +55,7 @@ impl Plan {
             balancer: Balancer::Application,
             shifting: true,
             configuration: json!({ "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100 }),
+            daemon: false,
             scaled: None,
         }
     }
@@ -100,7 +103,8 @@ impl Shop {
             "environment": [{ "name": "SHOP", "value": plan.name }],
         });
         let definition = json!({
-            "family": plan.name, "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"],
+            "family": plan.name, "networkMode": "awsvpc",
+            "requiresCompatibilities": [if plan.daemon { "EC2" } else { "FARGATE" }],
             "cpu": "256", "memory": "512", "containerDefinitions": [container],
             "taskRoleArn": TASK_ROLE, "executionRoleArn": EXECUTION_ROLE,
             "tags": [{ "key": "team", "value": "shop" }],
@@ -113,6 +117,11 @@ impl Shop {
                 "subnets": ["subnet-0a", "subnet-0b"], "securityGroups": ["sg-0shop"], "assignPublicIp": "DISABLED",
             }},
         });
+        if plan.daemon {
+            service["launchType"] = json!("EC2");
+            service["schedulingStrategy"] = json!("DAEMON");
+            service["desiredCount"] = Value::Null;
+        }
         if plan.balancer != Balancer::None {
             let mut balancer =
                 json!({ "targetGroupArn": groups[0], "containerName": "app", "containerPort": 8080 });

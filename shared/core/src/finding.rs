@@ -28,6 +28,14 @@ pub enum FindingCode {
     RuleWithoutBothGroups,
     MoreThanOneWeight,
     ServiceIsDaemon,
+    EcsAnywhere,
+    ExpressMode,
+    ServiceKindUnknown,
+    VpcLattice,
+    LatticeNotMeasured,
+    LatticeWithoutSecondGroup,
+    EcsGateway,
+    GatewayWithoutSecondGroup,
     ConnectServer,
     SharedRegistry,
     FixedHostPorts,
@@ -95,6 +103,14 @@ impl FindingCode {
             Self::RuleWithoutBothGroups => "rule_without_both_groups",
             Self::MoreThanOneWeight => "more_than_one_weight",
             Self::ServiceIsDaemon => "service_is_daemon",
+            Self::EcsAnywhere => "ecs_anywhere",
+            Self::ExpressMode => "express_mode",
+            Self::ServiceKindUnknown => "service_kind_unknown",
+            Self::VpcLattice => "vpc_lattice",
+            Self::LatticeNotMeasured => "lattice_not_measured",
+            Self::LatticeWithoutSecondGroup => "lattice_without_second_group",
+            Self::EcsGateway => "ecs_gateway",
+            Self::GatewayWithoutSecondGroup => "gateway_without_second_group",
             Self::ConnectServer => "connect_server",
             Self::SharedRegistry => "shared_registry",
             Self::FixedHostPorts => "fixed_host_ports",
@@ -221,7 +237,25 @@ impl FindingCode {
                 "release a fixed image, or this one all the same: tidegate release SERVICE DIGEST --force"
             }
             Self::ServiceIsDaemon => {
-                "release it with a rolling strategy: one task on each instance leaves no room for a second service"
+                "use strategy rolling: one task on each instance leaves no room for a second version beside it"
+            }
+            Self::EcsAnywhere => "use strategy rolling; alarms and the circuit breaker work with it",
+            Self::ExpressMode => {
+                "update it with UpdateExpressGatewayService, or release to a service that is made with CreateService"
+            }
+            Self::ServiceKindUnknown => "update Tidegate",
+            Self::VpcLattice => {
+                "use the engine native, which lets Amazon ECS shift VPC Lattice's traffic, or strategy rolling"
+            }
+            Self::LatticeNotMeasured => {
+                "nothing to do: the share is taken from what Amazon ECS says; let alarms watch VPC Lattice's own metrics"
+            }
+            Self::LatticeWithoutSecondGroup => {
+                "add advancedConfiguration to every VPC Lattice target group of the service, or use strategy rolling"
+            }
+            Self::EcsGateway => "use the engine native, which lets Amazon ECS shift the gateway's traffic",
+            Self::GatewayWithoutSecondGroup => {
+                "deploy the service once with strategy BLUE_GREEN, for the gateway to make them, or use strategy rolling"
             }
             Self::ConnectServer => "use the engine native: Service Connect gives a name to one service only",
             Self::SharedRegistry => "use the engine native, or put the service behind a load balancer",

@@ -75,11 +75,30 @@ impl Story {
             configuration: json!({ "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100 }),
             ..Plan::checkout()
         };
+        Self::open_plan(stage, plan, false).await
+    }
+
+    async fn open_plan(stage: &Arc<Stage>, plan: Plan, weighed: bool) -> Result<Self> {
+        let name = ServiceName::new(plan.name.as_str())?;
         let shop = Shop::open(&stage.local, plan).await.context("the shop did not open")?;
-        let before = Before { service: shop.service(&stage.local).await?, weights: None };
-        let story = Self { stage: stage.clone(), shop, name: ServiceName::new(name)?, before, load: None };
+        let weights = if weighed { Some(shop.weights(&stage.local)?) } else { None };
+        let before = Before { service: shop.service(&stage.local).await?, weights };
+        let story = Self { stage: stage.clone(), shop, name, before, load: None };
         story.put_switch().await?;
         Ok(story)
+    }
+
+    /// Opens a shop with one task on each instance, and nothing in front of it.
+    pub(crate) async fn open_daemon(stage: &Arc<Stage>, name: &str) -> Result<Self> {
+        let plan = Plan {
+            name: name.into(),
+            repository: format!("shop/{name}"),
+            balancer: Balancer::None,
+            daemon: true,
+            configuration: json!({ "maximumPercent": 100, "minimumHealthyPercent": 0 }),
+            ..Plan::checkout()
+        };
+        Self::open_plan(stage, plan, false).await
     }
 
     /// Opens a shop and keeps what it is like before anything is released. Its alarm can be switched by hand, too.
@@ -98,15 +117,7 @@ impl Story {
             configuration,
             ..Plan::checkout()
         };
-        let shop = Shop::open(&stage.local, plan).await.context("the shop did not open")?;
-        let weights = match balancer {
-            Balancer::None => None,
-            Balancer::Application | Balancer::Network => Some(shop.weights(&stage.local)?),
-        };
-        let before = Before { service: shop.service(&stage.local).await?, weights };
-        let story = Self { stage: stage.clone(), shop, name: ServiceName::new(name)?, before, load: None };
-        story.put_switch().await?;
-        Ok(story)
+        Self::open_plan(stage, plan, balancer != Balancer::None).await
     }
 
     /// The name of the alarm a scenario switches.

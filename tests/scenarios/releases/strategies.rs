@@ -1,12 +1,13 @@
 //! Every way of moving traffic, behind every kind of load balancer: forward to the end, and back when the alarm says so.
 
 use anyhow::{Result, ensure};
+use tidegate_core::finding::FindingCode;
 use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::release::Phase;
 use tidegate_sandbox::local::shop::Balancer;
 
 use crate::runner::{Scenario, scenario};
-use crate::story::{Story, good};
+use crate::story::{Story, blocked_by, good};
 
 /// One cell of the table.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +43,12 @@ const CASES: [Case; 9] = [
 /// Those that wait for many of ECS's own minutes: ten for every shift behind a Network Load Balancer, five at the end of a rolling
 /// deployment with alarms.
 pub(crate) fn in_short_minutes() -> Vec<Scenario> {
-    those(Case::takes_minutes)
+    let mut scenarios = those(Case::takes_minutes);
+    scenarios.push(scenario(
+        "a DAEMON is replaced in place, and a canary of it is refused by name",
+        async |stage| daemon(&Story::open_daemon(&stage, "daemon").await?).await,
+    ));
+    scenarios
 }
 
 /// All others.
@@ -67,6 +73,19 @@ fn those(wanted: impl Fn(&Case) -> bool) -> Vec<Scenario> {
             })
         })
         .collect()
+}
+
+/// What works with one task on each instance is done.
+async fn daemon(story: &Story) -> Result<()> {
+    story.policy("{ canary: { percent: 10, bake: 2s }, bake: 2s }").await?;
+    let digest = story.push("main-2", good("v2")).await?;
+    let refused = story.ends(&story.release_of(&digest).await?, "failed").await?;
+    blocked_by(&refused, FindingCode::ServiceIsDaemon, "one task on each instance")?;
+    story.is_as_before().await?;
+    story.policy("{ rolling: {}, bake: 2s }").await?;
+    let digest = story.push("main-3", good("v3")).await?;
+    story.ends(&story.release_of(&digest).await?, "promoted").await?;
+    story.runs(&digest).await
 }
 
 /// First a candidate that is rolled back by the alarm, then the service as it was, then one that is promoted.

@@ -4,6 +4,7 @@ mod api;
 mod configuration;
 mod fakes;
 mod images;
+mod kinds;
 mod processes;
 mod rollback;
 mod second;

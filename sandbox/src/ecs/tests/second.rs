@@ -242,9 +242,9 @@ fn what_a_second_service_cannot_be_made_with_is_refused() {
             "The service name is not valid.",
         ),
         (
-            with(second("shop"), "schedulingStrategy", json!("DAEMON")),
-            "UnsupportedFeatureException",
-            "the sandbox",
+            with(second("shop"), "schedulingStrategy", json!("TIDAL")),
+            "InvalidParameterException",
+            "Invalid scheduling strategy",
         ),
     ] {
         let error = lab.try_call("CreateService", request.clone()).expect_err("it is refused");

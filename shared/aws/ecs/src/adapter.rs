@@ -14,11 +14,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tidegate_aws::{SdkConfig, Targets, port_error};
 use tidegate_core::fault::{ErrorKind, PortError};
-use tidegate_core::ids::{ContainerName, DeploymentArn, Target, TaskDefinitionArn};
+use tidegate_core::ids::{ContainerName, DeploymentArn, ServiceRevisionArn, Target, TaskDefinitionArn};
 use tidegate_core::ports::Ecs;
 use tidegate_core::seen::Seen;
 use tidegate_core::vocab::ecs::{
-    self, DeploymentSeen, DerivedRevision, Effect, RunningSeen, ServiceSeen, TaskDefinitionSeen,
+    self, DeploymentSeen, DerivedRevision, Effect, GatewaySeen, RunningSeen, ServiceSeen, TaskDefinitionSeen,
 };
 use tidegate_core::vocab::tasks::StoppedTask;
 
@@ -162,6 +162,7 @@ impl Ecs for EcsAdapter {
             stopped_tasks,
             canary,
             source,
+            gateway,
         ) = tokio::join!(
             Seen::ask(needs.service.then_some(()), |()| self.service(place)),
             Seen::ask(needs.task_definition.as_ref(), |arn| self.running_task_definition(place, arn)),
@@ -172,6 +173,7 @@ impl Ecs for EcsAdapter {
             Seen::ask(needs.stopped_tasks.as_ref(), |asked| self.stopped_of(place, asked)),
             Seen::ask(needs.canary.as_ref(), |name| self.canary(place, name)),
             Seen::ask(needs.source.then_some(()), |()| self.source_of_canary(place)),
+            Seen::ask(needs.gateway.as_ref(), |revision| self.gateway(place, revision)),
         );
         ecs::Observation {
             service,
@@ -183,6 +185,7 @@ impl Ecs for EcsAdapter {
             stopped_tasks,
             canary,
             source,
+            gateway,
         }
     }
 
@@ -209,6 +212,25 @@ impl EcsAdapter {
             Err(error) if error.message.contains("Unable to describe task definition") => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// What Amazon ECS itself has put in front of a revision of the service.
+    async fn gateway(
+        &self,
+        target: &Target,
+        revision: &ServiceRevisionArn,
+    ) -> Result<GatewaySeen, PortError> {
+        let client = self.client(target).await;
+        let described = describe_revisions(&client, &[revision.as_str().to_owned()]).await?;
+        let found = described.service_revisions.into_iter().next().ok_or_else(|| {
+            PortError::new(
+                ErrorKind::NotFound,
+                "ecs:DescribeServiceRevisions",
+                "ClientException",
+                format!("there is no service revision {revision}"),
+            )
+        })?;
+        found.gateway()
     }
 
     pub(crate) async fn find_revision(
@@ -524,6 +546,22 @@ pub(crate) mod tests {
             replay.calls("DescribeServiceDeployments")[0].json()["serviceDeploymentArns"][2],
             deployment_arn("B")
         );
+    }
+
+    #[tokio::test]
+    async fn a_revision_that_is_not_shown_yet_says_nothing_of_a_gateway() {
+        let replay = Replay::new();
+        replay
+            .json("DescribeServiceRevisions", json!({ "serviceRevisions": [], "failures": [] }))
+            .json("DescribeServiceRevisions", json!({ "serviceRevisions": [{ "gatewayConnectors": [{}] }] }));
+        let ecs = EcsAdapter::new(replay.config());
+        let needs = ecs::Needs { gateway: revision_arn(2).parse().ok(), ..ecs::Needs::default() };
+        let seen = ecs.observe(&target(), &needs).await.gateway;
+        assert_eq!(seen.error().map(|error| error.kind), Some(ErrorKind::NotFound));
+        let seen = ecs.observe(&target(), &needs).await.gateway;
+        assert!(seen.known().is_some_and(|gateway| gateway.is_connected));
+        let asked = replay.calls("DescribeServiceRevisions")[0].json();
+        assert_eq!(asked["serviceRevisionArns"], json!([revision_arn(2)]));
     }
 
     #[tokio::test]

@@ -37,7 +37,7 @@ const OF_THE_REVISION: [&str; 6] = [
     "volumeConfigurations",
 ];
 /// What a service and its revision say of themselves, or is said otherwise for a second one.
-const NOT_COPIED: [&str; 36] = [
+const NOT_COPIED: [&str; 39] = [
     "capacityProviderStrategy",
     "clusterArn",
     "containerImages",
@@ -49,8 +49,10 @@ const NOT_COPIED: [&str; 36] = [
     "deploymentController",
     "deployments",
     "desiredCount",
+    "ecsManagedResources",
     "events",
     "fargateEphemeralStorage",
+    "gatewayConnectors",
     "guardDutyEnabled",
     "launchType",
     "loadBalancers",
@@ -74,6 +76,8 @@ const NOT_COPIED: [&str; 36] = [
     "taskDefinitionArn",
     "taskSets",
     "volumeConfigurations",
+    // Said of the service, which is not released this way with it.
+    "vpcLatticeConfigurations",
 ];
 
 /// A service and its newest revision, raw.
@@ -93,12 +97,20 @@ impl Source {
                 }
             }
         }
+        // What Amazon ECS has made for the service beside what a gateway has is Express Mode's, and told as that.
+        let managed = &self.revision["ecsManagedResources"];
+        if self.service["resourceManagementType"] != "ECS" {
+            let others = managed.as_object().into_iter().flatten();
+            let others = others.filter(|(name, value)| *name != "gatewayConnections" && !is_empty(value));
+            unknown.extend(others.map(|(name, _)| format!("ecsManagedResources.{name}")));
+        }
         let connect = &self.revision["serviceConnectConfiguration"];
         let serves = connect["services"].as_array().is_some_and(|services| !services.is_empty());
         SourceSeen {
-            scheduling: self.service["schedulingStrategy"].as_str().unwrap_or("REPLICA").to_owned(),
             registries: self.service["serviceRegistries"].as_array().map_or(0, Vec::len),
             connect_server: connect["enabled"] == true && serves,
+            gateway: !is_empty(&self.revision["gatewayConnectors"])
+                || !is_empty(&managed["gatewayConnections"]),
             unknown,
             host_ports: host_ports(task_definition),
         }
@@ -398,23 +410,25 @@ mod tests {
         let mut source = source();
         let network = json!({ "networkMode": "bridge", "containerDefinitions": [
             { "portMappings": [{ "hostPort": 0, "containerPort": 80 }, { "hostPort": 8080, "containerPort": 81 }] }] });
-        assert_eq!(
-            source.seen(&json!({ "networkMode": "awsvpc" })),
-            SourceSeen { scheduling: "REPLICA".into(), ..SourceSeen::default() }
-        );
+        assert_eq!(source.seen(&json!({ "networkMode": "awsvpc" })), SourceSeen::default());
         source.service["tidalLock"] = json!({ "moon": 2 });
-        source.service["schedulingStrategy"] = json!("DAEMON");
         source.service["serviceRegistries"] = json!([{ "registryArn": "arn:registry" }]);
         source.revision["vpcLatticeConfigurations"] = json!([{ "roleArn": "arn:role" }]);
         source.revision["gatewayConnectors"] = json!([]);
+        source.revision["ecsManagedResources"] = json!({ "logGroups": [{ "arn": "arn:logs" }] });
         source.revision["serviceConnectConfiguration"]["services"] = json!([{ "portName": "http" }]);
         let expected = SourceSeen {
-            scheduling: "DAEMON".into(),
             registries: 1,
             connect_server: true,
-            unknown: vec!["tidalLock".into(), "vpcLatticeConfigurations".into()],
+            gateway: false,
+            unknown: vec!["tidalLock".into(), "ecsManagedResources.logGroups".into()],
             host_ports: vec![8080],
         };
         assert_eq!(source.seen(&network), expected);
+        // Express Mode is told of the service itself.
+        source.service["resourceManagementType"] = json!("ECS");
+        assert_eq!(source.seen(&network).unknown, ["tidalLock"]);
+        source.revision["ecsManagedResources"] = json!({ "gatewayConnections": [{ "portName": "http" }] });
+        assert!(source.seen(&network).gateway);
     }
 }

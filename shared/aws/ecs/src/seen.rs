@@ -11,7 +11,8 @@ use tidegate_core::policy::Percent;
 use tidegate_core::reference::digest_of;
 use tidegate_core::vocab::ecr::Platform;
 use tidegate_core::vocab::ecs::{
-    DeploymentSeen, DeploymentStatus, HookSeen, LoadBalancerSeen, ServiceSeen, TaskDefinitionSeen,
+    DeploymentSeen, DeploymentStatus, GatewaySeen, HookSeen, Kind, LatticeSeen, LoadBalancerSeen, Management,
+    Scheduling, ServiceSeen, TaskDefinitionSeen,
 };
 
 /// An element of an answer's `failures[]`: what was asked for and not described.
@@ -46,6 +47,9 @@ pub(crate) struct Service {
     task_sets: Vec<TaskSet>,
     load_balancers: Vec<LoadBalancer>,
     current_service_revisions: Vec<CurrentRevision>,
+    scheduling_strategy: Option<String>,
+    launch_type: Option<String>,
+    resource_management_type: Option<String>,
 }
 
 /// An element of a service's `currentServiceRevisions[]`.
@@ -73,6 +77,15 @@ struct Rollout {
     pending_count: u32,
     rollout_state: Option<String>,
     service_connect_configuration: Option<ServiceConnect>,
+    vpc_lattice_configurations: Vec<Lattice>,
+}
+
+/// An element of `vpcLatticeConfigurations[]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Lattice {
+    target_group_arn: String,
+    advanced_configuration: Option<Advanced>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -117,6 +130,7 @@ impl Service {
             task_definition: TaskDefinitionArn::new(task_definition).map_err(invalid)?,
             steady: self.is_steady(),
             service_connect: self.primary().is_some_and(Rollout::has_service_connect),
+            kind: self.kind().map_err(invalid)?,
             controller: self
                 .deployment_controller
                 .and_then(|controller| controller.kind)
@@ -158,6 +172,28 @@ impl Service {
         })
     }
 
+    fn kind(&self) -> Result<Kind, InvalidId> {
+        let lattice = self.primary().into_iter().flat_map(|rollout| &rollout.vpc_lattice_configurations);
+        let wanted = |revision: &&CurrentRevision| revision.requested_task_count > 0;
+        let revisions = &self.current_service_revisions;
+        let newest = revisions.iter().find(wanted).or_else(|| revisions.first());
+        Ok(Kind {
+            scheduling: match self.scheduling_strategy.as_deref() {
+                None | Some("REPLICA") => Scheduling::Replica,
+                Some("DAEMON") => Scheduling::Daemon,
+                Some(other) => Scheduling::Other(other.to_owned()),
+            },
+            is_anywhere: self.launch_type.as_deref() == Some("EXTERNAL"),
+            management: match self.resource_management_type.as_deref() {
+                None | Some("CUSTOMER") => Management::Customer,
+                Some("ECS") => Management::Ecs,
+                Some(other) => Management::Other(other.to_owned()),
+            },
+            lattice: lattice.map(Lattice::seen).collect(),
+            newest_revision: id(newest.map(|revision| revision.arn.clone()))?,
+        })
+    }
+
     fn primary(&self) -> Option<&Rollout> {
         self.deployments.iter().find(|rollout| rollout.status == PRIMARY)
     }
@@ -182,6 +218,18 @@ impl Service {
 impl Rollout {
     fn has_service_connect(&self) -> bool {
         self.service_connect_configuration.as_ref().is_some_and(|connect| connect.enabled)
+    }
+}
+
+impl Lattice {
+    fn seen(&self) -> LatticeSeen {
+        let named = |member: &Option<String>| member.as_ref().is_some_and(|text| !text.is_empty());
+        LatticeSeen {
+            target_group: self.target_group_arn.clone(),
+            can_shift: self.advanced_configuration.as_ref().is_some_and(|advanced| {
+                named(&advanced.alternate_target_group_arn) && named(&advanced.production_listener_rule)
+            }),
+        }
     }
 }
 
@@ -450,6 +498,70 @@ pub(crate) struct ServiceRevision {
     pub(crate) service_revision_arn: String,
     pub(crate) task_definition: Option<String>,
     pub(crate) container_images: Vec<ContainerImage>,
+    gateway_connectors: Vec<Value>,
+    ecs_managed_resources: ManagedResources,
+}
+
+/// `ecsManagedResources`: what Amazon ECS has made for a service, as far as it sends it requests.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ManagedResources {
+    gateway_connections: Vec<GatewayConnection>,
+}
+
+/// An element of `gatewayConnections[]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct GatewayConnection {
+    /// A union: by kind of gateway.
+    resources: BTreeMap<String, Value>,
+}
+
+/// What a gateway on a shared Application Load Balancer has made for a service (`hostSharedAlb`).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct HostSharedAlb {
+    listener_rule_arn: Option<String>,
+    test_listener_rule_arn: Option<String>,
+    target_group_arn: Option<String>,
+    alternate_target_group_arn: Option<String>,
+}
+
+impl ServiceRevision {
+    /// What Amazon ECS itself has put in front of it.
+    pub(crate) fn gateway(self) -> Result<GatewaySeen, PortError> {
+        const OPERATION: &str = "ecs:DescribeServiceRevisions";
+        let invalid = |error: InvalidId| unexpected(OPERATION, error.to_string());
+        let connections = self.ecs_managed_resources.gateway_connections;
+        let mut seen = GatewaySeen {
+            is_connected: !self.gateway_connectors.is_empty() || !connections.is_empty(),
+            ..GatewaySeen::default()
+        };
+        for (kind, resources) in connections.into_iter().flat_map(|connection| connection.resources) {
+            if kind != "hostSharedAlb" {
+                seen.unknown.push(kind);
+                continue;
+            }
+            let balancers: Vec<HostSharedAlb> = crate::raw::read(OPERATION, resources)?;
+            for balancer in balancers {
+                seen.balancers.push(balancer.seen().map_err(invalid)?);
+            }
+        }
+        Ok(seen)
+    }
+}
+
+impl HostSharedAlb {
+    fn seen(self) -> Result<LoadBalancerSeen, InvalidId> {
+        Ok(LoadBalancerSeen {
+            target_group: id(self.target_group_arn)?,
+            alternate_target_group: id(self.alternate_target_group_arn)?,
+            production_rule: id(self.listener_rule_arn)?,
+            test_rule: id(self.test_listener_rule_arn)?,
+            // The gateway has a role of its own.
+            role_given: true,
+        })
+    }
 }
 
 /// An element of a revision's `containerImages[]`, or of a task's `containers[]`: what one container runs.
@@ -571,6 +683,99 @@ pub(crate) mod tests {
         assert_eq!(lb.alternate_target_group.unwrap().as_str(), GREEN);
         assert_eq!(lb.production_rule.unwrap().as_str(), RULE);
         assert!(lb.test_rule.is_none() && lb.role_given);
+    }
+
+    #[test]
+    fn what_kind_of_service_it_is() {
+        let kind = |change: fn(&mut Value)| {
+            let mut service = service(41);
+            change(&mut service);
+            seen(service).kind
+        };
+        assert_eq!(kind(|_| ()), Kind::default(), "what AWS does not say is as it always was");
+        let plain = kind(|service| {
+            service["schedulingStrategy"] = "REPLICA".into();
+            service["resourceManagementType"] = "CUSTOMER".into();
+            service["launchType"] = "FARGATE".into();
+            service["deployments"][0]["vpcLatticeConfigurations"] = json!([]);
+        });
+        assert_eq!(plain, Kind::default());
+        let other = kind(|service| {
+            service["schedulingStrategy"] = "DAEMON".into();
+            service["resourceManagementType"] = "ECS".into();
+            service["launchType"] = "EXTERNAL".into();
+        });
+        assert_eq!((other.scheduling, other.management), (Scheduling::Daemon, Management::Ecs));
+        assert!(other.is_anywhere);
+        let new = kind(|service| {
+            service["schedulingStrategy"] = "TIDAL".into();
+            service["resourceManagementType"] = "MOON".into();
+        });
+        let told = (Scheduling::Other("TIDAL".into()), Management::Other("MOON".into()));
+        assert_eq!((new.scheduling, new.management), told);
+    }
+
+    #[test]
+    fn vpc_lattice_can_shift_between_two_target_groups_with_a_rule() {
+        let mut service = service(41);
+        let (one, two) =
+            ("arn:aws:vpc-lattice:r:1:targetgroup/tg-1", "arn:aws:vpc-lattice:r:1:targetgroup/tg-2");
+        let whole = json!({ "alternateTargetGroupArn": two, "productionListenerRule": "arn:rule" });
+        service["deployments"][0]["vpcLatticeConfigurations"] = json!([
+            { "roleArn": "arn:role", "targetGroupArn": one, "portName": "http", "advancedConfiguration": whole },
+            { "roleArn": "arn:role", "targetGroupArn": two, "portName": "grpc" },
+            { "targetGroupArn": two, "advancedConfiguration": { "alternateTargetGroupArn": one, "productionListenerRule": "" } },
+        ]);
+        let lattice = seen(service).kind.lattice;
+        let can_shift: Vec<bool> = lattice.iter().map(|group| group.can_shift).collect();
+        assert_eq!((lattice[0].target_group.as_str(), can_shift), (one, vec![true, false, false]));
+    }
+
+    #[test]
+    fn the_newest_revision_is_known_also_when_no_task_is_wanted() {
+        let revision = |number: u32, wanted: u32| {
+            json!({ "arn": format!("arn:aws:ecs:eu-central-1:111122223333:service-revision/prod/web/{number}"),
+                "requestedTaskCount": wanted })
+        };
+        let newest = |revisions: Value| {
+            let mut service = service(41);
+            service["currentServiceRevisions"] = revisions;
+            let arn = seen(service).kind.newest_revision;
+            arn.map(|arn| arn.as_str().rsplit('/').next().unwrap().to_owned())
+        };
+        assert_eq!(newest(json!([revision(2, 0), revision(1, 2)])).as_deref(), Some("1"));
+        assert_eq!(newest(json!([revision(2, 0)])).as_deref(), Some("2"));
+        assert_eq!(newest(json!([])), None);
+    }
+
+    fn gateway(revision: Value) -> GatewaySeen {
+        crate::raw::read::<ServiceRevision>("ecs:DescribeServiceRevisions", revision)
+            .unwrap()
+            .gateway()
+            .unwrap()
+    }
+
+    #[test]
+    fn the_rule_and_the_groups_of_a_gateway_are_found_in_what_amazon_ecs_manages() {
+        assert_eq!(gateway(json!({ "serviceRevisionArn": "arn:rev" })), GatewaySeen::default());
+        let express = json!({ "ecsManagedResources": { "ingressPaths": [{ "accessType": "PUBLIC" }] } });
+        assert_eq!(gateway(express), GatewaySeen::default());
+        let awaited = gateway(json!({ "gatewayConnectors": [{ "portName": "http" }] }));
+        assert!(awaited.is_connected && awaited.balancers.is_empty());
+        let alb = json!([{ "loadBalancerArn": "arn:lb", "listenerArn": "arn:listener", "listenerRuleArn": RULE,
+            "targetGroupArn": BLUE, "alternateTargetGroupArn": GREEN }]);
+        let connection = json!({ "gatewayArn": "arn:gateway", "status": "ACTIVE", "portName": "http",
+            "resources": { "hostSharedAlb": alb } });
+        let seen = gateway(json!({
+            "gatewayConnectors": [{ "portName": "http" }],
+            "ecsManagedResources": { "logGroups": null, "gatewayConnections": [connection] },
+        }));
+        let [balancer] = seen.balancers.try_into().unwrap();
+        assert!(seen.is_connected && balancer.can_shift() && balancer.role_given);
+        assert_eq!(balancer.production_rule.unwrap().as_str(), RULE);
+        assert_eq!(balancer.alternate_target_group.unwrap().as_str(), GREEN);
+        let other = json!({ "ecsManagedResources": { "gatewayConnections": [{ "resources": { "pathSharedNlb": [] } }] } });
+        assert_eq!(gateway(other).unknown, ["pathSharedNlb"]);
     }
 
     #[test]

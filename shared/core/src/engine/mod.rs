@@ -19,7 +19,7 @@ use crate::intent::Deployed;
 use crate::observation::{Needs, Observation, Refusal};
 use crate::outcome::{Cause, Outcome};
 use crate::plan::{Plan, Setup};
-use crate::policy::{EngineChoice, Percent, Policy};
+use crate::policy::{EngineChoice, Percent, Policy, Shift};
 use crate::release::state::State;
 use crate::release::{Phase, Progress, Release, RollingBack, Step};
 use crate::service::LeftBehind;
@@ -230,9 +230,13 @@ pub(crate) fn needs(release: &Release, seen: &Observation) -> Needs {
     match (&release.phase, &release.plan) {
         (Phase::Queued | Phase::Ended { .. }, _) => {}
         (Phase::Preparing { .. }, _) | (_, None) => {
-            ecs_native::needs_of_preflight(release, seen, &mut needs);
             let policy = seen.head.as_ref().map(|head| &head.policy);
-            if let Some(policy) = policy.filter(|policy| policy.strategy.engine == EngineChoice::Weighted) {
+            let is_weighted = |policy: &&Policy| policy.strategy.engine == EngineChoice::Weighted;
+            let weighted = policy.filter(is_weighted);
+            let ecs_shifts =
+                weighted.is_none() && policy.is_none_or(|policy| policy.strategy.shift != Shift::Rolling);
+            ecs_native::needs_of_preflight(release, ecs_shifts, seen, &mut needs);
+            if let Some(policy) = weighted {
                 ecs_weighted::needs_of_preflight(policy, release, &mut needs);
             }
         }

@@ -37,17 +37,30 @@ pub struct Observation {
     pub canary: Seen<Option<ServiceSeen>>,
     /// What a second service is copied from.
     pub source: Seen<SourceSeen>,
+    /// What Amazon ECS itself has put in front of the service.
+    pub gateway: Seen<GatewaySeen>,
+}
+
+/// What Amazon ECS itself has put in front of a service that one of its gateways serves. Only a service revision tells of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GatewaySeen {
+    /// Whether a gateway sends the service requests, or is to do so.
+    pub is_connected: bool,
+    /// The rules and target groups that gateways have made for it, in the form of a load balancer of the service's own.
+    pub balancers: Vec<LoadBalancerSeen>,
+    /// What else gateways have made, by the names AWS gives it: something that only a newer version of Tidegate knows.
+    pub unknown: Vec<String>,
 }
 
 /// What a second service is copied from, as far as it decides whether it can be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceSeen {
-    /// `REPLICA` or `DAEMON`, as AWS spells it.
-    pub scheduling: String,
     /// How many service registries it has.
     pub registries: usize,
     /// Whether Service Connect lets others call it by a name, which no second service may take.
     pub connect_server: bool,
+    /// Whether an Amazon ECS gateway sends it requests.
+    pub gateway: bool,
     /// What of it Tidegate does not know, so that a copy would lack it.
     pub unknown: Vec<String>,
     /// Ports of the host that its containers take: only one task of them fits on a host.
@@ -75,6 +88,8 @@ pub struct Needs {
     pub canary: Option<EcsServiceName>,
     /// What a second service is copied from.
     pub source: bool,
+    /// What Amazon ECS itself has put in front of this revision of the service.
+    pub gateway: Option<ServiceRevisionArn>,
 }
 
 /// Whose stopped tasks are asked for.
@@ -108,6 +123,7 @@ impl Needs {
         clear(&mut self.stopped_tasks, &asked.stopped_tasks);
         clear(&mut self.canary, &asked.canary);
         self.source &= !asked.source;
+        clear(&mut self.gateway, &asked.gateway);
         self
     }
 }
@@ -130,6 +146,7 @@ impl Observation {
         self.stopped_tasks.merge(later.stopped_tasks);
         self.canary.merge(later.canary);
         self.source.merge(later.source);
+        self.gateway.merge(later.gateway);
     }
 }
 
@@ -229,6 +246,56 @@ pub struct ServiceSeen {
     pub service_connect: bool,
     /// The service revisions that tasks are wanted of. None where AWS tells none, as of services from before it kept them.
     pub revisions: Vec<ServiceRevisionArn>,
+    /// What kind of service it is.
+    pub kind: Kind,
+}
+
+/// What kind of service it is, which decides how it can be released at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kind {
+    /// How its tasks are placed.
+    pub scheduling: Scheduling,
+    /// Whether its tasks run on machines outside of AWS: ECS Anywhere, launch type `EXTERNAL`.
+    pub is_anywhere: bool,
+    /// Who manages what belongs to it.
+    pub management: Management,
+    /// Its VPC Lattice target groups.
+    pub lattice: Vec<LatticeSeen>,
+    /// Its newest revision, also when no task is wanted.
+    pub newest_revision: Option<ServiceRevisionArn>,
+}
+
+/// `schedulingStrategy`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Scheduling {
+    /// So many tasks as are wanted.
+    #[default]
+    Replica,
+    /// One task on each instance.
+    Daemon,
+    /// One this version does not know.
+    Other(String),
+}
+
+/// `resourceManagementType`. A service of which AWS does not say it is from before there was another kind, and its owner's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Management {
+    /// Whoever made the service.
+    #[default]
+    Customer,
+    /// Amazon ECS: the service is one of Express Mode.
+    Ecs,
+    /// One this version does not know.
+    Other(String),
+}
+
+/// One of a service's VPC Lattice target groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LatticeSeen {
+    /// The ARN of the target group; it is none of Elastic Load Balancing.
+    pub target_group: String,
+    /// Whether its `advancedConfiguration` names a second target group and the rule between both, so that Amazon ECS can shift.
+    pub can_shift: bool,
 }
 
 impl ServiceSeen {
@@ -251,6 +318,13 @@ pub struct LoadBalancerSeen {
     pub test_rule: Option<RuleArn>,
     /// The role ECS assumes to change the weights.
     pub role_given: bool,
+}
+
+impl LoadBalancerSeen {
+    /// Whether it names everything that traffic is shifted with: two target groups and the rule between both.
+    pub fn can_shift(&self) -> bool {
+        self.target_group.is_some() && self.alternate_target_group.is_some() && self.production_rule.is_some()
+    }
 }
 
 /// What `DescribeTaskDefinition` returns and `RegisterTaskDefinition` does not take: the difference of the two shapes in the service model

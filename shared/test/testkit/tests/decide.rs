@@ -19,8 +19,9 @@ use tidegate_core::service::ServiceRecord;
 use tidegate_core::vocab::cloudwatch::AlarmState;
 use tidegate_core::vocab::ecr::{ImagePart, ImageSeen, Stored};
 use tidegate_core::vocab::ecs;
-use tidegate_core::vocab::ecs::DeploymentStatus;
-use tidegate_core::vocab::ecs::RunningSeen;
+use tidegate_core::vocab::ecs::{
+    DeploymentStatus, GatewaySeen, Kind, LatticeSeen, LoadBalancerSeen, Management, RunningSeen, Scheduling,
+};
 use tidegate_core::vocab::elb::RuleSeen;
 use tidegate_core::vocab::tasks::{StopCode, StoppedTask};
 use tidegate_testkit::build::{Fixture, cancel_asked, rollback_asked, stopped_task};
@@ -542,6 +543,127 @@ fn findings(fixture: &Fixture) -> Vec<(&'static str, bool)> {
 fn finds(fixture: &Fixture, code: &'static str, blocking: bool) {
     let found = findings(fixture);
     assert!(found.contains(&(code, blocking)), "{found:?}");
+}
+
+/// A service of this kind, about to be released with this strategy.
+fn of_kind(kind: Kind, shift: &Shift) -> Fixture {
+    let mut fixture = Fixture::preparing();
+    if let Seen::Known(Some(service)) = &mut fixture.seen.ecs.service {
+        service.kind = kind;
+    }
+    if let Some(head) = &mut fixture.seen.head {
+        head.policy.strategy.shift = shift.clone();
+    }
+    fixture
+}
+
+const ROLLING: Shift = Shift::Rolling;
+const BLUE_GREEN: Shift = Shift::BlueGreen;
+
+fn canary() -> Shift {
+    Shift::Canary { percent: Percent::from_tenths(100), bake: Span::default() }
+}
+
+#[test]
+fn kinds_of_services_are_named_and_what_works_with_them_is_done() {
+    let plain = Kind::default;
+    let group = |can_shift| LatticeSeen { target_group: "arn:lattice".into(), can_shift };
+    let daemon = Kind { scheduling: Scheduling::Daemon, ..plain() };
+    let new_scheduling = Kind { scheduling: Scheduling::Other("TIDAL".into()), ..plain() };
+    let anywhere = Kind { is_anywhere: true, ..plain() };
+    let express = Kind { management: Management::Ecs, ..plain() };
+    let new_management = Kind { management: Management::Other("MOON".into()), ..plain() };
+    let lattice = Kind { lattice: vec![group(true), group(true)], ..plain() };
+    let half = Kind { lattice: vec![group(true), group(false)], ..plain() };
+    // What is found with a rolling strategy, and with those that shift.
+    let none: Option<(&str, bool)> = None;
+    for (kind, rolling, shifting) in [
+        (plain(), none, none),
+        (daemon, none, Some(("service_is_daemon", true))),
+        (new_scheduling, Some(("service_kind_unknown", true)), Some(("service_kind_unknown", true))),
+        (anywhere, none, Some(("ecs_anywhere", true))),
+        (express, Some(("express_mode", true)), Some(("express_mode", true))),
+        (new_management, Some(("service_kind_unknown", true)), Some(("service_kind_unknown", true))),
+        (lattice, none, Some(("lattice_not_measured", false))),
+        (half, none, Some(("lattice_without_second_group", true))),
+    ] {
+        let found = |shift: &Shift| findings(&of_kind(kind.clone(), shift));
+        assert_eq!(found(&ROLLING), Vec::from_iter(rolling), "rolling: {kind:?}");
+        assert_eq!(found(&canary()), Vec::from_iter(shifting), "canary: {kind:?}");
+        assert_eq!(found(&BLUE_GREEN), Vec::from_iter(shifting), "blue_green: {kind:?}");
+    }
+}
+
+#[test]
+fn traffic_of_vpc_lattice_alone_is_there_to_be_shifted() {
+    let alone = |lattice: Vec<LatticeSeen>| {
+        let mut fixture = of_kind(Kind { lattice, ..Kind::default() }, &canary());
+        if let Seen::Known(Some(service)) = &mut fixture.seen.ecs.service {
+            service.load_balancers.clear();
+        }
+        fixture.seen.elb.weights = Seen::Known(Vec::new());
+        findings(&fixture)
+    };
+    let group = LatticeSeen { target_group: "arn:lattice".into(), can_shift: true };
+    assert_eq!(alone(vec![group]), [("lattice_not_measured", false)]);
+    assert_eq!(alone(Vec::new()), [("nothing_to_shift", true)]);
+}
+
+/// A service that only a gateway sends requests, as it was seen.
+fn behind_a_gateway(gateway: Seen<GatewaySeen>, shift: &Shift) -> Fixture {
+    let revision = "arn:aws:ecs:eu-central-1:111122223333:service-revision/prod/checkout/1".parse().ok();
+    let mut fixture = of_kind(Kind { newest_revision: revision, ..Kind::default() }, shift);
+    if let Seen::Known(Some(service)) = &mut fixture.seen.ecs.service {
+        service.load_balancers.clear();
+    }
+    fixture.seen.ecs.gateway = gateway;
+    fixture
+}
+
+fn gateway(balancers: Vec<LoadBalancerSeen>) -> GatewaySeen {
+    GatewaySeen { is_connected: true, balancers, unknown: Vec::new() }
+}
+
+fn of_the_gateway() -> LoadBalancerSeen {
+    LoadBalancerSeen {
+        target_group: Some(names::blue()),
+        alternate_target_group: Some(names::green()),
+        production_rule: Some(names::rule()),
+        test_rule: None,
+        role_given: true,
+    }
+}
+
+#[test]
+fn the_rule_of_a_gateway_is_found_and_measured() {
+    let seen = |found: GatewaySeen, shift: &Shift| behind_a_gateway(Seen::Known(found), shift);
+    let mut whole = seen(gateway(vec![of_the_gateway()]), &canary());
+    // Its rule need not name the second target group before Amazon ECS puts it there.
+    whole.seen.elb.weights =
+        Seen::Known(vec![RuleSeen { arn: names::rule(), weights: vec![(names::blue(), 100)] }]);
+    assert_eq!(findings(&whole), []);
+    let plan = whole.decided().release.plan.expect("preflight has passed");
+    let Setup::EcsNative(native) = &plan.setup else { panic!("{:?}", plan.setup) };
+    assert_eq!(native.measured_at, [(names::rule(), names::green())]);
+    let mut half = of_the_gateway();
+    half.alternate_target_group = None;
+    let stuck = [("gateway_without_second_group", true)];
+    assert_eq!(findings(&seen(gateway(vec![half.clone()]), &canary())), stuck);
+    assert_eq!(findings(&seen(gateway(Vec::new()), &canary())), stuck);
+    assert_eq!(findings(&seen(gateway(vec![half]), &ROLLING)), []);
+    let unknown = GatewaySeen { unknown: vec!["pathSharedNlb".into()], ..gateway(Vec::new()) };
+    assert_eq!(findings(&seen(unknown, &canary())), [("service_kind_unknown", true)]);
+    assert_eq!(findings(&seen(GatewaySeen::default(), &canary())), [("nothing_to_shift", true)]);
+}
+
+#[test]
+fn a_gateway_that_could_not_be_seen_is_not_none() {
+    let denied = PortError::new(ErrorKind::Throttled, "ecs:DescribeServiceRevisions", "Throttling", "no");
+    check(behind_a_gateway(Seen::Unknown(denied.clone()), &canary()), "preflight |  | +15s");
+    check(behind_a_gateway(Seen::NotAsked, &canary()), "preflight |  | +15s");
+    let mut rolling = behind_a_gateway(Seen::NotAsked, &ROLLING);
+    rolling.seen.elb.weights = Seen::Known(Vec::new());
+    assert_eq!(findings(&rolling), [], "nothing is shifted, so nobody asks for it");
 }
 
 #[test]

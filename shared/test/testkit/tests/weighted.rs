@@ -19,7 +19,9 @@ use tidegate_core::release::{Phase, Release};
 use tidegate_core::seen::Seen;
 use tidegate_core::vocab::autoscaling::{self, ScalableTarget, Suspended};
 use tidegate_core::vocab::cloudwatch::AlarmState;
-use tidegate_core::vocab::ecs::{self, LoadBalancerSeen, ServiceSeen, SourceSeen};
+use tidegate_core::vocab::ecs::{
+    self, LatticeSeen, LoadBalancerSeen, Management, Scheduling, ServiceSeen, SourceSeen,
+};
 use tidegate_core::vocab::elb::{self, GroupSeen, Health, RuleSeen};
 use tidegate_testkit::build::Fixture;
 use tidegate_testkit::names;
@@ -71,6 +73,7 @@ struct World {
     alarm: AlarmState,
     balanced: bool,
     source: SourceSeen,
+    kind: ecs::Kind,
     /// The candidate's share after each change of the weights.
     shares: Vec<u16>,
     created: Vec<EcsServiceName>,
@@ -99,7 +102,8 @@ impl World {
             registered: false,
             alarm: AlarmState::Ok,
             balanced: true,
-            source: SourceSeen { scheduling: "REPLICA".into(), ..SourceSeen::default() },
+            source: SourceSeen::default(),
+            kind: ecs::Kind::default(),
             shares: Vec::new(),
             created: Vec::new(),
         }
@@ -127,6 +131,7 @@ impl World {
             steady: settled,
             deployment_configuration: self.configuration.clone(),
             load_balancers: if self.balanced { vec![balancer] } else { Vec::new() },
+            kind: self.kind.clone(),
             ..like.clone()
         }
     }
@@ -513,7 +518,10 @@ fn the_fleet_of_the_candidate_is_as_large_as_its_share_before_it_gets_it() {
 
 #[test]
 fn without_a_load_balancer_the_share_is_one_of_tasks() {
-    let mut play = Play::new(World { balanced: false, weights: vec![(names::blue(), 1)], ..World::new() });
+    // On ECS Anywhere there is none.
+    let kind = ecs::Kind { is_anywhere: true, ..ecs::Kind::default() };
+    let mut play =
+        Play::new(World { kind, balanced: false, weights: vec![(names::blue(), 1)], ..World::new() });
     play.until(|play| play.bakes_at(50));
     assert_eq!(play.world.canary.as_ref().unwrap().desired, 5);
     assert_eq!(play.release.progress.measured, None, "nobody measures it");
@@ -540,11 +548,25 @@ fn what_cannot_be_done_is_refused_by_name_before_anything_is_changed() {
         change(&mut world.source);
         blocked(world)
     };
-    assert!(source(&|source| source.scheduling = "DAEMON".into()).contains("DAEMON"));
+    assert!(
+        source(&|source| source.gateway = true).contains("an Amazon ECS gateway sends the service requests")
+    );
     assert!(source(&|source| source.registries = 1).contains("service registry"));
     assert!(source(&|source| source.connect_server = true).contains("Service Connect"));
     assert!(source(&|source| source.host_ports = vec![8080]).contains("port 8080 of their host"));
     assert!(source(&|source| source.unknown = vec!["tidalLock".into()]).contains("tidalLock"));
+    let kind = |kind: ecs::Kind| blocked(World { kind, ..World::new() });
+    let plain = ecs::Kind::default;
+    assert!(
+        kind(ecs::Kind { scheduling: Scheduling::Daemon, ..plain() }).contains("the service is a DAEMON")
+    );
+    assert!(
+        kind(ecs::Kind { scheduling: Scheduling::Other("TIDAL".into()), ..plain() }).contains("is TIDAL")
+    );
+    assert!(kind(ecs::Kind { management: Management::Ecs, ..plain() }).contains("in Express Mode"));
+    assert!(kind(ecs::Kind { is_anywhere: true, ..plain() }).contains("ECS Anywhere"));
+    let lattice = vec![LatticeSeen { target_group: "arn:lattice".into(), can_shift: true }];
+    assert!(kind(ecs::Kind { lattice, ..plain() }).contains("VPC Lattice sends the service requests"));
     let own = blocked(World { weights: vec![(names::green(), 1)], ..World::new() });
     assert!(own.contains("the service's own"), "{own}");
     let two = blocked(World { weights: vec![(names::blue(), 1), (names::green(), 1)], ..World::new() });

@@ -7,7 +7,7 @@ use crate::seen::Seen;
 use crate::service::LeftBehind;
 use crate::vocab::ecr::{ImageSeen, Stored};
 use crate::vocab::ecs::RunningSeen;
-use crate::vocab::ecs::{ServiceSeen, TaskDefinitionSeen};
+use crate::vocab::ecs::{GatewaySeen, LoadBalancerSeen, ServiceSeen, TaskDefinitionSeen};
 use crate::vocab::elb::RuleSeen;
 
 /// What a plan is made from, once it has all been seen.
@@ -15,6 +15,8 @@ use crate::vocab::elb::RuleSeen;
 pub struct Ground<'a> {
     /// The ECS service.
     pub service: &'a ServiceSeen,
+    /// What Amazon ECS itself has put in front of it; none where that was not asked for.
+    pub gateway: Option<&'a GatewaySeen>,
     /// The task definition it runs.
     pub task_definition: &'a TaskDefinitionSeen,
     /// The live weights.
@@ -31,7 +33,12 @@ pub struct Ground<'a> {
     pub left_behind: Option<&'a LeftBehind>,
 }
 
-impl Ground<'_> {
+impl<'a> Ground<'a> {
+    /// Everything that Elastic Load Balancing sends the service requests with: the load balancers it names itself, and those of a gateway.
+    pub fn balancers(self) -> impl Iterator<Item = &'a LoadBalancerSeen> {
+        balancers(self.service, self.gateway)
+    }
+
     /// Whether ECR was seen to have an image.
     pub fn is_in_ecr(&self, reference: &str) -> bool {
         matches!(self.stored.get(reference), Some(Seen::Known(Stored::There(_))))
@@ -41,4 +48,12 @@ impl Ground<'_> {
     pub fn released_digests(&self, image: &Image) -> Vec<Digest> {
         self.released.map_or_else(|| vec![image.digest.clone()], ImageSeen::digests)
     }
+}
+
+/// The load balancers a service names itself, and those of a gateway.
+pub(super) fn balancers<'a>(
+    service: &'a ServiceSeen,
+    gateway: Option<&'a GatewaySeen>,
+) -> impl Iterator<Item = &'a LoadBalancerSeen> {
+    service.load_balancers.iter().chain(gateway.into_iter().flat_map(|gateway| &gateway.balancers))
 }

@@ -62,12 +62,22 @@ pub(super) fn preflight(policy: &Policy, release: &Release, seen: &Observation, 
     }
 }
 
-/// What preflight needs to see. Most of it is named by the service itself, so it is known once that has been seen.
-pub(in crate::engine) fn needs_of_preflight(release: &Release, seen: &Observation, needs: &mut Needs) {
+/// What preflight needs to see. Most of it is named by the service itself, so it is known once that has been seen. What only `ecs_shifts`
+/// traffic needs is asked for then.
+pub(in crate::engine) fn needs_of_preflight(
+    release: &Release,
+    ecs_shifts: bool,
+    seen: &Observation,
+    needs: &mut Needs,
+) {
     needs.ecs.service = true;
     needs.ecs.deployments_since = since(release);
     let Some(Some(service)) = seen.ecs.service.known() else { return };
-    let rules = service.load_balancers.iter().filter_map(|balancer| balancer.production_rule.clone());
+    if ecs_shifts {
+        needs.ecs.gateway = service.kind.newest_revision.clone();
+    }
+    let balancers = ground::balancers(service, seen.ecs.gateway.known());
+    let rules = balancers.filter_map(|balancer| balancer.production_rule.clone());
     needs.elb.add(elb::Needs { rules: Some(rules.collect()), ..elb::Needs::default() });
     needs.own_alarms = Some(configuration::watched_alarms(&service.deployment_configuration));
     needs.ecs.task_definition = Some(service.task_definition.clone());
@@ -132,7 +142,7 @@ impl Engine for EcsNative {
                 .map(of_the_service);
                 // Directly before the deployment is asked for, preflight is done again.
                 if release.stage() == Some(&Stage::Start) && release.progress.asked_at.is_none() {
-                    needs_of_preflight(release, seen, needs);
+                    needs_of_preflight(release, plan.is_held(), seen, needs);
                 }
             }
             Phase::RollingBack(_) | Phase::Settling { .. } => {

@@ -58,8 +58,7 @@ fn measured_at(strategy: &Strategy, ground: Ground<'_>) -> Vec<(RuleArn, TargetG
     match strategy.shift {
         Shift::Rolling => Vec::new(),
         Shift::Canary { .. } | Shift::Linear { .. } | Shift::Steps { .. } | Shift::BlueGreen => {
-            let balancers = ground.service.load_balancers.iter();
-            balancers.filter_map(|balancer| candidate_group(balancer, ground.weights)).collect()
+            ground.balancers().filter_map(|balancer| candidate_group(balancer, ground.weights)).collect()
         }
     }
 }

@@ -2,6 +2,7 @@
 //! to do about it.
 
 mod images;
+mod kinds;
 
 use super::ground::Ground;
 use super::{configuration, plan as compiled};
@@ -50,6 +51,18 @@ enum Shifts {
     AtOnce,
     /// By shares.
     ByShares,
+    /// Tidegate moves it itself, in rules of its own choice.
+    ByTidegate,
+}
+
+impl Shifts {
+    /// Whether Amazon ECS moves the traffic.
+    fn by_ecs(self) -> bool {
+        match self {
+            Self::AtOnce | Self::ByShares => true,
+            Self::Never | Self::ByTidegate => false,
+        }
+    }
 }
 
 /// Looks at everything that can be known before there is a plan.
@@ -83,7 +96,7 @@ pub enum Again {
 
 /// Looks again at everything a plan was made from. Approvals and freezes can last days.
 pub fn check_again(plan: &Plan, setup: &EcsNative, intent: &Intent, seen: &Observation) -> Again {
-    again(plan, &setup.rollback_target, shifts_of(plan), intent, seen, false)
+    again(plan, &setup.rollback_target, shifts_of(plan), intent, seen)
 }
 
 /// The same for a release whose traffic ECS does not shift.
@@ -93,7 +106,7 @@ pub(in crate::engine) fn check_again_unshifted(
     intent: &Intent,
     seen: &Observation,
 ) -> Again {
-    again(plan, target, Shifts::Never, intent, seen, true)
+    again(plan, target, Shifts::ByTidegate, intent, seen)
 }
 
 /// Looks at what every release needs of a service, for one whose traffic ECS does not shift.
@@ -107,7 +120,7 @@ pub(in crate::engine) fn check_unshifted<'a>(
     let question = Question {
         place: (&ecs.cluster, &ecs.service),
         container: &ecs.container,
-        shifts: Shifts::Never,
+        shifts: Shifts::ByTidegate,
         alarms: &policy.rollback.alarms,
         min_requests: None,
     };
@@ -123,21 +136,14 @@ fn shifts_of(plan: &Plan) -> Shifts {
     }
 }
 
-fn again(
-    plan: &Plan,
-    target: &RollbackTarget,
-    shifts: Shifts,
-    intent: &Intent,
-    seen: &Observation,
-    only_its_rules: bool,
-) -> Again {
+fn again(plan: &Plan, target: &RollbackTarget, shifts: Shifts, intent: &Intent, seen: &Observation) -> Again {
     let question = Question {
         place: (&plan.target.ecs().cluster, &plan.target.ecs().service),
         container: &plan.container,
         shifts,
         // They are looked at where the deployment starts, which waits for them rather than being planned anew.
         alarms: &[],
-        min_requests: plan.evidence.filter(|_| shifts != Shifts::Never).map(|needed| needed.min_requests),
+        min_requests: plan.evidence.filter(|_| shifts.by_ecs()).map(|needed| needed.min_requests),
     };
     match look(question, &plan.image, intent, seen) {
         Verdict::CannotSee(errors) => Again::CannotSee(errors),
@@ -145,7 +151,7 @@ fn again(
             let blocking = findings.into_iter().filter(|finding| finding.blocking);
             Again::Changed(blocking.map(|finding| finding.problem).collect())
         }
-        Verdict::Pass(ground, _) => match compiled::changes(target, &now(ground, target, only_its_rules)) {
+        Verdict::Pass(ground, _) => match compiled::changes(target, &now(ground, target, shifts)) {
             changes if changes.is_empty() => Again::AsPlanned,
             changes => Again::Changed(changes),
         },
@@ -167,8 +173,13 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
     else {
         return Verdict::CannotSee(Vec::new());
     };
+    let gateway = seen.ecs.gateway.known();
+    if question.shifts.by_ecs() && service.kind.newest_revision.is_some() && gateway.is_none() {
+        return Verdict::CannotSee(Vec::new());
+    }
     let ground = Ground {
         service,
+        gateway,
         task_definition,
         weights: seen.elb.weights.known().map_or(&[][..], Vec::as_slice),
         running,
@@ -184,18 +195,19 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
     }
 
     let mut findings = service_findings(service);
+    findings.extend(kinds::findings(question.shifts, ground));
     findings.extend(configuration_findings(question.shifts, service, ground.left_behind));
     findings.extend(task_definition_findings(task_definition, container));
     findings.extend(images::released(container, image, intent, ground, seen));
     findings.extend(images::rollback_target(container, ground));
-    findings.extend(traffic_findings(question.shifts, service, ground.weights));
+    findings.extend(traffic_findings(question.shifts, ground));
     match intent {
         Intent::Deploy => {
             findings.extend(images::others(container, ground));
             findings.extend(too_many_tags(task_definition));
             findings.extend(alarm_findings(question.alarms, seen));
             findings.extend(own_alarm_findings(question.alarms, seen));
-            findings.extend(evidence_finding(question.min_requests, service));
+            findings.extend(evidence_finding(question.min_requests, ground));
         }
         // Alarms in ALARM are the reason for going back, not against it; and so is what is wrong with the version that is left.
         Intent::Rollback { .. } => {
@@ -212,9 +224,9 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
 }
 
 /// A policy that asks in so many words for requests to be seen, where nobody counts them, asks for what never comes.
-fn evidence_finding(min_requests: Option<u32>, service: &ServiceSeen) -> Option<Finding> {
+fn evidence_finding(min_requests: Option<u32>, ground: Ground<'_>) -> Option<Finding> {
     let count = min_requests.filter(|count| *count > 0)?;
-    let counted = service.load_balancers.iter().any(|balancer| {
+    let counted = ground.balancers().any(|balancer| {
         balancer.production_rule.as_ref().is_some_and(|rule| rule.application_load_balancer().is_some())
     });
     (!counted).then(|| {
@@ -227,6 +239,7 @@ fn evidence_finding(min_requests: Option<u32>, service: &ServiceSeen) -> Option<
 fn unseen(seen: &Observation) -> Vec<PortError> {
     let mut errors: Vec<&PortError> = Vec::new();
     errors.extend(seen.ecs.service.error());
+    errors.extend(seen.ecs.gateway.error());
     errors.extend(seen.ecs.task_definition.error());
     errors.extend(seen.ecs.deployments.error());
     errors.extend(seen.elb.weights.error());
@@ -329,7 +342,7 @@ fn configuration_findings(
         findings.push(Finding::note(code, problem));
     }
     match shifts {
-        Shifts::Never => {}
+        Shifts::Never | Shifts::ByTidegate => {}
         Shifts::AtOnce | Shifts::ByShares => {
             findings.extend(own_pause_findings(&pauses::own_stages(present), present));
         }
@@ -367,25 +380,30 @@ fn own_pause_findings(stages: &[String], present: &serde_json::Value) -> Vec<Fin
     findings
 }
 
-fn traffic_findings(shifts: Shifts, service: &ServiceSeen, weights: &[RuleSeen]) -> Vec<Finding> {
-    let needs_balancer = match shifts {
-        Shifts::Never => return Vec::new(),
-        Shifts::ByShares => true,
-        Shifts::AtOnce => false,
-    };
-    if service.load_balancers.is_empty() {
-        if needs_balancer && !service.service_connect {
-            return vec![Finding::blocking(FindingCode::NothingToShift, "the service has neither a load balancer nor Service Connect, so there is no traffic to shift by share".into())];
-        }
+fn traffic_findings(shifts: Shifts, ground: Ground<'_>) -> Vec<Finding> {
+    if !shifts.by_ecs() {
         return Vec::new();
     }
-    service.load_balancers.iter().flat_map(|lb| balancer_findings(lb, weights)).collect()
+    let service = ground.service;
+    let connected = ground.gateway.is_some_and(|gateway| gateway.is_connected);
+    let others = service.service_connect || connected || !service.kind.lattice.is_empty();
+    if shifts == Shifts::ByShares && service.load_balancers.is_empty() && !others {
+        let problem = "the service has neither a load balancer nor a gateway, VPC Lattice or Service Connect, so there is no traffic to shift by share";
+        return vec![Finding::blocking(FindingCode::NothingToShift, problem.into())];
+    }
+    let own = service.load_balancers.iter().flat_map(|balancer| {
+        let mut findings = balancer_findings(balancer, ground.weights);
+        findings.extend(missing_groups(balancer, ground.weights));
+        findings
+    });
+    // What is not there of a gateway's is told as such; a second group that its rule does not name yet is put there by Amazon ECS.
+    let of_gateway = ground.gateway.into_iter().flat_map(|gateway| &gateway.balancers);
+    let of_gateway = of_gateway.filter(|balancer| balancer.can_shift());
+    own.chain(of_gateway.flat_map(|balancer| balancer_findings(balancer, ground.weights))).collect()
 }
 
 fn balancer_findings(lb: &LoadBalancerSeen, weights: &[RuleSeen]) -> Vec<Finding> {
-    let (Some(group), Some(alternate), Some(rule)) =
-        (&lb.target_group, &lb.alternate_target_group, &lb.production_rule)
-    else {
+    let (true, Some(rule)) = (lb.can_shift(), &lb.production_rule) else {
         return vec![Finding::blocking(FindingCode::NoSecondTargetGroup, "a load balancer of the service has no advancedConfiguration with alternateTargetGroupArn and productionListenerRule".into())];
     };
     let mut findings = Vec::new();
@@ -402,17 +420,6 @@ fn balancer_findings(lb: &LoadBalancerSeen, weights: &[RuleSeen]) -> Vec<Finding
         ));
         return findings;
     };
-    let missing: Vec<&str> = [group, alternate]
-        .into_iter()
-        .filter(|wanted| !seen.weights.iter().any(|(arn, _)| arn == *wanted))
-        .map(|arn| arn.short())
-        .collect();
-    if !missing.is_empty() {
-        findings.push(Finding::blocking(
-            FindingCode::RuleWithoutBothGroups,
-            format!("the production rule does not name target group {}", missing.join(" and ")),
-        ));
-    }
     let live: Vec<&str> =
         seen.weights.iter().filter(|(_, weight)| *weight > 0).map(|(arn, _)| arn.short()).collect();
     if live.len() != 1 {
@@ -426,6 +433,23 @@ fn balancer_findings(lb: &LoadBalancerSeen, weights: &[RuleSeen]) -> Vec<Finding
         ));
     }
     findings
+}
+
+/// Both target groups have to stand in the rule before Amazon ECS may shift between them.
+fn missing_groups(lb: &LoadBalancerSeen, weights: &[RuleSeen]) -> Option<Finding> {
+    let rule = lb.production_rule.as_ref()?;
+    let seen = weights.iter().find(|seen| seen.arn == *rule)?;
+    let missing: Vec<&str> = [lb.target_group.as_ref()?, lb.alternate_target_group.as_ref()?]
+        .into_iter()
+        .filter(|wanted| !seen.weights.iter().any(|(arn, _)| arn == *wanted))
+        .map(|arn| arn.short())
+        .collect();
+    (!missing.is_empty()).then(|| {
+        Finding::blocking(
+            FindingCode::RuleWithoutBothGroups,
+            format!("the production rule does not name target group {}", missing.join(" and ")),
+        )
+    })
 }
 
 /// Amazon ECS watches the service's own alarms beside those of the policy, and none of them when one is in ALARM as the deployment starts.
@@ -469,9 +493,9 @@ fn alarm_findings(names: &[AlarmName], seen: &Observation) -> Vec<Finding> {
 }
 
 /// What would undo a release that is started now. Where Tidegate sets weights, only the rules that it sets count.
-fn now(ground: Ground<'_>, before: &RollbackTarget, only_its_rules: bool) -> RollbackTarget {
+fn now(ground: Ground<'_>, before: &RollbackTarget, shifts: Shifts) -> RollbackTarget {
     let now = compiled::rollback_target(ground);
-    if !only_its_rules {
+    if shifts != Shifts::ByTidegate {
         return now;
     }
     let live = |rule: &RuleSeen| now.weights.iter().find(|seen| seen.arn == rule.arn).cloned();

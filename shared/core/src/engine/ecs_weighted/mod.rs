@@ -124,7 +124,7 @@ impl Engine for EcsWeighted {
                 needs.ecs.stopped_tasks = tasks::needed(release, plan, candidate)
                     .map(|task_definition| StoppedNeeds { of, task_definition });
                 if release.stage() == Some(&Stage::Start) && release.progress.asked_at.is_none() {
-                    ecs_native::needs_of_preflight(release, seen, needs);
+                    ecs_native::needs_of_preflight(release, false, seen, needs);
                 }
             }
             Phase::RollingBack(_) | Phase::Settling { .. } => {

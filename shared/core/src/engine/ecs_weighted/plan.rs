@@ -61,9 +61,10 @@ fn unseen(policy: &Policy, seen: &Observation) -> Vec<PortError> {
 /// What keeps the service from being copied.
 fn source_findings(source: &SourceSeen) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if source.scheduling == "DAEMON" {
-        let problem = "the service is a DAEMON: it has one task on each instance".to_owned();
-        findings.push(Finding::blocking(FindingCode::ServiceIsDaemon, problem));
+    if source.gateway {
+        let problem = "an Amazon ECS gateway sends the service requests; its rules and target groups are Amazon ECS's to change"
+            .to_owned();
+        findings.push(Finding::blocking(FindingCode::EcsGateway, problem));
     }
     if source.connect_server {
         let problem =
@@ -94,9 +95,16 @@ fn source_findings(source: &SourceSeen) -> Vec<Finding> {
 
 /// What keeps traffic from being shared out between both.
 fn traffic_findings(policy: &Policy, seen: &Observation) -> Vec<Finding> {
-    let balanced =
-        matches!(seen.ecs.service.known(), Some(Some(service)) if !service.load_balancers.is_empty());
+    let service = seen.ecs.service.known().and_then(Option::as_ref);
+    let balanced = service.is_some_and(|service| !service.load_balancers.is_empty());
     let place = policy.to.ecs.canary.as_ref();
+    if service.is_some_and(|service| service.kind.is_anywhere)
+        && place.is_some_and(|place| place.target_group.is_some())
+    {
+        let problem = "the service runs on ECS Anywhere, whose machines stand behind no load balancer of AWS"
+            .to_owned();
+        return vec![Finding::blocking(FindingCode::EcsAnywhere, problem)];
+    }
     match place.and_then(|place| place.target_group.as_ref().map(|group| (place, group))) {
         Some((place, group)) => group_findings(place, group, seen),
         None if balanced => {

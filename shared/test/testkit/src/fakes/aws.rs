@@ -1316,6 +1316,7 @@ impl Scene {
             load_balancers,
             service_connect: self.balancing == Balancing::ServiceConnect,
             revisions: Vec::new(),
+            kind: Default::default(),
         }
     }
 
