@@ -171,7 +171,7 @@ fn observation(now: Timestamp, head: ServiceRecord) -> Result<Observation> {
             ..ecs::Observation::default()
         },
         elb: elb::Observation {
-            weights: Seen::Known(vec![RuleSeen { arn: rule, weights }]),
+            weights: Seen::Known(vec![RuleSeen { arn: rule, weights, is_default: false }]),
             ..elb::Observation::default()
         },
         alarms: Seen::Known(BTreeMap::from([

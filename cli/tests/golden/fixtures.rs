@@ -121,8 +121,11 @@ pub(crate) fn plan() -> Plan {
         platform: None,
         tags: 1,
     };
-    let weights =
-        [RuleSeen { arn: rule, weights: vec![(group("checkout-blue"), 1), (group("checkout-green"), 0)] }];
+    let weights = [RuleSeen {
+        arn: rule,
+        weights: vec![(group("checkout-blue"), 1), (group("checkout-green"), 0)],
+        is_default: false,
+    }];
     let ground = Ground {
         gateway: None,
         service: &service,

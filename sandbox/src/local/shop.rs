@@ -28,6 +28,8 @@ pub struct Plan {
     pub shifting: bool,
     /// The service's own `deploymentConfiguration`.
     pub configuration: Value,
+    /// Its traffic comes by the default action of its listener: there is no rule.
+    pub default_action: bool,
     /// One task on each instance, instead of as many as are asked for.
     pub daemon: bool,
     /// The least and the most tasks that Application Auto Scaling may give it; none when it is not scaled.
@@ -55,6 +57,7 @@ impl Plan {
             balancer: Balancer::Application,
             shifting: true,
             configuration: json!({ "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100 }),
+            default_action: false,
             daemon: false,
             scaled: None,
         }
@@ -276,7 +279,7 @@ async fn balancer(local: &Local, plan: &Plan) -> Result<Front> {
     let input = json!({ "LoadBalancerArn": lb, "Port": 0, "Protocol": protocol, "DefaultActions": forward });
     let created = call(elb, "CreateListener", input).await?;
     let listener = text(&created["Listeners"][0]["ListenerArn"])?;
-    let rule = if network {
+    let rule = if network || plan.default_action {
         listener.clone()
     } else {
         let input = json!({

@@ -27,6 +27,8 @@ pub enum FindingCode {
     RuleMissing,
     RuleWithoutBothGroups,
     MoreThanOneWeight,
+    DefaultRule,
+    RuleOfAnother,
     ServiceIsDaemon,
     EcsAnywhere,
     ExpressMode,
@@ -102,6 +104,8 @@ impl FindingCode {
             Self::RuleMissing => "rule_missing",
             Self::RuleWithoutBothGroups => "rule_without_both_groups",
             Self::MoreThanOneWeight => "more_than_one_weight",
+            Self::DefaultRule => "default_rule",
+            Self::RuleOfAnother => "rule_of_another",
             Self::ServiceIsDaemon => "service_is_daemon",
             Self::EcsAnywhere => "ecs_anywhere",
             Self::ExpressMode => "express_mode",
@@ -192,6 +196,12 @@ impl FindingCode {
             Self::RuleWithoutBothGroups => "attach both target groups to the rule, one with weight 0",
             Self::MoreThanOneWeight => {
                 "see that exactly one target group has a weight above 0 when a release starts"
+            }
+            Self::DefaultRule => {
+                "name the ARN of the listener instead, in to.ecs.canary.rules and in the stack's CanaryRuleArns"
+            }
+            Self::RuleOfAnother => {
+                "name the rules that send the service itself its requests in to.ecs.canary.rules"
             }
             Self::OwnAlarmInAlarm => "fix what it reports first, for Amazon ECS to be the second line",
             Self::NoAlarms => "name alarms in rollback.alarms",

@@ -19,12 +19,12 @@ impl ElbAdapter {
     ) -> Result<(), PortError> {
         let client = self.clients.client(place).await;
         let kind = if is_listener(rule) { Kind::Listener } else { Kind::Rule };
-        let actions =
+        let described =
             described(&client, kind, &[rule]).await?.remove(rule.as_str()).ok_or_else(|| gone(rule))?;
-        if weights::seen(rule, &actions)?.weights == wanted {
+        if weights::seen(rule, &described)?.weights == wanted {
             return Ok(());
         }
-        let changed = changed(rule, actions, wanted)?;
+        let changed = changed(rule, described.actions, wanted)?;
         send(&client, kind, rule, changed).await
     }
 }
@@ -86,6 +86,7 @@ mod tests {
     use aws_sdk_elasticloadbalancingv2::types::{AuthenticateOidcActionConfig, TargetGroupStickinessConfig};
 
     use super::*;
+    use crate::Described;
 
     const RULE: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener-rule/app/web/1/2/3";
 
@@ -126,7 +127,8 @@ mod tests {
         let rule = RuleArn::new(RULE).unwrap();
         let wanted = [(group("blue"), 90), (group("canary"), 10)];
         let changed = changed(&rule, vec![first, forward], &wanted).unwrap();
-        assert_eq!(weights::seen(&rule, &changed).unwrap().weights, wanted);
+        let described = Described { actions: changed.clone(), is_default: false };
+        assert_eq!(weights::seen(&rule, &described).unwrap().weights, wanted);
         assert_eq!((changed[0].order, changed[1].order), (Some(1), Some(2)));
         assert_eq!(changed[1].target_group_arn, None, "beside several it is refused");
         let login = changed[0].authenticate_oidc_config.as_ref().unwrap();

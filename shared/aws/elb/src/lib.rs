@@ -83,8 +83,16 @@ enum Kind {
     Listener,
 }
 
-/// The actions by ARN.
-type Actions = BTreeMap<String, Vec<Action>>;
+/// What a rule or a listener does with requests.
+#[derive(Debug, Clone)]
+struct Described {
+    actions: Vec<Action>,
+    /// Whether it is the default rule of its listener, named as a rule.
+    is_default: bool,
+}
+
+/// By ARN.
+type Actions = BTreeMap<String, Described>;
 
 fn is_listener(rule: &RuleArn) -> bool {
     rule.as_str().contains(":listener/")
@@ -134,7 +142,11 @@ async fn describe(client: &Client, kind: Kind, rules: &[&RuleArn]) -> Result<Act
             let rules = answer.rules.unwrap_or_default();
             Ok(rules
                 .into_iter()
-                .filter_map(|rule| Some((rule.rule_arn?, rule.actions.unwrap_or_default())))
+                .filter_map(|rule| {
+                    let is_default = rule.is_default.unwrap_or(false);
+                    let actions = rule.actions.unwrap_or_default();
+                    Some((rule.rule_arn?, Described { actions, is_default }))
+                })
                 .collect())
         }
         Kind::Listener => {
@@ -144,7 +156,8 @@ async fn describe(client: &Client, kind: Kind, rules: &[&RuleArn]) -> Result<Act
             Ok(listeners
                 .into_iter()
                 .filter_map(|listener| {
-                    Some((listener.listener_arn?, listener.default_actions.unwrap_or_default()))
+                    let actions = listener.default_actions.unwrap_or_default();
+                    Some((listener.listener_arn?, Described { actions, is_default: false }))
                 })
                 .collect())
         }
@@ -188,11 +201,15 @@ mod tests {
     }
 
     fn rules_answer(arn: &str) -> Answer {
+        rule_answer(arn, "<Priority>1</Priority>")
+    }
+
+    fn rule_answer(arn: &str, priority: &str) -> Answer {
         Answer::text(
             200,
             &format!(
                 "<DescribeRulesResponse xmlns=\"http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/\">\
-                 <DescribeRulesResult><Rules><member><RuleArn>{arn}</RuleArn><Priority>1</Priority>\
+                 <DescribeRulesResult><Rules><member><RuleArn>{arn}</RuleArn>{priority}\
                  <Actions>{}</Actions></member></Rules></DescribeRulesResult></DescribeRulesResponse>",
                 forward()
             ),
@@ -217,7 +234,7 @@ mod tests {
 
     fn expected(arn: &str) -> RuleSeen {
         let group = |arn: &str| TargetGroupArn::new(arn).unwrap();
-        RuleSeen { arn: rule(arn), weights: vec![(group(BLUE), 90), (group(GREEN), 10)] }
+        RuleSeen { arn: rule(arn), weights: vec![(group(BLUE), 90), (group(GREEN), 10)], is_default: false }
     }
 
     #[tokio::test]
@@ -240,6 +257,66 @@ mod tests {
         assert_eq!(seen, [expected(LISTENER), expected(RULE)], "in the order asked for");
         assert!(replay.calls("DescribeRules")[0].body.contains("RuleArns.member.1="));
         assert!(replay.calls("DescribeListeners")[0].body.contains("ListenerArns.member.1="));
+    }
+
+    const OF_AN_ALB: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener/app/web/1/2";
+
+    fn listeners_answer(operation: &str, arn: &str) -> Answer {
+        let actions = format!(
+            "<member><Type>authenticate-oidc</Type><Order>1</Order><AuthenticateOidcConfig>\
+             <Issuer>https://login.example</Issuer><AuthorizationEndpoint>a</AuthorizationEndpoint>\
+             <TokenEndpoint>t</TokenEndpoint><UserInfoEndpoint>u</UserInfoEndpoint><ClientId>shop</ClientId>\
+             </AuthenticateOidcConfig></member>{}",
+            forward().replace("<Type>forward</Type>", "<Type>forward</Type><Order>2</Order>")
+        );
+        Answer::text(
+            200,
+            &format!(
+                "<{operation}Response xmlns=\"http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/\">\
+                 <{operation}Result><Listeners><member><ListenerArn>{arn}</ListenerArn>\
+                 <Protocol>HTTPS</Protocol><DefaultActions>{actions}</DefaultActions></member></Listeners>\
+                 </{operation}Result></{operation}Response>"
+            ),
+        )
+    }
+
+    #[tokio::test]
+    async fn weights_of_a_default_action_are_set_at_the_listener_with_everything_else_as_it_was() {
+        let replay = Replay::new();
+        replay
+            .answer("DescribeListeners", listeners_answer("DescribeListeners", OF_AN_ALB))
+            .answer("ModifyListener", listeners_answer("ModifyListener", OF_AN_ALB));
+        let adapter = ElbAdapter::new(replay.config());
+        let group = |arn: &str| TargetGroupArn::new(arn).unwrap();
+        let set = |weights: [u32; 2]| Effect::SetWeights {
+            rule: rule(OF_AN_ALB),
+            weights: vec![(group(BLUE), weights[0]), (group(GREEN), weights[1])],
+            share: tidegate_core::policy::Percent::NONE,
+        };
+        // As they are already: nothing is sent.
+        adapter.perform(&target(), &set([90, 10])).await.unwrap();
+        assert_eq!(replay.operations(), ["DescribeListeners"]);
+        adapter.perform(&target(), &set([50, 50])).await.unwrap();
+        assert_eq!(replay.operations()[1..], ["DescribeListeners", "ModifyListener"]);
+        let sent = &replay.calls("ModifyListener")[0].body;
+        let has = |part: &str| assert!(sent.contains(part), "{part} is not in {sent}");
+        has("DefaultActions.member.1.Type=authenticate-oidc");
+        has("DefaultActions.member.1.AuthenticateOidcConfig.UseExistingClientSecret=true");
+        has("DefaultActions.member.2.ForwardConfig.TargetGroups.member.2.Weight=50");
+        for member in ["Port", "Protocol", "Certificates", "SslPolicy"] {
+            assert!(!sent.contains(&format!("&{member}")), "{member} is the listener's own: {sent}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_default_rule_of_a_listener_is_known_as_such() {
+        let replay = Replay::new();
+        replay.answer(
+            "DescribeRules",
+            rule_answer(RULE, "<Priority>default</Priority><IsDefault>true</IsDefault>"),
+        );
+        let seen = rules(&replay, &[RULE]).await.unwrap();
+        assert_eq!(seen, [RuleSeen { is_default: true, ..expected(RULE) }]);
     }
 
     #[tokio::test]

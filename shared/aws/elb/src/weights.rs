@@ -5,11 +5,15 @@ use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{RuleArn, TargetGroupArn};
 use tidegate_core::vocab::elb::RuleSeen;
 
+use crate::Described;
+
 /// A target group that is named without a weight gets everything.
 const ONLY: i32 = 1;
 
 /// The weights. A rule that does not forward (a redirect, a fixed response) sends nothing anywhere: it has none.
-pub(crate) fn seen(rule: &RuleArn, actions: &[Action]) -> Result<RuleSeen, PortError> {
+pub(crate) fn seen(rule: &RuleArn, described: &Described) -> Result<RuleSeen, PortError> {
+    let Described { actions, is_default } = described;
+    let is_default = *is_default;
     let forward = actions.iter().find(|action| action.r#type == Some(ActionTypeEnum::Forward));
     let groups = forward.map(groups).unwrap_or_default();
     let weights = groups.into_iter().map(|(arn, weight)| {
@@ -17,7 +21,7 @@ pub(crate) fn seen(rule: &RuleArn, actions: &[Action]) -> Result<RuleSeen, PortE
         let weight = u32::try_from(weight).map_err(|error| unexpected(rule, &error.to_string()))?;
         Ok((arn, weight))
     });
-    Ok(RuleSeen { arn: rule.clone(), weights: weights.collect::<Result<_, _>>()? })
+    Ok(RuleSeen { arn: rule.clone(), weights: weights.collect::<Result<_, _>>()?, is_default })
 }
 
 /// AWS gives both forms when there is one target group; the longer one has the weight.
@@ -57,7 +61,8 @@ mod tests {
 
     fn weights(actions: &[Action]) -> Vec<(String, u32)> {
         let rule = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener-rule/app/web/1/2/3";
-        let seen = seen(&RuleArn::new(rule).unwrap(), actions).unwrap();
+        let described = Described { actions: actions.to_vec(), is_default: false };
+        let seen = seen(&RuleArn::new(rule).unwrap(), &described).unwrap();
         seen.weights.iter().map(|(arn, weight)| (arn.short().to_owned(), *weight)).collect()
     }
 

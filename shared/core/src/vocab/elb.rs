@@ -110,6 +110,9 @@ pub struct RuleSeen {
     pub arn: RuleArn,
     /// Target groups and weights, in the rule's order.
     pub weights: Vec<(TargetGroupArn, u32)>,
+    /// Whether it is the default rule of its listener: what it does is for the listener to say, and `ModifyRule` refuses it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_default: bool,
 }
 
 impl RuleSeen {

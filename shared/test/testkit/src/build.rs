@@ -367,7 +367,8 @@ impl Fixture {
     pub fn weight(mut self, percent: u16) -> Self {
         let percent = u32::from(percent);
         let weights = vec![(names::blue(), 100 - percent), (names::green(), percent)];
-        self.seen.elb.weights = Seen::Known(vec![RuleSeen { arn: names::rule(), weights }]);
+        self.seen.elb.weights =
+            Seen::Known(vec![RuleSeen { arn: names::rule(), weights, is_default: false }]);
         self
     }
 

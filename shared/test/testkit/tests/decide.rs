@@ -304,7 +304,8 @@ fn weights_are_compared_as_a_load_balancer_can_have_them() {
         fixture.release.progress.set = Some(Percent::from_tenths(tenths));
         let mut fixture = fixture.in_stage(|stage| matches!(stage, Stage::Bake { .. })).waiting(2).later(60);
         let weights = vec![(names::blue(), weights[0]), (names::green(), weights[1])];
-        fixture.seen.elb.weights = Seen::Known(vec![RuleSeen { arn: names::rule(), weights }]);
+        fixture.seen.elb.weights =
+            Seen::Known(vec![RuleSeen { arn: names::rule(), weights, is_default: false }]);
         !fixture.decide().release.summary().starts_with("rolling back")
     };
     // 2.5%: out of 100 rounded either way, out of 1000, out of 999.
@@ -639,8 +640,11 @@ fn the_rule_of_a_gateway_is_found_and_measured() {
     let seen = |found: GatewaySeen, shift: &Shift| behind_a_gateway(Seen::Known(found), shift);
     let mut whole = seen(gateway(vec![of_the_gateway()]), &canary());
     // Its rule need not name the second target group before Amazon ECS puts it there.
-    whole.seen.elb.weights =
-        Seen::Known(vec![RuleSeen { arn: names::rule(), weights: vec![(names::blue(), 100)] }]);
+    whole.seen.elb.weights = Seen::Known(vec![RuleSeen {
+        arn: names::rule(),
+        weights: vec![(names::blue(), 100)],
+        is_default: false,
+    }]);
     assert_eq!(findings(&whole), []);
     let plan = whole.decided().release.plan.expect("preflight has passed");
     let Setup::EcsNative(native) = &plan.setup else { panic!("{:?}", plan.setup) };
@@ -658,8 +662,14 @@ fn the_rule_of_a_gateway_is_found_and_measured() {
 
 #[test]
 fn a_gateway_that_could_not_be_seen_is_not_none() {
-    let denied = PortError::new(ErrorKind::Throttled, "ecs:DescribeServiceRevisions", "Throttling", "no");
-    check(behind_a_gateway(Seen::Unknown(denied.clone()), &canary()), "preflight |  | +15s");
+    let denied = PortError::new(ErrorKind::Denied, "ecs:DescribeServiceRevisions", "AccessDenied", "no");
+    let unseen = behind_a_gateway(Seen::Unknown(denied.clone()), &canary());
+    let head = unseen.seen.head.as_ref().expect("a row");
+    match preflight::check(&head.policy, &unseen.release.image, &unseen.release.intent, &unseen.seen) {
+        Verdict::CannotSee(errors) => assert_eq!(errors, [denied], "why is told"),
+        other @ (Verdict::Pass(..) | Verdict::Blocked(_)) => panic!("{other:?}"),
+    }
+    check(unseen, "preflight |  | +15s");
     check(behind_a_gateway(Seen::NotAsked, &canary()), "preflight |  | +15s");
     let mut rolling = behind_a_gateway(Seen::NotAsked, &ROLLING);
     rolling.seen.elb.weights = Seen::Known(Vec::new());

@@ -74,6 +74,8 @@ struct World {
     balanced: bool,
     source: SourceSeen,
     kind: ecs::Kind,
+    /// The policy names the default rule of a listener.
+    default_rule: bool,
     /// The candidate's share after each change of the weights.
     shares: Vec<u16>,
     created: Vec<EcsServiceName>,
@@ -104,13 +106,14 @@ impl World {
             balanced: true,
             source: SourceSeen::default(),
             kind: ecs::Kind::default(),
+            default_rule: false,
             shares: Vec::new(),
             created: Vec::new(),
         }
     }
 
     fn share(&self) -> Percent {
-        let rule = RuleSeen { arn: names::rule(), weights: self.weights.clone() };
+        let rule = RuleSeen { arn: names::rule(), weights: self.weights.clone(), is_default: false };
         rule.share(&names::green()).unwrap_or(Percent::NONE)
     }
 
@@ -148,7 +151,8 @@ impl World {
             seen
         };
         let alarms = base.alarms.known().unwrap().clone();
-        let rules = RuleSeen { arn: names::rule(), weights: self.weights.clone() };
+        let is_default = self.default_rule;
+        let rules = RuleSeen { arn: names::rule(), weights: self.weights.clone(), is_default };
         let canary = self.canary.as_ref();
         // The targets of a group that no rule names are unused: nothing checks them.
         let checked =
@@ -567,6 +571,12 @@ fn what_cannot_be_done_is_refused_by_name_before_anything_is_changed() {
     assert!(kind(ecs::Kind { is_anywhere: true, ..plain() }).contains("ECS Anywhere"));
     let lattice = vec![LatticeSeen { target_group: "arn:lattice".into(), can_shift: true }];
     assert!(kind(ecs::Kind { lattice, ..plain() }).contains("VPC Lattice sends the service requests"));
+    let default = blocked(World { default_rule: true, ..World::new() });
+    assert!(default.contains("is the default rule of its listener"), "{default}");
+    let other: TargetGroupArn = names::blue().as_str().replace("blue", "other").parse().unwrap();
+    assert_ne!(other, names::blue());
+    let another = blocked(World { weights: vec![(other, 1)], ..World::new() });
+    assert!(another.contains("which is not the service's"), "{another}");
     let own = blocked(World { weights: vec![(names::green(), 1)], ..World::new() });
     assert!(own.contains("the service's own"), "{own}");
     let two = blocked(World { weights: vec![(names::blue(), 1), (names::green(), 1)], ..World::new() });

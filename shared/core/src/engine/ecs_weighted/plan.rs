@@ -131,14 +131,26 @@ fn group_findings(place: &CanaryPlace, group: &TargetGroupArn, seen: &Observatio
             Some(seen) => findings.extend(rule_findings(seen)),
         }
     }
+    let balancers = || {
+        let service = seen.ecs.service.known().and_then(Option::as_ref);
+        service.into_iter().flat_map(|service| &service.load_balancers)
+    };
+    let is_own = |group: &TargetGroupArn| {
+        balancers().any(|it| [&it.target_group, &it.alternate_target_group].contains(&&Some(group.clone())))
+    };
+    for (rule, other) in rules.iter().filter_map(|rule| Some((rule, carrier(rule)?))) {
+        if !is_own(other) {
+            let (arn, other) = (&rule.arn, other.short());
+            let problem = format!("{arn} sends traffic to target group {other}, which is not the service's");
+            findings.push(Finding::blocking(FindingCode::RuleOfAnother, problem));
+        }
+    }
     let live: Vec<Option<&TargetGroupArn>> = rules.iter().map(|rule| carrier(rule)).collect();
     if live.windows(2).any(|pair| pair[0] != pair[1]) {
         let problem = "the rules send traffic to different target groups".to_owned();
         findings.push(Finding::blocking(FindingCode::MoreThanOneWeight, problem));
     }
-    let own = seen.ecs.service.known().and_then(Option::as_ref).is_some_and(|service| {
-        service.load_balancers.iter().any(|balancer| balancer.target_group.as_ref() == Some(group))
-    });
+    let own = balancers().any(|balancer| balancer.target_group.as_ref() == Some(group));
     if own || live.contains(&Some(group)) {
         let problem = format!("target group {} is the service's own", group.short());
         findings.push(Finding::blocking(FindingCode::SameTargetGroup, problem));
@@ -173,6 +185,11 @@ fn carrier(rule: &RuleSeen) -> Option<&TargetGroupArn> {
 }
 
 fn rule_findings(rule: &RuleSeen) -> Option<Finding> {
+    if rule.is_default {
+        let problem =
+            format!("{} is the default rule of its listener, which no call for rules changes", rule.arn);
+        return Some(Finding::blocking(FindingCode::DefaultRule, problem));
+    }
     let live: Vec<&str> =
         rule.weights.iter().filter(|(_, weight)| *weight > 0).map(|(arn, _)| arn.short()).collect();
     (live.len() != 1).then(|| {

@@ -1431,6 +1431,7 @@ impl Scene {
         RuleSeen {
             arn: names::rule(),
             weights: vec![(group_arn(0), self.weights[0]), (group_arn(1), self.weights[1])],
+            is_default: false,
         }
     }
 
