@@ -49,7 +49,7 @@ pub(super) async fn perform(
     narrator.quote(&text);
     tidegate.show(&["apply", &policy.display().to_string()], narrator).await?;
 
-    let load = Load::start(load::Plan::new(address, args.rate));
+    let load = Load::start(load::Plan::new(address, args.rate()));
     narrator.chapter("an image is pushed; its release stops before production traffic");
     let image = Behaviour::healthy("v2");
     let release = release::follow(&local, &shop, &tidegate, &load, narrator, "main-2", image);

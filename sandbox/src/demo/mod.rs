@@ -29,9 +29,9 @@ const WEIGHTED_LIMIT: Duration = Duration::from_secs(600);
 /// How the demo runs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DemoArgs {
-    /// Requests a second.
-    #[arg(long, default_value_t = 60.0)]
-    rate: f64,
+    /// Requests a second: 60, or 200 with the engine weighted, of which a step of 1% is to have its share.
+    #[arg(long)]
+    rate: Option<f64>,
     /// How long the canary and the whole are watched, seconds.
     #[arg(long, default_value_t = 15)]
     bake: u32,
@@ -85,6 +85,13 @@ impl DemoArgs {
             (Engine::Native, Strategy::BlueGreen) => format!("{{ blue_green: {{}}, bake: {bake}s }}"),
             (Engine::Native, Strategy::Rolling) => format!("{{ rolling: {{}}, bake: {bake}s }}"),
         }
+    }
+
+    fn rate(&self) -> f64 {
+        self.rate.unwrap_or(match self.engine {
+            Engine::Native => 60.0,
+            Engine::Weighted => 200.0,
+        })
     }
 
     /// What the load balancer has to show.
@@ -159,7 +166,7 @@ async fn perform(
     narrator.quote(&text);
     tidegate.show(&["apply", &policy.display().to_string()], narrator).await?;
 
-    let load = Load::start(load::Plan::new(address, args.rate));
+    let load = Load::start(load::Plan::new(address, args.rate()));
     narrator.chapter("the plan, before anything happens");
     // A tag the policy does not select: the image is there to be planned for, and nothing starts.
     shop.push(&local, "preview-2", Behaviour::healthy("v2")).await?;

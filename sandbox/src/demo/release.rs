@@ -84,8 +84,37 @@ pub(super) struct Followed {
     pub(super) restored_at: Option<Timestamp>,
     /// The highest weight the candidate had, percent.
     pub(super) peak: u32,
+    /// What the candidate served at each weight it had beside the stable version.
+    pub(super) shares: Vec<Share>,
     pub(super) took: Duration,
 }
+
+/// What a candidate served while it had a weight.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Share {
+    /// The weight, percent.
+    pub(super) set: u32,
+    /// Requests answered meanwhile.
+    pub(super) answered: u64,
+    /// How many of them the candidate answered.
+    pub(super) by_candidate: u64,
+}
+
+impl Share {
+    /// In percent.
+    #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+    pub(super) fn measured(&self) -> f64 {
+        100.0 * self.by_candidate as f64 / self.answered.max(1) as f64
+    }
+
+    /// Whether the candidate served what was set, within a point; fewer requests than these say nothing.
+    pub(super) fn is_kept(&self) -> Option<bool> {
+        (self.answered >= JUDGED_FROM).then(|| (self.measured() - f64::from(self.set)).abs() <= 1.0)
+    }
+}
+
+/// A share is judged over so many requests.
+const JUDGED_FROM: u64 = 2000;
 
 /// Pushes the image and follows its release to the end.
 pub(super) async fn follow(
@@ -110,7 +139,7 @@ pub(super) async fn follow(
         .context("failed to run tidegate watch")?;
     let output = watch.stdout.take().context("the output of tidegate watch is not there")?;
     let mut lines = BufReader::new(output).lines();
-    let mut seen = Measured::new(before, load.snapshot());
+    let mut seen = Measured::new(&version, before, load.snapshot());
     let mut ticks = tokio::time::interval(POLL);
     let mut spoken = Instant::now();
     loop {
@@ -120,7 +149,7 @@ pub(super) async fn follow(
                 None => break,
             },
             _ = ticks.tick() => {
-                seen.look(local, shop, narrator)?;
+                seen.look(local, shop, load, narrator)?;
                 if spoken.elapsed() >= SAY_EVERY {
                     spoken = Instant::now();
                     seen.say_traffic(load.snapshot(), narrator);
@@ -139,6 +168,7 @@ pub(super) async fn follow(
         alarm_at: seen.alarm_at,
         restored_at: seen.restored_at,
         peak: seen.peak,
+        shares: seen.shares,
         took: started.elapsed(),
     })
 }
@@ -169,21 +199,56 @@ struct Measured {
     alarm_at: Option<Timestamp>,
     restored_at: Option<Timestamp>,
     traffic: Snapshot,
+    /// The candidate's version, as answers name it.
+    version: String,
+    /// The traffic when the weights were last changed.
+    since: Snapshot,
+    shares: Vec<Share>,
 }
 
 impl Measured {
-    fn new(weights: [u32; 2], traffic: Snapshot) -> Self {
+    fn new(version: &str, weights: [u32; 2], traffic: Snapshot) -> Self {
         let candidate = usize::from(weights[1] == 0);
-        Self { candidate, weights, peak: 0, alarm_at: None, restored_at: None, traffic }
+        let (version, since) = (version.to_owned(), traffic.clone());
+        Self {
+            candidate,
+            weights,
+            peak: 0,
+            alarm_at: None,
+            restored_at: None,
+            traffic,
+            version,
+            since,
+            shares: Vec::new(),
+        }
     }
 
-    fn look(&mut self, local: &Local, shop: &Shop, narrator: &Narrator) -> Result<()> {
+    /// The weights are about to be others: what the candidate served with those it had.
+    fn end_share(&mut self, now: Snapshot, narrator: &Narrator) {
+        let set = self.weights[self.candidate];
+        let of = |snapshot: &Snapshot| snapshot.total.by_version.get(&self.version).copied().unwrap_or(0);
+        let share = Share {
+            set,
+            answered: now.total.answered().saturating_sub(self.since.total.answered()),
+            by_candidate: of(&now).saturating_sub(of(&self.since)),
+        };
+        // Beside nothing, and beside the same version, a share says nothing.
+        if (1..100).contains(&set) {
+            let (measured, answered) = (share.measured(), share.answered);
+            narrator.say(&format!("share: set {set}%, measured {measured:.1}% of {answered} requests"));
+            self.shares.push(share);
+        }
+        self.since = now;
+    }
+
+    fn look(&mut self, local: &Local, shop: &Shop, load: &Load, narrator: &Narrator) -> Result<()> {
         if self.alarm_at.is_none() && local.cloudwatch.state(&shop.alarm) == Some(AlarmState::Alarm) {
             self.alarm_at = Some(Timestamp::now());
             narrator.say(&format!("ALARM {}", shop.alarm));
         }
         let weights = shop.weights(local)?;
         if weights != self.weights {
+            self.end_share(load.snapshot(), narrator);
             self.weights = weights;
             let candidate = weights[self.candidate];
             self.peak = self.peak.max(candidate);
@@ -216,5 +281,21 @@ impl Measured {
             now.total.lost()
         ));
         self.traffic = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Share;
+
+    #[test]
+    fn a_share_is_judged_by_enough_requests_and_within_a_point() {
+        let share = |set, answered, by_candidate| Share { set, answered, by_candidate }.is_kept();
+        assert_eq!(share(10, 2000, 200), Some(true));
+        assert_eq!(share(10, 2000, 220), Some(true));
+        assert_eq!(share(10, 2000, 221), Some(false));
+        assert_eq!(share(1, 3000, 0), Some(true), "one point off");
+        assert_eq!(share(50, 3000, 1400), Some(false));
+        assert_eq!(share(10, 1999, 0), None);
     }
 }

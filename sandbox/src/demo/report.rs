@@ -57,6 +57,16 @@ pub(super) fn report(
             release.version, release.id, release.peak
         ));
     }
+    let shares: Vec<_> = good.shares.iter().chain(&bad.shares).collect();
+    for share in &shares {
+        let judged = if share.is_kept().is_none() { "  too few to judge" } else { "" };
+        narrator.quote(&format!(
+            "share set {:>3}%  measured {:>5.1}%  of {:>6} requests{judged}",
+            share.set,
+            share.measured(),
+            share.answered
+        ));
+    }
     let dead: Vec<String> = local
         .events
         .log()
@@ -77,6 +87,10 @@ pub(super) fn report(
         ("the good version was promoted", good.exit == Some(PROMOTED) && (good.peak == 100 || unmeasured)),
         ("the bad version was rolled back", bad.exit == Some(ROLLED_BACK)),
         ("the bad version never had more than its step's share", within),
+        (
+            "every step had its share, within a point over 2,000 requests and more",
+            shares.iter().all(|share| share.is_kept() != Some(false)),
+        ),
         ("the rollback was seen on the load balancer", restored.is_some() || unmeasured),
         ("no request was lost", total.lost() == 0 && total.in_flight() == 0),
         ("the load balancer always had somewhere to send a request", balancer_errors == 0),
