@@ -10,6 +10,8 @@
 mod alarms;
 #[path = "releases/digests.rs"]
 mod digests;
+#[path = "releases/engines.rs"]
+mod engines;
 #[path = "releases/faults.rs"]
 mod faults;
 #[path = "releases/hooks.rs"]
@@ -33,8 +35,6 @@ mod strategies;
 mod trouble;
 #[path = "releases/used.rs"]
 mod used;
-#[path = "releases/weighted.rs"]
-mod weighted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,10 +49,10 @@ async fn every_promise_holds() {
     let stage = Stage::start(|_| {}).await.expect("the local AWS starts");
     // Those that wait longest go first.
     let scenarios = [
+        engines::all(),
         images::all(),
         digests::all(),
         strategies::all(),
-        weighted::all(),
         people::all(),
         faults::all(),
         alarms::all(),

@@ -66,7 +66,11 @@ impl Story {
 
     /// Opens a shop as most are: one target group in the rule, nothing that ECS could shift, and scaled by itself.
     pub(crate) async fn open_plain(stage: &Arc<Stage>, name: &str, balancer: Balancer) -> Result<Self> {
-        let plan = Plan {
+        Self::open_plan(stage, Self::plain(name, balancer), false).await
+    }
+
+    fn plain(name: &str, balancer: Balancer) -> Plan {
+        Plan {
             name: name.into(),
             repository: format!("shop/{name}"),
             balancer,
@@ -74,8 +78,7 @@ impl Story {
             scaled: (balancer != Balancer::None).then_some((1, 10)),
             configuration: json!({ "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100 }),
             ..Plan::checkout()
-        };
-        Self::open_plan(stage, plan, false).await
+        }
     }
 
     async fn open_plan(stage: &Arc<Stage>, plan: Plan, weighed: bool) -> Result<Self> {
@@ -86,6 +89,18 @@ impl Story {
         let story = Self { stage: stage.clone(), shop, name, before, load: None };
         story.put_switch().await?;
         Ok(story)
+    }
+
+    /// The same, whose traffic comes by the default action of its listener.
+    pub(crate) async fn open_default_action(stage: &Arc<Stage>, name: &str) -> Result<Self> {
+        let plan = Plan { default_action: true, ..Self::plain(name, Balancer::Application) };
+        Self::open_plan(stage, plan, false).await
+    }
+
+    /// Opens a shop that ECS can shift the traffic of, and that is scaled by itself.
+    pub(crate) async fn open_scaled(stage: &Arc<Stage>, name: &str) -> Result<Self> {
+        let plan = Plan { shifting: true, ..Self::plain(name, Balancer::Application) };
+        Self::open_plan(stage, plan, true).await
     }
 
     /// Opens a shop with one task on each instance, and nothing in front of it.

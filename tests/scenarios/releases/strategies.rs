@@ -28,9 +28,9 @@ const fn case(
     Case { name, strategy, balancer, first_share }
 }
 
-const CASES: [Case; 9] = [
+// LINEAR behind an Application Load Balancer: `engines`.
+const CASES: [Case; 8] = [
     case("canary-alb", "{ canary: { percent: 10, bake: 3s }, bake: 3s }", Balancer::Application, Some(10.0)),
-    case("linear-alb", "{ linear: { percent: 40, bake: 2s }, bake: 2s }", Balancer::Application, Some(40.0)),
     case("blue-green-alb", "{ blue_green: {}, bake: 4s }", Balancer::Application, Some(100.0)),
     case("rolling-alb", "{ rolling: {}, bake: 4s }", Balancer::Application, None),
     case("canary-nlb", "{ canary: { percent: 20, bake: 3s }, bake: 3s }", Balancer::Network, Some(20.0)),

@@ -14,6 +14,7 @@ use tidegate_sandbox::events::Disturbance;
 use tidegate_sandbox::local::shop::Balancer;
 use tokio::time::{Instant, sleep};
 
+use crate::engines;
 use crate::runner::{Scenario, scenario};
 use crate::stage::{STACK, Stage, until};
 use crate::story::{CANARY, Story, good};
@@ -134,40 +135,57 @@ async fn found(story: &Story, digest: &str) -> Result<tidegate_core::ids::Releas
 // --- Tidegate is gone ------------------------------------------------------------------------------------------------------
 
 pub(crate) fn gone() -> Vec<Scenario> {
-    vec![scenario(
-        "if Tidegate is gone, Amazon ECS rolls back; when it comes back, the release ends rightly",
-        async |stage| {
-            let mut story = Story::open(&stage, "gone").await?;
-            story.policy("{ canary: { percent: 10, bake: 20s }, bake: 3s }").await?;
-            story.let_in()?;
-            let id = story.release("main-2", good("v2")).await?;
-            story.until_shifted(&id, 10.0).await?;
-            cut_off(&stage);
-            until("Amazon ECS to have rolled back", SOON, async || {
-                let newest = story.deployments().await?.into_iter().next().unwrap_or_default();
-                Ok((newest["status"] == "ROLLBACK_SUCCESSFUL").then_some(()))
-            })
-            .await?;
-            ensure!(!story.get(&id).await?.is_over(), "Tidegate was not gone");
-            let old = story.service().await?["taskDefinition"].clone();
-            let hooks = &story.service().await?["deploymentConfiguration"]["lifecycleHooks"];
-            ensure!(
-                hooks.as_array().is_some_and(|hooks| !hooks.is_empty()),
-                "our hooks are gone already: {hooks}"
-            );
-            back_again(&stage);
-            let release = story.ends(&id, "rolled back").await?;
-            ensure!(matches!(release.cause(), Some(Cause::Deployment { .. })), "{:?}", release.cause());
-            story.is_as_before().await?;
-            ensure!(story.service().await?["taskDefinition"] == old);
-            let digest = story.push("main-3", good("v3")).await?;
-            let next = story.release_of(&digest).await?;
-            story.ends(&next, "promoted").await?;
-            story.runs(&digest).await?;
-            story.nobody_was_turned_away().await?;
-            Ok(())
-        },
-    )]
+    vec![
+        // Cut off by the other one, wherever it is then.
+        scenario(
+            "weights of our own stay as they are while Tidegate is gone, and go on after it",
+            async |stage| {
+                let mut story = Story::open_plain(&stage, "gone-weighted", Balancer::Application).await?;
+                engines::weighted_policy(&story, "{ steps: [{ percent: 50, bake: 5s }], bake: 2s }").await?;
+                story.let_in()?;
+                let digest = story.push("main-2", good("v2")).await?;
+                let id = story.release_of(&digest).await?;
+                story.ends(&id, "promoted").await?;
+                story.runs(&digest).await?;
+                story.nobody_was_turned_away().await?;
+                Ok(())
+            },
+        ),
+        scenario(
+            "if Tidegate is gone, Amazon ECS rolls back; when it comes back, the release ends rightly",
+            async |stage| {
+                let mut story = Story::open(&stage, "gone").await?;
+                story.policy("{ canary: { percent: 10, bake: 20s }, bake: 3s }").await?;
+                story.let_in()?;
+                let id = story.release("main-2", good("v2")).await?;
+                story.until_shifted(&id, 10.0).await?;
+                cut_off(&stage);
+                until("Amazon ECS to have rolled back", SOON, async || {
+                    let newest = story.deployments().await?.into_iter().next().unwrap_or_default();
+                    Ok((newest["status"] == "ROLLBACK_SUCCESSFUL").then_some(()))
+                })
+                .await?;
+                ensure!(!story.get(&id).await?.is_over(), "Tidegate was not gone");
+                let old = story.service().await?["taskDefinition"].clone();
+                let hooks = &story.service().await?["deploymentConfiguration"]["lifecycleHooks"];
+                ensure!(
+                    hooks.as_array().is_some_and(|hooks| !hooks.is_empty()),
+                    "our hooks are gone already: {hooks}"
+                );
+                back_again(&stage);
+                let release = story.ends(&id, "rolled back").await?;
+                ensure!(matches!(release.cause(), Some(Cause::Deployment { .. })), "{:?}", release.cause());
+                story.is_as_before().await?;
+                ensure!(story.service().await?["taskDefinition"] == old);
+                let digest = story.push("main-3", good("v3")).await?;
+                let next = story.release_of(&digest).await?;
+                story.ends(&next, "promoted").await?;
+                story.runs(&digest).await?;
+                story.nobody_was_turned_away().await?;
+                Ok(())
+            },
+        ),
+    ]
 }
 
 /// No event reaches Tidegate, none of its calls reaches AWS, and none of its processes lives.

@@ -58,18 +58,6 @@ const NOT_USED_BY_RELEASES: &[Row] = &[
     ),
     (
         "conductor and sentinel",
-        &["elasticloadbalancing:DescribeListeners"],
-        Use::ByChance,
-        "Network Load Balancers, whose scenarios have an AWS with short minutes",
-    ),
-    (
-        "conductor and sentinel",
-        &["elasticloadbalancing:ModifyListener"],
-        Use::Nobody,
-        "a default action in place of a rule: the shops have rules",
-    ),
-    (
-        "conductor and sentinel",
         &["codebuild:StartBuild", "codebuild:BatchGetBuilds"],
         Use::WaysIn,
         "a build tries the candidate",
