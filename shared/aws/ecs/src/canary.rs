@@ -123,8 +123,8 @@ impl Source {
         release: &ReleaseId,
         task_definition: &TaskDefinitionArn,
         desired: u32,
-        target_group: Option<&TargetGroupArn>,
-    ) -> Value {
+        groups: Option<(&TargetGroupArn, &TargetGroupArn)>,
+    ) -> Result<Value, PortError> {
         let mut request = Map::new();
         for (part, names) in [(&self.service, &OF_THE_SERVICE[..]), (&self.revision, &OF_THE_REVISION[..])] {
             for name in names {
@@ -138,18 +138,18 @@ impl Source {
         if request.contains_key("capacityProviderStrategy") {
             request.remove("launchType");
         }
-        let balancers = self.service["loadBalancers"].as_array().and_then(|balancers| balancers.first());
-        match (target_group, balancers) {
-            (Some(group), Some(balancer)) => {
+        match groups {
+            Some((own, beside)) => {
+                let balancer = self.balancer_of(beside)?;
                 let balancer = json!([{
-                    "targetGroupArn": group.as_str(),
+                    "targetGroupArn": own.as_str(),
                     "containerName": balancer["containerName"],
                     "containerPort": balancer["containerPort"],
                 }]);
                 request.insert("loadBalancers".into(), balancer);
             }
             // Without a load balancer there is nothing whose checks could be waited for.
-            _ => _ = request.remove("healthCheckGracePeriodSeconds"),
+            None => _ = request.remove("healthCheckGracePeriodSeconds"),
         }
         let own = &self.service["deploymentConfiguration"];
         let mut configuration = Map::new();
@@ -169,7 +169,25 @@ impl Source {
         request.insert("clientToken".into(), format!("tidegate-{release}").into());
         request.insert("schedulingStrategy".into(), "REPLICA".into());
         request.insert("tags".into(), tags(&self.service["tags"], release));
-        Value::Object(request)
+        Ok(Value::Object(request))
+    }
+
+    /// Of several load balancers, the one with this target group: each may lead to another container or port.
+    fn balancer_of(&self, group: &TargetGroupArn) -> Result<&Value, PortError> {
+        let balancers = self.service["loadBalancers"].as_array().into_iter().flatten();
+        let has = |balancer: &&Value| {
+            let both =
+                [&balancer["targetGroupArn"], &balancer["advancedConfiguration"]["alternateTargetGroupArn"]];
+            both.iter().any(|arn| arn.as_str() == Some(group.as_str()))
+        };
+        balancers.clone().find(has).ok_or_else(|| {
+            PortError::new(
+                ErrorKind::Invalid,
+                "ecs:CreateService",
+                "NoSuchTargetGroup",
+                format!("target group {} is not the service's any more", group.short()),
+            )
+        })
     }
 }
 
@@ -291,9 +309,9 @@ impl EcsAdapter {
         target: &Target,
         new: NewCanary<'_>,
     ) -> Result<(), PortError> {
-        let NewCanary { name, release, task_definition, desired, target_group } = new;
+        let NewCanary { name, release, task_definition, desired, groups } = new;
         let source = source(client, target).await?;
-        let request = source.request(name, release, task_definition, desired, target_group);
+        let request = source.request(name, release, task_definition, desired, groups)?;
         let sent = sent_once(|| {
             let call = client.create_service().service_name(name.as_str()).customize();
             let call = call.config_override(untried()).interceptor(SendBody::new(&request));
@@ -320,7 +338,8 @@ pub(crate) struct NewCanary<'a> {
     pub(crate) release: &'a ReleaseId,
     pub(crate) task_definition: &'a TaskDefinitionArn,
     pub(crate) desired: u32,
-    pub(crate) target_group: Option<&'a TargetGroupArn>,
+    /// Its own target group, and the one of the service that it stands beside.
+    pub(crate) groups: Option<(&'a TargetGroupArn, &'a TargetGroupArn)>,
 }
 
 pub(crate) async fn scale(
@@ -354,14 +373,20 @@ pub(crate) async fn delete(client: &Client, target: &Target, name: &EcsServiceNa
 mod tests {
     use super::*;
 
+    const BLUE: &str = "arn:aws:elasticloadbalancing:r:1:targetgroup/blue/1";
+    const GREEN: &str = "arn:aws:elasticloadbalancing:r:1:targetgroup/green/1";
+
     fn source() -> Source {
         Source {
             service: json!({
                 "serviceName": "checkout", "clusterArn": "arn:aws:ecs:r:1:cluster/prod", "status": "ACTIVE",
                 "schedulingStrategy": "REPLICA", "platformVersion": "LATEST", "propagateTags": "SERVICE",
                 "healthCheckGracePeriodSeconds": 30, "roleArn": "arn:aws:iam::1:role/aws-service-role/ecs",
-                "loadBalancers": [{ "targetGroupArn": "arn:blue", "containerName": "app", "containerPort": 80,
-                                    "advancedConfiguration": { "roleArn": "arn:role" } }],
+                "loadBalancers": [
+                    { "targetGroupArn": "arn:admin", "containerName": "app", "containerPort": 9090,
+                      "advancedConfiguration": { "roleArn": "arn:role", "alternateTargetGroupArn": GREEN } },
+                    { "targetGroupArn": BLUE, "containerName": "app", "containerPort": 80 },
+                ],
                 "deploymentConfiguration": { "strategy": "CANARY", "maximumPercent": 200,
                     "lifecycleHooks": [{ "hookTargetArn": "x" }] },
                 "tags": [{ "key": "team", "value": "shop" }, { "key": "aws:cloudformation:stack-name", "value": "s" }]
@@ -381,7 +406,9 @@ mod tests {
         let release = ReleaseId::new("01j9zzzzzzzzzzzzzzzzzzzzzz").unwrap();
         let revision = TaskDefinitionArn::new("arn:aws:ecs:r:1:task-definition/checkout:2").unwrap();
         let group = TargetGroupArn::new("arn:aws:elasticloadbalancing:r:1:targetgroup/canary/1").unwrap();
-        let request = source().request(&name, &release, &revision, 2, Some(&group));
+        let beside = TargetGroupArn::new(BLUE).unwrap();
+        let copy = |groups| source().request(&name, &release, &revision, 2, groups);
+        let request = copy(Some((&group, &beside))).unwrap();
         let expected = json!({
             "cluster": "arn:aws:ecs:r:1:cluster/prod", "serviceName": "checkout-canary-1",
             "taskDefinition": revision.as_str(), "desiredCount": 2, "schedulingStrategy": "REPLICA",
@@ -401,7 +428,12 @@ mod tests {
             value
         };
         assert_eq!(sorted(request), sorted(expected));
-        let alone = source().request(&name, &release, &revision, 2, None);
+        let green = TargetGroupArn::new(GREEN).unwrap();
+        let other = copy(Some((&group, &green))).unwrap();
+        assert_eq!(other["loadBalancers"][0]["containerPort"], 9090, "of the load balancer it stands beside");
+        let gone = copy(Some((&group, &group))).unwrap_err();
+        assert_eq!((gone.kind, gone.code.as_str()), (ErrorKind::Invalid, "NoSuchTargetGroup"));
+        let alone = copy(None).unwrap();
         assert!(alone.get("loadBalancers").is_none() && alone.get("healthCheckGracePeriodSeconds").is_none());
     }
 

@@ -44,13 +44,13 @@ impl EcsAdapter {
                 within_limit(effect, continue_hook(&client, deployment, hook)).await
             }
             Effect::StopDeployment { deployment } => within_limit(effect, stop(&client, deployment)).await,
-            Effect::CreateCanary { name, release, task_definition, desired, target_group } => {
+            Effect::CreateCanary { name, release, task_definition, desired, target_group, beside } => {
                 let new = NewCanary {
                     name,
                     release,
                     task_definition,
                     desired: *desired,
-                    target_group: target_group.as_ref(),
+                    groups: target_group.as_ref().zip(beside.as_ref()),
                 };
                 within_limit(effect, self.create_canary(&client, target, new)).await
             }

@@ -204,6 +204,8 @@ pub enum Effect {
         desired: u32,
         /// The target group its tasks are registered with; none where there is no load balancer.
         target_group: Option<TargetGroupArn>,
+        /// The service's own target group that it stands beside: its tasks answer with the same container at the same port.
+        beside: Option<TargetGroupArn>,
     },
     /// Ensure that the second service has so many tasks.
     ScaleCanary {

@@ -120,6 +120,7 @@ fn start(turn: &mut Turn<'_>, at: At<'_>) -> Move {
                 task_definition,
                 desired,
                 target_group: at.setup.groups.as_ref().map(|groups| groups.canary.clone()),
+                beside: at.setup.groups.as_ref().map(|groups| groups.stable.clone()),
             };
             let asked = begin(turn, vec![effect.into()], WaitingOn::DeploymentStart);
             // An alarm in ALARM could not be told from one that the candidate sets off.
