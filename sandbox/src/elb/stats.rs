@@ -49,8 +49,8 @@ pub trait TrafficObserver: Send + Sync {
 
 /// The targets of a group at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Hosts {
-    /// When.
     pub at: Timestamp,
     /// `app/name/id`.
     pub load_balancer: String,

@@ -10,8 +10,8 @@ use crate::ports::AwsError;
 
 /// A rule of the default bus with its targets.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Rule {
-    /// Its name.
     pub name: String,
     /// Its event pattern.
     pub pattern: Value,

@@ -13,8 +13,8 @@ const ATTEMPTS_KEPT: usize = 10;
 
 /// An approver's answer.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Answer {
-    /// Who.
     pub by: By,
     /// Yes or no.
     pub approve: bool,

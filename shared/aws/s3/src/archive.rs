@@ -20,24 +20,13 @@ pub(crate) enum ArchiveError {
     Unreadable(#[source] ZipError),
     /// A file cannot be inflated: cut off, or its checksum is wrong.
     #[error("{file} cannot be read: {problem}")]
-    Broken {
-        /// Which.
-        file: String,
-        /// Why.
-        problem: String,
-    },
+    Broken { file: String, problem: String },
     /// A file is larger than it may be, whatever its header says.
     #[error("{file} has more than {ENTRY_MAX} bytes")]
-    TooLarge {
-        /// Which.
-        file: String,
-    },
+    TooLarge { file: String },
     /// Two files of one name: which one counts would depend on the reader.
     #[error("{file} is in it more than once")]
-    Twice {
-        /// Which.
-        file: String,
-    },
+    Twice { file: String },
 }
 
 /// Whether the bytes begin as a zip archive does.

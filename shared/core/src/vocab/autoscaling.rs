@@ -46,12 +46,10 @@ impl Suspended {
 
 /// One thing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum Effect {
     /// Ensure that exactly this is suspended.
-    Suspend {
-        /// What.
-        suspended: Suspended,
-    },
+    Suspend { suspended: Suspended },
 }
 
 impl Observation {

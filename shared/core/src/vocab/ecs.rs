@@ -69,8 +69,8 @@ pub struct SourceSeen {
 
 /// What can be asked about a service. What is not asked for stays [`Seen::NotAsked`].
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Needs {
-    /// The service.
     pub service: bool,
     /// The task definition it runs.
     pub task_definition: Option<TaskDefinitionArn>,
@@ -152,6 +152,7 @@ impl Observation {
 
 /// One thing to do to a service. Every effect is an "ensure …": performing it again, or when it has already been done, changes nothing.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum Effect {
     /// Ensure that an ACTIVE revision exists which is another one with only the images of some containers changed.
     RegisterTaskDefinition {
@@ -162,23 +163,14 @@ pub enum Effect {
     },
     /// Ensure that a deployment of `task_definition` is under way, held by our pause hooks.
     StartDeployment {
-        /// What.
         task_definition: TaskDefinitionArn,
         /// The whole `deploymentConfiguration`.
         configuration: Value,
     },
     /// Continue a deployment that waits at a pause hook.
-    ContinueHook {
-        /// The deployment.
-        deployment: DeploymentArn,
-        /// The hook.
-        hook: HookId,
-    },
+    ContinueHook { deployment: DeploymentArn, hook: HookId },
     /// Have ECS roll the deployment back: traffic first.
-    StopDeployment {
-        /// The deployment.
-        deployment: DeploymentArn,
-    },
+    StopDeployment { deployment: DeploymentArn },
     /// Start a deployment back to the stable version, when there is no deployment under way that could be rolled back.
     ReturnTo {
         /// The stable version.
@@ -194,7 +186,6 @@ pub enum Effect {
     /// Ensure that there is a second service that carries the candidate: a copy of the target's, with a task definition, a number of tasks
     /// and a target group of its own.
     CreateCanary {
-        /// Its name.
         name: EcsServiceName,
         /// The release, kept as a tag.
         release: ReleaseId,
@@ -209,16 +200,12 @@ pub enum Effect {
     },
     /// Ensure that the second service has so many tasks.
     ScaleCanary {
-        /// Its name.
         name: EcsServiceName,
         /// How many tasks.
         desired: u32,
     },
     /// Ensure that there is no second service any more.
-    DeleteCanary {
-        /// Its name.
-        name: EcsServiceName,
-    },
+    DeleteCanary { name: EcsServiceName },
 }
 
 /// An ECS service.
@@ -345,8 +332,8 @@ pub const TASK_DEFINITION_RESPONSE_ONLY: &[&str] = &[
 
 /// A task definition.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct TaskDefinitionSeen {
-    /// Which.
     pub arn: TaskDefinitionArn,
     /// Whether its status is ACTIVE.
     pub active: bool,
@@ -362,8 +349,8 @@ pub struct TaskDefinitionSeen {
 
 /// A service deployment.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct DeploymentSeen {
-    /// Which.
     pub arn: DeploymentArn,
     /// When it was created.
     pub created_at: Timestamp,

@@ -30,8 +30,8 @@ pub struct Health {
 
 /// A target group.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct GroupSeen {
-    /// Which.
     pub arn: TargetGroupArn,
     /// The load balancers whose rules name it.
     pub load_balancers: Vec<String>,
@@ -105,8 +105,8 @@ impl Observation {
 
 /// The weights a rule or listener forwards with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct RuleSeen {
-    /// Which.
     pub arn: RuleArn,
     /// Target groups and weights, in the rule's order.
     pub weights: Vec<(TargetGroupArn, u32)>,

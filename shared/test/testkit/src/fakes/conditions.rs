@@ -27,6 +27,7 @@ pub enum Fault {
 
 /// Which calls meet a fault.
 #[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum Faults {
     /// None.
     #[default]
@@ -40,28 +41,22 @@ pub enum Faults {
     Only {
         /// Of a thousand calls so many meet it.
         per_mille: u32,
-        /// What.
         fault: Fault,
     },
     /// This one call, counted from 0 over all callers.
-    At {
-        /// Which.
-        call: u64,
-        /// What.
-        fault: Fault,
-    },
+    At { call: u64, fault: Fault },
     /// Each of these calls, once.
     Planned(Vec<Planned>),
 }
 
 /// What goes wrong with the first call of a name.
 #[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Planned {
     /// Not before this.
     pub from: Timestamp,
     /// How its name begins: an effect's is `ecs:stop_deployment` (`ecs:continue_hook ID`), a commit's what its history entry says happened.
     pub name: String,
-    /// What.
     pub fault: Fault,
 }
 
