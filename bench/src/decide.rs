@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use tidegate_core::change::Change;
 use tidegate_core::vocab::{ecs, elb};
 
 use anyhow::{Context, Result, bail};
@@ -83,9 +84,9 @@ fn queued(now: Timestamp) -> Result<(Release, Observation)> {
     let head = ServiceRecord::new(policy.clone(), now);
     let request = ReleaseRequest {
         service: policy.service.clone(),
-        image: image('b')?,
+        change: Change::one("app".parse()?, image('b')?),
         by: Actor::Tidegate,
-        pushed_at: None,
+        pushed: BTreeMap::new(),
         why: None,
         force: false,
         provenance: Provenance::default(),
@@ -179,7 +180,7 @@ fn observation(now: Timestamp, head: ServiceRecord) -> Result<Observation> {
             ("checkout-p99".parse()?, ok()),
         ])),
         stored: BTreeMap::from([(old.pinned(), Seen::Known(Stored::There(there(&old))))]),
-        new_image: Seen::Known(Some(there(&image('b')?))),
+        new_images: Seen::Known(BTreeMap::from([(image('b')?.digest, Some(there(&image('b')?)))])),
         ..Observation::default()
     })
 }

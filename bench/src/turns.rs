@@ -160,11 +160,11 @@ fn canary() -> Result<Vec<Row>> {
     universe.state().aws.push(2, Quality::Good, at);
     let request = ReleaseRequest {
         service: policy.service.clone(),
-        image: names::image(2),
+        change: names::change(2),
         by,
         why: None,
         trigger: None,
-        pushed_at: None,
+        pushed: BTreeMap::new(),
         force: false,
         provenance: Provenance::default(),
         bypass_freeze: None,

@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 
 use crate::fault::Refusal;
 use crate::global::{Global, endpoint};
+use crate::image::Registry;
 use crate::output::Output;
 use crate::wakes::{QueueByName, Wakes};
 
@@ -120,6 +121,16 @@ impl Connection {
     /// Tidegate's own ground.
     pub fn installation(&self) -> &Installation {
         &self.context.installation
+    }
+
+    /// Where images are looked for.
+    pub fn registry(&self) -> Registry<'_> {
+        let installation = self.installation();
+        Registry {
+            account: &installation.account,
+            region: &installation.region,
+            images: &*self.context.images,
+        }
     }
 
     /// Who is recorded as the one who asked.

@@ -170,7 +170,7 @@ async fn too_short(ledger: &dyn Ledger, prefix: &str, ids: &[ReleaseId]) -> anyh
             format!(
                 "{} ({} of {}, {})",
                 release.id,
-                release.image.label(),
+                release.change.label(),
                 release.service,
                 words::summary(&release)
             )

@@ -8,7 +8,7 @@ use crate::render::Clock;
 
 /// `main-3 (01m8btv6k2)`.
 pub fn release(release: &Release) -> String {
-    format!("{} ({})", release.image.label(), release.id.short())
+    format!("{} ({})", release.change.label(), release.id.short())
 }
 
 /// Where a release is, without its cause.

@@ -115,7 +115,7 @@ async fn a_release_is_created_in_the_ledger_and_the_conductor_is_woken() {
     let answer = released.json();
     assert_eq!((released.code, &answer["outcome"]), (Some(0), &Value::from("created")));
     assert_eq!(
-        (&answer["image"]["digest"], &answer["conductor_told"]),
+        (&answer["images"]["app"]["digest"], &answer["conductor_told"]),
         (&Value::from(digest), &Value::from(true))
     );
     let id = answer["release"].as_str().unwrap();

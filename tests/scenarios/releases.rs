@@ -8,6 +8,8 @@
 
 #[path = "releases/alarms.rs"]
 mod alarms;
+#[path = "releases/containers.rs"]
+mod containers;
 #[path = "releases/digests.rs"]
 mod digests;
 #[path = "releases/engines.rs"]
@@ -51,6 +53,7 @@ async fn every_promise_holds() {
     let scenarios = [
         engines::all(),
         images::all(),
+        containers::all(),
         digests::all(),
         strategies::all(),
         people::all(),

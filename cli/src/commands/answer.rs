@@ -71,7 +71,7 @@ pub async fn run(
     };
     if !out.is_json() {
         let line = Line::of(Tone::Good, format!("release {}", told.release.short()))
-            .add(Tone::Plain, format!(" of {} to {} is {decision}", release.image.label(), told.service));
+            .add(Tone::Plain, format!(" of {} to {} is {decision}", release.change.label(), told.service));
         out.lines(&[line])?;
     } else if !args.watch {
         out.object(&told)?;

@@ -54,7 +54,7 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     if !out.is_json() {
         let line = Line::of(Tone::Good, format!("release {}", answer.release.short())).add(
             Tone::Plain,
-            format!(" of {} to {} is asked to stop", release.image.label(), answer.service),
+            format!(" of {} to {} is asked to stop", release.change.label(), answer.service),
         );
         out.lines(&[line])?;
     } else if !args.watch {

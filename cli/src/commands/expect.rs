@@ -90,8 +90,7 @@ async fn resolve(
     head: &ServiceRecord,
     image: &ImageArg,
 ) -> anyhow::Result<Option<Image>> {
-    let installation = connection.installation();
-    image.find(&head.policy, &installation.account, &installation.region, &*connection.context.images).await
+    image.find(&head.policy, connection.registry()).await
 }
 
 /// The newest release of the digest that can be known to be: the list may lag behind the service's row.
@@ -103,7 +102,7 @@ async fn newest(
 ) -> anyhow::Result<Option<Release>> {
     for id in head.waiting.iter().chain(&head.active) {
         let open = find::by_id(ledger, id).await?;
-        if let Some(release) = open.filter(|release| release.image.digest == *digest) {
+        if let Some(release) = open.filter(|release| release.change.digests().contains(digest)) {
             return Ok(Some(release));
         }
     }
@@ -111,7 +110,7 @@ async fn newest(
     let listed = listed.with_context(|| format!("failed to list the releases of {service}"))?;
     // One that cannot be read is looked for again: its wake-up fixes it, or the time runs out.
     let (listed, _) = listed.split();
-    Ok(listed.into_iter().find(|release| release.image.digest == *digest))
+    Ok(listed.into_iter().find(|release| release.change.digests().contains(digest)))
 }
 
 /// That the image was refused just now, as the service's history tells.
@@ -127,7 +126,7 @@ async fn refused(
         Err(error) => return Err(error).with_context(|| format!("failed to read the history of {service}")),
     };
     let since = began.saturating_sub(JUST_BEFORE).unwrap_or(began);
-    let is_it = |event: &Event| event.refused_image().is_some_and(|image| image.digest == *digest);
+    let is_it = |event: &Event| event.refused().is_some_and(|change| change.digests().contains(digest));
     let entry = entries.into_iter().find(|entry| entry.at >= since && is_it(&entry.event));
     Ok(entry.map(|Entry { event, .. }| {
         Refusal::new(format!("Tidegate {event} to {service}: {}", event.why())).exit(Exit::Blocked)
@@ -141,13 +140,16 @@ fn never_came(
     pinned: Option<&Image>,
     limit: SignedDuration,
 ) -> Refusal {
-    let repository = &head.policy.from.ecr.repository;
     let refusal =
         Refusal::new(format!("no release of {image} to {service} has appeared within {}", span(limit)));
     let patterns: Vec<&str> = head.policy.from.ecr.tags.iter().map(|pattern| pattern.as_str()).collect();
     match (pinned, image.tag()) {
-        (None, _) => refusal.remedy(format!("there is no such image in {repository}: was the push successful?")),
-        (Some(_), Some(tag)) if !head.policy.selects(tag) => refusal.remedy(format!(
+        (None, _) => {
+            let names: Vec<&str> = head.policy.repositories().into_iter().map(|name| name.as_str()).collect();
+            let places = names.join(" or ");
+            refusal.remedy(format!("there is no such image in {places}: was the push successful?"))
+        }
+        (Some(pinned), Some(tag)) if !head.policy.selects(&pinned.repository, tag) => refusal.remedy(format!(
             "a push of {tag} starts no release, because from.ecr.tags of the policy is {}; to release it: tidegate release {service} {tag}",
             if patterns.is_empty() { "empty".to_owned() } else { patterns.join(", ") }
         )),

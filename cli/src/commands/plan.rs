@@ -1,15 +1,16 @@
 //! `plan`: what a release would do and what speaks against it, from the same look at AWS and the same preflight that the conductor
 //! takes. Nothing is changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use tidegate_core::actor::Actor;
+use tidegate_core::change::Change;
 use tidegate_core::engine::{self, Preflight};
 use tidegate_core::fault::PortError;
 use tidegate_core::finding::{Finding, FindingCode};
 use tidegate_core::history::{Report, WaitingOn};
-use tidegate_core::ids::{Image, ReleaseId, ServiceName};
+use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::intent::{Intent, Provenance};
 use tidegate_core::observation::Observation;
 use tidegate_core::plan::Plan;
@@ -22,7 +23,7 @@ use tidegate_runtime::observe::{Feedback, observe};
 use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::find;
-use crate::image::ImageArg;
+use crate::image::{self, ImageArg};
 use crate::output::Output;
 use crate::render;
 use tidegate_view::{FindingView, PlanView, PlannedView, RollbackView};
@@ -32,8 +33,9 @@ use tidegate_view::{FindingView, PlanView, PlannedView, RollbackView};
 pub struct Args {
     /// The service
     pub service: ServiceName,
-    /// A tag, a digest (sha256:…), or REGISTRY/REPOSITORY:TAG or @DIGEST
-    pub image: ImageArg,
+    /// A tag, a digest (sha256:…), or REGISTRY/REPOSITORY:TAG or @DIGEST; for one container of several CONTAINER=IMAGE
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<ImageArg>,
 }
 
 /// Looks and tells.
@@ -41,11 +43,8 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     let context = &connection.context;
     let installation = &context.installation;
     let head = find::service(&*installation.ledger, &args.service).await?;
-    let image = args
-        .image
-        .resolve(&head.policy, &installation.account, &installation.region, &*context.images)
-        .await?;
-    let view = look(context, &args.service, &head, image, Intent::Deploy).await?;
+    let change = image::change(&args.images, &head.policy, connection.registry()).await?;
+    let view = look(context, &args.service, &head, change, Intent::Deploy).await?;
     if out.is_json() {
         out.object(&view)?;
     } else {
@@ -77,7 +76,7 @@ pub async fn rollback(
                 to: to.release.clone(),
                 deployed: to.deployed.clone(),
             };
-            let planned = look(context, service, &head, to.image.clone(), intent).await?;
+            let planned = look(context, service, &head, head.version_of(to), intent).await?;
             RollbackView::earlier(from, to, supersedes.as_ref(), planned)
         }
     };
@@ -93,10 +92,10 @@ async fn look(
     context: &Context,
     service: &ServiceName,
     head: &ServiceRecord,
-    image: Image,
+    change: Change,
     intent: Intent,
 ) -> anyhow::Result<PlanView> {
-    let release = imagined(context, service, head, image, intent)?;
+    let release = imagined(context, service, head, change, intent)?;
     let seen = observe(context, &release, Some(head.clone()), &Feedback::default()).await;
     let (mut findings, unseen, plan) = judge(context, head, &release, &seen);
     findings.extend(quarantined(head, &release));
@@ -108,7 +107,7 @@ async fn look(
         unseen,
         notes: notes(head),
         plan: plan.as_ref().map(PlannedView::from),
-        image: release.image,
+        images: release.change,
     })
 }
 
@@ -133,7 +132,7 @@ fn imagined(
     context: &Context,
     service: &ServiceName,
     head: &ServiceRecord,
-    image: Image,
+    change: Change,
     intent: Intent,
 ) -> anyhow::Result<Release> {
     let now = context.installation.time.now();
@@ -141,7 +140,8 @@ fn imagined(
         id: ReleaseId::new("0".repeat(26)).context("failed to imagine a release")?,
         service: service.clone(),
         target: head.policy.target(&context.installation.account, &context.installation.region),
-        image,
+        change,
+        carried: BTreeSet::new(),
         intent,
         requested_by: Actor::Tidegate,
         created_at: now,
@@ -161,11 +161,13 @@ fn imagined(
 
 /// A digest that was rolled back is not released again, which preflight does not ask.
 fn quarantined(head: &ServiceRecord, release: &Release) -> Option<Finding> {
-    let digest = &release.image.digest;
-    let quarantined = head.quarantine.get(digest).filter(|_| release.intent == Intent::Deploy)?;
+    let image =
+        release.change.images().into_iter().find(|image| head.quarantine.contains_key(&image.digest))?;
+    let quarantined = head.quarantine.get(&image.digest).filter(|_| release.intent == Intent::Deploy)?;
     let problem = format!(
-        "{} ({digest}) was rolled back by release {} ({})",
-        release.image.label(),
+        "{} ({}) was rolled back by release {} ({})",
+        image.label(),
+        image.digest,
         quarantined.release.short(),
         quarantined.why
     );

@@ -1,9 +1,12 @@
 //! `release`: asks for the release of an image, by a person and for a reason.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 use tidegate_core::admission::Admission;
 use tidegate_core::admission::ReleaseRequest;
+use tidegate_core::change::Change;
 use tidegate_core::ids::{Image, ReleaseId, ServiceName};
 use tidegate_core::intent::Provenance;
 use tidegate_core::ports::Images;
@@ -12,7 +15,7 @@ use super::watch::{self, Until};
 use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::find;
-use crate::image::ImageArg;
+use crate::image::{self, ImageArg};
 use crate::line::{Line, Tone};
 use crate::output::Output;
 
@@ -21,8 +24,9 @@ use crate::output::Output;
 pub struct Args {
     /// The service
     pub service: ServiceName,
-    /// A tag, a digest (sha256:…), or REGISTRY/REPOSITORY:TAG or @DIGEST
-    pub image: ImageArg,
+    /// A tag, a digest (sha256:…), or REGISTRY/REPOSITORY:TAG or @DIGEST; for one container of several CONTAINER=IMAGE
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<ImageArg>,
     /// Release it although it was rolled back before, or already runs
     #[arg(long)]
     pub force: bool,
@@ -42,7 +46,7 @@ struct Answer {
     /// `created`, `known` (it is being released already), `runs` (it is what runs), `refused` (quarantined).
     outcome: &'static str,
     service: ServiceName,
-    image: Image,
+    images: Change,
     release: Option<ReleaseId>,
     why: Option<String>,
     conductor_told: bool,
@@ -52,26 +56,28 @@ struct Answer {
 pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
     let installation = connection.installation();
     let head = find::service(&*installation.ledger, &args.service).await?;
-    let images = &*connection.context.images;
-    let image = args.image.resolve(&head.policy, &installation.account, &installation.region, images).await?;
-    must_exist(images, &image).await?;
+    let registry = connection.registry();
+    let change = image::change(&args.images, &head.policy, registry).await?;
+    for image in change.images() {
+        must_exist(registry.images, image).await?;
+    }
     let request = ReleaseRequest {
         service: args.service.clone(),
-        image: image.clone(),
+        change: change.clone(),
         by: connection.actor().await?,
         why: args.reason.clone(),
         trigger: None,
-        pushed_at: None,
+        pushed: BTreeMap::new(),
         force: args.force,
         delivery: None,
         provenance: Provenance::default(),
         bypass_freeze: args.reason.clone().filter(|_| args.bypass_freeze),
     };
     let admission = installation.release_image(request, |_| true).await;
-    let admission = admission.with_context(|| format!("failed to release {image} to {}", args.service))?;
+    let admission = admission.with_context(|| format!("failed to release {change} to {}", args.service))?;
     let Some(admission) = admission else { bail!("service {} is gone from the ledger", args.service) };
     let conductor_told = connection.conductor_told(out);
-    let answer = answer(&admission, args, image, conductor_told);
+    let answer = answer(&admission, args, change, conductor_told);
     let follow = match &admission {
         Admission::Created { release, .. } | Admission::Known { release } if args.watch => {
             Some(release.clone())
@@ -102,25 +108,25 @@ async fn must_exist(images: &dyn Images, image: &Image) -> anyhow::Result<()> {
     }
 }
 
-fn answer(admission: &Admission, args: &Args, image: Image, conductor_told: bool) -> Answer {
+fn answer(admission: &Admission, args: &Args, images: Change, conductor_told: bool) -> Answer {
     let (release, why) = match admission {
         Admission::Created { release, .. } | Admission::Known { release } | Admission::Runs { release } => {
             (Some(release.clone()), None)
         }
         Admission::Refused { why, .. } => (None, Some(why.clone())),
     };
-    Answer { outcome: admission.word(), service: args.service.clone(), image, release, why, conductor_told }
+    Answer { outcome: admission.word(), service: args.service.clone(), images, release, why, conductor_told }
 }
 
 fn lines(answer: &Answer, watched: bool) -> Vec<Line> {
     let id = answer.release.as_ref().map(|id| id.short().to_owned()).unwrap_or_default();
-    let (service, image) = (&answer.service, &answer.image);
+    let (service, images) = (&answer.service, &answer.images);
     let line = match answer.outcome {
         "created" => Line::of(Tone::Good, format!("created release {id}"))
-            .add(Tone::Plain, format!(" of {image} to {service}")),
-        "known" => Line::plain(format!("release {id} already brings {image} to {service}")),
+            .add(Tone::Plain, format!(" of {images} to {service}")),
+        "known" => Line::plain(format!("release {id} already brings {images} to {service}")),
         "runs" => Line::plain(format!(
-            "{service} already runs {image}, since release {id}; --force releases it again"
+            "{service} already runs {images}, since release {id}; --force releases it again"
         )),
         _ => Line::of(Tone::Bad, "refused: ").add(Tone::Plain, answer.why.clone().unwrap_or_default()),
     };

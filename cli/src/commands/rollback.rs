@@ -144,10 +144,10 @@ fn confirm(args: &Args, service: &ServiceName, choice: &Choice, out: &mut Output
 /// What will happen, as a clause.
 fn will(service: &ServiceName, choice: &Choice) -> String {
     match choice {
-        Choice::UnderWay { release, image } => {
+        Choice::UnderWay { release, change } => {
             format!(
                 "it would roll back {} ({}) of {service}, which is under way",
-                image.label(),
+                change.label(),
                 release.short()
             )
         }
@@ -155,7 +155,7 @@ fn will(service: &ServiceName, choice: &Choice) -> String {
             format!(
                 "it would roll {service} back from {} to {} ({})",
                 from.label,
-                to.image.label(),
+                to.change.label(),
                 to.release.short()
             )
         }
@@ -164,8 +164,8 @@ fn will(service: &ServiceName, choice: &Choice) -> String {
 
 fn question(service: &ServiceName, choice: &Choice) -> String {
     match choice {
-        Choice::UnderWay { release, image } => {
-            format!("Roll back {} ({}) of {service}, which is under way?", image.label(), release.short())
+        Choice::UnderWay { release, change } => {
+            format!("Roll back {} ({}) of {service}, which is under way?", change.label(), release.short())
         }
         Choice::Earlier { from, to, supersedes } => {
             let unseen = from.unseen.iter().map(|why| {
@@ -178,7 +178,7 @@ fn question(service: &ServiceName, choice: &Choice) -> String {
             format!(
                 "{before}Roll {service} back from {} to {} ({}) and quarantine {}?",
                 from.label,
-                to.image.label(),
+                to.change.label(),
                 to.release.short(),
                 from.label
             )
@@ -189,8 +189,8 @@ fn question(service: &ServiceName, choice: &Choice) -> String {
 fn lines(answer: &Answer, choice: &Choice, watched: bool) -> Vec<Line> {
     let id = answer.release.short();
     let mut lines = vec![match choice {
-        Choice::UnderWay { image, .. } => Line::of(Tone::Good, format!("release {id}"))
-            .add(Tone::Plain, format!(" of {} to {} is asked to roll back", image.label(), answer.service)),
+        Choice::UnderWay { change, .. } => Line::of(Tone::Good, format!("release {id}"))
+            .add(Tone::Plain, format!(" of {} to {} is asked to roll back", change.label(), answer.service)),
         Choice::Earlier { from, to, .. } => Line::of(Tone::Good, format!("created rollback release {id}"))
             .add(
                 Tone::Plain,
@@ -198,7 +198,7 @@ fn lines(answer: &Answer, choice: &Choice, watched: bool) -> Vec<Line> {
                     ": {} from {} to {} (release {})",
                     answer.service,
                     from.label,
-                    to.image.label(),
+                    to.change.label(),
                     to.release.short()
                 ),
             ),
@@ -231,20 +231,20 @@ fn told(error: RequestError, service: &ServiceName, clock: &Clock) -> anyhow::Er
 fn refusal(why: &NoRollback, service: &ServiceName, clock: &Clock) -> Refusal {
     match why {
         NoRollback::AlreadyThere { runs, last, to, .. } => already_there(service, runs, last.as_deref(), to.as_deref(), clock),
-        NoRollback::Waits { release, image } => Refusal::new(format!(
+        NoRollback::Waits { release, change } => Refusal::new(format!(
             "a rollback to {} ({}) already waits to start",
-            image.label(),
+            change.label(),
             release.short()
         ))
         .remedy(format!("follow it: tidegate watch {}", release.short())),
-        NoRollback::Busy { release, image } => Refusal::new(format!(
+        NoRollback::Busy { release, change } => Refusal::new(format!(
             "{} ({}) is under way, so nothing earlier can be brought back yet",
-            image.label(),
+            change.label(),
             release.short()
         ))
         .remedy(format!("roll that one back first: tidegate rollback {}", release.short())),
-        NoRollback::AlreadyBack { release, image } => {
-            Refusal::new(format!("{} ({}) is already being rolled back", image.label(), release.short()))
+        NoRollback::AlreadyBack { release, change } => {
+            Refusal::new(format!("{} ({}) is already being rolled back", change.label(), release.short()))
                 .remedy(format!("follow it: tidegate watch {}", release.short()))
         }
         NoRollback::NothingBefore { quarantined } => nothing_before(service, quarantined, clock),
@@ -257,7 +257,7 @@ fn refusal(why: &NoRollback, service: &ServiceName, clock: &Clock) -> Refusal {
         NoRollback::Runs { .. } => Refusal::new(why.to_string()),
         NoRollback::Quarantined { to, quarantined } => Refusal::new(format!(
             "{} was rolled back itself at {} ({})",
-            to.image.label(),
+            to.change.label(),
             clock.time(quarantined.at),
             quarantined.why
         ))
@@ -295,7 +295,7 @@ fn nothing_before(service: &ServiceName, quarantined: &[(Promoted, Quarantined)]
             .remedy(format!("to release any other image: tidegate release {service} IMAGE")),
         Some((promoted, quarantined)) => Refusal::new(format!(
             "{what}: {} was promoted before, but was rolled back itself at {} ({})",
-            promoted.image.label(),
+            promoted.change.label(),
             clock.time(quarantined.at),
             quarantined.why
         ))
@@ -304,5 +304,5 @@ fn nothing_before(service: &ServiceName, quarantined: &[(Promoted, Quarantined)]
 }
 
 fn force(service: &ServiceName, to: &Promoted) -> String {
-    format!("to release it all the same: tidegate release {service} {} --force", to.image.digest)
+    format!("to release it all the same: tidegate release {service} {} --force", to.change.argument())
 }

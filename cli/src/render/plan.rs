@@ -13,7 +13,7 @@ const STAGE: usize = 34;
 pub fn plan(view: &PlanView) -> Vec<Line> {
     let mut lines = vec![
         Line::plain("release ")
-            .add(Tone::Strong, view.image.to_string())
+            .add(Tone::Strong, view.images.to_string())
             .add(Tone::Plain, format!(" to {}", view.target)),
     ];
     if let Some(planned) = &view.plan {
@@ -42,7 +42,10 @@ fn secs(secs: u64) -> String {
 
 fn stages(plan: &PlannedView) -> Vec<Line> {
     let mut lines = vec![
-        label("container", plan.container.clone()),
+        label(
+            if plan.containers.len() == 1 { "container" } else { "containers" },
+            plan.containers.join(", "),
+        ),
         label("plan", plan.hash.chars().take(12).collect::<String>()),
         Line::of(Tone::Strong, format!("stages, {} at least", secs(plan.at_least_secs))),
     ];

@@ -74,7 +74,8 @@ fn head(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
             .add(Tone::Strong, view.release.to_string())
             .add(Tone::Plain, format!(" of {}: ", view.service))
             .add(tone(view.state), word(view.state)),
-        label("image").add(Tone::Plain, view.image.to_string()),
+        label(if view.images.single().is_some() { "image" } else { "images" })
+            .add(Tone::Plain, view.images.to_string()),
         label("to").add(Tone::Plain, view.target.to_string()),
         label("asked by").add(Tone::Plain, format!("{}, {}", view.requested_by, clock.time(view.created_at))),
     ];

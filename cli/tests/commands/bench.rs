@@ -170,7 +170,7 @@ impl Bench {
     /// The tag of what was promoted last.
     pub(crate) async fn runs(&self) -> String {
         let (_, services) = self.json(&["services"]).await;
-        services["services"][0]["promoted"]["image"]["tag"].as_str().unwrap().to_owned()
+        services["services"][0]["promoted"]["images"]["app"]["tag"].as_str().unwrap().to_owned()
     }
 
     /// A release of build 2 by Ann that waits for whoever `approver` is said to be.

@@ -45,7 +45,7 @@ async fn an_image_that_is_refused_ends_the_waiting_with_its_reason() {
         service: &names::service(),
         trigger: Trigger::Push,
         by: &by,
-        subject: Subject::Found { image: Box::new(names::image(3)) },
+        subject: Subject::Found { change: Box::new(names::change(3)) },
         delivery: None,
     };
     let older = Refusal::new(Reason::Older, "a newer image was let in");

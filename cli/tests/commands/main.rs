@@ -27,7 +27,10 @@ async fn a_good_image_is_followed_until_it_is_promoted() {
         assert!(answer.out.contains(expected), "{expected}:\n{}", answer.out);
     }
     let (code, services) = bench.json(&["services"]).await;
-    assert_eq!((code, &services["services"][0]["promoted"]["image"]["tag"]), (0, &Value::from("main-2")));
+    assert_eq!(
+        (code, &services["services"][0]["promoted"]["images"]["app"]["tag"]),
+        (0, &Value::from("main-2"))
+    );
 }
 
 #[tokio::test]
@@ -95,7 +98,7 @@ async fn a_finished_release_is_rolled_back_to_the_one_promoted_before() {
     let to = &first.as_str().unwrap()[..10];
     assert!(answer.out.contains(&format!("checkout from main-3 to main-2 (release {to})")), "{}", answer.out);
     let (_, services) = bench.json(&["services"]).await;
-    assert_eq!(services["services"][0]["promoted"]["image"]["tag"], "main-2");
+    assert_eq!(services["services"][0]["promoted"]["images"]["app"]["tag"], "main-2");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! One release in every phase, as the core makes it: the policy of the README, a steady service behind an ALB.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -8,12 +8,13 @@ use serde_json::json;
 use tidegate_cli::render::Clock;
 use tidegate_core::actor::Actor;
 use tidegate_core::approval::{ApprovalGate, Approver, Opened, Vote};
+use tidegate_core::change::Change;
 use tidegate_core::effect::Action;
 use tidegate_core::engine::ecs_native::compile;
 use tidegate_core::engine::ecs_native::ground::Ground;
 use tidegate_core::finding::{Finding, FindingCode};
 use tidegate_core::history::{Deadline, DeadlineAction, Entry, Event, Fact, Report, StageResult, WaitingOn};
-use tidegate_core::ids::{AccountId, Image, Region, ReleaseId};
+use tidegate_core::ids::{AccountId, ContainerName, Image, Region, ReleaseId};
 use tidegate_core::intent::{Deployed, EcsDeployed};
 use tidegate_core::intent::{Intent, Provenance};
 use tidegate_core::outcome::{Cause, Outcome};
@@ -68,6 +69,10 @@ pub(crate) fn head() -> ServiceRecord {
 
 pub(crate) fn id(number: u32) -> ReleaseId {
     format!("01kjpq{number:04}{}", "0".repeat(16)).parse().unwrap()
+}
+
+pub(crate) fn change(tag: &str, fill: char) -> Change {
+    Change::one(ContainerName::new("app").unwrap(), image(tag, fill))
 }
 
 pub(crate) fn image(tag: &str, digit: char) -> Image {
@@ -140,7 +145,7 @@ pub(crate) fn plan() -> Plan {
     let policy = policy();
     let target = policy.target(&account(), &region());
     let asked = PlanRequest { intent: &Intent::Deploy, bypass_freeze: None };
-    compile(&policy, &target, &image("main-42", 'b'), asked, ground, at(5))
+    compile(&policy, &target, &change("main-42", 'b'), asked, ground, at(5))
 }
 
 pub(crate) fn queued() -> Release {
@@ -148,7 +153,8 @@ pub(crate) fn queued() -> Release {
         id: id(42),
         service: "checkout".parse().unwrap(),
         target: policy().target(&account(), &region()),
-        image: image("main-42", 'b'),
+        change: change("main-42", 'b'),
+        carried: BTreeSet::new(),
         intent: Intent::Deploy,
         requested_by: Actor::Event { source: "aws.ecr".into(), id: "13cde686".into() },
         created_at: at(0),
@@ -356,7 +362,7 @@ pub(crate) fn returning() -> Release {
     let deployed = Deployed::Ecs(EcsDeployed { task_definition, images: BTreeMap::new() });
     Release {
         intent: Intent::Rollback { from: Some(id(42)), to: id(41), deployed },
-        image: image("main-41", 'a'),
+        change: change("main-41", 'a'),
         requested_by: Actor::Person { name: PERSON.into() },
         ..preparing()
     }
@@ -379,7 +385,7 @@ pub(crate) fn history_until_bake() -> Vec<Entry> {
     vec![
         Entry {
             actor: Actor::Event { source: "aws.ecr".into(), id: "13cde686".into() },
-            ..entry(0, 0, Event::Created { image: release.image, why })
+            ..entry(0, 0, Event::Created { change: release.change, why })
         },
         entry(1, 2, Event::Started),
         entry(2, 5, Event::PreflightPassed { rollback_target: plan().rollback_target().name().to_owned() }),

@@ -119,7 +119,7 @@ fn json_of_a_release_that_was_rolled_back() {
 fn the_whole_story() {
     let view = ReleaseView::new(&rolled_back(), &history_of_rollback(), &Live::default());
     let refused = Entry {
-        event: Event::ImageRefused { image: image("main-43", 'b'), why: "it was rolled back".into() },
+        event: Event::ImageRefused { change: change("main-43", 'b'), why: "it was rolled back".into() },
         at: at(260),
         ..history_until_bake()[0].clone()
     };
@@ -164,7 +164,7 @@ fn a_plan_with_its_rollback_target() {
     let view = PlanView {
         service: "checkout".parse().unwrap(),
         target: queued().target,
-        image: queued().image,
+        images: queued().change,
         blocked: false,
         findings: vec![note.into()],
         unseen: Vec::new(),
@@ -183,7 +183,7 @@ fn a_plan_that_is_blocked() {
     let view = PlanView {
         service: "checkout".parse().unwrap(),
         target: queued().target,
-        image: queued().image,
+        images: queued().change,
         blocked: true,
         findings: vec![red.into()],
         unseen: vec!["ecr:DescribeImages: AccessDenied: not allowed".into()],
@@ -209,7 +209,7 @@ fn lists() {
     head.active = Some(id(42));
     head.promoted.push(Promoted {
         release: id(41),
-        image: image("main-41", 'a'),
+        change: change("main-41", 'a'),
         deployed: Deployed::Ecs(EcsDeployed {
             task_definition: plan().rollback_target().task_definition.clone(),
             images: Default::default(),

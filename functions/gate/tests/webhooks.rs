@@ -108,7 +108,7 @@ async fn a_github_deployment_releases_the_image_of_its_commit_once() {
     let body = deployment(&json!({}));
     assert_eq!(outcome(&github(&fixture, "deployment", &body, GITHUB, "d-1").await), "created");
     let release = fixture.releases().remove(0);
-    assert_eq!(release.image, names::image(7));
+    assert_eq!(release.change, names::change(7));
     assert_eq!(release.provenance.author.as_deref(), Some("dora"));
     // Delivered again, by hand or by someone who overheard it and made up another delivery id.
     for delivery in ["d-1", "d-2"] {
@@ -134,7 +134,7 @@ async fn a_github_deployment_may_name_the_image_in_its_payload() {
             "created",
             "{payload}"
         );
-        assert_eq!(fixture.releases()[0].image.digest, names::digest(7));
+        assert_eq!(names::only(&fixture.releases()[0].change).digest, names::digest(7));
     }
 }
 
@@ -390,7 +390,7 @@ async fn docker_hub_is_known_by_its_path_and_the_digest_is_looked_up() {
     other["repository"]["repo_name"] = "mallory/checkout".into();
     assert_eq!(send(DOCKER_HUB, &other).await.status, 403);
     assert_eq!(outcome(&send(DOCKER_HUB, &body).await), "created");
-    assert_eq!(fixture.releases()[0].image, names::image(7));
+    assert_eq!(fixture.releases()[0].change, names::change(7));
     assert!(["known", "handled before"].contains(&outcome(&send(DOCKER_HUB, &body).await).as_str()));
     assert_eq!(fixture.releases().len(), 1);
 }
@@ -450,13 +450,13 @@ async fn an_image_that_a_mirror_brings_later_is_released_once() {
     assert!(why.contains("until 2026-03-02T09:15:00Z"), "{why}");
     assert_eq!(outcome(&docker_hub(&fixture, &body).await), "handled before");
     let waits = told(&fixture).remove(0);
-    assert_eq!(waits.event.to_string(), "waiting for image main-8");
+    assert_eq!(waits.event.to_string(), "waiting for image shop/checkout:main-8");
     assert_eq!(minutes(&fixture, 3).await, 0);
     assert!(fixture.releases().is_empty());
     fixture.push(8);
     assert_eq!(minutes(&fixture, 1).await, 1);
     let release = fixture.releases().remove(0);
-    assert_eq!((&release.image, release.provenance.author.as_deref()), (&names::image(8), Some("dora")));
+    assert_eq!((&release.change, release.provenance.author.as_deref()), (&names::change(8), Some("dora")));
     assert!(told(&fixture).is_empty(), "{:?}", told(&fixture));
     assert_eq!(minutes(&fixture, 20).await, 0);
     assert_eq!(outcome(&docker_hub(&fixture, &body).await), "handled before");
@@ -470,10 +470,13 @@ async fn what_does_not_come_is_told_as_given_up() {
     body["deployment"]["id"] = 2.into();
     noted(&github(&fixture, "deployment", &body, GITHUB, "d").await);
     assert_eq!(minutes(&fixture, 14).await, 0);
-    assert_eq!(told(&fixture)[0].event.to_string(), "waiting for image never-built");
+    assert_eq!(told(&fixture)[0].event.to_string(), "waiting for image shop/checkout:never-built");
     assert_eq!(minutes(&fixture, 3).await, 0);
     let told = told(&fixture);
-    assert_eq!((told.len(), told[0].event.to_string().as_str()), (1, "did not release never-built"));
+    assert_eq!(
+        (told.len(), told[0].event.to_string().as_str()),
+        (1, "did not release shop/checkout:never-built")
+    );
     assert!(told[0].event.why().contains("it was looked for for 15m"), "{told:?}");
     // What comes after that is no matter of this webhook's.
     fixture.push(9);
@@ -502,7 +505,7 @@ async fn what_is_late_never_takes_the_place_of_something_newer() {
     assert!(fixture.releases().is_empty());
     fixture.push(9);
     assert_eq!(minutes(&fixture, 1).await, 1);
-    assert_eq!(fixture.releases()[0].image, names::image(9));
+    assert_eq!(fixture.releases()[0].change, names::change(9));
 
     // Something newer is let in by another trigger while an image is waited for; then the mirror brings the older one.
     let fixture = shop().await;
@@ -534,7 +537,7 @@ async fn a_tag_that_the_mirror_has_not_moved_yet_is_waited_for() {
     let (tag, digest, at) = (names::tag(7), names::digest(8), fixture.universe.state().now);
     fixture.universe.state().aws.tag_silently(tag, digest, None, at);
     assert_eq!(minutes(&fixture, 1).await, 1);
-    assert_eq!(fixture.releases()[0].image.digest, names::digest(8));
+    assert_eq!(names::only(&fixture.releases()[0].change).digest, names::digest(8));
 
     let fixture = shop().await;
     fixture.pass(SignedDuration::from_secs(3600));

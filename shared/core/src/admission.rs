@@ -1,16 +1,19 @@
 //! What becomes of a new image, and of what people ask: the only ways a release comes to be or is interfered with.
 
-use crate::push::PushTimes;
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 
 use crate::actor::Actor;
+use crate::change::Change;
 use crate::commit::{Commit, IdempotencyKey, ReleaseWrite, ServiceWrite};
 use crate::history::{Entry, Event, Report, WaitingOn};
-use crate::ids::{Image, ReleaseId, ServiceName, Target};
+use crate::ids::{ContainerName, ReleaseId, ServiceName, Target};
 use crate::intent::{Intent, Provenance, Request};
 use crate::outcome::Outcome;
 use crate::people::People;
 use crate::policy::OnNewer;
+use crate::push::PushTimes;
 use crate::release::{Phase, Progress, Release, Wake};
 use crate::service::{OpenTargets, ServiceRecord};
 use crate::trigger::{Reason, Refusal, Trigger};
@@ -20,17 +23,17 @@ use crate::trigger::{Reason, Refusal, Trigger};
 #[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ReleaseRequest {
     pub service: ServiceName,
-    /// The image, pinned.
-    pub image: Image,
+    /// The images, pinned, by container.
+    pub change: Change,
     /// Who or what asks.
     pub by: Actor,
     /// Why, when a person asks.
     pub why: Option<String>,
     /// What asks; `None`: a person does.
     pub trigger: Option<Trigger>,
-    /// When it was pushed, where nobody but a machine asks: what comes out of order, or again, must not take the service back. `None`: a
-    /// person asks, who may mean an old one.
-    pub pushed_at: Option<PushTimes>,
+    /// When each container's image was pushed, where nobody but a machine asks: what comes out of order, or again, must not take the service
+    /// back. Empty: a person asks, who may mean an old one.
+    pub pushed: BTreeMap<ContainerName, PushTimes>,
     /// A person forces it: quarantine and "already promoted" do not hold it.
     pub force: bool,
     /// Where the image comes from.
@@ -99,9 +102,8 @@ pub fn admit(
     now: Timestamp,
 ) -> Admission {
     let head = current.head;
-    let digest = &request.image.digest;
     let same = [current.waiting, current.active].into_iter().flatten().find(|release| {
-        release.image.digest == *digest
+        carries(&release.change, &request.change)
             && release.request.is_none()
             && release.intent == Intent::Deploy
             && !turning_back(release)
@@ -113,21 +115,11 @@ pub fn admit(
     if let Some(why) = head.policy.approval.iter().find_map(|approval| requester.refused_by(approval)) {
         return refuse(head, request, Reason::Requester, why, now);
     }
-    let pushed = request.pushed_at.unwrap_or_default().until(now);
     if !request.force {
-        if let Some(quarantined) = head.quarantine.get(digest) {
-            let why = format!(
-                "{digest} was rolled back by release {} ({}); to release it all the same: tidegate release {} {digest} --force",
-                quarantined.release, quarantined.why, request.service
-            );
-            return refuse(head, request, Reason::Quarantined, why, now);
+        if let Some((reason, why)) = held(head, request, now) {
+            return refuse(head, request, reason, why, now);
         }
-        if let Some(why) = pushed.older(head) {
-            let why =
-                format!("{why}; to release it all the same: tidegate release {} {digest}", request.service);
-            return refuse(head, request, Reason::Older, why, now);
-        }
-        if let Some(runs) = head.promoted.first().filter(|last| last.image.digest == *digest)
+        if let Some(runs) = head.promoted.first().filter(|last| last.runs(&request.change))
             && current.active.is_none()
             && current.waiting.is_none()
         {
@@ -136,23 +128,22 @@ pub fn admit(
     }
     let mut next = ServiceRecord { version: head.version + 1, waiting: Some(id.clone()), ..head.clone() };
     if request.force {
-        next.quarantine.remove(digest);
+        next.quarantine.retain(|digest, _| !request.change.digests().contains(digest));
     }
-    next.newest_push = next.newest_push.max(pushed.tag);
-    next.newest_image = next.newest_image.max(pushed.image);
-    next.newest_said = next.newest_said.max(pushed.said);
-    let why = request.why.clone().unwrap_or_else(|| match &request.image.tag {
-        Some(tag) => format!("tag {tag} was pushed"),
-        None => "it was asked for by digest".to_owned(),
-    });
-    let release = new_release(id.clone(), request, target, Intent::Deploy, now);
-    let mut commit = creation(release, why, now);
+    for (container, times) in &request.pushed {
+        let newest = head.newest(container).newer(times.until(now));
+        next.newest.insert(container.clone(), newest);
+    }
+    next.newest.retain(|container, _| head.policy.to.ecs.containers.contains_key(container));
+    let mut release = new_release(id.clone(), request, target, Intent::Deploy, now);
+    release.change = carried_over(current, &request.change);
+    release.carried =
+        release.change.containers().filter(|it| request.change.image(it).is_none()).cloned().collect();
+    let mut commit = creation(release, reason_of(request), now);
     commit.idempotency_key = request.idempotency_key(now);
     commit.releases.extend(current.waiting.map(|waiting| superseded(waiting, &id, now)));
     if head.policy.on_newer == OnNewer::Replace
-        && let Some(active) = current.active
-        && active.request.is_none()
-        && !turning_back(active)
+        && let Some(active) = current.active.filter(|active| makes_room(active))
     {
         let request = Request::Supersede { by: id.clone() };
         commit.releases.push(asked(active, request, Actor::Tidegate, now));
@@ -164,6 +155,68 @@ pub fn admit(
         entry: None,
     });
     Admission::Created { release: id, commit: Box::new(commit) }
+}
+
+/// Why a request is not let in, unless a person insists.
+fn held(head: &ServiceRecord, request: &ReleaseRequest, now: Timestamp) -> Option<(Reason, String)> {
+    let again = format!("tidegate release {} {}", request.service, request.change.argument());
+    let rolled_back = request.change.digests().into_iter().find_map(|digest| {
+        let quarantined = head.quarantine.get(digest)?;
+        Some(format!(
+            "{digest} was rolled back by release {} ({}); to release it all the same: {again} --force",
+            quarantined.release, quarantined.why
+        ))
+    });
+    if let Some(why) = rolled_back {
+        return Some((Reason::Quarantined, why));
+    }
+    request.pushed.iter().find_map(|(container, times)| {
+        let why = times.until(now).older(head.newest(container))?;
+        Some((Reason::Older, format!("{why}; to release it all the same: {again}")))
+    })
+}
+
+fn reason_of(request: &ReleaseRequest) -> String {
+    request.why.clone().unwrap_or_else(|| match request.change.single().map(|image| &image.tag) {
+        Some(Some(tag)) => format!("tag {tag} was pushed"),
+        Some(None) | None => "it was asked for by digest".to_owned(),
+    })
+}
+
+/// Whether a release already brings what is asked for.
+fn carries(release: &Change, asked: &Change) -> bool {
+    asked.iter().all(|(container, image)| {
+        release.image(container).is_some_and(|brings| brings.digest == image.digest)
+    })
+}
+
+/// Whether a release under way gives way when a newer one replaces it.
+fn makes_room(active: &Release) -> bool {
+    active.request.is_none() && !turning_back(active)
+}
+
+/// What is asked for, and what the releases that make room for it would have brought to other containers: that is not lost with them.
+fn carried_over(current: Current<'_>, asked: &Change) -> Change {
+    let head = current.head;
+    let replaced =
+        current.active.filter(|active| head.policy.on_newer == OnNewer::Replace && makes_room(active));
+    let deploys = |release: &&Release| release.intent == Intent::Deploy;
+    let earlier = [current.waiting, replaced].into_iter().flatten().filter(deploys);
+    let mut change = asked.clone();
+    for release in earlier {
+        let wanted = |container: &ContainerName| {
+            release.change.image(container).is_some_and(|image| {
+                head.policy.repository_of(container) == Some(&image.repository)
+                    && !head.quarantine.contains_key(&image.digest)
+            })
+        };
+        let kept = release.change.iter().filter(|(container, _)| wanted(container));
+        let kept = kept.map(|(container, image)| (container.clone(), image.clone())).collect();
+        if let Some(kept) = Change::new(kept) {
+            change = change.over(&kept);
+        }
+    }
+    change
 }
 
 pub(crate) fn turning_back(release: &Release) -> bool {
@@ -182,7 +235,7 @@ fn refuse(
     now: Timestamp,
 ) -> Admission {
     let version = head.version + 1;
-    let event = Event::ImageRefused { image: request.image.clone(), why: why.clone() };
+    let event = Event::ImageRefused { change: request.change.clone(), why: why.clone() };
     let entry = Entry::new(version, now, request.by.clone(), event);
     let head = ServiceWrite {
         service: request.service.clone(),
@@ -212,7 +265,8 @@ pub(crate) fn new_release(
         id,
         service: request.service.clone(),
         target,
-        image: request.image.clone(),
+        change: request.change.clone(),
+        carried: BTreeSet::new(),
         intent,
         requested_by: request.by.clone(),
         created_at: now,
@@ -220,7 +274,7 @@ pub(crate) fn new_release(
         phase: Phase::Queued,
         plan: None,
         progress: Progress::default(),
-        gates: std::collections::BTreeMap::new(),
+        gates: BTreeMap::new(),
         provenance: request.provenance.clone(),
         bypass_freeze: request.bypass_freeze.clone(),
         request: None,
@@ -231,7 +285,7 @@ pub(crate) fn new_release(
 }
 
 pub(crate) fn creation(release: Release, why: String, now: Timestamp) -> Commit {
-    let event = Event::Created { image: release.image.clone(), why };
+    let event = Event::Created { change: release.change.clone(), why };
     let entry = Entry::new(0, now, release.requested_by.clone(), event);
     Commit { releases: vec![ReleaseWrite { before: None, release, entry: Some(entry) }], ..Commit::default() }
 }
@@ -301,7 +355,7 @@ pub fn apply(
         None => (None, ServiceRecord::new(policy, now)),
         Some(head) => {
             // A changed source starts to be watched now; another change of the policy releases nothing either.
-            let watching_since = if head.policy.from == policy.from { head.watching_since } else { now };
+            let watching_since = if head.policy.is_same_source(&policy) { head.watching_since } else { now };
             let open = head.active.is_some().then(|| still_open(head));
             let version = head.version + 1;
             (Some(head.version), ServiceRecord { version, policy, watching_since, open, ..head.clone() })

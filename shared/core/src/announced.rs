@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
 use crate::history::{Entry, Event};
-use crate::ids::{Digest, ServiceName};
+use crate::ids::{Digest, RepositoryName, ServiceName};
 use crate::intent::Provenance;
+use crate::push::PushTimes;
 use crate::reference::{Pick, Reference};
 use crate::service::ServiceRecord;
 use crate::trigger::Trigger;
@@ -35,7 +36,9 @@ pub struct Awaited {
 pub struct Announced {
     /// What announced it.
     pub trigger: Trigger,
-    /// Which image of the policy's repository.
+    /// The repository it is looked for in.
+    pub repository: RepositoryName,
+    /// Which image of it.
     pub pick: Pick,
     /// What the tag named when it was announced: an image from before, which is not meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,8 +57,7 @@ pub struct Announced {
     /// Whose policy let the sender pass: another source is another policy.
     watching_since: Timestamp,
     /// What had been let in by then.
-    newest_push: Option<Timestamp>,
-    newest_image: Option<Timestamp>,
+    newest: PushTimes,
 }
 
 /// A request for an image that is not there yet.
@@ -64,6 +66,8 @@ pub struct Announced {
 pub struct Announcement {
     /// What announced it.
     pub trigger: Trigger,
+    /// The repository it is looked for in.
+    pub repository: RepositoryName,
     /// Which image.
     pub pick: Pick,
     /// What its tag names meanwhile.
@@ -82,12 +86,13 @@ pub struct Announcement {
 impl Announced {
     /// Notes an announcement. A time after now is now: a clock that goes before ours must not shut out what comes after.
     pub fn new(announcement: Announcement, head: &ServiceRecord, now: Timestamp) -> Self {
-        let Announcement { trigger, pick, stale, by, why, provenance, delivery, said_at } = announcement;
+        let Announcement { trigger, repository, pick, stale, by, why, provenance, delivery, said_at } =
+            announcement;
         let said_at = said_at.min(now);
-        let (watching_since, newest_push, newest_image) =
-            (head.watching_since, head.newest_push, head.newest_image);
+        let (watching_since, newest) = (head.watching_since, head.newest_of(&repository));
         Self {
             trigger,
+            repository,
             pick,
             stale,
             by,
@@ -97,8 +102,7 @@ impl Announced {
             said_at,
             noted_at: now,
             watching_since,
-            newest_push,
-            newest_image,
+            newest,
         }
     }
 
@@ -115,17 +119,18 @@ impl Announced {
     /// Whether a webhook that was let in told of something newer: webhooks come out of order too, and what a mirror brings later is not
     /// newer for that.
     pub fn is_older(&self, head: &ServiceRecord) -> bool {
-        head.newest_said.is_some_and(|newest| self.said_at < newest)
+        head.newest_of(&self.repository).said.is_some_and(|newest| self.said_at < newest)
     }
 
     /// Whether a machine's request was let in since: it is newer, whatever brings this image when.
     pub fn is_overtaken(&self, head: &ServiceRecord) -> bool {
-        (self.newest_push, self.newest_image) != (head.newest_push, head.newest_image)
+        let known = head.newest_of(&self.repository);
+        (self.newest.tag, self.newest.image) != (known.tag, known.image)
     }
 
     /// The image, as it is told to people.
     pub fn reference(&self) -> Reference {
-        Reference { registry: None, repository: None, pick: self.pick.clone() }
+        Reference { registry: None, repository: Some(self.repository.to_string()), pick: self.pick.clone() }
     }
 }
 
@@ -171,7 +176,7 @@ impl Awaited {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Tag;
+    use crate::ids::{ContainerName, Tag};
     use crate::policy;
 
     fn at(secs: i64) -> Timestamp {
@@ -184,9 +189,14 @@ mod tests {
         ServiceRecord::new(policy::parse("p.yaml", text).unwrap(), at(0))
     }
 
+    fn newest(times: PushTimes) -> ServiceRecord {
+        ServiceRecord { newest: [(ContainerName::new("app").unwrap(), times)].into(), ..head() }
+    }
+
     fn announced(tag: &str, said: i64) -> Announced {
         let announcement = Announcement {
             trigger: Trigger::DockerHub,
+            repository: RepositoryName::new("shop/checkout").unwrap(),
             pick: Pick::Tag(Tag::new(tag).unwrap()),
             stale: None,
             by: Actor::Tidegate,
@@ -222,14 +232,14 @@ mod tests {
         let waits = announced("v1", 10);
         assert!(!waits.is_overtaken(&head()) && waits.is_of_this_policy(&head()));
         for newer in [
-            ServiceRecord { newest_push: Some(at(5)), ..head() },
-            ServiceRecord { newest_image: Some(at(5)), ..head() },
+            newest(PushTimes { tag: Some(at(5)), ..PushTimes::default() }),
+            newest(PushTimes { image: Some(at(5)), ..PushTimes::default() }),
         ] {
             assert!(waits.is_overtaken(&newer));
         }
         assert!(!waits.is_older(&head()));
-        assert!(waits.is_older(&ServiceRecord { newest_said: Some(at(11)), ..head() }));
-        assert!(!waits.is_older(&ServiceRecord { newest_said: Some(at(10)), ..head() }));
+        assert!(waits.is_older(&newest(PushTimes { said: Some(at(11)), ..PushTimes::default() })));
+        assert!(!waits.is_older(&newest(PushTimes { said: Some(at(10)), ..PushTimes::default() })));
         assert!(!waits.is_of_this_policy(&ServiceRecord { watching_since: at(1), ..head() }));
     }
 

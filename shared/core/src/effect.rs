@@ -5,7 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::approval::Token;
-use crate::ids::{DeploymentArn, EcsServiceName, Image, ReleaseId, RuleArn, TaskDefinitionArn};
+use crate::change::Change;
+use crate::ids::{DeploymentArn, EcsServiceName, ReleaseId, RuleArn, TaskDefinitionArn};
 use crate::policy::Percent;
 use crate::vocab::{autoscaling, ecs, elb};
 
@@ -336,7 +337,7 @@ pub struct Invite {
     /// The service.
     pub service: crate::ids::ServiceName,
     /// The image.
-    pub image: Image,
+    pub change: Change,
     /// What is to be approved: `shift`, …
     pub before: String,
     /// Who.

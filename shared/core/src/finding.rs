@@ -169,7 +169,7 @@ impl FindingCode {
             }
             Self::NoTasksWanted => "set a desired count",
             Self::TaskDefinitionInactive => "register the running task definition again and deploy it once",
-            Self::ContainerMissing => "correct to.ecs.container in the policy",
+            Self::ContainerMissing => "correct to.ecs.container, or containers, in the policy",
             Self::TooManyTags => "remove tags from the task definition that runs",
             Self::RequestsNotCounted => "remove evidence.min_requests from the policy, or set it to 0",
             Self::LeftoverConfiguration => {
@@ -234,7 +234,7 @@ impl FindingCode {
                 "allow Tidegate's role to read the repository, or keep a copy in one it may read"
             }
             Self::OtherContainersStay => {
-                "see that both versions work side by side, or deploy the other container's image yourself"
+                "see that both versions work side by side, or name the other container in to.ecs.containers"
             }
             Self::DestinationMissing => {
                 "release the image itself, which registers a new revision: tidegate release SERVICE DIGEST --force"

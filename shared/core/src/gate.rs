@@ -256,6 +256,42 @@ pub enum ScanVerdict {
     Fail(String),
 }
 
+impl ScanVerdict {
+    fn severity(&self) -> u8 {
+        match self {
+            Self::Pass(_) => 0,
+            Self::Wait(_) => 1,
+            Self::Fail(_) => 2,
+        }
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Self::Pass(why) | Self::Wait(why) | Self::Fail(why) => why,
+        }
+    }
+
+    /// With other words.
+    #[must_use]
+    pub fn map(self, of: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Pass(why) => Self::Pass(of(why)),
+            Self::Wait(why) => Self::Wait(of(why)),
+            Self::Fail(why) => Self::Fail(of(why)),
+        }
+    }
+
+    /// Of two images: the worse of both, and both told where they are alike.
+    pub fn with(before: Option<Self>, next: Self) -> Option<Self> {
+        let Some(before) = before else { return Some(next) };
+        Some(match before.severity().cmp(&next.severity()) {
+            std::cmp::Ordering::Less => next,
+            std::cmp::Ordering::Greater => before,
+            std::cmp::Ordering::Equal => next.map(|why| format!("{}; {why}", before.text())),
+        })
+    }
+}
+
 /// Judges a scan by the policy.
 pub fn judge(policy: &Scan, seen: &ScanSeen, now: Timestamp) -> ScanVerdict {
     match &seen.status {

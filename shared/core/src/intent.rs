@@ -58,6 +58,13 @@ pub struct EcsDeployed {
 }
 
 impl Deployed {
+    /// The image a container ran, as it was deployed.
+    pub fn image(&self, container: &ContainerName) -> Option<&str> {
+        match self {
+            Self::Ecs(deployed) => deployed.images.get(container).map(String::as_str),
+        }
+    }
+
     /// Its name for people: `checkout:41`.
     pub fn name(&self) -> &str {
         match self {

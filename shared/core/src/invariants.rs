@@ -34,9 +34,9 @@ pub fn check_release(release: &Release) -> Result<(), Vec<String>> {
         Phase::RollingBack(_) | Phase::Settling { .. } | Phase::Ended { .. } => {}
     }
     if let Some(plan) = &release.plan
-        && plan.image.digest != release.image.digest
+        && !plan.change.is_same(&release.change)
     {
-        broken.push("the plan's image must be the release's".to_owned());
+        broken.push("the plan's images must be the release's".to_owned());
     }
     if release.is_started() && release.plan.is_none() {
         broken.push("a deployment must have a plan, and with it a rollback target".to_owned());
@@ -65,8 +65,8 @@ pub fn check_step(old: &Release, new: &Release) -> Result<(), Vec<String>> {
     if new.version != old.version + 1 {
         broken.push(format!("version {} must follow {}", old.version + 1, old.version));
     }
-    if (&old.id, &old.image, &old.target) != (&new.id, &new.image, &new.target) {
-        broken.push("id, image and target never change: what runs is what was asked for".to_owned());
+    if (&old.id, &old.change, &old.target) != (&new.id, &new.change, &new.target) {
+        broken.push("id, images and target never change: what runs is what was asked for".to_owned());
     }
     let made_anew = matches!((&old.phase, &new.phase), (Phase::Running { .. }, Phase::Preparing { .. }))
         && new.plan.is_none()

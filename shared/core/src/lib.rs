@@ -8,6 +8,7 @@ pub mod actor;
 pub mod admission;
 pub mod announced;
 pub mod approval;
+pub mod change;
 pub mod commit;
 pub mod container_image;
 pub mod decide;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::effect::EffectKind;
 use crate::fault::PortError;
-use crate::ids::AlarmName;
+use crate::ids::{AlarmName, Digest};
 use crate::seen::Seen;
 use crate::service::ServiceRecord;
 use crate::vocab::ecr::{ImageSeen, Stored};
@@ -38,12 +38,12 @@ pub struct Observation {
     pub own_alarms: Seen<BTreeMap<AlarmName, AlarmSeen>>,
     /// The images that run, and those that would, in their registries: by reference, with the digest.
     pub stored: BTreeMap<String, Seen<Stored>>,
-    /// The release's own image in its registry; `Known(None)` when it is gone.
-    pub new_image: Seen<Option<ImageSeen>>,
+    /// The release's own images in their registries; `None` for one that is gone.
+    pub new_images: Seen<BTreeMap<Digest, Option<ImageSeen>>>,
     /// Facts the event that woke us brought with it.
     pub hints: Vec<Hint>,
-    /// The scan of the release's image.
-    pub scan: Seen<ScanSeen>,
+    /// The scans of the release's images.
+    pub scans: Seen<BTreeMap<Digest, ScanSeen>>,
     /// The verification build of the current stage.
     pub build: Seen<Option<BuildSeen>>,
     /// How many requests the candidate has answered since [`RequestsAsked::since`], as far as it is known yet.
@@ -106,12 +106,12 @@ pub struct Needs {
     pub alarms: Vec<AlarmName>,
     /// The alarms that the target's own configuration names; none as long as that is not known.
     pub own_alarms: Option<Vec<AlarmName>>,
-    /// The scan of the release's image.
-    pub scan: bool,
+    /// The scans of the release's images.
+    pub scans: bool,
     /// This build.
     pub build: Option<String>,
-    /// The release's own image in its registry.
-    pub new_image: bool,
+    /// The release's own images in their registries.
+    pub new_images: bool,
     /// These images in their registries.
     pub stored: BTreeSet<String>,
     /// The candidate's requests.
@@ -131,9 +131,9 @@ impl Needs {
             autoscaling: autoscaling::Needs { target: self.autoscaling.target && !asked.autoscaling.target },
             alarms: fresh(self.alarms, &asked.alarms),
             own_alarms: self.own_alarms.filter(|_| asked.own_alarms.is_none()),
-            scan: self.scan && !asked.scan,
+            scans: self.scans && !asked.scans,
             build: self.build.filter(|_| asked.build.is_none()),
-            new_image: self.new_image && !asked.new_image,
+            new_images: self.new_images && !asked.new_images,
             stored: self.stored.difference(&asked.stored).cloned().collect(),
             requests: self.requests.filter(|_| asked.requests.is_none()),
         }

@@ -2,20 +2,23 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::service::ServiceRecord;
+use serde::{Deserialize, Serialize};
 
 /// How long after the push of an image its tag may come, by ECR's clocks, and still be part of that push.
 pub(crate) const ONE_PUSH: SignedDuration = SignedDuration::from_secs(10);
 
 /// When an image was pushed. A tag that is put on an image later does not change when the image was pushed, and a mirror brings what was
 /// announced before when it can, so these are three things that are never compared with each other's.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushTimes {
     /// When the image was pushed, as ECR describes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Timestamp>,
     /// When the tag was put on it, as the event of a push says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<Timestamp>,
     /// When it was announced, as the sender of a webhook says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<Timestamp>,
 }
 
@@ -26,13 +29,23 @@ impl PushTimes {
         Self { image: past(self.image), tag: past(self.tag), said: past(self.said) }
     }
 
+    /// The later of each.
+    #[must_use]
+    pub fn newer(self, other: Self) -> Self {
+        Self {
+            image: self.image.max(other.image),
+            tag: self.tag.max(other.tag),
+            said: self.said.max(other.said),
+        }
+    }
+
     /// Why it is older than what was let in, if it is. Tags are compared with tags, images with images; an image that somebody tagged long
     /// after it was pushed is meant now, whenever it was pushed.
-    pub(crate) fn older(self, head: &ServiceRecord) -> Option<String> {
+    pub(crate) fn older(self, known: Self) -> Option<String> {
         let told = |what: &str, at: Timestamp, newest: Timestamp| {
             format!("it was {what} at {at}, and a newer image, {what} at {newest}, was let in before")
         };
-        if let (Some(at), Some(newest)) = (self.tag, head.newest_push)
+        if let (Some(at), Some(newest)) = (self.tag, known.tag)
             && at < newest
         {
             return Some(told("tagged", at, newest));
@@ -41,7 +54,7 @@ impl PushTimes {
         if self.tag.is_some_and(|tag| tag.duration_since(image) > ONE_PUSH) {
             return None;
         }
-        let newest = head.newest_image.filter(|newest| image < *newest)?;
+        let newest = known.image.filter(|newest| image < *newest)?;
         Some(told("pushed", image, newest))
     }
 }

@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AccountId, Digest, Region, RepositoryName, Tag};
+use std::collections::BTreeMap;
+
+use crate::ids::{AccountId, ContainerName, Digest, Image, Region, RepositoryName, Tag};
 use crate::registry::Registry;
 
 /// What is asked for: always an image of the repository the policy names.
@@ -27,6 +29,39 @@ pub enum Pick {
     Digest(Digest, Option<Tag>),
 }
 
+/// The images that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// One, for every container that takes images of its repository.
+    One(Reference),
+    /// One for each of these containers.
+    Each(BTreeMap<ContainerName, Reference>),
+}
+
+impl Selection {
+    /// One for each of these containers; the same for all of them where there is no other to confuse it with.
+    pub fn of(mut each: BTreeMap<ContainerName, Reference>, containers: usize) -> Option<Self> {
+        match (each.len(), containers) {
+            (0, _) => None,
+            (1, 1) => each.pop_first().map(|(_, one)| Self::One(one)),
+            _ => Some(Self::Each(each)),
+        }
+    }
+}
+
+impl std::fmt::Display for Selection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::One(reference) => reference.fmt(f),
+            Self::Each(each) => {
+                let told: Vec<String> =
+                    each.iter().map(|(container, reference)| format!("{reference} in {container}")).collect();
+                f.write_str(&told.join(", "))
+            }
+        }
+    }
+}
+
 /// A reference that cannot be followed; fits "cannot release it: {error}".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
@@ -41,11 +76,11 @@ pub enum ReferenceError {
         problem: String,
     },
     /// An image of another repository.
-    #[error("the image is of {found}, and the policy's from.ecr.repository is {allowed}")]
+    #[error("the image is of {found}, and the policy's {allowed}")]
     OtherRepository {
         /// Registry and repository found.
         found: String,
-        /// Registry and repository allowed.
+        /// The field that says which are allowed, and what it says.
         allowed: String,
     },
 }
@@ -94,6 +129,14 @@ impl<'a> Parts<'a> {
 /// The digest a reference says.
 pub fn digest_of(reference: &str) -> Option<Digest> {
     Digest::new(Parts::of(reference).digest?).ok()
+}
+
+/// A reference by digest as an image of a registry; `None` when it has no registry's host, or no digest.
+pub fn image_of(reference: &str) -> Option<Image> {
+    let Reference { registry, repository, pick } = Reference::parse(reference).ok()?;
+    let Pick::Digest(digest, _) = pick else { return None };
+    let repository = RepositoryName::new(repository?).ok()?;
+    Some(Image { registry: registry?.host().to_owned(), repository, digest, tag: None })
 }
 
 /// The same host and repository, by this digest.
@@ -151,18 +194,20 @@ impl Reference {
         Ok(Self { registry: registry.map(Registry::parse), repository: Some(repository.to_owned()), pick })
     }
 
-    /// Whether it is an image of this repository of the private registry of this account and region, by whichever of its hosts.
-    pub fn check(
+    /// Which of these repositories of the private registry of this account and region it is an image of, by whichever of the registry's
+    /// hosts. Where it names none, the first of them is meant.
+    pub fn among<'a>(
         &self,
         account: &AccountId,
         region: &Region,
-        repository: &RepositoryName,
-    ) -> Result<(), ReferenceError> {
+        repositories: &[&'a RepositoryName],
+    ) -> Result<&'a RepositoryName, ReferenceError> {
         let registry = Registry::ecr(account, region);
         let same_registry = self.registry.as_ref().is_none_or(|found| found.is_same(&registry));
-        let same_repository = self.repository.as_deref().is_none_or(|found| found == repository.as_str());
-        if same_registry && same_repository {
-            return Ok(());
+        let is_it =
+            |it: &&RepositoryName| self.repository.as_deref().is_none_or(|found| found == it.as_str());
+        if let (true, Some(repository)) = (same_registry, repositories.iter().copied().find(is_it)) {
+            return Ok(repository);
         }
         let found = match (&self.registry, &self.repository) {
             (Some(registry), Some(repository)) => format!("{registry}/{repository}"),
@@ -172,7 +217,13 @@ impl Reference {
         };
         Err(ReferenceError::OtherRepository {
             found: cut(&found),
-            allowed: format!("{registry}/{repository}"),
+            allowed: match repositories {
+                [one] => format!("from.ecr.repository is {registry}/{one}"),
+                several => {
+                    let names: Vec<&str> = several.iter().map(|one| one.as_str()).collect();
+                    format!("repositories are {} of {registry}", names.join(" and "))
+                }
+            },
         })
     }
 }
@@ -308,7 +359,8 @@ mod tests {
         let name = RepositoryName::new("shop/checkout").unwrap();
         let (account, region) =
             (AccountId::new("111122223333").unwrap(), Region::new("eu-central-1").unwrap());
-        let check = |text: &str| Reference::named(text).unwrap().check(&account, &region, &name);
+        let check =
+            |text: &str| Reference::named(text).unwrap().among(&account, &region, &[&name]).map(|_| ());
         assert_eq!(check("shop/checkout:v1"), Ok(()));
         assert_eq!(check(&format!("{REGISTRY}/shop/checkout:v1")), Ok(()));
         assert_eq!(check("v1"), Ok(()));
@@ -334,6 +386,16 @@ mod tests {
             error,
             format!(
                 "the image is of docker.io/shop/checkout, and the policy's from.ecr.repository is {REGISTRY}/shop/checkout"
+            )
+        );
+        let proxy = RepositoryName::new("acme/proxy").unwrap();
+        let among = |text: &str| Reference::named(text).unwrap().among(&account, &region, &[&name, &proxy]);
+        assert_eq!((among("v1"), among("acme/proxy:v1")), (Ok(&name), Ok(&proxy)));
+        assert_eq!(
+            among("shop/search:v1").unwrap_err().to_string(),
+            format!(
+                "the image is of shop/search, and the policy's repositories are shop/checkout and acme/proxy of {}",
+                REGISTRY
             )
         );
         assert!(check("shop/payment:v1").is_err());

@@ -1,12 +1,15 @@
 //! What "roll back" means for a service right now: chosen from what is live, what was promoted, and what ended last. The choice is data, so
 //! that it can be shown and confirmed before anything is written.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 
 use crate::actor::Actor;
 use crate::admission::{Current, ReleaseRequest, creation, new_release, superseded, turning_back};
+use crate::change::Change;
 use crate::commit::{Commit, ServiceWrite};
-use crate::ids::{Digest, Image, ReleaseId, ServiceName, Target};
+use crate::ids::{ContainerName, Digest, ReleaseId, ServiceName, Target};
 use crate::intent::{Intent, Provenance};
 use crate::outcome::Outcome;
 use crate::release::{Phase, Release};
@@ -15,8 +18,8 @@ use crate::service::{Promoted, Quarantined, ServiceRecord};
 /// What the service runs, as far as it could be seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Running {
-    /// This image.
-    Digest(Digest),
+    /// These images, by container; one whose digest AWS does not tell is missing.
+    Digests(BTreeMap<ContainerName, Digest>),
     /// It could not be seen, and why. Then the ledger's word has to do: a rollback never waits for what cannot be read.
     Unseen(String),
 }
@@ -46,7 +49,7 @@ pub enum RollbackTo<'a> {
 #[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum Choice {
     /// The release under way is rolled back.
-    UnderWay { release: ReleaseId, image: Image },
+    UnderWay { release: ReleaseId, change: Box<Change> },
     /// A new release brings back what was promoted earlier.
     Earlier {
         /// What is left.
@@ -60,9 +63,9 @@ pub enum Choice {
 
 /// The version a rollback leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Leaving {
-    pub digest: Digest,
+    /// What it runs in each container.
+    pub digests: BTreeMap<ContainerName, Digest>,
     /// The release that brought it; `None` when it was deployed outside Tidegate.
     pub release: Option<ReleaseId>,
     /// Its name for people.
@@ -87,18 +90,18 @@ pub enum NoRollback {
         to: Option<Box<Promoted>>,
     },
     /// A rollback release has been made and waits for its turn.
-    #[error("rollback release {release} to {image} already waits to start", release = release.short(), image = image.label())]
+    #[error("rollback release {release} to {label} already waits to start", release = release.short(), label = change.label())]
     Waits {
         release: ReleaseId,
         /// What it brings back.
-        image: Box<Image>,
+        change: Box<Change>,
     },
     /// Another release is under way, so nothing earlier can be brought back.
-    #[error("release {} of {} is under way", release.short(), image.label())]
-    Busy { release: ReleaseId, image: Box<Image> },
+    #[error("release {} of {} is under way", release.short(), change.label())]
+    Busy { release: ReleaseId, change: Box<Change> },
     /// The release under way is already being rolled back.
-    #[error("release {} of {} is already being rolled back", release.short(), image.label())]
-    AlreadyBack { release: ReleaseId, image: Box<Image> },
+    #[error("release {} of {} is already being rolled back", release.short(), change.label())]
+    AlreadyBack { release: ReleaseId, change: Box<Change> },
     /// There is nothing to roll back to.
     #[error("there is nothing to roll back to: {}", nothing(quarantined))]
     NothingBefore {
@@ -128,7 +131,7 @@ pub enum NoRollback {
         label: String,
     },
     /// What was named was rolled back itself.
-    #[error("{} was rolled back itself ({})", to.image.label(), quarantined.why)]
+    #[error("{} was rolled back itself ({})", to.change.label(), quarantined.why)]
     Quarantined {
         /// What was named.
         to: Box<Promoted>,
@@ -162,7 +165,7 @@ impl Ended {
             (Outcome::Failed { .. }, _) => "failed",
         };
         let why = release.cause().map(ToString::to_string);
-        let label = release.image.label();
+        let label = release.change.label();
         Some(Self { release: release.id.clone(), label, did: did.into(), at: *at, why })
     }
 
@@ -178,7 +181,7 @@ fn nothing(quarantined: &[(Promoted, Quarantined)]) -> String {
         [(promoted, why), ..] => {
             format!(
                 "{} was promoted before, but was rolled back itself ({})",
-                promoted.image.label(),
+                promoted.change.label(),
                 why.why
             )
         }
@@ -193,7 +196,7 @@ fn list(promoted: &[Promoted]) -> String {
     let shown: Vec<String> = promoted
         .iter()
         .take(5)
-        .map(|one| format!("{} ({})", one.image.label(), one.release.short()))
+        .map(|one| format!("{} ({})", one.change.label(), one.release.short()))
         .collect();
     let more = promoted.len().saturating_sub(shown.len());
     if more == 0 { shown.join(", ") } else { format!("{}, and {more} more", shown.join(", ")) }
@@ -215,7 +218,7 @@ pub fn choose(
     {
         return Err(NoRollback::Waits {
             release: waiting.id.clone(),
-            image: Box::new(waiting.image.clone()),
+            change: Box::new(waiting.change.clone()),
         });
     }
     let from = leaving(&seen);
@@ -231,58 +234,74 @@ pub fn choose(
         RollbackTo::Before => {
             let from = from.ok_or(NoRollback::NothingBefore { quarantined: Vec::new() })?;
             must_be_meant(&seen, service, &from)?;
-            let to = before(head, &from).ok_or_else(|| nothing_before(head, &from))?;
-            Ok(earlier(from, to))
+            let to = before(head, &from).cloned().ok_or_else(|| nothing_before(head, &from))?;
+            Ok(earlier(from, &to))
         }
     }
 }
 
 fn under_way(active: &Release, wanted: RollbackTo<'_>) -> Result<Choice, NoRollback> {
-    let (release, image) = (active.id.clone(), active.image.clone());
+    let (release, change) = (active.id.clone(), Box::new(active.change.clone()));
     if turning_back(active) {
-        return Err(NoRollback::AlreadyBack { release, image: Box::new(image) });
+        return Err(NoRollback::AlreadyBack { release, change });
     }
     match wanted {
-        RollbackTo::Before => Ok(Choice::UnderWay { release, image }),
-        RollbackTo::To(_) => Err(NoRollback::Busy { release, image: Box::new(image) }),
+        RollbackTo::Before => Ok(Choice::UnderWay { release, change }),
+        RollbackTo::To(_) => Err(NoRollback::Busy { release, change }),
     }
 }
 
 /// The version that is live, and would be left.
 fn leaving(seen: &Situation<'_>) -> Option<Leaving> {
     let head = seen.current.head;
-    let digest = match seen.running {
-        Running::Digest(digest) => digest,
+    let digests = match seen.running {
+        Running::Digests(digests) => digests,
         Running::Unseen(why) => {
             let first = head.promoted.first()?;
-            return Some(Leaving {
-                digest: first.image.digest.clone(),
-                release: Some(first.release.clone()),
-                label: first.image.label(),
-                unseen: Some(why.clone()),
-            });
+            return Some(Leaving { unseen: Some(why.clone()), ..Leaving::of(&first.release, &first.change) });
         }
     };
-    let promoted = head.promoted.iter().find(|one| one.image.digest == *digest);
-    let last = seen.last.filter(|last| last.image.digest == *digest);
-    let (release, label) = match (promoted, last) {
-        (Some(promoted), _) => (Some(promoted.release.clone()), promoted.image.label()),
-        (None, Some(last)) => (Some(last.id.clone()), last.image.label()),
-        (None, None) => (None, format!("{}, which was deployed outside Tidegate", digest.short())),
-    };
-    Some(Leaving { digest: digest.clone(), release, label, unseen: None })
+    let promoted = head.promoted.iter().find(|one| are(&one.change, digests));
+    let last = seen.last.filter(|last| are(&last.change, digests));
+    Some(match (promoted, last) {
+        (Some(promoted), _) => Leaving::of(&promoted.release, &promoted.change),
+        (None, Some(last)) => Leaving::of(&last.id, &last.change),
+        (None, None) => {
+            let names: BTreeSet<&str> = digests.values().map(Digest::short).collect();
+            let names: Vec<&str> = names.into_iter().collect();
+            let label = format!("{}, which was deployed outside Tidegate", names.join(" and "));
+            Leaving { digests: digests.clone(), release: None, label, unseen: None }
+        }
+    })
+}
+
+impl Leaving {
+    fn of(release: &ReleaseId, change: &Change) -> Self {
+        let digests = change.iter().map(|(container, image)| (container.clone(), image.digest.clone()));
+        Self {
+            digests: digests.collect(),
+            release: Some(release.clone()),
+            label: change.label(),
+            unseen: None,
+        }
+    }
+}
+
+/// Whether these digests are what a change brings to its containers.
+fn are(change: &Change, digests: &BTreeMap<ContainerName, Digest>) -> bool {
+    change.iter().all(|(container, image)| digests.get(container) == Some(&image.digest))
 }
 
 /// A service that was rolled back runs the good version: rolling *that* back, too, is never what a command without a destination means.
 fn must_be_meant(seen: &Situation<'_>, service: &ServiceName, from: &Leaving) -> Result<(), NoRollback> {
     let head = seen.current.head;
     let newest = head.promoted.first();
-    let runs_newest = newest.is_some_and(|newest| newest.image.digest == from.digest);
-    let older = head.promoted.iter().any(|one| one.image.digest == from.digest) && !runs_newest;
+    let runs_newest = newest.is_some_and(|newest| are(&newest.change, &from.digests));
+    let older = head.promoted.iter().any(|one| are(&one.change, &from.digests)) && !runs_newest;
     let ended_since = seen
         .last
         .filter(|last| newest.is_none_or(|newest| last.id >= newest.release))
-        .filter(|last| runs_newest || restored(last, &from.digest))
+        .filter(|last| runs_newest || restored(last, &from.digests))
         .and_then(Ended::of);
     if older || ended_since.is_some() {
         return Err(NoRollback::AlreadyThere {
@@ -295,28 +314,41 @@ fn must_be_meant(seen: &Situation<'_>, service: &ServiceName, from: &Leaving) ->
     Ok(())
 }
 
-/// Whether this release, when it was rolled back, restored that image: also one that was there before Tidegate.
-fn restored(release: &Release, digest: &Digest) -> bool {
-    let image = release.plan.as_ref().and_then(|plan| plan.rollback_target().images.get(&plan.container));
-    release.image.digest != *digest && image.is_some_and(|image| image.digests.contains(digest))
+/// Whether this release, when it was rolled back, restored those images: also ones that were there before Tidegate.
+fn restored(release: &Release, digests: &BTreeMap<ContainerName, Digest>) -> bool {
+    let Some(plan) = &release.plan else { return false };
+    let images = &plan.rollback_target().images;
+    let was = |(container, digest): (&ContainerName, &Digest)| {
+        images.get(container).is_some_and(|image| image.digests.contains(digest))
+    };
+    !are(&release.change, digests) && !digests.is_empty() && digests.iter().all(was)
 }
 
 /// The newest promoted version that is not the one that is left, was promoted before it, and was not rolled back itself.
-fn before<'a>(head: &'a ServiceRecord, from: &Leaving) -> Option<&'a Promoted> {
-    older(head, from).find(|earlier| !head.quarantine.contains_key(&earlier.image.digest))
+fn before<'a>(head: &'a ServiceRecord, from: &'a Leaving) -> Option<&'a Promoted> {
+    older(head, from).find(|earlier| quarantined(head, earlier).is_none())
 }
 
-fn older<'a>(head: &'a ServiceRecord, from: &Leaving) -> impl Iterator<Item = &'a Promoted> {
+fn older<'a>(head: &'a ServiceRecord, from: &'a Leaving) -> impl Iterator<Item = &'a Promoted> {
     // What was never promoted is left for whatever was promoted last.
-    let at = head.promoted.iter().position(|one| one.image.digest == from.digest);
-    let digest = from.digest.clone();
-    head.promoted.iter().skip(at.unwrap_or(0)).filter(move |one| one.image.digest != digest)
+    let at = head.promoted.iter().position(|one| are(&one.change, &from.digests));
+    head.promoted.iter().skip(at.unwrap_or(0)).filter(|one| !is_left(one, from))
+}
+
+/// Whether bringing this version back would change nothing of what is left.
+fn is_left(promoted: &Promoted, from: &Leaving) -> bool {
+    from.digests.iter().all(|(container, digest)| promoted.digest(container).as_ref() == Some(digest))
+}
+
+/// Why a promoted version is not brought back, when one of its images was rolled back since.
+fn quarantined<'a>(head: &'a ServiceRecord, promoted: &Promoted) -> Option<&'a Quarantined> {
+    let mut containers = head.policy.to.ecs.containers.keys().chain(promoted.change.containers());
+    containers.find_map(|container| head.quarantine.get(&promoted.digest(container)?))
 }
 
 fn nothing_before(head: &ServiceRecord, from: &Leaving) -> NoRollback {
-    let quarantined = older(head, from)
-        .filter_map(|one| Some((one.clone(), head.quarantine.get(&one.image.digest)?.clone())))
-        .collect();
+    let quarantined =
+        older(head, from).filter_map(|one| Some((one.clone(), quarantined(head, one)?.clone()))).collect();
     NoRollback::NothingBefore { quarantined }
 }
 
@@ -325,11 +357,16 @@ fn find<'a>(head: &'a ServiceRecord, service: &ServiceName, named: &str) -> Resu
     let tagged: Vec<&Promoted> = head
         .promoted
         .iter()
-        .filter(|one| one.image.tag.as_ref().is_some_and(|tag| tag.as_str() == named))
+        .filter(|one| {
+            one.change
+                .images()
+                .iter()
+                .any(|image| image.tag.as_ref().is_some_and(|tag| tag.as_str() == named))
+        })
         .collect();
     let lower = named.to_lowercase();
     let by_id = || head.promoted.iter().filter(|one| one.release.as_str().starts_with(&lower)).collect();
-    let digest = |one: &&Promoted| one.image.digest.as_str() == named;
+    let digest = |one: &&Promoted| one.change.digests().iter().any(|digest| digest.as_str() == named);
     let mut found: Vec<&Promoted> = if tagged.is_empty() { by_id() } else { tagged };
     if found.is_empty() {
         found = head.promoted.iter().filter(digest).collect();
@@ -341,7 +378,7 @@ fn find<'a>(head: &'a ServiceRecord, service: &ServiceName, named: &str) -> Resu
             promoted: head.promoted.clone(),
         });
     };
-    if found.iter().any(|one| one.image.digest != first.image.digest) {
+    if found.iter().any(|one| !one.change.is_same(&first.change)) {
         let among = found.into_iter().cloned().collect();
         return Err(NoRollback::Several { named: named.to_owned(), among });
     }
@@ -354,10 +391,10 @@ fn allowed(
     from: Option<&Leaving>,
     to: &Promoted,
 ) -> Result<(), NoRollback> {
-    if from.is_some_and(|from| from.unseen.is_none() && from.digest == to.image.digest) {
-        return Err(NoRollback::Runs { service: service.clone(), label: to.image.label() });
+    if from.is_some_and(|from| from.unseen.is_none() && is_left(to, from)) {
+        return Err(NoRollback::Runs { service: service.clone(), label: to.change.label() });
     }
-    match head.quarantine.get(&to.image.digest) {
+    match quarantined(head, to) {
         Some(quarantined) => {
             Err(NoRollback::Quarantined { to: Box::new(to.clone()), quarantined: quarantined.clone() })
         }
@@ -378,17 +415,17 @@ pub struct Ask<'a> {
     pub now: Timestamp,
 }
 
-/// Brings an earlier version back. The digest that is left is quarantined; it is not when only the ledger says that it runs and it is the very
+/// Brings an earlier version back. What is left is quarantined; it is not when only the ledger says that it runs and it is the very
 /// one that comes back.
 pub fn commit(current: Current<'_>, from: &Leaving, to: &Promoted, ask: Ask<'_>) -> Commit {
     let Ask { service, target, by, why, id, now } = ask;
     let head = current.head;
     let request = ReleaseRequest {
         service: service.clone(),
-        image: to.image.clone(),
+        change: head.version_of(to),
         by: by.clone(),
         why: None,
-        pushed_at: None,
+        pushed: BTreeMap::new(),
         force: false,
         provenance: Provenance::default(),
         bypass_freeze: None,
@@ -401,12 +438,12 @@ pub fn commit(current: Current<'_>, from: &Leaving, to: &Promoted, ask: Ask<'_>)
         deployed: to.deployed.clone(),
     };
     let mut next = ServiceRecord { version: head.version + 1, waiting: Some(id.clone()), ..head.clone() };
-    if from.digest != to.image.digest {
-        let release = from.release.clone().unwrap_or_else(|| id.clone());
-        let entry = Quarantined { release, why: format!("{by} rolled it back: {why}"), at: now };
-        next.quarantine.insert(from.digest.clone(), entry);
-    }
-    let reason = format!("{by} asked to roll back from {} to {}: {why}", from.label, to.image.label());
+    let release = from.release.clone().unwrap_or_else(|| id.clone());
+    let entry = Quarantined { release, why: format!("{by} rolled it back: {why}"), at: now };
+    let left =
+        from.digests.iter().filter(|(container, digest)| to.digest(container).as_ref() != Some(*digest));
+    next.quarantine.extend(left.map(|(_, digest)| (digest.clone(), entry.clone())));
+    let reason = format!("{by} asked to roll back from {} to {}: {why}", from.label, to.change.label());
     let release = new_release(id.clone(), &request, target.clone(), intent, now);
     let mut commit = creation(release, reason, now);
     commit.releases.extend(current.waiting.map(|waiting| superseded(waiting, &id, now)));

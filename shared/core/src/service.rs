@@ -6,9 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ids::{Digest, ReleaseId};
+use crate::change::Change;
+use crate::ids::{ContainerName, Digest, ReleaseId, RepositoryName};
 use crate::intent::Deployed;
 use crate::policy::{EcsDestination, Policy};
+use crate::push::PushTimes;
+use crate::reference::{digest_of, image_of};
 
 /// A service's row in the ledger: its policy and its place in the queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,15 +34,9 @@ pub struct ServiceRecord {
     /// Digests that were rolled back here and are not released again unless a person says so.
     #[serde(default)]
     pub quarantine: BTreeMap<Digest, Quarantined>,
-    /// When the tag that was let in by a push last was put on its image, by the time of its event: an event that comes late starts nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub newest_push: Option<Timestamp>,
-    /// When the newest image that was let in without a person was pushed: an older one is not released again by a machine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub newest_image: Option<Timestamp>,
-    /// When the newest image that was let in by a webhook was announced, as its sender says: what a mirror brings later need not be newer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub newest_said: Option<Timestamp>,
+    /// The newest that was let in of each container's images: what is older is not released again by a machine.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub newest: BTreeMap<ContainerName, PushTimes>,
     /// Where the release under way may go though the policy no longer says so: those ECS services stay the service's own until it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<OpenTargets>,
@@ -64,12 +61,38 @@ impl ServiceRecord {
             waiting: None,
             promoted: Vec::new(),
             quarantine: BTreeMap::new(),
-            newest_push: None,
+            newest: BTreeMap::new(),
             open: None,
             left_behind: None,
-            newest_image: None,
-            newest_said: None,
         }
+    }
+
+    /// What a promoted release had deployed, of every container the policy releases, with the tags its images are known by.
+    pub fn version_of(&self, promoted: &Promoted) -> Change {
+        let known = |digest: &Digest| {
+            let images = self.promoted.iter().flat_map(|one| one.change.images());
+            images.into_iter().find(|image| image.digest == *digest).cloned()
+        };
+        let of = |container: &ContainerName| {
+            let image = promoted.change.image(container).cloned().or_else(|| {
+                let image = image_of(promoted.deployed.image(container)?)?;
+                Some(known(&image.digest).unwrap_or(image))
+            })?;
+            Some((container.clone(), image))
+        };
+        let containers = self.policy.to.ecs.containers.keys().filter_map(of).collect();
+        Change::new(containers).unwrap_or_else(|| promoted.change.clone())
+    }
+
+    /// The newest that was let in of a container's images.
+    pub fn newest(&self, container: &ContainerName) -> PushTimes {
+        self.newest.get(container).copied().unwrap_or_default()
+    }
+
+    /// The newest that was let in of a repository's images, whichever container they went into.
+    pub fn newest_of(&self, repository: &RepositoryName) -> PushTimes {
+        let containers = self.policy.containers_of(repository);
+        containers.map(|container| self.newest(container)).fold(PushTimes::default(), PushTimes::newer)
     }
 }
 
@@ -107,12 +130,25 @@ pub struct OpenTargets {
 pub struct Promoted {
     /// The release.
     pub release: ReleaseId,
-    /// Its image.
-    pub image: crate::ids::Image,
+    /// What it brought.
+    pub change: Change,
     /// What it had deployed.
     pub deployed: Deployed,
     /// When.
     pub at: Timestamp,
+}
+
+impl Promoted {
+    /// The digest a container runs once this has been deployed.
+    pub fn digest(&self, container: &ContainerName) -> Option<Digest> {
+        let brought = self.change.image(container).map(|image| image.digest.clone());
+        brought.or_else(|| digest_of(self.deployed.image(container)?))
+    }
+
+    /// Whether a service runs all of a change once this has been deployed.
+    pub fn runs(&self, change: &Change) -> bool {
+        change.iter().all(|(container, image)| self.digest(container).as_ref() == Some(&image.digest))
+    }
 }
 
 /// Why a digest is not released again.

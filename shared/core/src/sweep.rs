@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::ids::{Digest, Tag};
+use crate::ids::{Digest, RepositoryName, Tag};
 use crate::push::{ONE_PUSH, PushTimes};
 use crate::release::Release;
 use crate::service::ServiceRecord;
@@ -25,6 +25,7 @@ const NOTED_EVERY: SignedDuration = SignedDuration::from_mins(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Tagged {
+    pub repository: RepositoryName,
     pub tag: Tag,
     /// The image it names.
     pub digest: Digest,
@@ -51,6 +52,7 @@ pub struct TagsSeen {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Fresh {
+    pub repository: RepositoryName,
     pub tag: Tag,
     /// The image it names.
     pub digest: Digest,
@@ -86,9 +88,11 @@ impl TagsSeen {
             fresh: Vec::new(),
         };
         for it in tags {
-            let (key, value) = (short(it.tag.as_str()), short(it.digest.as_str()));
-            let fresh = current
-                .and_then(|seen| seen.fresh.iter().find(|old| old.tag == it.tag && old.digest == it.digest));
+            let (key, value) = (key(&it.repository, &it.tag), short(it.digest.as_str()));
+            let same = |old: &&Fresh| {
+                (&old.repository, &old.tag, &old.digest) == (&it.repository, &it.tag, &it.digest)
+            };
+            let fresh = current.and_then(|seen| seen.fresh.iter().find(same));
             let is_known = match current {
                 Some(seen) => seen.seen.get(&key) == Some(&value),
                 None => it.pushed_at < head.watching_since,
@@ -97,8 +101,8 @@ impl TagsSeen {
                 next.seen.insert(key, value);
             } else {
                 let after = current.map_or(head.watching_since, |seen| seen.looked_at);
-                let new =
-                    Fresh { tag: it.tag, digest: it.digest, pushed_at: it.pushed_at, after, since: now };
+                let Tagged { repository, tag, digest, pushed_at } = it.clone();
+                let new = Fresh { repository, tag, digest, pushed_at, after, since: now };
                 next.fresh.push(fresh.cloned().unwrap_or(new));
                 // What it named before is remembered: a tag that goes back there is not new.
                 if let Some(before) = current.and_then(|seen| seen.seen.get(&key)) {
@@ -114,7 +118,7 @@ impl TagsSeen {
         let (done, fresh): (Vec<Fresh>, Vec<Fresh>) =
             std::mem::take(&mut self.fresh).into_iter().partition(settled);
         self.fresh = fresh;
-        self.seen.extend(done.iter().map(|it| (short(it.tag.as_str()), short(it.digest.as_str()))));
+        self.seen.extend(done.iter().map(|it| (key(&it.repository, &it.tag), short(it.digest.as_str()))));
     }
 
     /// Whether it is worth writing in place of `current`.
@@ -126,6 +130,11 @@ impl TagsSeen {
                 || self.looked_at.duration_since(old.looked_at) >= NOTED_EVERY
         })
     }
+}
+
+/// What a tag of a repository is remembered by.
+fn key(repository: &RepositoryName, tag: &Tag) -> String {
+    short(&format!("{repository}:{tag}"))
 }
 
 /// Twelve digits: among ten thousand, two alike are one in millions.
@@ -143,7 +152,9 @@ impl Fresh {
     /// Whether its event came after all: there is a release of the image that was made since the tag can have been put on it.
     pub fn was_released(&self, releases: &[Release]) -> bool {
         let earliest = self.after.saturating_sub(SKEW).unwrap_or(self.after);
-        releases.iter().any(|release| release.image.digest == self.digest && release.created_at >= earliest)
+        releases
+            .iter()
+            .any(|release| release.change.digests().contains(&self.digest) && release.created_at >= earliest)
     }
 
     /// Whether the image was pushed with the tag, rather than tagged later.
@@ -153,8 +164,9 @@ impl Fresh {
 
     /// Whether what was let in since is newer. Of two that were tagged between the same two looks the newer image counts: more cannot be known.
     pub fn is_overtaken(&self, head: &ServiceRecord) -> bool {
-        let by_image = head.newest_image.is_some_and(|newest| newest > self.pushed_at);
-        match head.newest_push {
+        let known = head.newest_of(&self.repository);
+        let by_image = known.image.is_some_and(|newest| newest > self.pushed_at);
+        match known.tag {
             // Its tag is as old as its image, so a tag that was let in later is newer, whatever image it was put on.
             newest if self.is_push() => {
                 by_image || newest.is_some_and(|newest| newest.duration_since(self.pushed_at) > ONE_PUSH)
@@ -175,6 +187,7 @@ impl Fresh {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ContainerName;
     use crate::policy;
 
     fn head() -> ServiceRecord {
@@ -187,9 +200,13 @@ mod tests {
         Timestamp::from_second(1_700_000_000 + secs).unwrap()
     }
 
+    fn repository() -> RepositoryName {
+        RepositoryName::new("shop/checkout").unwrap()
+    }
+
     fn tagged(tag: &str, build: u32, pushed: i64) -> Tagged {
         let digest = Digest::new(format!("sha256:{:064x}", u128::from(build) << 100)).unwrap();
-        Tagged { tag: Tag::new(tag).unwrap(), digest, pushed_at: at(pushed) }
+        Tagged { repository: repository(), tag: Tag::new(tag).unwrap(), digest, pushed_at: at(pushed) }
     }
 
     fn look(current: Option<&TagsSeen>, tags: &[Tagged], secs: i64) -> TagsSeen {
@@ -230,16 +247,16 @@ mod tests {
     #[test]
     fn what_came_later_is_not_overtaken_and_of_the_same_moment_the_newer_image_counts() {
         let fresh = |pushed: i64| Fresh {
+            repository: repository(),
             tag: Tag::new("prod-1").unwrap(),
             digest: tagged("x", 1, 0).digest,
             pushed_at: at(pushed),
             after: at(1000),
             since: at(1060),
         };
-        let let_in = |push: i64, image: i64| ServiceRecord {
-            newest_push: Some(at(push)),
-            newest_image: Some(at(image)),
-            ..head()
+        let let_in = |push: i64, image: i64| {
+            let times = PushTimes { tag: Some(at(push)), image: Some(at(image)), said: None };
+            ServiceRecord { newest: BTreeMap::from([(ContainerName::new("app").unwrap(), times)]), ..head() }
         };
         // Tagged later than it was pushed.
         assert!(!fresh(100).is_overtaken(&head()));
@@ -251,6 +268,26 @@ mod tests {
         assert!(fresh(1010).is_overtaken(&let_in(900, 1020)));
         assert!(fresh(1010).is_overtaken(&let_in(1100, 800)), "an older image was promoted after the push");
         assert!(!fresh(1010).is_overtaken(&let_in(1015, 800)), "too near to tell; the newer image counts");
+    }
+
+    #[test]
+    fn a_tag_of_another_repository_is_another_tag() {
+        let first = look(None, &[tagged("prod-1", 1, -500)], 60);
+        let other =
+            Tagged { repository: RepositoryName::new("acme/proxy").unwrap(), ..tagged("prod-1", 1, -500) };
+        let second = look(Some(&first), &[tagged("prod-1", 1, -500), other.clone()], 120);
+        let fresh: Vec<&str> = second.fresh.iter().map(|it| it.repository.as_str()).collect();
+        assert_eq!(fresh, ["acme/proxy"]);
+        assert!(
+            !second.fresh[0].is_overtaken(&ServiceRecord {
+                newest: BTreeMap::from([(
+                    ContainerName::new("app").unwrap(),
+                    PushTimes { tag: Some(at(200)), image: Some(at(200)), said: None },
+                )]),
+                ..head()
+            }),
+            "what was let in of one repository says nothing of another's"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::Image;
+use crate::change::Change;
 use crate::text;
 
 /// What can start a release, beside a person.
@@ -140,8 +140,8 @@ impl Refusal {
 #[serde(tag = "subject", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "fields are named after what they hold")]
 pub enum Subject {
-    /// An image that was found, and not let in.
-    Found { image: Box<Image> },
+    /// Images that were found, and not let in.
+    Found { change: Box<Change> },
     /// An image that was to be released.
     Image { reference: String },
     /// A push to the repository.
@@ -161,7 +161,7 @@ impl Subject {
     /// What a sender writes is kept by its beginning.
     pub(crate) fn cut(&self) -> Self {
         match self.clone() {
-            Self::Found { image } => Self::Found { image },
+            Self::Found { change } => Self::Found { change },
             Self::Image { reference } => Self::Image { reference: cut(&reference) },
             Self::Push { repository, tag } => Self::Push { repository: cut(&repository), tag: cut(&tag) },
             Self::Build { build } => Self::Build { build: cut(&build) },
@@ -178,7 +178,7 @@ impl Subject {
 impl std::fmt::Display for Subject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Found { image } => write!(f, "refused {image}"),
+            Self::Found { change } => write!(f, "refused {change}"),
             Self::Image { reference } => write!(f, "did not release {reference}"),
             Self::Push { repository, tag } => write!(f, "passed over the push of {repository}:{tag}"),
             Self::Build { build } => write!(f, "released nothing of build {build}"),

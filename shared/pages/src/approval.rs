@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 use tidegate_core::approval::{ApprovalGate, Opened};
+use tidegate_core::change::Change;
 use tidegate_core::gate::asked_by;
 use tidegate_core::history::{Entry, Fact};
+use tidegate_core::ids::{ContainerName, Image};
 use tidegate_core::intent::Provenance;
 use tidegate_core::plan::{Plan, Stage};
 use tidegate_core::policy::Before;
@@ -108,15 +110,18 @@ fn time_left(view: &ApprovalView<'_>) -> Markup {
 }
 
 fn image(release: &Release) -> Markup {
-    let image = &release.image;
+    let several = release.change.images().len() > 1;
     html! {
         section aria-labelledby="image" {
             h2 #image { "What would be released" }
             dl {
                 dt { "Service" } dd { (release.service) }
                 dt { "Runs in" } dd { (release.target) }
-                dt { "Image" } dd { (image.repository) @if let Some(tag) = &image.tag { ":" (tag) } }
-                dt { "Digest" } dd { code { (image.digest) } }
+                @for (container, image) in images(&release.change) {
+                    dt { "Image" @if several { " of " (container) } }
+                    dd { (image.repository) @if let Some(tag) = &image.tag { ":" (tag) } }
+                    dt { "Digest" } dd { code { (image.digest) } }
+                }
                 dt { "Asked for by" } dd { (asked_by(release)) ", " (words::moment(release.created_at)) }
                 (provenance(&release.provenance))
                 @if let Some(why) = &release.bypass_freeze { dt { "Passes the freeze" } dd { (why) } }
@@ -124,6 +129,14 @@ fn image(release: &Release) -> Markup {
             }
         }
     }
+}
+
+/// Each image once, with the containers it goes into.
+fn images(change: &Change) -> Vec<(String, &Image)> {
+    let with = |image: &&Image| {
+        change.iter().filter(|(_, other)| other == image).map(|(name, _)| name.as_str()).collect::<Vec<_>>()
+    };
+    change.images().into_iter().map(|image| (with(&image).join(" and "), image)).collect()
 }
 
 fn provenance(provenance: &Provenance) -> Markup {
@@ -144,14 +157,26 @@ fn is_web(url: &str) -> bool {
 }
 
 fn changes(plan: &Plan) -> Markup {
-    let before = plan.rollback_target().image(&plan.container).unwrap_or_else(|| "not known".to_owned());
+    let before = |container: &ContainerName| {
+        plan.rollback_target().image(container).unwrap_or_else(|| "not known".to_owned())
+    };
+    let several = plan.change.containers().count() > 1;
     html! {
         section aria-labelledby="changes" {
             h2 #changes { "What changes" }
-            p { "The image of container " code { (plan.container) } ", and nothing else of the task definition." }
+            p {
+                @if several { "The images of containers " } @else { "The image of container " }
+                @for (index, container) in plan.change.containers().enumerate() {
+                    @if index > 0 { " and " }
+                    code { (container) }
+                }
+                ", and nothing else of the task definition."
+            }
             dl {
-                dt { "Now" } dd { code { (before) } }
-                dt { "Then" } dd { code { (plan.image.pinned()) } }
+                @for (container, image) in plan.change.iter() {
+                    dt { "Now" @if several { ", " (container) } } dd { code { (before(container)) } }
+                    dt { "Then" @if several { ", " (container) } } dd { code { (image.pinned()) } }
+                }
                 dt { "Exposure" } dd { (exposure(plan)) }
             }
             h3.soft.small { "The rollback target" }

@@ -74,7 +74,7 @@ fn standing(release: &ReleaseView, now: Timestamp) -> Markup {
         section class=(tone) aria-labelledby="standing" {
             h2 #standing { "It is " (word) }
             dl {
-                dt { "Image" } dd { (release.image) }
+                dt { "Image" } dd { (release.images) }
                 dt { "Runs in" } dd { (release.target) }
                 dt { "Asked for by" } dd { (release.requested_by) ", " (words::moment(release.created_at)) }
                 dt { "Stands at" } dd { (release.summary) }

@@ -72,9 +72,9 @@ impl Installation {
         pushed: &Pushed,
     ) -> Result<Option<Admission>, PortError> {
         let head = self.ledger.service(service).await?;
-        if !head.is_some_and(|head| head.policy.selects(&pushed.tag)) {
+        let Some(head) = head.filter(|head| head.policy.selects(&pushed.repository, &pushed.tag)) else {
             return Ok(None);
-        }
+        };
         let (times, no_image) = self.known_of(images, pushed).await?;
         if let Some(why) = no_image {
             let attempt = Attempt {
@@ -96,19 +96,21 @@ impl Installation {
             digest: pushed.digest.clone(),
             tag: Some(pushed.tag.clone()),
         };
+        let Some(change) = head.policy.change_of(&image) else { return Ok(None) };
         let request = ReleaseRequest {
             service: service.clone(),
-            image,
+            pushed: change.containers().map(|container| (container.clone(), times)).collect(),
+            change,
             by: pushed.by.clone(),
             why: None,
             trigger: Some(Trigger::Push),
-            pushed_at: Some(times),
             force: false,
             provenance: Provenance::default(),
             bypass_freeze: None,
             delivery: pushed.delivery.clone(),
         };
-        let admission = self.release_image(request, |head| head.policy.selects(&pushed.tag)).await?;
+        let admission =
+            self.release_image(request, |head| head.policy.selects(&pushed.repository, &pushed.tag)).await?;
         if let Some(admission) = &admission {
             tracing::info!(service = %service, image.tag = %pushed.tag, image.digest = %pushed.digest, outcome = admission.word(), "an image was pushed");
         }
@@ -134,7 +136,7 @@ impl Installation {
         Ok((PushTimes { image: described.pushed_at, tag, said: None }, described.is_no_image()))
     }
 
-    /// Admits an image to a service and has the new release woken. `None`: the service does not exist, or `selects` says no, or this
+    /// Admits images to a service and has the new release woken. `None`: the service does not exist, or does not release them, or `selects` says no, or this
     /// delivery was handled before.
     pub async fn release_image(
         &self,
@@ -144,7 +146,7 @@ impl Installation {
         let mut attempts = self.attempts();
         loop {
             let Some(head) = self.ledger.service(&request.service).await? else { return Ok(None) };
-            if !selects(&head) {
+            if !selects(&head) || !head.policy.releases(&request.change) {
                 return Ok(None);
             }
             let (active, waiting) = self.current(&head).await?;
@@ -157,7 +159,7 @@ impl Installation {
                     service: &request.service,
                     trigger,
                     by: &request.by,
-                    subject: Subject::Found { image: Box::new(request.image.clone()) },
+                    subject: Subject::Found { change: Box::new(request.change.clone()) },
                     delivery: request.delivery.as_deref(),
                 };
                 // Counted where it buries nothing, and the service's row stays as it is.

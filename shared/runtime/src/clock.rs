@@ -100,7 +100,10 @@ impl Installation {
         now: Timestamp,
     ) -> Result<bool, PortError> {
         let registry = ecr_registry(&self.account, &self.region);
-        let tags = selected(&repositories.tagged(&registry, &head.policy.from.ecr.repository).await?, head);
+        let mut tags = Vec::new();
+        for repository in head.policy.repositories() {
+            tags.extend(selected(&repositories.tagged(&registry, repository).await?, repository, head));
+        }
         let current = self.ledger.tags_seen(service).await?;
         let mut next = TagsSeen::after(current.as_ref(), head, tags, now);
         let found = self.release_lost(service, head, &mut next, now).await?;
@@ -117,7 +120,7 @@ impl Installation {
         Ok(found)
     }
 
-    /// Of several that were lost only the newest is released, as it would have been had their events come one after the other.
+    /// Of several of a repository that were lost only the newest is released, as it would have been had their events come one after the other.
     async fn release_lost(
         &self,
         service: &ServiceName,
@@ -134,30 +137,53 @@ impl Installation {
         }
         let releases = settled_until(self.ledger.releases(service, LOOK_BACK).await?, first)?;
         seen.settle(|it| it.was_released(&releases));
-        let due = seen.fresh.iter().filter(|it| it.is_due(now));
-        let Some(lost) = due.max_by_key(|it| (it.since, it.pushed_at)).cloned() else { return Ok(false) };
+        let mut newest: BTreeMap<RepositoryName, Fresh> = BTreeMap::new();
+        for it in seen.fresh.iter().filter(|it| it.is_due(now)) {
+            let known = newest.entry(it.repository.clone()).or_insert_with(|| it.clone());
+            if (it.since, it.pushed_at) > (known.since, known.pushed_at) {
+                *known = it.clone();
+            }
+        }
+        let mut found = false;
+        for lost in newest.into_values() {
+            found |= self.release_tag(service, head, &lost).await?;
+        }
+        seen.settle(|it| it.is_due(now));
+        Ok(found)
+    }
+
+    /// Releases a tag as if its event had come.
+    async fn release_tag(
+        &self,
+        service: &ServiceName,
+        head: &ServiceRecord,
+        lost: &Fresh,
+    ) -> Result<bool, PortError> {
         tracing::warn!(service = %service, image.tag = %lost.tag, image.digest = %lost.digest, "the event of a push was lost; the clock found it");
         let id = format!("tag {} seen at {}", lost.tag, lost.since);
+        let image = Image {
+            registry: ecr_registry(&self.account, &self.region),
+            repository: lost.repository.clone(),
+            digest: lost.digest.clone(),
+            tag: Some(lost.tag.clone()),
+        };
+        let Some(change) = head.policy.change_of(&image) else { return Ok(false) };
         let request = ReleaseRequest {
             service: service.clone(),
-            image: Image {
-                registry: ecr_registry(&self.account, &self.region),
-                repository: head.policy.from.ecr.repository.clone(),
-                digest: lost.digest.clone(),
-                tag: Some(lost.tag.clone()),
-            },
+            pushed: change.containers().map(|container| (container.clone(), lost.times())).collect(),
+            change,
             by: Actor::Event { source: "tidegate.clock".into(), id },
             why: None,
             trigger: Some(Trigger::Push),
-            pushed_at: Some(lost.times()),
             force: false,
             provenance: Provenance::default(),
             bypass_freeze: None,
             delivery: None,
         };
-        let still = |head: &ServiceRecord| head.policy.selects(&lost.tag) && !lost.is_overtaken(head);
+        let still = |head: &ServiceRecord| {
+            head.policy.selects(&lost.repository, &lost.tag) && !lost.is_overtaken(head)
+        };
         let admission = self.release_image(request, still).await?;
-        seen.settle(|it| it.is_due(now));
         Ok(matches!(admission, Some(Admission::Created { .. })))
     }
 }
@@ -196,12 +222,17 @@ impl Repositories<'_> {
 }
 
 /// The tags that start a release when they are pushed, on images.
-fn selected(images: &[ImageDescribed], head: &ServiceRecord) -> Vec<Tagged> {
+fn selected(images: &[ImageDescribed], repository: &RepositoryName, head: &ServiceRecord) -> Vec<Tagged> {
     let mut selected = Vec::new();
     for image in images.iter().filter(|image| image.is_no_image().is_none()) {
         let Some(pushed_at) = image.pushed_at else { continue };
-        let tags = image.tags.iter().filter(|tag| head.policy.selects(tag));
-        selected.extend(tags.map(|tag| Tagged { tag: tag.clone(), digest: image.digest.clone(), pushed_at }));
+        let tags = image.tags.iter().filter(|tag| head.policy.selects(repository, tag));
+        selected.extend(tags.map(|tag| Tagged {
+            repository: repository.clone(),
+            tag: tag.clone(),
+            digest: image.digest.clone(),
+            pushed_at,
+        }));
     }
     selected
 }

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use tidegate_core::decide;
-use tidegate_core::engine::ecs_native::running::image_of;
 use tidegate_core::fault::PortError;
-use tidegate_core::ids::{AlarmName, Target};
+use tidegate_core::ids::{AlarmName, Digest, Image, Target};
 use tidegate_core::observation::{EffectResult, Entropy, Hint, Needs, Observation, Refusal};
+use tidegate_core::reference::image_of;
 use tidegate_core::release::{Phase, Release};
 use tidegate_core::seen::Seen;
 use tidegate_core::service::ServiceRecord;
@@ -114,16 +114,16 @@ pub async fn observe(
 async fn look(context: &Context, release: &Release, needs: &Needs, seen: &mut Observation) {
     let target = &release.target;
     let at = seen.at;
-    let (ecs, elb, autoscaling, alarms, own_alarms, scan, build, requests, new_image, stored) = tokio::join!(
+    let (ecs, elb, autoscaling, alarms, own_alarms, scans, build, requests, new_images, stored) = tokio::join!(
         context.ecs.observe(target, &needs.ecs),
         context.elb.observe(target, &needs.elb),
         context.autoscaling.observe(target, &needs.autoscaling),
         alarms(context, target, &needs.alarms),
         alarms(context, target, needs.own_alarms.as_deref().unwrap_or_default()),
-        Seen::ask(needs.scan.then_some(()), |()| context.images.scan(&release.image)),
+        Seen::ask(needs.scans.then_some(()), |()| each(release, |image| context.images.scan(image))),
         Seen::ask(needs.build.as_ref(), |build| context.builds.build(build)),
         Seen::ask(needs.requests.as_ref(), |asked| context.metrics.requests(target, asked, at)),
-        Seen::ask(needs.new_image.then_some(()), |()| context.images.image(&release.image)),
+        Seen::ask(needs.new_images.then_some(()), |()| each(release, |image| context.images.image(image))),
         stored(context, &needs.stored),
     );
     seen.ecs.merge(ecs);
@@ -131,11 +131,24 @@ async fn look(context: &Context, release: &Release, needs: &Needs, seen: &mut Ob
     seen.autoscaling.merge(autoscaling);
     seen.alarms.merge(alarms);
     seen.own_alarms.merge(own_alarms);
-    seen.scan.merge(scan);
+    seen.scans.merge(scans);
     seen.build.merge(build);
     seen.requests.merge(requests);
-    seen.new_image.merge(new_image);
+    seen.new_images.merge(new_images);
     seen.stored.extend(stored);
+}
+
+/// Asks the same of every image of a release, all at the same time.
+async fn each<'a, T, F>(
+    release: &'a Release,
+    ask: impl Fn(&'a Image) -> F,
+) -> Result<BTreeMap<Digest, T>, PortError>
+where
+    F: Future<Output = Result<T, PortError>>,
+{
+    let images = release.change.images();
+    let seen = try_join_all(images.iter().map(|image| ask(image))).await?;
+    Ok(images.into_iter().map(|image| image.digest.clone()).zip(seen).collect())
 }
 
 async fn alarms(

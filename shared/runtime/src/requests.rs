@@ -6,7 +6,7 @@ use tidegate_core::actor::Actor;
 use tidegate_core::admission::{self, Current};
 use tidegate_core::commit::Commit;
 use tidegate_core::fault::PortError;
-use tidegate_core::ids::{ReleaseId, ServiceName, Target};
+use tidegate_core::ids::{ContainerName, ReleaseId, ServiceName, Target};
 use tidegate_core::outcome::Outcome;
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::Watched;
@@ -15,7 +15,7 @@ use tidegate_core::requests::{Ask, NotPossible};
 use tidegate_core::rollback::{self, Choice, NoRollback, RollbackTo, Running, Situation};
 use tidegate_core::seen::Seen;
 use tidegate_core::service::ServiceRecord;
-use tidegate_core::vocab::ecs::{self, RunningNeeds};
+use tidegate_core::vocab::ecs::{self, RunningNeeds, RunningSeen};
 
 use crate::context::{Context, Installation};
 
@@ -161,19 +161,21 @@ impl Context {
             }
             Seen::Unknown(error) => return unseen(error),
         };
-        let container = &head.policy.to.ecs.container;
-        // Most tasks run the first; where they differ, that is the version people mean.
-        let running = RunningNeeds { service, containers: BTreeSet::from([container.clone()]) };
+        let containers: BTreeSet<ContainerName> = head.policy.to.ecs.containers.keys().cloned().collect();
+        let running = RunningNeeds { service, containers: containers.clone() };
         let asked = ecs::Needs { running: Some(running), ..ecs::Needs::default() };
         let told = match self.ecs.observe(&target, &asked).await.running {
-            Seen::Known(seen) => seen.of(container).first().cloned(),
-            Seen::NotAsked => None,
+            Seen::Known(seen) => seen,
+            Seen::NotAsked => RunningSeen::default(),
             Seen::Unknown(error) => return unseen(error),
         };
-        told.map_or_else(
-            || Running::Unseen(format!("AWS tells no digest of container {container}")),
-            Running::Digest,
-        )
+        // Most tasks run the first; where they differ, that is the version people mean.
+        let first =
+            |container: &ContainerName| Some((container.clone(), told.of(container).first()?.clone()));
+        match containers.iter().find(|container| first(container).is_none()) {
+            Some(container) => Running::Unseen(format!("AWS tells no digest of container {container}")),
+            None => Running::Digests(containers.iter().filter_map(first).collect()),
+        }
     }
 }
 

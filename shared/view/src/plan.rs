@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tidegate_core::change::Change;
 use tidegate_core::finding::{Finding, FindingCode};
-use tidegate_core::ids::{Image, ReleaseId, ServiceName, Target};
+use tidegate_core::ids::{ReleaseId, ServiceName, Target};
 use tidegate_core::plan::{Plan, RollbackTarget, Share};
 use tidegate_core::policy::Percent;
 use tidegate_core::release::Release;
@@ -22,7 +23,7 @@ pub struct PlanView {
     /// Where it would go.
     pub target: Target,
     /// What would be released.
-    pub image: Image,
+    pub images: Change,
     /// Whether the release could not start.
     pub blocked: bool,
     /// What preflight found, blocking and not.
@@ -84,7 +85,7 @@ impl RollbackView {
         Self {
             service: release.service.clone(),
             from: Some(release.id.clone()),
-            from_name: release.image.label(),
+            from_name: release.change.label(),
             to: None,
             to_name: back.as_ref().map(|back| back.name.clone()),
             supersedes: None,
@@ -101,7 +102,7 @@ impl RollbackView {
             from: from.release.clone(),
             from_name: from.label.clone(),
             to: Some(to.release.clone()),
-            to_name: Some(to.image.label()),
+            to_name: Some(to.change.label()),
             supersedes: supersedes.cloned(),
             unseen: from.unseen.clone(),
             rollback_target: None,
@@ -120,8 +121,8 @@ impl RollbackView {
 #[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct PlannedView {
     pub hash: String,
-    /// The container whose image changes.
-    pub container: String,
+    /// The containers whose images change.
+    pub containers: Vec<String>,
     pub stages: Vec<PlannedStage>,
     /// The shortest time it takes.
     pub at_least_secs: u64,
@@ -223,7 +224,7 @@ impl From<&Plan> for PlannedView {
     fn from(plan: &Plan) -> Self {
         Self {
             hash: plan.hash(),
-            container: plan.container.to_string(),
+            containers: plan.change.containers().map(ToString::to_string).collect(),
             stages: stages(plan),
             at_least_secs: plan.at_least_secs(),
             alarms: plan.alarms.iter().map(ToString::to_string).collect(),

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use tidegate_core::approval::{Opened, Vote};
+use tidegate_core::change::Change;
 use tidegate_core::history::{AlarmStands, Deadline, Entry, Event, Fact, Report, WaitingOn};
-use tidegate_core::ids::{AlarmName, Image, ReleaseId, ServiceName, Target};
+use tidegate_core::ids::{AlarmName, ReleaseId, ServiceName, Target};
 use tidegate_core::intent::Intent;
 use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::plan::Stage;
@@ -51,7 +52,7 @@ pub struct ReleaseView {
     /// Where it goes.
     pub target: Target,
     /// What is released.
-    pub image: Image,
+    pub images: Change,
     /// The release this one goes back to, when it is a manual rollback.
     pub goes_back_to: Option<ReleaseId>,
     /// Who or what asked for it.
@@ -251,7 +252,7 @@ impl ReleaseView {
             release: release.id.clone(),
             service: release.service.clone(),
             target: release.target.clone(),
-            image: release.image.clone(),
+            images: release.change.clone(),
             goes_back_to: match &release.intent {
                 Intent::Deploy => None,
                 Intent::Rollback { to, .. } => Some(to.clone()),

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tidegate_core::ids::{AccountId, Image, Region, ReleaseId, ServiceName, Target};
+use tidegate_core::change::Change;
+use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName, Target};
 use tidegate_core::policy::{Percent, Policy, Shift};
 use tidegate_core::release::{Release, requester};
 use tidegate_core::service::{Promoted, ServiceRecord};
@@ -17,7 +18,7 @@ pub struct ReleaseRow {
     pub release: ReleaseId,
     pub service: ServiceName,
     /// What is released.
-    pub image: Image,
+    pub images: Change,
     pub state: State,
     /// Where it is, for people.
     pub summary: String,
@@ -36,7 +37,7 @@ impl From<&Release> for ReleaseRow {
         Self {
             release: release.id.clone(),
             service: release.service.clone(),
-            image: release.image.clone(),
+            images: release.change.clone(),
             state: state(&release.phase),
             summary: summary(release),
             set_percent: release.progress.set,
@@ -72,13 +73,13 @@ pub struct ServiceRow {
 #[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct PromotedRow {
     pub release: ReleaseId,
-    pub image: Image,
+    pub images: Change,
     pub at: Timestamp,
 }
 
 impl From<&Promoted> for PromotedRow {
     fn from(promoted: &Promoted) -> Self {
-        Self { release: promoted.release.clone(), image: promoted.image.clone(), at: promoted.at }
+        Self { release: promoted.release.clone(), images: promoted.change.clone(), at: promoted.at }
     }
 }
 

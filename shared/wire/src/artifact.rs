@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tidegate_core::ids::ContainerName;
-use tidegate_core::reference::{Reference, ReferenceError};
+use tidegate_core::reference::{Reference, ReferenceError, Selection};
 
 use crate::decode;
 
@@ -69,17 +69,19 @@ struct ImageDefinition {
     image: String,
 }
 
-/// The image an artifact names for a container.
-pub fn image_of(files: &Files, container: &ContainerName) -> Result<Reference, ArtifactError> {
+/// The images an artifact names for these containers, those that the policy releases.
+pub fn images_of(files: &Files, containers: &[&ContainerName]) -> Result<Selection, ArtifactError> {
     let detail = files.get(IMAGE_DETAIL).map(|bytes| from_detail(bytes)).transpose()?;
     let definitions =
-        files.get(IMAGE_DEFINITIONS).map(|bytes| from_definitions(bytes, container)).transpose()?;
+        files.get(IMAGE_DEFINITIONS).map(|bytes| from_definitions(bytes, containers)).transpose()?;
     match (detail, definitions) {
-        (Some(detail), Some(definitions)) if detail != definitions => {
+        // The one is among the several, or one of the files is of another build.
+        (Some(detail), Some(definitions)) if !names(&definitions, &detail) => {
             Err(ArtifactError::Disagree { detail: detail.to_string(), definitions: definitions.to_string() })
         }
-        (Some(image), _) | (None, Some(image)) => Ok(image),
-        (None, None) => from_task_definition(files, container)?.ok_or_else(|| {
+        (_, Some(images)) => Ok(images),
+        (Some(image), None) => Ok(Selection::One(image)),
+        (None, None) => from_task_definition(files, containers)?.ok_or_else(|| {
             let found: Vec<&str> = files.keys().map(String::as_str).collect();
             let found = if found.is_empty() { "none of them".to_owned() } else { found.join(" and ") };
             ArtifactError::NoImage { found }
@@ -87,13 +89,21 @@ pub fn image_of(files: &Files, container: &ContainerName) -> Result<Reference, A
     }
 }
 
-/// The images `imagedefinitions.json` names for other containers.
+fn names(images: &Selection, one: &Reference) -> bool {
+    match images {
+        Selection::One(image) => image == one,
+        Selection::Each(each) => each.values().any(|image| image == one),
+    }
+}
+
+/// The images `imagedefinitions.json` names for containers that the policy does not release.
 pub fn other_images(
     files: &Files,
-    container: &ContainerName,
+    containers: &[&ContainerName],
 ) -> Result<BTreeMap<String, String>, ArtifactError> {
     let Some(bytes) = files.get(IMAGE_DEFINITIONS) else { return Ok(BTreeMap::new()) };
-    let others = definitions(bytes)?.into_iter().filter(|entry| entry.name != container.as_str());
+    let ours = |entry: &ImageDefinition| containers.iter().any(|container| entry.name == container.as_str());
+    let others = definitions(bytes)?.into_iter().filter(|entry| !ours(entry));
     Ok(others.map(|entry| (entry.name, entry.image)).collect())
 }
 
@@ -117,35 +127,58 @@ fn definitions(bytes: &[u8]) -> Result<Vec<ImageDefinition>, ArtifactError> {
     })
 }
 
-fn from_definitions(bytes: &[u8], container: &ContainerName) -> Result<Reference, ArtifactError> {
+fn from_definitions(bytes: &[u8], containers: &[&ContainerName]) -> Result<Selection, ArtifactError> {
     let list = definitions(bytes)?;
-    let mut of_it = list.iter().filter(|entry| entry.name == container.as_str());
-    match (of_it.next(), of_it.next()) {
-        (Some(entry), None) => reference(IMAGE_DEFINITIONS, &entry.image),
-        (found, _) => {
-            let names: Vec<&str> = list.iter().map(|entry| entry.name.as_str()).take(10).collect();
-            let much = if found.is_some() { "more than once" } else { "nowhere" };
-            let problem = decode::clipped(format!(
-                "container {container} (the policy's to.ecs.container) is named {much}; found {}",
-                names.join(", ")
-            ));
-            Err(ArtifactError::Malformed { file: IMAGE_DEFINITIONS, path: "name".into(), problem })
+    let problem = |who: String, much: &str| {
+        let names: Vec<&str> = list.iter().map(|entry| entry.name.as_str()).take(10).collect();
+        let problem = decode::clipped(format!("{who} is named {much}; found {}", names.join(", ")));
+        ArtifactError::Malformed { file: IMAGE_DEFINITIONS, path: "name".into(), problem }
+    };
+    let mut each = BTreeMap::new();
+    for container in containers {
+        let mut of_it = list.iter().filter(|entry| entry.name == container.as_str());
+        match (of_it.next(), of_it.next()) {
+            (Some(entry), None) => {
+                each.insert((*container).clone(), reference(IMAGE_DEFINITIONS, &entry.image)?);
+            }
+            (Some(_), Some(_)) => {
+                return Err(problem(
+                    format!("container {container} (of the policy's to.ecs)"),
+                    "more than once",
+                ));
+            }
+            (None, _) => {}
         }
     }
+    Selection::of(each, containers.len()).ok_or_else(|| {
+        let who = match containers {
+            [one] => format!("container {one} (the policy's to.ecs.container)"),
+            several => {
+                let names: Vec<&str> = several.iter().map(|one| one.as_str()).collect();
+                format!("none of containers {} (the policy's to.ecs.containers)", names.join(" and "))
+            }
+        };
+        if containers.len() == 1 { problem(who, "nowhere") } else { problem(who, "there") }
+    })
 }
 
 fn from_task_definition(
     files: &Files,
-    container: &ContainerName,
-) -> Result<Option<Reference>, ArtifactError> {
+    containers: &[&ContainerName],
+) -> Result<Option<Selection>, ArtifactError> {
     let Some(document) = task_definition(files)? else { return Ok(None) };
-    let containers = document.get("containerDefinitions").and_then(Value::as_array);
-    let of_it = containers.into_iter().flatten().find(|found| found["name"] == container.as_str());
-    match of_it.and_then(|found| found["image"].as_str()) {
-        None => Ok(None),
-        Some(image) if is_placeholder(image) => Ok(None),
-        Some(image) => reference(TASK_DEFINITION, image).map(Some),
+    let written = document.get("containerDefinitions").and_then(Value::as_array);
+    let mut each = BTreeMap::new();
+    for container in containers {
+        let of_it = written.into_iter().flatten().find(|found| found["name"] == container.as_str());
+        match of_it.and_then(|found| found["image"].as_str()) {
+            Some(image) if !is_placeholder(image) => {
+                each.insert((*container).clone(), reference(TASK_DEFINITION, image)?);
+            }
+            Some(_) | None => {}
+        }
     }
+    Ok(Selection::of(each, containers.len()))
 }
 
 /// `<IMAGE1_NAME>`: to be replaced by the image the artifact names elsewhere.
@@ -173,7 +206,7 @@ mod tests {
 
     fn image(of: &[(&str, &str)]) -> Result<String, String> {
         let container = ContainerName::new("app").unwrap();
-        let found = image_of(&files(of), &container);
+        let found = images_of(&files(of), &[&container]);
         found.map(|image| image.to_string()).map_err(|error| error.to_string())
     }
 
@@ -195,6 +228,29 @@ mod tests {
     }
 
     #[test]
+    fn imagedefinitions_is_followed_whole_where_the_policy_releases_several_containers() {
+        let containers = ["app", "migrate", "proxy"].map(|name| ContainerName::new(name).unwrap());
+        let containers: Vec<&ContainerName> = containers.iter().collect();
+        let of = |list: &[(&str, &str)]| {
+            let of = files(list);
+            images_of(&of, &containers).map(|images| images.to_string()).map_err(|error| error.to_string())
+        };
+        let both = r#"[{"name":"app","imageUri":"a/b:1"},{"name":"proxy","imageUri":"c/d:2"},{"name":"log","imageUri":"e/f:3"}]"#;
+        assert_eq!(of(&[(IMAGE_DEFINITIONS, both)]).as_deref(), Ok("a/b:1 in app, c/d:2 in proxy"));
+        let others = other_images(&files(&[(IMAGE_DEFINITIONS, both)]), &containers).unwrap();
+        assert_eq!(others, BTreeMap::from([("log".to_owned(), "e/f:3".to_owned())]));
+        let detail = |image: &str| format!(r#"{{"ImageURI":"{image}"}}"#);
+        assert!(of(&[(IMAGE_DEFINITIONS, both), (IMAGE_DETAIL, &detail("c/d:2"))]).is_ok());
+        assert!(
+            of(&[(IMAGE_DEFINITIONS, both), (IMAGE_DETAIL, &detail("c/d:9"))]).unwrap_err().contains("c/d:9")
+        );
+        assert_eq!(of(&[(IMAGE_DETAIL, &detail("a/b:1"))]).as_deref(), Ok("a/b:1"));
+        let none = r#"[{"name":"log","imageUri":"e/f:3"}]"#;
+        let told = of(&[(IMAGE_DEFINITIONS, none)]).unwrap_err();
+        assert!(told.contains("none of containers app and migrate and proxy"), "{told}");
+    }
+
+    #[test]
     fn a_byte_order_mark_is_named() {
         let definitions = format!(r#"[{{"name":"app","imageUri":"{IMAGE}"}}]"#);
         let detail = format!(r#"{{"ImageURI":"{IMAGE}"}}"#);
@@ -208,8 +264,9 @@ mod tests {
                 (utf16(text), "UTF-16 byte order mark"),
                 (utf16(text)[2..].to_vec(), "text in UTF-16"),
             ] {
-                let error =
-                    image_of(&Files::from([(name.to_owned(), bytes)]), &container).unwrap_err().to_string();
+                let error = images_of(&Files::from([(name.to_owned(), bytes)]), &[&container])
+                    .unwrap_err()
+                    .to_string();
                 assert!(
                     error.starts_with(name) && error.contains(expected) && error.contains("save it as UTF-8"),
                     "{error}"
@@ -244,6 +301,6 @@ mod tests {
             assert!(error.contains(expected), "{of:?}: {error}");
         }
         let bad = Files::from([(IMAGE_DETAIL.to_owned(), b"{\"ImageURI\":\"\xff\"}".to_vec())]);
-        assert!(image_of(&bad, &ContainerName::new("app").unwrap()).is_err());
+        assert!(images_of(&bad, &[&ContainerName::new("app").unwrap()]).is_err());
     }
 }

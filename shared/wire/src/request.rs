@@ -1,13 +1,14 @@
 //! A release asked for in JSON: the manifest in a bucket, the custom event, and the parameters of a pipeline's action. One form
 //! for all of them, strict, because it is written by people and scripts who want to be told of a typing error.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use tidegate_core::ids::{Digest, ServiceName, Tag};
+use tidegate_core::ids::{ContainerName, Digest, ServiceName, Tag};
 use tidegate_core::intent::Provenance;
-use tidegate_core::reference::Reference;
+use tidegate_core::reference::{Reference, Selection};
 
 use crate::decode::{self, Place};
 
@@ -38,12 +39,12 @@ impl From<Place> for RequestError {
     }
 }
 
-/// `{service, image | tag | digest, commit, by, url, delivery}`.
+/// `{service, image | images | tag | digest, commit, by, url, delivery}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct RequestDocument {
     pub service: ServiceName,
-    pub image: Reference,
+    pub images: Selection,
     /// Where the image comes from, as far as is said.
     pub provenance: Provenance,
     /// What the sender knows this request by: the same again is the same request.
@@ -55,8 +56,8 @@ pub struct RequestDocument {
 #[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct ActionParameters {
     pub service: ServiceName,
-    /// The image; the artifact's without.
-    pub image: Option<Reference>,
+    /// The images; the artifact's without.
+    pub images: Option<Selection>,
     /// Where the image comes from, as far as is said.
     pub provenance: Provenance,
     /// Whether the action lasts until the release has ended. Default true.
@@ -70,6 +71,7 @@ pub struct ActionParameters {
 struct RawRequest {
     service: ServiceName,
     image: Option<String>,
+    images: Option<BTreeMap<ContainerName, String>>,
     tag: Option<Tag>,
     digest: Option<Digest>,
     commit: Option<Line>,
@@ -83,6 +85,7 @@ struct RawRequest {
 struct RawParameters {
     service: ServiceName,
     image: Option<String>,
+    images: Option<BTreeMap<ContainerName, String>>,
     tag: Option<Tag>,
     digest: Option<Digest>,
     commit: Option<Line>,
@@ -115,11 +118,12 @@ impl RequestDocument {
     }
 
     fn read(raw: RawRequest) -> Result<Self, RequestError> {
-        let image = picked(raw.image.as_deref(), raw.tag, raw.digest)?;
-        let image = image
-            .ok_or_else(|| RequestError::new("image", "missing; one of image, tag and digest is needed"))?;
+        let images = picked(raw.image.as_deref(), raw.images, raw.tag, raw.digest)?;
+        let images = images.ok_or_else(|| {
+            RequestError::new("image", "missing; one of image, images, tag and digest is needed")
+        })?;
         let provenance = provenance(raw.commit, raw.by, raw.url);
-        Ok(Self { service: raw.service, image, provenance, delivery: raw.delivery.map(|Line(text)| text) })
+        Ok(Self { service: raw.service, images, provenance, delivery: raw.delivery.map(|Line(text)| text) })
     }
 }
 
@@ -133,27 +137,46 @@ impl ActionParameters {
             return Err(RequestError::new(".", format!("found plain text {found:?}, allowed {allowed}")));
         }
         let raw: RawParameters = decode::from_slice(text.as_bytes())?;
-        let image = picked(raw.image.as_deref(), raw.tag, raw.digest)?;
+        let images = picked(raw.image.as_deref(), raw.images, raw.tag, raw.digest)?;
         let provenance = provenance(raw.commit, raw.by, raw.url);
         let execution = raw.execution.map(|Line(text)| text);
-        Ok(Self { service: raw.service, image, provenance, wait: raw.wait, execution })
+        Ok(Self { service: raw.service, images, provenance, wait: raw.wait, execution })
     }
 }
 
 fn picked(
     image: Option<&str>,
+    images: Option<BTreeMap<ContainerName, String>>,
     tag: Option<Tag>,
     digest: Option<Digest>,
-) -> Result<Option<Reference>, RequestError> {
-    match (image, tag, digest) {
-        (None, None, None) => Ok(None),
-        (Some(text), None, None) => {
-            Reference::parse(text).map(Some).map_err(|error| RequestError::new("image", error.to_string()))
+) -> Result<Option<Selection>, RequestError> {
+    let one = match (image, images, tag, digest) {
+        (None, None, None, None) => return Ok(None),
+        (None, Some(images), None, None) => return each(images).map(Some),
+        (Some(text), None, None, None) => {
+            Reference::parse(text).map_err(|error| RequestError::new("image", error.to_string()))?
         }
-        (None, Some(tag), None) => Ok(Some(Reference::tag(tag))),
-        (None, None, Some(digest)) => Ok(Some(Reference::digest(digest))),
-        (..) => Err(RequestError::new("image", "only one of image, tag and digest is allowed")),
+        (None, None, Some(tag), None) => Reference::tag(tag),
+        (None, None, None, Some(digest)) => Reference::digest(digest),
+        (..) => {
+            return Err(RequestError::new("image", "only one of image, images, tag and digest is allowed"));
+        }
+    };
+    Ok(Some(Selection::One(one)))
+}
+
+/// `{"app": "…", "proxy": "…"}`.
+fn each(images: BTreeMap<ContainerName, String>) -> Result<Selection, RequestError> {
+    if images.is_empty() {
+        return Err(RequestError::new("images", "found none, at least one container is needed"));
     }
+    let one = |(container, text): (ContainerName, String)| {
+        let path = format!("images.{container}");
+        let reference =
+            Reference::named(&text).map_err(|error| RequestError::new(&path, error.to_string()))?;
+        Ok((container, reference))
+    };
+    images.into_iter().map(one).collect::<Result<_, _>>().map(Selection::Each)
 }
 
 fn provenance(commit: Option<Line>, by: Option<Line>, url: Option<Link>) -> Provenance {
@@ -200,7 +223,7 @@ fn line<'de, D: Deserializer<'de>>(deserializer: D, max: usize) -> Result<String
 /// In histories: what was asked.
 impl fmt::Display for RequestDocument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.image, self.service)
+        write!(f, "{} of {}", self.images, self.service)
     }
 }
 
@@ -257,11 +280,11 @@ mod tests {
     #[test]
     fn an_action_may_leave_the_image_to_its_artifact() {
         let parameters = ActionParameters::parse(r#"{"service":"checkout"}"#).unwrap();
-        assert_eq!((parameters.image, parameters.wait, parameters.execution), (None, true, None));
+        assert_eq!((parameters.images, parameters.wait, parameters.execution), (None, true, None));
         let parameters =
             ActionParameters::parse(r#"{"service":"checkout","tag":"v1","wait":false,"execution":"e-1"}"#)
                 .unwrap();
-        assert!(!parameters.wait && parameters.image.is_some());
+        assert!(!parameters.wait && parameters.images.is_some());
         assert!(ActionParameters::parse(r#"{"service":"checkout","delivery":"x"}"#).is_err());
         for (text, expected) in [
             (

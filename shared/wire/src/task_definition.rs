@@ -1,6 +1,6 @@
-//! How a task definition in an artifact differs from the one that runs, beyond the image of one container.
+//! How a task definition in an artifact differs from the one that runs, beyond the images that are released.
 //!
-//! Tidegate registers the running task definition with only that image changed. A file that wants more must not be followed
+//! Tidegate registers the running task definition with only those images changed. A file that wants more must not be followed
 //! half: its differences are named instead. Amazon ECS returns what was registered with its own defaults filled in, empty lists
 //! added, and fields that are newer than any list of them here, which is no difference.
 
@@ -12,13 +12,13 @@ use tidegate_core::vocab::ecs::TASK_DEFINITION_RESPONSE_ONLY;
 const LISTED_MAX: usize = 10;
 
 /// The paths of the fields that differ, at most eleven, the last one saying how many more there are.
-pub fn differences(file: &Map<String, Value>, running: &Value, container: &ContainerName) -> Vec<String> {
+pub fn differences(file: &Map<String, Value>, running: &Value, released: &[&ContainerName]) -> Vec<String> {
     let mut found = Vec::new();
     let without = |map: &Map<String, Value>| {
         let mut kept = map.clone();
         // In what Amazon ECS returns and in no file, or of no meaning for what runs.
         kept.retain(|field, _| field != "tags" && !TASK_DEFINITION_RESPONSE_ONLY.contains(&field.as_str()));
-        replaced(&mut kept, container);
+        replaced(&mut kept, released);
         Value::Object(kept)
     };
     let running = running.as_object().map(&without).unwrap_or_default();
@@ -31,10 +31,14 @@ pub fn differences(file: &Map<String, Value>, running: &Value, container: &Conta
     found
 }
 
-/// The one image that may differ.
-fn replaced(document: &mut Map<String, Value>, container: &ContainerName) {
+/// The images that may differ.
+fn replaced(document: &mut Map<String, Value>, released: &[&ContainerName]) {
     let containers = document.get_mut("containerDefinitions").and_then(Value::as_array_mut);
-    for found in containers.into_iter().flatten().filter(|found| found["name"] == container.as_str()) {
+    for found in containers
+        .into_iter()
+        .flatten()
+        .filter(|found| released.iter().any(|name| found["name"] == name.as_str()))
+    {
         found["image"] = "the image".into();
     }
 }
@@ -194,7 +198,7 @@ mod tests {
         let mut file = file();
         change(&mut file);
         let container = ContainerName::new("app").unwrap();
-        assert_eq!(differences(file.as_object().unwrap(), &running(), &container), expected);
+        assert_eq!(differences(file.as_object().unwrap(), &running(), &[&container]), expected);
     }
 
     #[test]
@@ -270,13 +274,13 @@ mod tests {
         let container = ContainerName::new("app").unwrap();
         // An option is a person's own, so leaving it out means something.
         let expected = ["containerDefinitions[app].logConfiguration.options.mode"];
-        assert_eq!(differences(file.as_object().unwrap(), &running, &container), expected);
+        assert_eq!(differences(file.as_object().unwrap(), &running, &[&container]), expected);
         file["containerDefinitions"][0]["logConfiguration"]["options"]["mode"] = "non-blocking".into();
-        assert_eq!(differences(file.as_object().unwrap(), &running, &container), [""; 0]);
+        assert_eq!(differences(file.as_object().unwrap(), &running, &[&container]), [""; 0]);
         // What both have is compared, deep down too.
         file["containerDefinitions"][0]["healthCheck"]["interval"] = 10.into();
         assert_eq!(
-            differences(file.as_object().unwrap(), &running, &container),
+            differences(file.as_object().unwrap(), &running, &[&container]),
             ["containerDefinitions[app].healthCheck.interval"]
         );
     }

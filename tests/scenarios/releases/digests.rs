@@ -282,7 +282,9 @@ async fn deregistered(story: &Story) -> Result<()> {
     ensure!(code == 0, "exit code {code}: {text}");
     let back = until("the rollback release", RUNS_WITHIN, async || {
         let newest = story.releases().await?.into_iter().next();
-        Ok(newest.filter(|release| release.image.digest.as_str() == second && release.id != id))
+        Ok(newest.filter(|release| {
+            release.change.digests().iter().any(|brought| brought.as_str() == second) && release.id != id
+        }))
     })
     .await?;
     let back = story.ends(&back.id, "promoted").await?;

@@ -117,7 +117,7 @@ async fn only_the_index(story: &Story) -> Result<()> {
     ensure!(
         releases.len() == 1,
         "released as well: {:?}",
-        releases.iter().map(|r| &r.image).collect::<Vec<_>>()
+        releases.iter().map(|r| &r.change).collect::<Vec<_>>()
     );
     Ok(())
 }
@@ -168,7 +168,7 @@ async fn quarantined(story: &Story) -> Result<()> {
     story.push("main-3", good("v2")).await?;
     let refused = until("a recorded refusal", Duration::from_secs(30), async || {
         let history = story.stage.installation.ledger.service_history(&story.name, 10).await?.whole()?;
-        Ok(history.into_iter().find(|entry| entry.event.refused_image().is_some()))
+        Ok(history.into_iter().find(|entry| entry.event.refused().is_some()))
     })
     .await?;
     ensure!(

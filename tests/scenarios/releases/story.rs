@@ -225,7 +225,10 @@ impl Story {
     pub(crate) async fn release_of(&self, digest: &str) -> Result<ReleaseId> {
         until(&format!("a release of {digest}"), STARTS_WITHIN, async || {
             let found = self.releases().await?;
-            Ok(found.into_iter().find(|release| release.image.digest.as_str() == digest).map(|r| r.id))
+            Ok(found
+                .into_iter()
+                .find(|release| release.change.digests().iter().any(|brought| brought.as_str() == digest))
+                .map(|r| r.id))
         })
         .await
     }

@@ -17,7 +17,7 @@ use tidegate_core::fault::PortError;
 use tidegate_core::ids::ServiceName;
 use tidegate_core::intent::Provenance;
 use tidegate_core::policy::{GitHubRun, Policy};
-use tidegate_core::reference::{Reference, ReferenceError};
+use tidegate_core::reference::{Reference, ReferenceError, Selection};
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 use tidegate_runtime::triggers::{Announcing, Attempt, ImageRequest, TriggerError, TriggerResult};
 
@@ -223,7 +223,7 @@ async fn ask(gate: &Gate, hook: Hook<'_>, wish: Wish) -> Result<Answer, PortErro
     };
     let wanted = ImageRequest {
         service,
-        image,
+        images: Selection::One(image),
         by,
         why: format!("a webhook of {} asked for it", wish.sender),
         provenance: wish.provenance.clone(),

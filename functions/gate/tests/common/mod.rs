@@ -1,5 +1,6 @@
 //! The gate over a ledger, an AWS and a clock in memory, with a release that waits for Anna and Ben, and calls as Lambda hands them over.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -115,11 +116,11 @@ impl Fixture {
         self.push(build);
         let request = ReleaseRequest {
             service: names::service(),
-            image: names::image(build),
+            change: names::change(build),
             by,
             why: Some("the new basket".into()),
             trigger: None,
-            pushed_at: None,
+            pushed: BTreeMap::new(),
             force: false,
             provenance,
             bypass_freeze: None,

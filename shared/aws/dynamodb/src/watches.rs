@@ -4,7 +4,7 @@
 //! release, is written by the change that starts or plans it and taken away by the one that ends it, whatever becomes of the policy meanwhile.
 
 use tidegate_core::commit::ReleaseWrite;
-use tidegate_core::ids::Target;
+use tidegate_core::ids::{RepositoryName, Target};
 use tidegate_core::policy::{EcsDestination, Policy};
 use tidegate_core::ports::Watched;
 use tidegate_core::service::ServiceRecord;
@@ -13,14 +13,14 @@ use crate::Installation;
 
 /// Where a service with this policy releases from and to.
 ///
-/// The repository, the build project and the bucket are the home account's and region's: that is where their events arrive. The ECS service is
+/// The repositories, the build project and the bucket are the home account's and region's: that is where their events arrive. The ECS service is
 /// where the policy's target is.
 pub fn watched_by(policy: &Policy, installation: &Installation) -> Vec<Watched> {
-    let repository = policy.from.ecr.repository.clone();
-    let mut watched = vec![
-        Watched::Repository(installation.account.clone(), installation.region.clone(), repository),
-        ecs_service(&policy.to.ecs, installation),
-    ];
+    let repository = |name: &RepositoryName| {
+        Watched::Repository(installation.account.clone(), installation.region.clone(), name.clone())
+    };
+    let mut watched: Vec<Watched> = policy.repositories().into_iter().map(repository).collect();
+    watched.push(ecs_service(&policy.to.ecs, installation));
     if let Some(build) = &policy.from.codebuild {
         watched.push(Watched::BuildProject(
             installation.account.clone(),

@@ -70,7 +70,7 @@ fn message(invite: &Invite, gate_url: &str) -> String {
          The link is yours alone and works once. Opening it changes nothing.\n",
         approver = invite.approver,
         service = invite.service,
-        image = invite.image,
+        image = invite.change,
         before = invite.before,
         by = invite.requested_by,
         until = invite.expires_at,

@@ -10,6 +10,7 @@ use crate::approval::{ApprovalGate, Approver, Invitation, Opened, Token};
 use crate::effect::{Effect, Invite, RETRY_AFTER};
 use crate::gate::{ScanVerdict, asked_by, eligible, judge, requester};
 use crate::history::{AlarmStands, Event, Fact, StageResult, Unseen, WaitingOn};
+use crate::ids::{ContainerName, Image};
 use crate::observation::{AlarmSeen, BuildStatus, EffectResult};
 use crate::outcome::{Cause, GateKind};
 use crate::people::Requester;
@@ -150,7 +151,7 @@ fn invite(turn: &mut Turn<'_>, stage: usize, gate: &ApprovalGate, eligible: &[&A
         let invite = Invite {
             release: turn.old.id.clone(),
             service: turn.old.service.clone(),
-            image: turn.old.image.clone(),
+            change: turn.old.change.clone(),
             before: gate.approval.before.to_string(),
             approver: person.name.clone(),
             topic: topic.to_owned(),
@@ -187,11 +188,22 @@ pub(super) fn freeze(turn: &mut Turn<'_>, plan: &Plan, stage: usize) -> Flow {
     }
 }
 
-/// The image's scan is good enough.
+/// The scans of all images are good enough.
 pub(super) fn scan(turn: &mut Turn<'_>, plan: &Plan, stage: usize, since: Timestamp) -> Flow {
     let Some(policy) = &plan.gates.scan else { return advance(turn, plan, stage, StageResult::NothingToDo) };
-    let verdict = match &turn.seen.scan {
-        crate::seen::Seen::Known(seen) => judge(policy, seen, turn.now),
+    let verdict = match &turn.seen.scans {
+        crate::seen::Seen::Known(seen) => {
+            let images = plan.change.images();
+            let told = |image: &Image, why: String| {
+                if images.len() == 1 { why } else { format!("{}: {why}", image.repository) }
+            };
+            let one = |image: &&Image| match seen.get(&image.digest) {
+                Some(scan) => judge(policy, scan, turn.now).map(|why| told(image, why)),
+                None => ScanVerdict::Wait(told(image, "the scan has not been read yet".into())),
+            };
+            let verdict = images.iter().map(one).fold(None, ScanVerdict::with);
+            verdict.unwrap_or(ScanVerdict::Wait("the scan has not been read yet".into()))
+        }
         crate::seen::Seen::Unknown(error) => {
             ScanVerdict::Wait(format!("the scan could not be read: {error}"))
         }
@@ -302,13 +314,25 @@ pub(super) fn verify(
     }
 }
 
+/// A container's name as part of an environment variable's.
+fn variable(container: &ContainerName) -> String {
+    let of = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    container.as_str().chars().map(of).collect()
+}
+
 fn environment(release: &Release, plan: &Plan, test_url: Option<&str>) -> BTreeMap<String, String> {
     let mut environment = BTreeMap::from([
         ("TIDEGATE_RELEASE".to_owned(), release.id.to_string()),
         ("TIDEGATE_SERVICE".to_owned(), release.service.to_string()),
-        ("TIDEGATE_IMAGE".to_owned(), plan.image.pinned()),
-        ("TIDEGATE_DIGEST".to_owned(), plan.image.digest.to_string()),
     ]);
+    // What a build tries is one image, or by its container one of several.
+    if let Some(image) = plan.change.single() {
+        environment.insert("TIDEGATE_IMAGE".to_owned(), image.pinned());
+        environment.insert("TIDEGATE_DIGEST".to_owned(), image.digest.to_string());
+    }
+    for (container, image) in plan.change.iter() {
+        environment.insert(format!("TIDEGATE_IMAGE_{}", variable(container)), image.pinned());
+    }
     if let Some(url) = test_url {
         environment.insert("TIDEGATE_TEST_URL".to_owned(), url.to_owned());
     }

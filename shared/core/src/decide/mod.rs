@@ -139,7 +139,7 @@ pub fn needs(release: &Release, seen: &Observation) -> Needs {
         }
         Phase::Running { .. } => {
             needs.alarms = release.plan.as_ref().map(|plan| plan.alarms.clone()).unwrap_or_default();
-            needs.scan = release.stage() == Some(&Stage::Scan);
+            needs.scans = release.stage() == Some(&Stage::Scan);
             needs.build = gates::build_of(release);
             needs.requests = evidence::needed(release);
         }

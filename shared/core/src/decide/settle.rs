@@ -179,7 +179,7 @@ fn remember(head: &mut ServiceRecord, turn: &Turn<'_>, outcome: &Outcome) {
             if let Some(deployed) = deployed {
                 let promoted = Promoted {
                     release: release.id.clone(),
-                    image: release.image.clone(),
+                    change: release.change.clone(),
                     deployed,
                     at: turn.now,
                 };
@@ -194,7 +194,10 @@ fn remember(head: &mut ServiceRecord, turn: &Turn<'_>, outcome: &Outcome) {
         }
         Outcome::RolledBack { cause } | Outcome::Failed { cause, .. } => {
             let entry = Quarantined { release: release.id.clone(), why: cause.to_string(), at: turn.now };
-            head.quarantine.insert(release.image.digest.clone(), entry);
+            // Which of several is at fault cannot be known, so none of them is released again by itself.
+            for digest in release.change.digests() {
+                head.quarantine.insert(digest.clone(), entry.clone());
+            }
             while head.quarantine.len() > ServiceRecord::QUARANTINE_KEPT {
                 let oldest = head
                     .quarantine

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Flow, rollback, settle, wait};
 use crate::actor::Actor;
+use crate::change::Change;
 use crate::engine::{self, Preflight};
 use crate::fault::PortError;
 use crate::finding::{Finding, FindingCode};
@@ -52,6 +53,10 @@ pub(super) fn queued(turn: &mut Turn<'_>) -> Flow {
             end_now(turn, Outcome::Superseded { by: Successor::Policy })
         }
         (None | Some(_), _) => {
+            if let Some(why) = rolled_back_meanwhile(turn.old, head) {
+                turn.head = (head.waiting.as_ref() == Some(&id)).then(without_me);
+                return end_now(turn, Outcome::Cancelled { by: Actor::Tidegate, why });
+            }
             turn.head = Some(ServiceRecord { active: Some(id.clone()), ..without_me() });
             turn.next.progress.started_at = Some(turn.now);
             let now = turn.now;
@@ -62,10 +67,26 @@ pub(super) fn queued(turn: &mut Turn<'_>) -> Flow {
     }
 }
 
-/// Whether the policy's target is another one than when the release was created: its plan would be made of two policies.
+/// Whether the policy's target, or a container's repository, is another one than when the release was created: its plan would be made of two policies.
 fn goes_elsewhere(release: &Release, head: &ServiceRecord) -> bool {
     let target = &release.target;
-    head.policy.target(&target.account, &target.region) != *target
+    head.policy.target(&target.account, &target.region) != *target || !head.policy.releases(&release.change)
+}
+
+/// Why what it took over from the release that made room for it must not be released: that one was rolled back after all.
+fn rolled_back_meanwhile(release: &Release, head: &ServiceRecord) -> Option<String> {
+    let (container, quarantined) = release.carried.iter().find_map(|container| {
+        let image = release.change.image(container)?;
+        Some((container, head.quarantine.get(&image.digest)?))
+    })?;
+    let asked = release.change.iter().filter(|(container, _)| !release.carried.contains(*container));
+    let asked = asked.map(|(container, image)| (container.clone(), image.clone())).collect();
+    let alone = Change::new(asked).map(|change| change.argument()).unwrap_or_default();
+    Some(format!(
+        "it also brings the image of container {container} from the release before, which was rolled back by release {} ({}); to release \
+         the rest alone: tidegate release {} {alone}",
+        quarantined.release, quarantined.why, release.service
+    ))
 }
 
 /// Looks at everything that can be known, and makes the plan.

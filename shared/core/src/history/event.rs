@@ -4,8 +4,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::change::Change;
 use crate::effect::Action;
-use crate::ids::{DeploymentArn, Image, ServiceName, TaskDefinitionArn};
+use crate::ids::{DeploymentArn, ServiceName, TaskDefinitionArn};
 use crate::intent::Request;
 use crate::outcome::{Cause, Outcome};
 use crate::plan::Stage;
@@ -24,7 +25,7 @@ pub enum Event {
     /// Another policy was applied.
     PolicyChanged,
     /// An image was not let in.
-    ImageRefused { image: Image, why: String },
+    ImageRefused { change: Change, why: String },
     /// A trigger started nothing. The same kind of refusal is counted, not told again.
     TriggerRefused { subject: Subject, why: String, times: u64, first: Timestamp },
     /// A webhook announced an image that is not in the repository yet.
@@ -33,7 +34,7 @@ pub enum Event {
     PipelineAnswered { action: String, execution: String, approved: bool, why: String },
 
     /// The release came to be.
-    Created { image: Image, why: String },
+    Created { change: Change, why: String },
     /// A person, or a newer release, wants something of it.
     Asked { request: Request },
     /// It became the service's active release.
@@ -224,13 +225,13 @@ impl Event {
         }
     }
 
-    /// The image that was found and not let in, if the event is about one.
-    pub fn refused_image(&self) -> Option<&Image> {
-        if let Self::ImageRefused { image, .. } = self {
-            return Some(image);
+    /// What was found and not let in, if the event is about that.
+    pub fn refused(&self) -> Option<&Change> {
+        if let Self::ImageRefused { change, .. } = self {
+            return Some(change);
         }
-        if let Self::TriggerRefused { subject: Subject::Found { image }, .. } = self {
-            Some(image)
+        if let Self::TriggerRefused { subject: Subject::Found { change }, .. } = self {
+            Some(change)
         } else {
             None
         }
@@ -263,7 +264,7 @@ impl std::fmt::Display for Event {
         match self {
             Self::PolicyStored => f.write_str("policy stored"),
             Self::PolicyChanged => f.write_str("policy changed"),
-            Self::ImageRefused { image, .. } => write!(f, "refused {image}"),
+            Self::ImageRefused { change, .. } => write!(f, "refused {change}"),
             Self::TriggerRefused { subject, times, first, .. } => {
                 subject.fmt(f)?;
                 if *times > 1 { write!(f, " ({times} of this kind since {first:.0})") } else { Ok(()) }
@@ -272,7 +273,7 @@ impl std::fmt::Display for Event {
             Self::PipelineAnswered { action, execution, approved, .. } => {
                 write!(f, "{} {action} of execution {execution}", answer(*approved))
             }
-            Self::Created { image, .. } => write!(f, "created for {image}"),
+            Self::Created { change, .. } => write!(f, "created for {change}"),
             Self::Asked { request } => f.write_str(match request {
                 Request::Rollback { .. } => "asked to roll back",
                 Request::Cancel { .. } => "asked to cancel",

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::approval::{ApprovalGate, Approver};
-use crate::ids::{AlarmName, ContainerName, Digest, Image, Target};
+use crate::change::Change;
+use crate::ids::{AlarmName, ContainerName, Digest, Target};
 use crate::intent::Intent;
 use crate::policy::{
     Approval, Before, Freeze, OnExpiry, Percent, Person, Policy, Scan, Shift, Span, Strategy, Verify,
@@ -132,10 +133,10 @@ impl fmt::Display for Stage {
 #[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Plan {
     pub target: Target,
-    pub image: Image,
-    pub container: ContainerName,
-    /// Every digest AWS may call the image by once it runs: its own, and those of an index's parts.
-    pub runs_as: Vec<Digest>,
+    /// What is deployed: the release's images, by the host that the service pulls from.
+    pub change: Change,
+    /// Every digest AWS may call an image by once it runs: its own, and those of an index's parts.
+    pub runs_as: BTreeMap<ContainerName, Vec<Digest>>,
     /// The stages, in order.
     pub stages: Vec<Stage>,
     /// The alarms the release is judged by.
@@ -238,11 +239,10 @@ pub(crate) struct Outline {
 /// What an engine adds to the outline.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    /// The image, as it is deployed.
-    pub(crate) image: Image,
-    pub(crate) container: ContainerName,
-    /// Every digest it may be called by once it runs.
-    pub(crate) runs_as: Vec<Digest>,
+    /// The images, as they are deployed.
+    pub(crate) change: Change,
+    /// Every digest they may be called by once they run.
+    pub(crate) runs_as: BTreeMap<ContainerName, Vec<Digest>>,
     /// What has to be prepared, in order.
     pub(crate) preparations: Vec<Preparation>,
     /// What the engine needs to know.
@@ -283,11 +283,10 @@ impl Outline {
 
     /// The plan.
     pub(crate) fn plan(self, target: &Target, prepared: Prepared, now: Timestamp) -> Plan {
-        let Prepared { image, container, runs_as, preparations, setup } = prepared;
+        let Prepared { change, runs_as, preparations, setup } = prepared;
         Plan {
             target: target.clone(),
-            image,
-            container,
+            change,
             runs_as,
             stages: stages(&self.strategy, &self.gates, &preparations),
             alarms: self.alarms,
@@ -440,8 +439,8 @@ impl Plan {
     /// The digests that have to run once the release is promoted.
     pub fn expected(&self) -> BTreeMap<ContainerName, Vec<Digest>> {
         let digests = |(container, reference): (&ContainerName, &String)| {
-            let own = digest_of(reference).into_iter().collect();
-            (container.clone(), if *container == self.container { self.runs_as.clone() } else { own })
+            let own = || digest_of(reference).into_iter().collect();
+            (container.clone(), self.runs_as.get(container).cloned().unwrap_or_else(own))
         };
         self.setup.candidate().images.iter().map(digests).collect()
     }

@@ -1,6 +1,7 @@
 //! The policy of a service: one YAML file that says what starts a release, where it goes, how traffic moves and what moves it
 //! back. Parsed once into types that cannot be wrong; the JSON Schema editors complete from is generated from these types.
 
+mod containers;
 mod explain;
 mod gates;
 #[cfg(test)]
@@ -17,9 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{
     AccountId, AlarmName, ClusterName, ContainerName, EcsService, EcsServiceName, Region, Resource, RoleArn,
-    RuleArn, ServiceName, Tag, Target, TargetGroupArn,
+    RuleArn, ServiceName, Target, TargetGroupArn,
 };
 
+pub use containers::ContainerSource;
 pub use gates::{
     Allowed, Approval, Before, Dated, Freeze, FreezeThen, Frozen, OnExpiry, Person, PipelineAction, Scan,
     SeverityName, Verify, VerifyAt, WeekTime, Weekly, Zone,
@@ -165,26 +167,72 @@ pub struct Destination {
 
 /// An Amazon ECS service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "RawEcsDestination", into = "RawEcsDestination")]
+#[schemars(with = "RawEcsDestination")]
 pub struct EcsDestination {
     /// The cluster's name.
     pub cluster: ClusterName,
     /// The ECS service's name.
     pub service: EcsServiceName,
-    /// The container whose image is released.
-    pub container: ContainerName,
-    /// The account of the service. Default: the account Tidegate is installed in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The containers whose images are released, one or more. Those that are not named keep the image they run.
+    pub containers: BTreeMap<ContainerName, ContainerSource>,
+    /// The account of the service; `None`: the account Tidegate is installed in.
     pub account: Option<AccountId>,
-    /// The region of the service. Default: the region Tidegate is installed in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The region of the service; `None`: the region Tidegate is installed in.
     pub region: Option<Region>,
     /// A role to assume for the service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<RoleArn>,
     /// Where the candidate runs with the engine `weighted`: on a second, small service of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryPlace>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "EcsDestination")]
+#[schemars(rename = "EcsDestination", extend("oneOf" = [{"required": ["container"]}, {"required": ["containers"]}]))]
+struct RawEcsDestination {
+    /// The cluster's name.
+    cluster: ClusterName,
+    /// The ECS service's name.
+    service: EcsServiceName,
+    /// The container whose image is released. For several: `containers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    container: Option<ContainerName>,
+    /// The containers whose images are released, each with where its images come from: `{}` for those of `from.ecr`. Containers that are not
+    /// named keep the image they run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    containers: Option<BTreeMap<ContainerName, ContainerSource>>,
+    /// The account of the service. Default: the account Tidegate is installed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account: Option<AccountId>,
+    /// The region of the service. Default: the region Tidegate is installed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    region: Option<Region>,
+    /// A role to assume for the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<RoleArn>,
+    /// Where the candidate runs with the engine `weighted`: on a second, small service of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    canary: Option<CanaryPlace>,
+}
+
+impl TryFrom<RawEcsDestination> for EcsDestination {
+    type Error = String;
+
+    fn try_from(raw: RawEcsDestination) -> Result<Self, String> {
+        let RawEcsDestination { cluster, service, container, containers, account, region, role, canary } =
+            raw;
+        let containers = containers::of_written(container, containers)?;
+        Ok(Self { cluster, service, containers, account, region, role, canary })
+    }
+}
+
+impl From<EcsDestination> for RawEcsDestination {
+    fn from(to: EcsDestination) -> Self {
+        let container = to.only_container().cloned();
+        let EcsDestination { cluster, service, containers, account, region, role, canary } = to;
+        let containers = container.is_none().then_some(containers);
+        Self { cluster, service, container, containers, account, region, role, canary }
+    }
 }
 
 /// Where the candidate runs with the engine `weighted`.
@@ -508,6 +556,7 @@ impl Policy {
     fn check(&self) -> Result<(), String> {
         let rolling = self.strategy.shift == Shift::Rolling;
         self.check_canary()?;
+        self.check_containers()?;
         if usize::try_from(self.rollback.failed_tasks).is_ok_and(|count| count > FAILED_TASKS_KEPT) {
             return Err(format!(
                 "rollback.failed_tasks: found {}, allowed 0 to {FAILED_TASKS_KEPT}",
@@ -609,11 +658,6 @@ impl Policy {
         names.sort();
         names.dedup();
         names
-    }
-
-    /// Whether a push of this tag starts a release.
-    pub fn selects(&self, tag: &Tag) -> bool {
-        self.from.ecr.tags.iter().any(|pattern| pattern.matches(tag))
     }
 
     /// The complete target, with the home account and region where the policy names none.

@@ -84,10 +84,10 @@ on_newer: queue
         );
         assert_eq!(policy.strategy.bake.secs(), 900);
         assert_eq!(policy.on_newer, OnNewer::Queue);
-        assert!(policy.selects(&Tag::new("main-4f2c1").unwrap()));
-        assert!(policy.selects(&Tag::new("v2.1").unwrap()));
-        assert!(!policy.selects(&Tag::new("version").unwrap()));
-        assert!(!policy.selects(&Tag::new("xmain-1").unwrap()));
+        assert!(policy.selects(&policy.from.ecr.repository, &Tag::new("main-4f2c1").unwrap()));
+        assert!(policy.selects(&policy.from.ecr.repository, &Tag::new("v2.1").unwrap()));
+        assert!(!policy.selects(&policy.from.ecr.repository, &Tag::new("version").unwrap()));
+        assert!(!policy.selects(&policy.from.ecr.repository, &Tag::new("xmain-1").unwrap()));
     }
 
     #[test]

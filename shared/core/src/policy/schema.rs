@@ -37,12 +37,18 @@ impl Schemas {
     }
 }
 
+/// What the entries of a map are, whose names have a form of their own.
+fn entries(schema: &Value) -> Option<&Value> {
+    schema.get("patternProperties")?.as_object()?.values().next()
+}
+
 fn step<'a>(root: &'a Value, schema: &'a Value, segment: &Segment<'_>) -> Option<&'a Value> {
     let schema = resolved(root, schema);
     let own = match segment {
         Segment::Field(name) => schema
             .get("properties")
             .and_then(|fields| fields.get(name))
+            .or_else(|| entries(schema))
             .or_else(|| schema.get("additionalProperties")),
         Segment::Index(_) => schema.get("items"),
     };
@@ -143,21 +149,20 @@ fn example(root: &Value, schema: &Value) -> String {
     }
 }
 
-/// The required fields; those of the first alternative where there are several, and all of them where none is required.
+/// The required fields, with those of the first alternative where there are several; the first two where none is required.
 fn object(root: &Value, schema: &Value) -> String {
     let names = |list: Option<&Value>| -> Vec<String> {
         let list = list.and_then(Value::as_array).into_iter().flatten();
         list.filter_map(|name| name.as_str().map(str::to_owned)).collect()
     };
     let mut wanted = names(schema.get("required"));
-    if wanted.is_empty() {
-        wanted = names(schema.pointer("/oneOf/0/required"));
-    }
+    wanted.extend(names(schema.pointer("/oneOf/0/required")));
     let fields = schema.get("properties");
-    if let (None, Some(value)) =
-        (fields, schema.get("additionalProperties").filter(|value| value.is_object()))
-    {
-        return format!("{{ …: {} }}", example(root, value));
+    let any = entries(schema).map(|value| ("NAME", value));
+    let any =
+        any.or_else(|| Some(("…", schema.get("additionalProperties").filter(|value| value.is_object())?)));
+    if let (None, Some((name, value))) = (fields, any) {
+        return format!("{{ {name}: {} }}", example(root, value));
     }
     if wanted.is_empty() {
         wanted = fields

@@ -354,22 +354,26 @@ impl Source {
 
     /// Refuses an image none of whose tags the trigger may release. Where the policy names no tags for it, any passes.
     pub fn refuses_tags(&self, trigger: Trigger, tags: &[Tag]) -> Option<Refusal> {
-        let patterns = self.tags(trigger);
-        if patterns.is_empty() || tags.iter().any(|tag| patterns.iter().any(|it| it.matches(tag))) {
-            return None;
-        }
-        let found = match tags {
-            [] => "the image has no tag".to_owned(),
-            [one] => format!("the image's tag is {one}"),
-            [first, rest @ ..] => {
-                let rest: Vec<&str> = rest.iter().take(5).map(Tag::as_str).collect();
-                format!("the image's tags are {first}, {}", rest.join(", "))
-            }
-        };
-        let allowed = listed(patterns.iter().map(TagPattern::as_str));
-        let why = format!("{found}, and the policy allows {allowed} ({})", trigger.tags_field());
-        Some(Refusal::new(Reason::Tag, why))
+        refuses_tags(self.tags(trigger), trigger.tags_field(), tags)
     }
+}
+
+/// Refuses an image none of whose tags fits the patterns of a field. Without patterns any passes.
+pub(super) fn refuses_tags(patterns: &[TagPattern], field: &str, tags: &[Tag]) -> Option<Refusal> {
+    if patterns.is_empty() || tags.iter().any(|tag| patterns.iter().any(|it| it.matches(tag))) {
+        return None;
+    }
+    let found = match tags {
+        [] => "the image has no tag".to_owned(),
+        [one] => format!("the image's tag is {one}"),
+        [first, rest @ ..] => {
+            let rest: Vec<&str> = rest.iter().take(5).map(Tag::as_str).collect();
+            format!("the image's tags are {first}, {}", rest.join(", "))
+        }
+    };
+    let allowed = listed(patterns.iter().map(TagPattern::as_str));
+    let why = format!("{found}, and the policy allows {allowed} ({field})");
+    Some(Refusal::new(Reason::Tag, why))
 }
 
 fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {

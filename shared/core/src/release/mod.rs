@@ -4,21 +4,22 @@ pub mod state;
 
 use crate::intent::{Intent, Provenance, Request};
 use crate::outcome::{Cause, Outcome};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
 use crate::approval::Opened;
+use crate::change::Change;
 use crate::history::Report;
-use crate::ids::{Image, ReleaseId, ServiceName, Target};
+use crate::ids::{ContainerName, ReleaseId, ServiceName, Target};
 use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
 use crate::vocab::tasks::FailedTask;
 use state::State;
 
-/// One release of one image to one service.
+/// One release of one change to one service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct Release {
@@ -27,7 +28,10 @@ pub struct Release {
     /// Where it goes.
     pub target: Target,
     /// What is released, pinned by digest.
-    pub image: Image,
+    pub change: Change,
+    /// The containers whose image comes from the releases that made room for this one.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub carried: BTreeSet<ContainerName>,
     /// What it is meant to do.
     pub intent: Intent,
     /// Who or what asked for it.
@@ -301,7 +305,7 @@ impl Release {
 
 /// Who or what asked for a release: `push of main-2`.
 pub fn requester(release: &Release) -> String {
-    let label = release.image.label();
+    let label = release.change.label();
     match &release.requested_by {
         Actor::Event { source, .. } if source == "aws.ecr" => format!("push of {label}"),
         Actor::Event { source, id } if source == "tidegate.clock" && id.starts_with("pushed at ") => {

@@ -209,13 +209,17 @@ impl StoppedTask {
 }
 
 impl FailedTask {
-    /// The failure of a stopped task; `None` when it did not fail. `released` is the container whose image is released: of several that
+    /// The failure of a stopped task; `None` when it did not fail. `released` are the containers whose images are released: of several that
     /// ended, it is the likelier cause.
-    pub fn of(task: &StoppedTask, released: &ContainerName) -> Option<Self> {
+    pub fn of(task: &StoppedTask, released: &[&ContainerName]) -> Option<Self> {
         let failure = task.failure()?;
         let container = match failure {
             Failure::Exited | Failure::NotStarted => culprit(task, released),
-            Failure::Unhealthy => task.containers.iter().find(|container| container.name == *released),
+            // Which one is unhealthy is not told.
+            Failure::Unhealthy => match released {
+                [only] => task.containers.iter().find(|container| container.name == **only),
+                _ => None,
+            },
         };
         let own =
             container.and_then(|container| container.reason.clone()).filter(|reason| !reason.is_empty());
@@ -262,7 +266,7 @@ impl std::fmt::Display for FailedTask {
 }
 
 /// The container that failed first. When one ends, Amazon ECS ends the others, which exit by a signal (128 and more): those come last.
-fn culprit<'a>(task: &'a StoppedTask, released: &ContainerName) -> Option<&'a StoppedContainer> {
+fn culprit<'a>(task: &'a StoppedTask, released: &[&ContainerName]) -> Option<&'a StoppedContainer> {
     const SIGNALLED: [i64; 2] = [137, 143];
     let rank = |container: &&StoppedContainer| {
         let told = container.reason.as_deref().is_some_and(|reason| !reason.is_empty());
@@ -272,7 +276,7 @@ fn culprit<'a>(task: &'a StoppedTask, released: &ContainerName) -> Option<&'a St
             Some(_) => 0,
             None => 4,
         };
-        (if told { 0 } else { by_itself }, container.name != *released)
+        (if told { 0 } else { by_itself }, !released.contains(&&container.name))
     };
     task.containers.iter().min_by_key(rank)
 }
@@ -315,7 +319,7 @@ mod tests {
 
     #[track_caller]
     fn told(task: &StoppedTask) -> Option<String> {
-        FailedTask::of(task, &name("app")).map(|failed| failed.to_string())
+        FailedTask::of(task, &[&name("app")]).map(|failed| failed.to_string())
     }
 
     #[test]
@@ -338,7 +342,7 @@ mod tests {
     fn without_a_code_or_with_a_new_one_the_reason_tells() {
         for code in ["", "QuantumDecoherence"] {
             let failure =
-                |reason| FailedTask::of(&stopped(code, reason), &name("app")).map(|failed| failed.failure);
+                |reason| FailedTask::of(&stopped(code, reason), &[&name("app")]).map(|failed| failed.failure);
             assert_eq!(failure("Essential container in task exited"), Some(Failure::Exited));
             assert_eq!(
                 failure("ResourceInitializationError: unable to pull secrets"),
@@ -389,7 +393,7 @@ mod tests {
         early.containers = Vec::new();
         let mut late = stopped("EssentialContainerExited", "Essential container in task exited");
         late.containers[1].log = Some(log.clone());
-        let of = |task: &StoppedTask| FailedTask::of(task, &name("app")).unwrap();
+        let of = |task: &StoppedTask| FailedTask::of(task, &[&name("app")]).unwrap();
         let both = of(&early).completed_by(of(&late));
         assert_eq!((both.exit_code, both.log), (Some(1), Some(log)));
         let kept = of(&late).completed_by(of(&early));

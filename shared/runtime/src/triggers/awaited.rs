@@ -10,6 +10,7 @@ use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{Digest, ServiceName};
 use tidegate_core::ports::Images;
 use tidegate_core::push::PushTimes;
+use tidegate_core::reference::Reference;
 use tidegate_core::service::ServiceRecord;
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 
@@ -38,7 +39,7 @@ pub(super) fn late(found: &Resolved, wanted: &ImageRequest) -> Option<Late> {
         Ok((image, Some(pushed_at))) => {
             let announcing = wanted.announcing.filter(|it| it.is_push)?;
             let why = || {
-                let (reference, at) = (&wanted.image, announcing.at);
+                let (reference, at) = (&wanted.images, announcing.at);
                 format!(
                     "{reference} names an image that was pushed at {pushed_at:.0}, before the push at {at:.0} that is meant"
                 )
@@ -55,8 +56,9 @@ impl Installation {
     pub(super) async fn note_late(
         &self,
         wanted: &ImageRequest,
-        trigger: Trigger,
+        reference: &Reference,
         announcing: Announcing,
+        trigger: Trigger,
         late: Late,
     ) -> Result<TriggerResult, PortError> {
         let (service, attempt) = (&wanted.service, wanted.attempt(trigger));
@@ -69,9 +71,14 @@ impl Installation {
                 return Ok(TriggerResult::Refused(missing()));
             };
             let now = self.time.now();
+            let repositories = head.policy.repositories();
+            let Ok(repository) = reference.among(&self.account, &self.region, &repositories) else {
+                return self.refuse(&attempt, missing()).await;
+            };
             let announcement = Announcement {
                 trigger,
-                pick: wanted.image.pick.clone(),
+                repository: repository.clone(),
+                pick: reference.pick.clone(),
                 stale: stale.clone(),
                 by: wanted.by.clone(),
                 why: wanted.why.clone(),
@@ -105,9 +112,9 @@ impl Installation {
             };
             match attempts.commit(commit).await {
                 Ok(true) => {
-                    tracing::info!(service = %service, image = %wanted.image, why, "the image is waited for");
-                    if let Some(gone) = gone.filter(|gone| gone.pick != wanted.image.pick) {
-                        let why = format!("{} was announced later, and takes its place", wanted.image);
+                    tracing::info!(service = %service, image = %wanted.images, why, "the image is waited for");
+                    if let Some(gone) = gone.filter(|gone| gone.pick != reference.pick) {
+                        let why = format!("{} was announced later, and takes its place", wanted.images);
                         self.tell(service, &gone, Refusal::new(Reason::Older, why)).await?;
                     }
                     return Ok(TriggerResult::Noted { why, until });
@@ -170,13 +177,15 @@ impl Installation {
             return Ok(false);
         }
         let Ok((image, pushed_at)) = found else { return Ok(false) };
+        let Some(change) = head.policy.change_of(&image) else { return Ok(false) };
+        let times = PushTimes { image: pushed_at, tag: None, said: Some(announced.said_at) };
         let request = ReleaseRequest {
             service: service.clone(),
-            image,
+            pushed: change.containers().map(|container| (container.clone(), times)).collect(),
+            change,
             by: announced.by.clone(),
             why: Some(format!("{} at {:.0}, and the image is there now", announced.why, announced.noted_at)),
             trigger: Some(announced.trigger),
-            pushed_at: Some(PushTimes { image: pushed_at, tag: None, said: Some(announced.said_at) }),
             force: false,
             provenance: announced.provenance.clone(),
             bypass_freeze: None,
@@ -204,7 +213,9 @@ impl Installation {
     ) -> Result<bool, PortError> {
         let Ok((image, _)) = found else { return Ok(false) };
         let (releases, _) = self.ledger.releases(service, LOOK_BACK).await?.split();
-        Ok(releases.iter().any(|it| it.image.digest == image.digest && it.created_at >= announced.noted_at))
+        Ok(releases
+            .iter()
+            .any(|it| it.change.digests().contains(&image.digest) && it.created_at >= announced.noted_at))
     }
 
     async fn tell(

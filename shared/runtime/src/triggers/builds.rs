@@ -7,7 +7,7 @@ use tidegate_core::ids::{AccountId, ContainerName, Region, ServiceName};
 use tidegate_core::intent::Provenance;
 use tidegate_core::policy::{BuildOrigin, Policy};
 use tidegate_core::ports::{BuildMade, Watched};
-use tidegate_core::reference::Reference;
+use tidegate_core::reference::{Reference, Selection};
 use tidegate_core::release::Release;
 use tidegate_core::service::ServiceRecord;
 use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
@@ -152,8 +152,8 @@ impl Installation {
         if let Some(refusal) = refused(&head.policy, made) {
             return Ok(Some(self.refuse(&attempt, refusal).await?));
         }
-        let image = match image_of(sources, &head, made).await? {
-            Ok(image) => image,
+        let images = match images_of(sources, &head, made).await? {
+            Ok(images) => images,
             Err(why) => {
                 let refusal = Refusal::new(Reason::Unreadable, why);
                 return Ok(Some(self.refuse(&attempt, refusal).await?));
@@ -161,7 +161,7 @@ impl Installation {
         };
         let wanted = ImageRequest {
             service: service.clone(),
-            image,
+            images,
             by: by.clone(),
             why: format!("build {} succeeded", made.id),
             provenance: Provenance {
@@ -252,41 +252,48 @@ fn delivery(build: &str, status: &str) -> String {
     format!("build/{build}/{status}")
 }
 
-/// Other containers that the artifact gives an image of the same repository: releasing the one alone would follow it half. What runs in
-/// them is not looked at here, nor what images of other repositories are meant for.
-fn half_followed(files: &artifact::Files, container: &ContainerName, image: &Reference) -> Option<String> {
-    let others = artifact::other_images(files, container).ok()?;
-    let of_it =
-        |text: &String| Reference::parse(text).is_ok_and(|other| other.repository == image.repository);
+/// Other containers that the artifact gives an image of a repository that is released: releasing the policy's containers alone would follow
+/// it half. What runs in them is not looked at here, nor what images of other repositories are meant for.
+fn half_followed(files: &artifact::Files, policy: &Policy) -> Option<String> {
+    let containers: Vec<&ContainerName> = policy.to.ecs.containers.keys().collect();
+    let others = artifact::other_images(files, &containers).ok()?;
+    let repositories = policy.repositories();
+    let of_it = |text: &String| {
+        let repository = Reference::parse(text).ok().and_then(|other| other.repository);
+        repositories.iter().any(|ours| repository.as_deref() == Some(ours.as_str()))
+    };
     let names: Vec<&str> =
         others.iter().filter(|(_, text)| of_it(text)).map(|(name, _)| name.as_str()).collect();
     (!names.is_empty()).then(|| {
         format!(
-            "imagedefinitions.json names an image of the same repository for {} too, and a release carries that of container {container} \
-             only: deploy the others first and leave their entries out, or export the image as a variable",
-            names.join(" and ")
+            "imagedefinitions.json names an image of the same repository for {} too, and the policy releases container {} only: name the others \
+             in to.ecs.containers, or leave their entries out, or export the image as a variable",
+            names.join(" and "),
+            policy.to.ecs.container_names()
         )
     })
 }
 
-/// The image a build made: its exported variable, else what its artifacts name. What nobody can fix by waiting is a reason.
-async fn image_of(
+/// The images a build made: its exported variable, else what its artifacts name. What nobody can fix by waiting is a reason.
+async fn images_of(
     sources: Sources<'_>,
     head: &ServiceRecord,
     made: &BuildMade,
-) -> Result<Result<Reference, String>, PortError> {
+) -> Result<Result<Selection, String>, PortError> {
     let variable =
         head.policy.from.codebuild.as_ref().map(|build| build.variable.as_str()).unwrap_or_default();
     if let Some(text) = made.exported.get(variable).filter(|text| !text.is_empty()) {
-        return Ok(Reference::parse(text).map_err(|error| format!("its variable {variable}: {error}")));
+        return Ok(Reference::parse(text)
+            .map(Selection::One)
+            .map_err(|error| format!("its variable {variable}: {error}")));
     }
-    let container = &head.policy.to.ecs.container;
+    let containers: Vec<&ContainerName> = head.policy.to.ecs.containers.keys().collect();
     let mut problems = vec![format!("it exports no variable {variable}")];
     for at in &made.artifacts {
         match sources.artifacts.files(at, artifact::FILES).await {
-            Ok(files) => match artifact::image_of(&files, container) {
-                Ok(image) => match half_followed(&files, container, &image) {
-                    None => return Ok(Ok(image)),
+            Ok(files) => match artifact::images_of(&files, &containers) {
+                Ok(images) => match half_followed(&files, &head.policy) {
+                    None => return Ok(Ok(images)),
                     Some(problem) => problems.push(format!("{at}: {problem}")),
                 },
                 Err(error) => problems.push(format!("{at}: {error}")),

@@ -10,12 +10,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tidegate_core::actor::Actor;
 use tidegate_core::admission::Admission;
+use tidegate_core::change::Change;
 use tidegate_core::fault::{ErrorKind, PortError};
-use tidegate_core::ids::{Image, ReleaseId, ServiceName};
+use tidegate_core::ids::{ContainerName, ReleaseId, ServiceName};
 use tidegate_core::outcome::Outcome;
 use tidegate_core::policy::{PipelineSource, Policy};
 use tidegate_core::ports::{Artifacts, Images, JobAnswer, JobFailure, Pipelines, TaskDefinitions};
-use tidegate_core::reference::Reference;
+use tidegate_core::reference::Selection;
 use tidegate_core::release::{Phase, Release};
 use tidegate_core::trigger::{Reason, Refusal, Trigger};
 use tidegate_wire::artifact::{self, Files};
@@ -154,14 +155,14 @@ impl Installation {
             }
             None => None,
         };
-        let image = match parameters.image.clone() {
-            Some(image) => image,
-            None => self.image_of(ports, job, &head.policy).await?,
+        let images = match parameters.images.clone() {
+            Some(images) => images,
+            None => self.images_of(ports, job, &head.policy).await?,
         };
         let started = Started { execution: parameters.execution.clone(), job: token.job.clone() };
         let wanted = ImageRequest {
             service: parameters.service.clone(),
-            image,
+            images,
             by: started.actor(),
             why: "a pipeline asked for it".into(),
             provenance: parameters.provenance.clone(),
@@ -178,14 +179,14 @@ impl Installation {
         })?;
         let release = match taken {
             TriggerResult::Refused(refusal) => return Err(configuration(refusal.why)),
-            TriggerResult::Before(image) => {
-                self.started_before(&parameters.service, &wanted.by, image.as_ref()).await?
+            TriggerResult::Before(change) => {
+                self.started_before(&parameters.service, &wanted.by, change.as_ref()).await?
             }
             // Only a webhook waits for what is not there yet.
             TriggerResult::Noted { why, .. } => return Err(configuration(why)),
-            TriggerResult::Admitted(admission, image) => match *admission {
+            TriggerResult::Admitted(admission, change) => match *admission {
                 Admission::Created { release, .. } | Admission::Known { release } => release,
-                Admission::Runs { release } => return Ok(runs_already(release, &image)),
+                Admission::Runs { release } => return Ok(runs_already(release, &change)),
                 Admission::Refused { why, .. } => return Err(Trouble::Fail(JobFailure::JobFailed, why)),
             },
         };
@@ -194,47 +195,67 @@ impl Installation {
             return self.follow(&release, &token).await;
         }
         let release = self.the_release(&release).await?;
-        Ok(succeeded(&release, "started", format!("release {} of {} was started", release.id, release.image)))
+        Ok(succeeded(
+            &release,
+            "started",
+            format!("release {} of {} was started", release.id, release.change),
+        ))
     }
 
-    /// The image the artifacts name, and that they ask for nothing else.
-    async fn image_of(
+    /// The images the artifacts name, and that they ask for nothing else.
+    async fn images_of(
         &self,
         ports: JobPorts<'_>,
         job: &PipelineJob,
         policy: &Policy,
-    ) -> Result<Reference, Trouble> {
+    ) -> Result<Selection, Trouble> {
         let files = artifact_files(ports, job).await?;
-        let container = &policy.to.ecs.container;
-        let image = artifact::image_of(&files, container).map_err(configuration)?;
-        let others = artifact::other_images(&files, container).map_err(configuration)?;
+        let containers: Vec<&ContainerName> = policy.to.ecs.containers.keys().collect();
+        let images = artifact::images_of(&files, &containers).map_err(configuration)?;
+        let others = artifact::other_images(&files, &containers).map_err(configuration)?;
         let file = artifact::task_definition(&files).map_err(configuration)?;
         if others.is_empty() && file.is_none() {
-            return Ok(image);
+            return Ok(images);
         }
+        let released = self.released(policy, &images);
+        let names = policy.to.ecs.container_names();
         let target = policy.target(&self.account, &self.region);
         let running = ports.definitions.current(&target).await?;
         let running = running.ok_or_else(|| configuration(format!("there is no ECS service {target}")))?;
         let differing = others::differing(ports.images, &others, &others::images_in(&running)).await?;
         if !differing.is_empty() {
             return Err(configuration(format!(
-                "imagedefinitions.json asks for more than the image of container {container}: {}; a release carries one container's image \
-                 only, so deploy the others first, or leave their entries out of the file",
+                "imagedefinitions.json asks for more than the image of container {names}: {}; the policy releases no other container, so name \
+                 it in to.ecs.containers, deploy it first, or leave its entry out of the file",
                 differing.join(", ")
             )));
         }
         if let Some(file) = file {
-            let file = others::written_alike(ports.images, file, &running, container).await?;
-            let differences = task_definition::differences(&file, &running, container);
+            let file = others::written_alike(ports.images, file, &running, &released).await?;
+            let differences = task_definition::differences(&file, &running, &released);
             if !differences.is_empty() {
                 return Err(configuration(format!(
-                    "taskdef.json changes more than the image of container {container}: {}; a release carries the image only, so register \
+                    "taskdef.json changes more than the image of container {names}: {}; a release carries images only, so register \
                      these changes with the service first, or leave taskdef.json out of the artifact",
                     differences.join(", ")
                 )));
             }
         }
-        Ok(image)
+        Ok(images)
+    }
+
+    /// The containers that get an image: those named, or those that take images of its repository.
+    fn released<'a>(&self, policy: &'a Policy, images: &'a Selection) -> Vec<&'a ContainerName> {
+        match images {
+            Selection::Each(each) => each.keys().collect(),
+            Selection::One(reference) => {
+                match reference.among(&self.account, &self.region, &policy.repositories()) {
+                    Ok(repository) => policy.containers_of(repository).collect(),
+                    // It is refused where it is resolved.
+                    Err(_) => policy.to.ecs.containers.keys().collect(),
+                }
+            }
+        }
     }
 
     /// The release this very action started when it was invoked before.
@@ -242,13 +263,13 @@ impl Installation {
         &self,
         service: &ServiceName,
         by: &Actor,
-        image: Option<&Image>,
+        change: Option<&Change>,
     ) -> Result<ReleaseId, Trouble> {
         let (releases, damaged) = self.ledger.releases(service, RELEASES_SEEN).await?.split();
         let ours = releases.iter().find(|release| release.requested_by == *by);
-        // It was known already then, so it is the newest one of that image.
+        // It was known already then, so it is the newest one of these images.
         let ours = ours.or_else(|| {
-            releases.iter().find(|release| image.is_some_and(|image| image.digest == release.image.digest))
+            releases.iter().find(|release| change.is_some_and(|change| change.is_same(&release.change)))
         });
         if let (None, Some(row)) = (ours, damaged.into_iter().next()) {
             return Err(row.problem.into());
@@ -280,7 +301,7 @@ impl Installation {
         }
         let token = Token { tries: 0, ..token.clone() };
         let summary =
-            format!("{}: {}; next: {}", release.image, release.summary(), release.report.waiting_on);
+            format!("{}: {}; next: {}", release.change, release.summary(), release.report.waiting_on);
         let percent = percent(&release);
         Ok(JobAnswer::Continue { token: text(&token), summary, release: Some(id.clone()), percent })
     }
@@ -345,21 +366,30 @@ fn troubled(trouble: Trouble, token: Token) -> JobAnswer {
     }
 }
 
-fn runs_already(release: ReleaseId, image: &Image) -> JobAnswer {
-    let variables = BTreeMap::from([
+/// What later actions of the pipeline can use: `digest`, or `digest_CONTAINER` where containers get different images.
+fn variables(release: &ReleaseId, change: &Change, outcome: &str) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::from([
         ("release".to_owned(), release.to_string()),
-        ("digest".to_owned(), image.digest.to_string()),
-        ("outcome".to_owned(), "promoted".to_owned()),
+        ("outcome".to_owned(), outcome.to_owned()),
     ]);
-    JobAnswer::Succeed { summary: format!("{image} runs since release {release}"), release, variables }
+    match change.single() {
+        Some(image) => {
+            variables.insert("digest".to_owned(), image.digest.to_string());
+        }
+        None => variables.extend(
+            change.iter().map(|(container, image)| (format!("digest_{container}"), image.digest.to_string())),
+        ),
+    }
+    variables
+}
+
+fn runs_already(release: ReleaseId, change: &Change) -> JobAnswer {
+    let variables = variables(&release, change, "promoted");
+    JobAnswer::Succeed { summary: format!("{change} runs since release {release}"), release, variables }
 }
 
 fn succeeded(release: &Release, outcome: &str, summary: String) -> JobAnswer {
-    let variables = BTreeMap::from([
-        ("release".to_owned(), release.id.to_string()),
-        ("digest".to_owned(), release.image.digest.to_string()),
-        ("outcome".to_owned(), outcome.to_owned()),
-    ]);
+    let variables = variables(&release.id, &release.change, outcome);
     JobAnswer::Succeed { summary, release: release.id.clone(), variables }
 }
 
@@ -371,7 +401,7 @@ fn ended(release: &Release, outcome: &Outcome) -> JobAnswer {
             return succeeded(
                 release,
                 outcome.word(),
-                format!("release {id} of {} is promoted", release.image),
+                format!("release {id} of {} is promoted", release.change),
             );
         }
         Outcome::RolledBack { cause } => {

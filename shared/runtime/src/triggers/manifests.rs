@@ -69,7 +69,7 @@ impl Installation {
         let version = written.at.version.as_ref().or(written.at.etag.as_ref()).cloned().unwrap_or_default();
         let wanted = ImageRequest {
             service: request.service,
-            image: request.image,
+            images: request.images,
             by: written.by.clone(),
             why: format!("manifest {} asks for it", written.at),
             provenance: request.provenance,
@@ -141,7 +141,7 @@ impl Installation {
             .map_or_else(|| format!("event/{event}"), |delivery| format!("request/{source}/{delivery}"));
         let wanted = ImageRequest {
             service: request.service.clone(),
-            image: request.image.clone(),
+            images: request.images.clone(),
             by: by.clone(),
             why: format!("{source} asked for it"),
             provenance: request.provenance.clone(),

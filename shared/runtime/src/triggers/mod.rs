@@ -9,18 +9,21 @@ pub mod jobs;
 pub mod manifests;
 mod others;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use tidegate_core::actor::Actor;
 use tidegate_core::admission::{self, Admission, ReleaseRequest};
+use tidegate_core::change::Change;
 use tidegate_core::commit::{ALREADY_HANDLED, Commit, IdempotencyKey, RowWrite};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Event;
-use tidegate_core::ids::{Image, ServiceName};
+use tidegate_core::ids::{ContainerName, Image, RepositoryName, ServiceName};
 use tidegate_core::intent::Provenance;
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::{Artifacts, BuildOutputs, Images, Objects};
 use tidegate_core::push::PushTimes;
-use tidegate_core::reference::{Pick, Reference};
+use tidegate_core::reference::{Pick, Reference, Selection};
 use tidegate_core::refusals::RefusalLog;
 use tidegate_core::registry::ecr_registry;
 use tidegate_core::service::ServiceRecord;
@@ -42,13 +45,13 @@ pub struct Sources<'a> {
     pub artifacts: &'a dyn Artifacts,
 }
 
-/// A request to release whatever a reference names.
+/// A request to release whatever references name.
 #[derive(Debug, Clone)]
 pub struct ImageRequest {
     /// The service.
     pub service: ServiceName,
-    /// The image.
-    pub image: Reference,
+    /// The images.
+    pub images: Selection,
     /// Who or what asks.
     pub by: Actor,
     /// Why, for the history.
@@ -77,7 +80,7 @@ impl ImageRequest {
             service: &self.service,
             trigger,
             by: &self.by,
-            subject: Subject::Image { reference: self.image.to_string() },
+            subject: Subject::Image { reference: self.images.to_string() },
             delivery: self.delivery.as_deref(),
         }
     }
@@ -102,9 +105,9 @@ pub struct Attempt<'a> {
 #[derive(Debug, Clone)]
 pub enum TriggerResult {
     /// It was let in, or is known, or refused by what the service has been through.
-    Admitted(Box<Admission>, Image),
-    /// The same delivery has been there before; the image it names now, if there is one.
-    Before(Option<Image>),
+    Admitted(Box<Admission>, Change),
+    /// The same delivery has been there before; the images it names now, if there are any.
+    Before(Option<Change>),
     /// The image is not there yet, and is looked for.
     Noted {
         /// What is missing.
@@ -153,6 +156,9 @@ pub enum TriggerError {
 /// The pinned image a reference names and when it was pushed, or why it may not be released.
 type Resolved = Result<(Image, Option<Timestamp>), Refusal>;
 
+/// What is asked for, pinned, and when each container's image was pushed; or why it may not be released.
+type Chosen = Result<(Change, BTreeMap<ContainerName, Option<Timestamp>>), Refusal>;
+
 /// Refuses what the policy does not open at all.
 fn closed(policy: &Policy, trigger: Trigger) -> Option<Refusal> {
     (!policy.from.opens(trigger)).then(|| {
@@ -179,25 +185,25 @@ impl Installation {
         if let Some(refusal) = closed(policy, trigger).or_else(|| allows(policy)) {
             return Ok(self.refuse(&wanted.attempt(trigger), refusal).await?);
         }
-        let found = self.resolved(images, policy, &wanted.image, trigger).await?;
-        if let (Some(announcing), Some(late)) = (wanted.announcing, awaited::late(&found, wanted)) {
-            return Ok(self.note_late(wanted, trigger, announcing, late).await?);
+        if let (Some(announcing), Selection::One(reference)) = (wanted.announcing, &wanted.images) {
+            let found = self.resolved(images, policy, reference, trigger).await?;
+            if let Some(late) = awaited::late(&found, wanted) {
+                return Ok(self.note_late(wanted, reference, announcing, trigger, late).await?);
+            }
         }
-        let (image, pushed_at) = match found {
-            Ok(found) => found,
+        let (change, pushed) = match self.chosen(images, policy, &wanted.images, trigger).await? {
+            Ok(chosen) => chosen,
             Err(refusal) => return Ok(self.refuse(&wanted.attempt(trigger), refusal).await?),
         };
+        let said = wanted.announcing.map(|announcing| announcing.at);
+        let times = |(container, image)| (container, PushTimes { image, tag: None, said });
         let request = ReleaseRequest {
             service: wanted.service.clone(),
-            image: image.clone(),
+            change: change.clone(),
             by: wanted.by.clone(),
             why: Some(wanted.why.clone()),
             trigger: Some(trigger),
-            pushed_at: Some(PushTimes {
-                image: pushed_at,
-                tag: None,
-                said: wanted.announcing.map(|announcing| announcing.at),
-            }),
+            pushed: pushed.into_iter().map(times).collect(),
             force: false,
             provenance: wanted.provenance.clone(),
             bypass_freeze: None,
@@ -206,11 +212,69 @@ impl Installation {
         let still =
             |head: &ServiceRecord| closed(&head.policy, trigger).or_else(|| allows(&head.policy)).is_none();
         let admission = self.release_image(request, still).await?;
-        let taken = admission.map_or(TriggerResult::Before(Some(image.clone())), |admission| {
-            TriggerResult::Admitted(Box::new(admission), image)
+        let taken = admission.map_or(TriggerResult::Before(Some(change.clone())), |admission| {
+            TriggerResult::Admitted(Box::new(admission), change)
         });
-        tracing::info!(service = %wanted.service, image = %wanted.image, outcome = taken.word(), "a release was asked for");
+        tracing::info!(service = %wanted.service, images = %wanted.images, outcome = taken.word(), "a release was asked for");
         Ok(taken)
+    }
+
+    /// Pins everything that is asked for. Nothing of it is released unless all of it can be.
+    async fn chosen(
+        &self,
+        images: &dyn Images,
+        policy: &Policy,
+        asked: &Selection,
+        trigger: Trigger,
+    ) -> Result<Chosen, PortError> {
+        let mut pushed = BTreeMap::new();
+        let nobodys = |repository: &RepositoryName| {
+            let why = format!("no container of the policy takes images of {repository} (to.ecs.containers)");
+            Refusal::new(Reason::Repository, why)
+        };
+        let each = match asked {
+            Selection::One(reference) => {
+                let (image, at) = match self.resolved(images, policy, reference, trigger).await? {
+                    Ok(found) => found,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
+                let Some(change) = policy.change_of(&image) else {
+                    return Ok(Err(nobodys(&image.repository)));
+                };
+                pushed.extend(change.containers().map(|container| (container.clone(), at)));
+                return Ok(Ok((change, pushed)));
+            }
+            Selection::Each(each) => each,
+        };
+        let mut change = BTreeMap::new();
+        for (container, reference) in each {
+            let Some(repository) = policy.repository_of(container) else {
+                let why = format!(
+                    "the policy does not release container {container}; it releases {} (to.ecs)",
+                    policy.to.ecs.container_names()
+                );
+                return Ok(Err(Refusal::new(Reason::Repository, why)));
+            };
+            // A tag alone is one of the container's own repository.
+            let own = Reference { repository: Some(repository.to_string()), ..reference.clone() };
+            let reference = if reference.repository.is_none() { &own } else { reference };
+            match self.resolved(images, policy, reference, trigger).await? {
+                Ok((image, _)) if image.repository != *repository => {
+                    let why = format!(
+                        "the image for container {container} is of {}, and the policy takes its images from {repository}",
+                        image.repository
+                    );
+                    return Ok(Err(Refusal::new(Reason::Repository, why)));
+                }
+                Ok((image, at)) => {
+                    pushed.insert(container.clone(), at);
+                    change.insert(container.clone(), image);
+                }
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        let none = || Refusal::new(Reason::Unreadable, "it names no container");
+        Ok(Change::new(change).ok_or_else(none).map(|change| (change, pushed)))
     }
 
     /// The pinned image a reference names and when it was pushed, or why it may not be released.
@@ -222,10 +286,10 @@ impl Installation {
         trigger: Trigger,
     ) -> Result<Resolved, PortError> {
         let registry = ecr_registry(&self.account, &self.region);
-        let repository = policy.from.ecr.repository.clone();
-        if let Err(error) = reference.check(&self.account, &self.region, &repository) {
-            return Ok(Err(Refusal::new(Reason::Repository, error.to_string())));
-        }
+        let repository = match reference.among(&self.account, &self.region, &policy.repositories()) {
+            Ok(repository) => repository.clone(),
+            Err(error) => return Ok(Err(Refusal::new(Reason::Repository, error.to_string()))),
+        };
         let Some(found) = images.described(&registry, &repository, &reference.pick).await? else {
             let what = match &reference.pick {
                 Pick::Tag(tag) => format!("there is no image tagged {tag} in {repository}"),
@@ -236,7 +300,7 @@ impl Installation {
         if let Some(why) = found.is_no_image() {
             return Ok(Err(Refusal::new(Reason::NotAnImage, why)));
         }
-        if let Some(refusal) = policy.from.refuses_tags(trigger, &found.tags) {
+        if let Some(refusal) = policy.refuses_tags(trigger, &repository, &found.tags) {
             return Ok(Err(refusal));
         }
         let tag = match &reference.pick {

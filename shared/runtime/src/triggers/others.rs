@@ -1,5 +1,5 @@
-//! The other containers that an artifact names. A release carries the image of one container; a file that asks for another image in
-//! another container too must not be followed half.
+//! The containers that an artifact names and a policy does not release: a file that asks for another image in one of them must not be
+//! followed half.
 
 use std::collections::BTreeMap;
 
@@ -67,13 +67,17 @@ pub(crate) async fn written_alike(
     images: &dyn Images,
     mut file: Map<String, Value>,
     running: &Value,
-    container: &ContainerName,
+    released: &[&ContainerName],
 ) -> Result<Map<String, Value>, PortError> {
     let runs = images_in(running);
     let containers = file.get_mut("containerDefinitions").and_then(Value::as_array_mut);
     for found in containers.into_iter().flatten() {
         let (Some(name), Some(image)) = (found["name"].as_str(), found["image"].as_str()) else { continue };
-        let Some(written) = runs.get(name).filter(|_| name != container.as_str()) else { continue };
+        let Some(written) =
+            runs.get(name).filter(|_| !released.iter().any(|container| name == container.as_str()))
+        else {
+            continue;
+        };
         if is_same(images, image, written).await? {
             found["image"] = written.as_str().into();
         }

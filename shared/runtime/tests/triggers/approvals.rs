@@ -5,6 +5,7 @@ use tidegate_core::ids::ReleaseId;
 use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::plan::Stage;
 use tidegate_core::ports::WaitingApproval;
+use tidegate_core::reference::Selection;
 use tidegate_core::release::{Phase, RollingBack, Step};
 use tidegate_core::trigger::Trigger;
 use tidegate_runtime::triggers::ImageRequest;
@@ -25,7 +26,7 @@ people: { alice: { aws: ["arn:aws:iam::111122223333:role/alice"] } }
 async fn at_the_gate(bench: &Bench, execution: &str) -> ReleaseId {
     let wanted = ImageRequest {
         service: names::service(),
-        image: tidegate_core::reference::Reference::tag(names::tag(3)),
+        images: Selection::One(tidegate_core::reference::Reference::tag(names::tag(3))),
         by: Started { execution: Some(execution.into()), job: "j-1".into() }.actor(),
         why: "a pipeline asked for it".into(),
         provenance: Default::default(),
@@ -110,7 +111,7 @@ async fn a_release_that_ended_before_its_gate_is_a_rejection() {
     let bench = Bench::with(&format!("{POLICY}{APPROVAL}")).await;
     let wanted = ImageRequest {
         service: names::service(),
-        image: tidegate_core::reference::Reference::tag(names::tag(3)),
+        images: Selection::One(tidegate_core::reference::Reference::tag(names::tag(3))),
         by: Started { execution: Some("e-1".into()), job: "j-1".into() }.actor(),
         why: "a pipeline asked for it".into(),
         provenance: Default::default(),

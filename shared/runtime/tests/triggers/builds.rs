@@ -51,7 +51,7 @@ async fn a_build_that_succeeded_releases_its_image_once() {
     assert_eq!(word(&bench, &changed(2, "SUCCEEDED")).await, "handled before");
     let releases = bench.releases();
     assert_eq!(releases.len(), 1);
-    assert_eq!(releases[0].image, names::image(2));
+    assert_eq!(releases[0].change, names::change(2));
     assert_eq!(releases[0].provenance.commit.as_deref(), Some("commit2"));
     assert_eq!(releases[0].provenance.author.as_deref(), Some("alice"));
     assert_eq!(releases[0].provenance.url.as_deref(), Some("https://logs.example.com/1"));
@@ -107,7 +107,7 @@ async fn without_the_variable_the_artifact_names_the_image() {
         ..made(2, names::at(0))
     });
     assert_eq!(word(&bench, &changed(2, "SUCCEEDED")).await, "created");
-    assert_eq!(bench.releases()[0].image.digest, names::digest(4));
+    assert_eq!(names::only(&bench.releases()[0].change).digest, names::digest(4));
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn the_variable_is_the_policys() {
     build.exported.insert("RELEASED".into(), "shop/checkout:main-5".into());
     bench.builds.add(build);
     word(&bench, &changed(2, "SUCCEEDED")).await;
-    assert_eq!(bench.releases()[0].image.digest, names::digest(5));
+    assert_eq!(names::only(&bench.releases()[0].change).digest, names::digest(5));
 }
 
 #[tokio::test]
@@ -259,5 +259,5 @@ async fn a_batch_releases_nothing_and_hides_no_build_whose_event_was_lost() {
         async || bench.installation().find_lost_builds(bench.sources(), bench.pace()).await.unwrap().done;
     assert_eq!((find().await, find().await), (1, 0));
     let releases = bench.releases();
-    assert_eq!((releases.len(), releases[0].image.digest.clone()), (1, names::digest(2)));
+    assert_eq!((releases.len(), names::only(&releases[0].change).digest.clone()), (1, names::digest(2)));
 }

@@ -10,7 +10,7 @@ use tidegate_wire::pipeline_job::PipelineJob;
 
 use crate::bench::{Bench, POLICY};
 
-fn job(id: &str, parameters: &str, input: Option<&str>, token: Option<&str>) -> PipelineJob {
+pub(crate) fn job(id: &str, parameters: &str, input: Option<&str>, token: Option<&str>) -> PipelineJob {
     let inputs: Vec<Value> = input
         .iter()
         .map(|key| json!({"name": key, "location": {"type": "S3", "s3Location": {"bucketName": "builds", "objectKey": key}}}))
@@ -23,7 +23,7 @@ fn job(id: &str, parameters: &str, input: Option<&str>, token: Option<&str>) -> 
     .unwrap()
 }
 
-async fn run(bench: &Bench, job: &PipelineJob) -> JobAnswer {
+pub(crate) async fn run(bench: &Bench, job: &PipelineJob) -> JobAnswer {
     let ports = JobPorts {
         images: bench.context.images.as_ref(),
         artifacts: Some(&bench.bucket),
@@ -33,7 +33,7 @@ async fn run(bench: &Bench, job: &PipelineJob) -> JobAnswer {
     bench.installation().job(ports, job).await
 }
 
-fn token(answer: &JobAnswer) -> String {
+pub(crate) fn token(answer: &JobAnswer) -> String {
     match answer {
         JobAnswer::Continue { token, .. } => token.clone(),
         other @ (JobAnswer::Succeed { .. } | JobAnswer::Fail { .. }) => {
@@ -42,7 +42,7 @@ fn token(answer: &JobAnswer) -> String {
     }
 }
 
-fn failure(answer: &JobAnswer) -> (JobFailure, &str) {
+pub(crate) fn failure(answer: &JobAnswer) -> (JobFailure, &str) {
     match answer {
         JobAnswer::Fail { kind, message, .. } => (*kind, message),
         other @ (JobAnswer::Succeed { .. } | JobAnswer::Continue { .. }) => panic!("no failure: {other:?}"),
@@ -178,7 +178,7 @@ async fn the_artifact_names_the_image_when_the_parameters_do_not() {
     let answer =
         run(&bench, &job("j-1", r#"{"service":"checkout","execution":"e-1"}"#, Some("a"), None)).await;
     token(&answer);
-    assert_eq!(bench.releases()[0].image, names::image(4));
+    assert_eq!(bench.releases()[0].change, names::change(4));
     let gone =
         run(&bench, &job("j-2", r#"{"service":"checkout","execution":"e-1"}"#, Some("gone"), None)).await;
     assert_eq!(failure(&gone).0, JobFailure::RevisionUnavailable);
@@ -196,7 +196,7 @@ async fn a_task_definition_in_the_artifact_is_followed_or_refused_and_never_drop
         let answer =
             run(&bench, &job("j-1", r#"{"service":"checkout","execution":"e-1"}"#, Some("a"), None)).await;
         match expected {
-            None => assert_eq!(bench.releases()[0].image, names::image(4)),
+            None => assert_eq!(bench.releases()[0].change, names::change(4)),
             Some(field) => {
                 let (kind, message) = failure(&answer);
                 assert!(kind == JobFailure::Configuration, "{message}");
@@ -244,7 +244,7 @@ async fn an_artifact_that_asks_for_another_image_of_another_container_is_refused
     {
         let (bench, answer) = with_other(wanted, &runs).await;
         token(&answer);
-        assert_eq!(bench.releases()[0].image, names::image(4), "{wanted} is {runs}");
+        assert_eq!(bench.releases()[0].change, names::change(4), "{wanted} is {runs}");
     }
 }
 
@@ -324,7 +324,7 @@ async fn a_quarantined_image_fails_the_action_and_one_that_runs_succeeds_at_once
     next.waiting = None;
     next.promoted = vec![tidegate_core::service::Promoted {
         release: id.clone(),
-        image: names::image(3),
+        change: names::change(3),
         deployed: names::deployed(2),
         at: bench.now(),
     }];

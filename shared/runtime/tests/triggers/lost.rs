@@ -114,7 +114,10 @@ async fn an_image_that_is_promoted_by_a_tag_is_found_though_it_was_pushed_long_a
     let releases = bench.releases();
     assert_eq!(releases.len(), 2);
     assert_eq!(
-        (&releases[1].image.digest, releases[1].image.tag.as_ref().unwrap().as_str()),
+        (
+            &names::only(&releases[1].change).digest,
+            names::only(&releases[1].change).tag.as_ref().unwrap().as_str()
+        ),
         (&names::digest(3), "prod-3")
     );
 }
@@ -129,7 +132,7 @@ async fn a_tag_that_is_moved_back_to_an_older_image_is_found_too() {
     assert_eq!(rounds(&bench, 5).await, 0, "its event came");
     tag(&bench, "prod-live", 2, None);
     assert_eq!(rounds(&bench, 4).await, 1);
-    assert_eq!(bench.releases()[1].image.digest, names::digest(2));
+    assert_eq!(names::only(&bench.releases()[1].change).digest, names::digest(2));
 }
 
 #[tokio::test]

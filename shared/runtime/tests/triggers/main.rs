@@ -5,6 +5,7 @@
 mod approvals;
 mod bench;
 mod builds;
+mod changes;
 mod damage;
 mod jobs;
 mod lost;

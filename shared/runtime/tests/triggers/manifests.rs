@@ -31,7 +31,7 @@ async fn a_manifest_releases_what_it_names_once() {
     let at = bench.bucket.put("checkout/release.json", text, None);
     assert_eq!(word(&bench, &written(&at, 1)).await, "created");
     let release = &bench.releases()[0];
-    assert_eq!((&release.image, release.provenance.commit.as_deref()), (&names::image(3), Some("4f1c2d3")));
+    assert_eq!((&release.change, release.provenance.commit.as_deref()), (&names::change(3), Some("4f1c2d3")));
     let id = release.id.clone();
     bench.end(&id, tidegate_core::outcome::Outcome::Promoted).await;
     assert_eq!(word(&bench, &written(&at, 1)).await, "handled before", "the same event again");
@@ -51,7 +51,7 @@ async fn a_manifest_that_was_overwritten_is_not_followed_with_versions_and_witho
         assert_eq!(word(&bench, &written(&second, 2)).await, "created");
         assert_eq!(word(&bench, &written(&first, 1)).await, "overtaken");
         assert_eq!(bench.releases().len(), 1);
-        assert_eq!(bench.releases()[0].image.digest, names::digest(3));
+        assert_eq!(names::only(&bench.releases()[0].change).digest, names::digest(3));
     }
 }
 

@@ -1,6 +1,8 @@
 //! Fixtures named by state: a release in a phase, with an observation of the world that fits it. What differs from that is said by the
 //! test: `Fixture::baking(10).breached()`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::actor::Actor;
 use tidegate_core::decide::{Decision, decide};
@@ -43,7 +45,8 @@ pub fn release() -> Release {
         id: names::release(1),
         service: names::service(),
         target: names::target(),
-        image: names::image(2),
+        change: names::change(2),
+        carried: BTreeSet::new(),
         intent: Intent::Deploy,
         provenance: Provenance::default(),
         bypass_freeze: None,
@@ -124,7 +127,10 @@ impl Fixture {
             stored: [names::image(1)].map(|image| (image.pinned(), Seen::Known(scene.stored(&image)))).into(),
             alarms: Seen::Known(scene.alarms(&[names::alarm()])),
             requests: Seen::Known(1000),
-            new_image: Seen::Known(Some(ImageSeen::there(names::digest(2)))),
+            new_images: Seen::Known(BTreeMap::from([(
+                names::digest(2),
+                Some(ImageSeen::there(names::digest(2))),
+            )])),
             ..Observation::default()
         };
         Self { release: release(), seen, now: names::start() }

@@ -1,6 +1,7 @@
 //! The one service every fixture and every fake is about, so that tests name states and not ARNs.
 
 use jiff::{SignedDuration, Timestamp};
+use tidegate_core::change::Change;
 use tidegate_core::ids::{
     AccountId, AlarmName, ClusterName, ContainerName, DeploymentArn, Digest, EcsService, EcsServiceName,
     HookId, Image, Region, ReleaseId, RepositoryName, Resource, RuleArn, ServiceName, Tag, Target,
@@ -50,6 +51,19 @@ pub fn target() -> Target {
 /// Container `app`.
 pub fn container() -> ContainerName {
     ContainerName::new("app").expect("a name")
+}
+
+/// Build `n` in container `app`.
+pub fn change(n: u32) -> Change {
+    Change::one(container(), image(n))
+}
+
+/// The one image of a change.
+///
+/// # Panics
+/// Where it brings several.
+pub fn only(change: &Change) -> &Image {
+    change.single().expect("one image")
 }
 
 /// Container `sidecar`.

@@ -525,14 +525,14 @@ fn what_runs_already_is_what_runs_not_what_is_written() {
         parts: Seen::Known(vec![ImagePart { digest: names::digest(9), platform: None }]),
         ..ImageSeen::there(names::digest(2))
     };
-    part.seen.new_image = Seen::Known(Some(index));
+    part.seen.new_images = Seen::Known([(names::digest(2), Some(index))].into());
     check(part, "cancelled |  | never");
 }
 
 /// What preflight says, by code.
 fn findings(fixture: &Fixture) -> Vec<(&'static str, bool)> {
     let head = fixture.seen.head.as_ref().expect("a row");
-    let (image, intent) = (&fixture.release.image, &fixture.release.intent);
+    let (image, intent) = (&fixture.release.change, &fixture.release.intent);
     let found = match preflight::check(&head.policy, image, intent, &fixture.seen) {
         Verdict::Pass(_, found) | Verdict::Blocked(found) => found,
         Verdict::CannotSee(errors) => panic!("{errors:?}"),
@@ -665,7 +665,7 @@ fn a_gateway_that_could_not_be_seen_is_not_none() {
     let denied = PortError::new(ErrorKind::Denied, "ecs:DescribeServiceRevisions", "AccessDenied", "no");
     let unseen = behind_a_gateway(Seen::Unknown(denied.clone()), &canary());
     let head = unseen.seen.head.as_ref().expect("a row");
-    match preflight::check(&head.policy, &unseen.release.image, &unseen.release.intent, &unseen.seen) {
+    match preflight::check(&head.policy, &unseen.release.change, &unseen.release.intent, &unseen.seen) {
         Verdict::CannotSee(errors) => assert_eq!(errors, [denied], "why is told"),
         other @ (Verdict::Pass(..) | Verdict::Blocked(_)) => panic!("{other:?}"),
     }
@@ -1038,7 +1038,7 @@ fn what_a_plan_was_made_from_is_looked_at_again_before_the_start() {
     gone.seen.stored.insert(names::image(1).pinned(), Seen::Known(Stored::Gone));
     again(gone);
     let mut new_gone = Fixture::starting();
-    new_gone.seen.new_image = Seen::Known(None);
+    new_gone.seen.new_images = Seen::Known([(names::digest(2), None)].into());
     again(new_gone);
     // What could not be seen is looked at again, and nothing is started meanwhile.
     let mut unseen = Fixture::starting();
@@ -1087,10 +1087,10 @@ fn an_approval_counts_for_the_plan_it_was_given_for() {
     };
     // The image was not to be found for a moment: the plan is the same again.
     let mut same = Fixture::starting();
-    let there = std::mem::replace(&mut same.seen.new_image, Seen::Known(None));
+    let there = std::mem::replace(&mut same.seen.new_images, Seen::Known([(names::digest(2), None)].into()));
     given(&mut same);
     let mut same = same.decided();
-    same.seen.new_image = there;
+    same.seen.new_images = there;
     let same = same.later(30).decided();
     assert!(same.release.plan.is_some() && same.release.gates.len() == 1);
     // Somebody deployed something else meanwhile: it is another plan.

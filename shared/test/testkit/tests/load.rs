@@ -1,7 +1,7 @@
 //! Many releases and many services at once: nobody's place is held by a release that waits, few transactions are lost to each other, and the
 //! clock reaches everybody. Time is the simulation's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -119,11 +119,11 @@ fn services(universe: &Universe, installation: &Installation, count: usize) {
 fn asked(service: ServiceName, build: u32) -> ReleaseRequest {
     ReleaseRequest {
         service,
-        image: names::image(build),
+        change: names::change(build),
         by: Actor::Person { name: "tester".into() },
         why: None,
         trigger: None,
-        pushed_at: None,
+        pushed: BTreeMap::new(),
         force: false,
         provenance: Provenance::default(),
         bypass_freeze: None,

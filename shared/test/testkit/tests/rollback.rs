@@ -12,7 +12,7 @@ fn head(promoted: &[u32], rolled_back: &[u32]) -> ServiceRecord {
         .iter()
         .map(|build| Promoted {
             release: names::release(*build),
-            image: names::image(*build),
+            change: names::change(*build),
             deployed: names::deployed(*build),
             at: names::start(),
         })
@@ -27,9 +27,9 @@ fn head(promoted: &[u32], rolled_back: &[u32]) -> ServiceRecord {
 
 fn chosen(head: &ServiceRecord, runs: u32, wanted: RollbackTo<'_>) -> Result<(String, String), NoRollback> {
     let current = Current { head, active: None, waiting: None };
-    let running = Running::Digest(names::digest(runs));
+    let running = Running::Digests([(names::container(), names::digest(runs))].into());
     match choose(Situation { current, last: None, running: &running }, &names::service(), wanted)? {
-        Choice::Earlier { from, to, .. } => Ok((from.label, to.image.label())),
+        Choice::Earlier { from, to, .. } => Ok((from.label, to.change.label())),
         Choice::UnderWay { .. } => panic!("nothing is under way"),
     }
 }
@@ -44,7 +44,7 @@ fn the_newest_good_version_before_the_live_one_comes_back() {
     // What is live decides, not what was promoted last: somebody put the older version back by hand.
     let refused = chosen(&head(&[3, 2, 1], &[]), 2, RollbackTo::Before).unwrap_err();
     assert!(
-        matches!(&refused, NoRollback::AlreadyThere { to: Some(to), .. } if to.image == names::image(1)),
+        matches!(&refused, NoRollback::AlreadyThere { to: Some(to), .. } if to.change == names::change(1)),
         "{refused}"
     );
 }
@@ -53,7 +53,7 @@ fn the_newest_good_version_before_the_live_one_comes_back() {
 fn where_nothing_is_left_the_one_that_was_rolled_back_is_named() {
     let refused = chosen(&head(&[3, 2], &[2]), 3, RollbackTo::Before).unwrap_err();
     let NoRollback::NothingBefore { quarantined } = &refused else { panic!("{refused}") };
-    assert_eq!(quarantined.iter().map(|(one, _)| &one.image).collect::<Vec<_>>(), [&names::image(2)]);
+    assert_eq!(quarantined.iter().map(|(one, _)| &one.change).collect::<Vec<_>>(), [&names::change(2)]);
     assert!(refused.to_string().contains("was rolled back itself (it was bad)"), "{refused}");
     let refused = chosen(&head(&[3], &[]), 3, RollbackTo::Before).unwrap_err();
     assert!(refused.to_string().contains("no other version was promoted before"), "{refused}");

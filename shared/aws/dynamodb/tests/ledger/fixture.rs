@@ -9,10 +9,13 @@ use aws_sdk_dynamodb::types::{
 };
 use jiff::Timestamp;
 use tidegate_core::actor::Actor;
+use tidegate_core::change::Change;
 use tidegate_core::commit::{Commit, ReleaseWrite, ServiceWrite};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::{Entry, Event, Report, WaitingOn};
-use tidegate_core::ids::{AccountId, Digest, Image, Region, ReleaseId, RepositoryName, ServiceName};
+use tidegate_core::ids::{
+    AccountId, ContainerName, Digest, Image, Region, ReleaseId, RepositoryName, ServiceName,
+};
 use tidegate_core::intent::Intent;
 use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::policy::{self, Policy};
@@ -146,12 +149,16 @@ pub(crate) fn release(n: usize, service: &str) -> Release {
         id: id(n),
         service: name(service),
         target,
-        image: Image {
-            registry: "111122223333.dkr.ecr.eu-central-1.amazonaws.com".into(),
-            repository: RepositoryName::new(format!("shop/{service}")).unwrap(),
-            digest,
-            tag: None,
-        },
+        change: Change::one(
+            ContainerName::new("app").unwrap(),
+            Image {
+                registry: "111122223333.dkr.ecr.eu-central-1.amazonaws.com".into(),
+                repository: RepositoryName::new(format!("shop/{service}")).unwrap(),
+                digest,
+                tag: None,
+            },
+        ),
+        carried: std::collections::BTreeSet::new(),
         intent: Intent::Deploy,
         requested_by: Actor::Event { source: "aws.ecr".into(), id: format!("event-{n}") },
         created_at: at(0),

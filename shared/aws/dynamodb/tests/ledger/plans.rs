@@ -166,7 +166,7 @@ async fn a_plan_of_another_image_is_not_acted_on() {
     let (before, after) = planned(&fixture).await;
     let mut other = Release { version: 3, ..after.clone() };
     let digest = Digest::new(format!("sha256:{}", "f".repeat(64))).unwrap();
-    other.image = Image { digest, ..before.image.clone() };
+    other.change = before.change.map(|_, image| Image { digest: digest.clone(), ..image.clone() });
     let error = fixture.ledger.commit(change(&after, &other)).await.unwrap_err();
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Invalid, "Invariant"));
 }

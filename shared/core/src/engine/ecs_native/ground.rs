@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{Digest, Image};
+use crate::change::Change;
+use crate::ids::{ContainerName, Digest, Image};
 use crate::seen::Seen;
 use crate::service::LeftBehind;
 use crate::vocab::ecr::{ImageSeen, Stored};
@@ -25,8 +26,8 @@ pub struct Ground<'a> {
     pub running: &'a RunningSeen,
     /// What registries said of images, by reference.
     pub stored: &'a BTreeMap<String, Seen<Stored>>,
-    /// The release's image in its registry.
-    pub released: Option<&'a ImageSeen>,
+    /// The release's images in their registries.
+    pub released: Option<&'a BTreeMap<Digest, Option<ImageSeen>>>,
     /// The task definition a rollback release goes to.
     pub destination: Option<&'a TaskDefinitionSeen>,
     /// What an earlier release left in the service's configuration.
@@ -44,9 +45,22 @@ impl<'a> Ground<'a> {
         matches!(self.stored.get(reference), Some(Seen::Known(Stored::There(_))))
     }
 
-    /// Every digest AWS may call the release's image by.
+    /// Every digest AWS may call one of the release's images by.
     pub fn released_digests(&self, image: &Image) -> Vec<Digest> {
-        self.released.map_or_else(|| vec![image.digest.clone()], ImageSeen::digests)
+        let seen = self.released.and_then(|released| released.get(&image.digest)?.as_ref());
+        seen.map_or_else(|| vec![image.digest.clone()], ImageSeen::digests)
+    }
+
+    /// The same for every container of a change.
+    pub fn runs_as(&self, change: &Change) -> BTreeMap<ContainerName, Vec<Digest>> {
+        change.iter().map(|(container, image)| (container.clone(), self.released_digests(image))).collect()
+    }
+
+    /// A change by the hosts that the service pulls from already: a network need not reach the others.
+    pub fn reachable(&self, change: &Change) -> Change {
+        change.map(|container, image| {
+            image.on_the_host_of(self.task_definition.images.get(container).map_or("", String::as_str))
+        })
     }
 }
 

@@ -50,11 +50,11 @@ struct Cx<'a> {
 
 /// Looks at everything that can be known before there is a plan, and makes it.
 pub(super) fn preflight(policy: &Policy, release: &Release, seen: &Observation, now: Timestamp) -> Preflight {
-    match preflight::check(policy, &release.image, &release.intent, seen) {
+    match preflight::check(policy, &release.change, &release.intent, seen) {
         preflight::Verdict::Pass(ground, notes) => {
             let request =
                 PlanRequest { intent: &release.intent, bypass_freeze: release.bypass_freeze.as_deref() };
-            let plan = compile(policy, &release.target, &release.image, request, ground, now);
+            let plan = compile(policy, &release.target, &release.change, request, ground, now);
             Preflight::Pass(Box::new(plan), notes)
         }
         preflight::Verdict::Blocked(findings) => Preflight::Blocked(findings),
@@ -85,7 +85,7 @@ pub(in crate::engine) fn needs_of_preflight(
         Intent::Deploy => None,
         Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } => Some(deployed.task_definition.clone()),
     };
-    needs.new_image = true;
+    needs.new_images = true;
     let Some(task_definition) = seen.ecs.task_definition.known() else { return };
     let containers = task_definition.images.keys().cloned().collect();
     needs.ecs.running = Some(RunningNeeds { service: service.clone(), containers });

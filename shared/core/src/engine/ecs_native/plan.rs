@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::configuration;
 use super::ground::Ground;
 use super::running::{destination_images, stable_images};
-use crate::ids::{ContainerName, Image, RuleArn, Target, TargetGroupArn};
+use crate::change::Change;
+use crate::ids::{ContainerName, RuleArn, Target, TargetGroupArn};
 use crate::intent::{Deployed, Intent};
 use crate::plan::{EcsNative, Outline, Plan, PlanRequest, Preparation, Prepared, RollbackTarget, Setup};
 use crate::policy::{Percent, Policy, Shift, Strategy};
@@ -20,7 +21,7 @@ use crate::vocab::elb::RuleSeen;
 pub fn compile(
     policy: &Policy,
     target: &Target,
-    image: &Image,
+    change: &Change,
     request: PlanRequest<'_>,
     ground: Ground<'_>,
     now: Timestamp,
@@ -28,12 +29,9 @@ pub fn compile(
     let outline = Outline::new(policy, request, |strategy| {
         measured_at(strategy, ground).iter().any(|(rule, _)| rule.application_load_balancer().is_some())
     });
-    let container = policy.to.ecs.container.clone();
     let rollback_target = rollback_target(ground);
-    // By the host that the service pulls from already: a network need not reach the others.
-    let running = ground.task_definition.images.get(&container).map_or("", String::as_str);
-    let image = image.on_the_host_of(running);
-    let (candidate, registered) = candidate(&image, request.intent, &container, ground);
+    let change = ground.reachable(change);
+    let (candidate, registered) = candidate(&change, request.intent, ground);
     let mut preparations = Vec::new();
     preparations.extend(rollback_target.pinned().map(|_| Preparation::RollbackTarget));
     preparations.extend((!registered).then_some(Preparation::Candidate));
@@ -48,9 +46,9 @@ pub fn compile(
         ),
         measured_at: measured_at(&outline.strategy, ground),
     };
-    let runs_as = ground.released_digests(&image);
+    let runs_as = ground.runs_as(&change);
     let setup = Setup::EcsNative(setup);
-    outline.plan(target, Prepared { image, container, runs_as, preparations, setup }, now)
+    outline.plan(target, Prepared { change, runs_as, preparations, setup }, now)
 }
 
 /// Where the candidate's share is measured: nowhere, where no traffic is shifted.
@@ -78,18 +76,18 @@ pub(in crate::engine) fn rollback_target(ground: Ground<'_>) -> RollbackTarget {
 
 /// The revision that is deployed, and whether it is there already.
 pub(in crate::engine) fn candidate(
-    image: &Image,
+    change: &Change,
     intent: &Intent,
-    container: &ContainerName,
     ground: Ground<'_>,
 ) -> (DerivedRevision, bool) {
     match intent {
         Intent::Deploy => {
-            let mut images = BTreeMap::from([(container.clone(), image.pinned())]);
+            let pinned = change.iter().map(|(container, image)| (container.clone(), image.pinned()));
+            let mut images: BTreeMap<ContainerName, String> = pinned.collect();
             let running = stable_images(ground.task_definition, ground.running);
-            let others = running
-                .iter()
-                .filter(|(name, _)| *name != container && !ground.task_definition.floating.contains(*name));
+            let others = running.iter().filter(|(name, _)| {
+                change.image(name).is_none() && !ground.task_definition.floating.contains(*name)
+            });
             // Only what ECR was seen to have: a tag of another registry cannot be told from the digest it stands for afterwards.
             let proven = others.filter_map(|(name, stable)| {
                 let pinned = stable.pinned()?;
@@ -100,11 +98,12 @@ pub(in crate::engine) fn candidate(
         }
         Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } => {
             let mut images = destination_images(intent, ground.destination);
-            // The host it was pulled from then is kept.
-            if images.get(container).and_then(|reference| digest_of(reference)).as_ref()
-                != Some(&image.digest)
-            {
-                images.insert(container.clone(), image.pinned());
+            for (container, image) in change.iter() {
+                // The host it was pulled from then is kept.
+                let then = images.get(container).and_then(|reference| digest_of(reference));
+                if then.as_ref() != Some(&image.digest) {
+                    images.insert(container.clone(), image.pinned());
+                }
             }
             let there = ground.destination.filter(|seen| seen.active).map(|seen| &seen.images);
             let same = |(name, reference): (&ContainerName, &String)| {

@@ -8,9 +8,10 @@ use super::ground::Ground;
 use super::{configuration, plan as compiled};
 use crate::finding::{Finding, FindingCode};
 
+use crate::change::Change;
 use crate::engine::ecs_native::pauses::{self, Pause};
 use crate::fault::PortError;
-use crate::ids::{AlarmName, ClusterName, ContainerName, EcsServiceName, Image};
+use crate::ids::{AlarmName, ClusterName, ContainerName, EcsServiceName};
 use crate::intent::Intent;
 use crate::observation::Observation;
 use crate::plan::{EcsNative, Plan, RollbackTarget, Stage};
@@ -35,7 +36,7 @@ pub enum Verdict<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Question<'a> {
     place: (&'a ClusterName, &'a EcsServiceName),
-    container: &'a ContainerName,
+    change: &'a Change,
     shifts: Shifts,
     alarms: &'a [AlarmName],
     /// Requests that each bake has to see, where that was asked for in so many words.
@@ -66,7 +67,7 @@ impl Shifts {
 }
 
 /// Looks at everything that can be known before there is a plan.
-pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Observation) -> Verdict<'a> {
+pub fn check<'a>(policy: &Policy, change: &Change, intent: &Intent, seen: &'a Observation) -> Verdict<'a> {
     let shifts = match policy.strategy.shift {
         Shift::Rolling => Shifts::Never,
         Shift::BlueGreen => Shifts::AtOnce,
@@ -75,12 +76,12 @@ pub fn check<'a>(policy: &Policy, image: &Image, intent: &Intent, seen: &'a Obse
     let ecs = &policy.to.ecs;
     let question = Question {
         place: (&ecs.cluster, &ecs.service),
-        container: &ecs.container,
+        change,
         shifts,
         alarms: &policy.rollback.alarms,
         min_requests: policy.evidence.min_requests,
     };
-    look(question, image, intent, seen)
+    look(question, intent, seen)
 }
 
 /// What a second look, directly before the deployment starts, says about a plan.
@@ -112,19 +113,19 @@ pub(in crate::engine) fn check_again_unshifted(
 /// Looks at what every release needs of a service, for one whose traffic ECS does not shift.
 pub(in crate::engine) fn check_unshifted<'a>(
     policy: &Policy,
-    image: &Image,
+    change: &Change,
     intent: &Intent,
     seen: &'a Observation,
 ) -> Verdict<'a> {
     let ecs = &policy.to.ecs;
     let question = Question {
         place: (&ecs.cluster, &ecs.service),
-        container: &ecs.container,
+        change,
         shifts: Shifts::ByTidegate,
         alarms: &policy.rollback.alarms,
         min_requests: None,
     };
-    look(question, image, intent, seen)
+    look(question, intent, seen)
 }
 
 fn shifts_of(plan: &Plan) -> Shifts {
@@ -139,13 +140,13 @@ fn shifts_of(plan: &Plan) -> Shifts {
 fn again(plan: &Plan, target: &RollbackTarget, shifts: Shifts, intent: &Intent, seen: &Observation) -> Again {
     let question = Question {
         place: (&plan.target.ecs().cluster, &plan.target.ecs().service),
-        container: &plan.container,
+        change: &plan.change,
         shifts,
         // They are looked at where the deployment starts, which waits for them rather than being planned anew.
         alarms: &[],
         min_requests: plan.evidence.filter(|_| shifts.by_ecs()).map(|needed| needed.min_requests),
     };
-    match look(question, &plan.image, intent, seen) {
+    match look(question, intent, seen) {
         Verdict::CannotSee(errors) => Again::CannotSee(errors),
         Verdict::Blocked(findings) => {
             let blocking = findings.into_iter().filter(|finding| finding.blocking);
@@ -158,7 +159,7 @@ fn again(plan: &Plan, target: &RollbackTarget, shifts: Shifts, intent: &Intent, 
     }
 }
 
-fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Observation) -> Verdict<'a> {
+fn look<'a>(question: Question<'_>, intent: &Intent, seen: &'a Observation) -> Verdict<'a> {
     let errors = unseen(seen);
     if !errors.is_empty() {
         return Verdict::CannotSee(errors);
@@ -184,12 +185,12 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
         weights: seen.elb.weights.known().map_or(&[][..], Vec::as_slice),
         running,
         stored: &seen.stored,
-        released: seen.new_image.known().and_then(Option::as_ref),
+        released: seen.new_images.known(),
         destination: seen.ecs.destination.known().and_then(Option::as_ref),
         left_behind: seen.head.as_ref().and_then(|head| head.left_behind.as_ref()),
     };
-    let container = question.container;
-    let errors = images::unseen(container, image, intent, ground);
+    let change = question.change;
+    let errors = images::unseen(change, intent, ground);
     if !errors.is_empty() {
         return Verdict::CannotSee(errors);
     }
@@ -197,13 +198,13 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
     let mut findings = service_findings(service);
     findings.extend(kinds::findings(question.shifts, ground));
     findings.extend(configuration_findings(question.shifts, service, ground.left_behind));
-    findings.extend(task_definition_findings(task_definition, container));
-    findings.extend(images::released(container, image, intent, ground, seen));
-    findings.extend(images::rollback_target(container, ground));
+    findings.extend(task_definition_findings(task_definition, change));
+    findings.extend(images::released(change, intent, ground, seen));
+    findings.extend(images::rollback_target(change, ground));
     findings.extend(traffic_findings(question.shifts, ground));
     match intent {
         Intent::Deploy => {
-            findings.extend(images::others(container, ground));
+            findings.extend(images::others(change, ground));
             findings.extend(too_many_tags(task_definition));
             findings.extend(alarm_findings(question.alarms, seen));
             findings.extend(own_alarm_findings(question.alarms, seen));
@@ -213,7 +214,7 @@ fn look<'a>(question: Question<'_>, image: &Image, intent: &Intent, seen: &'a Ob
         Intent::Rollback { .. } => {
             let left = findings.iter_mut().filter(|finding| finding.code.is_about_what_is_left());
             left.for_each(|finding| finding.blocking = false);
-            findings.extend(images::destination(image, intent, ground, seen));
+            findings.extend(images::destination(change, intent, ground, seen));
         }
     }
     if findings.iter().any(|finding| finding.blocking) {
@@ -245,7 +246,7 @@ fn unseen(seen: &Observation) -> Vec<PortError> {
     errors.extend(seen.elb.weights.error());
     errors.extend(seen.alarms.error());
     errors.extend(seen.ecs.running.error());
-    errors.extend(seen.new_image.error());
+    errors.extend(seen.new_images.error());
     errors.extend(seen.ecs.destination.error());
     errors.into_iter().cloned().collect()
 }
@@ -279,7 +280,7 @@ fn service_findings(service: &ServiceSeen) -> Vec<Finding> {
     findings
 }
 
-fn task_definition_findings(task_definition: &TaskDefinitionSeen, container: &ContainerName) -> Vec<Finding> {
+fn task_definition_findings(task_definition: &TaskDefinitionSeen, change: &Change) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !task_definition.active {
         findings.push(Finding::blocking(
@@ -290,7 +291,7 @@ fn task_definition_findings(task_definition: &TaskDefinitionSeen, container: &Co
             ),
         ));
     }
-    if !task_definition.images.contains_key(container) {
+    for container in change.containers().filter(|it| !task_definition.images.contains_key(*it)) {
         let names: Vec<&str> = task_definition.images.keys().map(ContainerName::as_str).collect();
         findings.push(Finding::blocking(
             FindingCode::ContainerMissing,

@@ -4,9 +4,9 @@
 use crate::vocab::ecs::{RunningSeen, StableImage};
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::{ContainerName, Digest, Image, RepositoryName};
+use crate::ids::{ContainerName, Digest};
 use crate::intent::{Deployed, Intent};
-use crate::reference::{Parts, Pick, Reference, digest_of};
+use crate::reference::{Parts, digest_of};
 use crate::vocab::ecs::TaskDefinitionSeen;
 
 /// What every container of a task definition runs: the digest that the task definition itself pins, or what was told.
@@ -94,19 +94,11 @@ pub fn to_look_up(
     stable.chain(destination_images(intent, destination).into_values()).collect()
 }
 
-/// A reference by digest as an image of a registry; `None` when it has no registry's host, or no digest.
-pub fn image_of(reference: &str) -> Option<Image> {
-    let Reference { registry, repository, pick } = Reference::parse(reference).ok()?;
-    let Pick::Digest(digest, _) = pick else { return None };
-    let repository = RepositoryName::new(repository?).ok()?;
-    Some(Image { registry: registry?.host().to_owned(), repository, digest, tag: None })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::TaskDefinitionArn;
-    use crate::reference::pinned;
+    use crate::reference::{image_of, pinned};
 
     fn digest(fill: char) -> Digest {
         Digest::new(format!("sha256:{}", String::from(fill).repeat(64))).unwrap()

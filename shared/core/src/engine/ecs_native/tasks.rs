@@ -39,12 +39,13 @@ pub(in crate::engine) fn count(
     });
     let told: Vec<&StoppedTask> =
         hinted.chain(turn.seen.ecs.stopped_tasks.known().into_iter().flatten()).collect();
+    let released: Vec<_> = plan.change.containers().collect();
     let before = turn.next.progress.failed_tasks.len();
     for task in told {
         if !is_candidates(turn, task, &candidate, began) {
             continue;
         }
-        let Some(failed) = FailedTask::of(task, &plan.container) else { continue };
+        let Some(failed) = FailedTask::of(task, &released) else { continue };
         let kept = &mut turn.next.progress.failed_tasks;
         if let Some(known) = kept.iter_mut().find(|known| known.task == failed.task) {
             *known = known.clone().completed_by(failed);

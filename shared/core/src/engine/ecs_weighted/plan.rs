@@ -25,7 +25,7 @@ pub(in crate::engine) fn preflight(
     seen: &Observation,
     now: Timestamp,
 ) -> Preflight {
-    let (ground, mut notes) = match common::check_unshifted(policy, &release.image, &release.intent, seen) {
+    let (ground, mut notes) = match common::check_unshifted(policy, &release.change, &release.intent, seen) {
         common::Verdict::Pass(ground, notes) => (Some(ground), notes),
         common::Verdict::Blocked(findings) => (None, findings),
         common::Verdict::CannotSee(errors) => return Preflight::CannotSee(errors),
@@ -223,16 +223,14 @@ fn compile(
     let rules: Vec<RuleArn> = place.map(|place| place.rules.clone()).unwrap_or_default();
     let counted = rules.iter().any(|rule| rule.application_load_balancer().is_some());
     let outline = Outline::new(policy, request, |_| counted);
-    let container = policy.to.ecs.container.clone();
     // Only the rules that are set matter here, in the order of the policy.
     let weights: Vec<RuleSeen> = rules
         .iter()
         .filter_map(|rule| ground.weights.iter().find(|seen| seen.arn == *rule).cloned())
         .collect();
     let rollback_target = RollbackTarget { weights, ..native::rollback_target(ground) };
-    let running = ground.task_definition.images.get(&container).map_or("", String::as_str);
-    let image = release.image.on_the_host_of(running);
-    let (candidate, registered) = native::candidate(&image, &release.intent, &container, ground);
+    let change = ground.reachable(&release.change);
+    let (candidate, registered) = native::candidate(&change, &release.intent, ground);
     let mut preparations = Vec::new();
     preparations.extend(rollback_target.pinned().map(|_| Preparation::RollbackTarget));
     preparations.extend((!registered).then_some(Preparation::Candidate));
@@ -256,6 +254,6 @@ fn compile(
         min_tasks: place.map_or(1, |place| place.min_tasks),
         suspended: seen.autoscaling.target.known().copied().flatten().map(|target| target.suspended),
     });
-    let runs_as = ground.released_digests(&image);
-    outline.plan(&release.target, Prepared { image, container, runs_as, preparations, setup }, now)
+    let runs_as = ground.runs_as(&change);
+    outline.plan(&release.target, Prepared { change, runs_as, preparations, setup }, now)
 }

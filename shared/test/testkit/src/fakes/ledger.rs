@@ -457,11 +457,12 @@ fn as_of<T>(versions: &[Written<T>], seen: Timestamp) -> Option<&T> {
 
 fn watched_by(policy: &Policy, account: &AccountId, region: &Region) -> Vec<Watched> {
     let target = policy.target(account, region);
-    let repository = policy.from.ecr.repository.clone();
-    let mut watched = vec![
-        Watched::Repository(account.clone(), region.clone(), repository),
-        Watched::EcsService(target.account.clone(), target.region.clone(), target.ecs().service.clone()),
-    ];
+    let repositories = policy.repositories().into_iter();
+    let mut watched: Vec<Watched> = repositories
+        .map(|repository| Watched::Repository(account.clone(), region.clone(), repository.clone()))
+        .collect();
+    let service = target.ecs().service.clone();
+    watched.push(Watched::EcsService(target.account.clone(), target.region.clone(), service));
     let builds = policy.from.codebuild.iter();
     watched.extend(
         builds.map(|build| Watched::BuildProject(account.clone(), region.clone(), build.project.clone())),

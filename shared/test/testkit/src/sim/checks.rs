@@ -190,7 +190,8 @@ impl Watch {
             self.broken.extend(what_was_rolled_back_is_quarantined(release, &state.rows));
             self.broken.extend(the_history_tells_the_end(release, &state.rows));
             if let (Some(Outcome::RolledBack { .. }), Intent::Deploy) = (release.outcome(), &release.intent)
-                && let Some(build) = (2..8).find(|build| names::digest(*build) == release.image.digest)
+                && let Some(build) =
+                    (2..8).find(|build| names::digest(*build) == names::only(&release.change).digest)
             {
                 self.rolled_back.insert(build);
             }
@@ -200,7 +201,7 @@ impl Watch {
     /// Looks at how it all ended.
     pub(super) fn at_the_end(&mut self, state: &State, scenario: &Scenario) {
         for (build, before) in self.refused.clone() {
-            let of = |release: &&Release| release.image.digest == names::digest(build);
+            let of = |release: &&Release| names::only(&release.change).digest == names::digest(build);
             let after =
                 state.rows.releases().skip(before).filter(of).filter(|it| it.service == self.service).count();
             if after > 0 {
@@ -460,7 +461,7 @@ impl Watch {
     fn what_is_expected(&self, release: &Release, scenario: &Scenario) -> Option<String> {
         let promotes = scenario.promotes.filter(|_| self.service == names::service())?;
         let ended = *release.outcome()? == Outcome::Promoted;
-        (release.image.digest == names::digest(2) && ended != promotes).then(|| {
+        (names::only(&release.change).digest == names::digest(2) && ended != promotes).then(|| {
             format!("release {} ended {}, and that was certain not to be", release.id, release.summary())
         })
     }
@@ -493,15 +494,17 @@ impl Watch {
         if *digest == names::digest(1) {
             return None;
         }
-        let of = |release: &&Release| release.image.digest == *digest;
+        let of = |release: &&Release| names::only(&release.change).digest == *digest;
         let Some(release) = self.releases(state).rfind(of) else {
             return Some(format!("{tag} was pushed last and was never released"));
         };
         let Some(Outcome::Superseded { by: Successor::Release(by) }) = release.outcome() else { return None };
         let by = state.rows.release(by)?;
-        let older = by.image.digest != *digest && by.intent == Intent::Deploy && by.image.digest < *digest;
+        let older = names::only(&by.change).digest != *digest
+            && by.intent == Intent::Deploy
+            && names::only(&by.change).digest < *digest;
         (older && !is_a_persons(by))
-            .then(|| format!("{tag} was pushed last and was superseded by the older {}", by.image))
+            .then(|| format!("{tag} was pushed last and was superseded by the older {}", by.change))
     }
 
     /// No machine releases what was pushed before something that was let in already.
@@ -515,22 +518,24 @@ impl Watch {
         machines.sort_by_key(|release| state.rows.versions(&release.id).first().map(|written| written.at));
         machines.iter().enumerate().find_map(|(at, release)| {
             let of = |wanted: &Release| {
-                let digest = wanted.image.digest.clone();
+                let digest = names::only(&wanted.change).digest.clone();
                 pushes.iter().filter(move |(_, pushed, _)| *pushed == digest).map(|(_, _, at)| *at)
             };
             let written = state.rows.versions(&release.id).first()?.at;
             let last = of(release).filter(|at| *at <= written).max()?;
             let newer =
                 machines[..at].iter().find(|before| of(before).min().is_some_and(|first| first > last))?;
-            Some(format!("{} was released after {}, which was pushed later", release.image, newer.image))
+            Some(format!("{} was released after {}, which was pushed later", release.change, newer.change))
         })
     }
 
     /// At the end the service runs what was promoted last.
     fn what_runs_is_what_was_promoted_last(&self, state: &State) -> Option<String> {
         let head = state.rows.head(&self.service)?;
-        let expected =
-            head.promoted.first().map_or_else(|| names::digest(1), |last| last.image.digest.clone());
+        let expected = head
+            .promoted
+            .first()
+            .map_or_else(|| names::digest(1), |last| names::only(&last.change).digest.clone());
         let live = self.aws(state).state();
         let serving = BTreeMap::from([(expected.clone(), 100)]);
         (live.serving != serving).then(|| {
@@ -660,7 +665,7 @@ fn the_outcome_is_what_is_live(
     }
     let (set, expected) =
         (&live.task_definition, if promoted { plan.expected() } else { plan.rollback_target().digests() });
-    let digests = &expected[&plan.container];
+    let digests = &expected[&names::container()];
     let mut broken = Vec::new();
     let mut must = |holds: bool, what: String| {
         if !holds {
@@ -700,7 +705,7 @@ fn promoted_carries_all_traffic(release: &Release, live: &ServiceState) -> Optio
 /// A digest that was rolled back is quarantined.
 fn what_was_rolled_back_is_quarantined(release: &Release, rows: &Rows) -> Option<String> {
     let rolled_back = matches!(release.outcome(), Some(Outcome::RolledBack { .. }));
-    let kept = rows.head(&release.service)?.quarantine.contains_key(&release.image.digest);
+    let kept = rows.head(&release.service)?.quarantine.contains_key(&names::only(&release.change).digest);
     (rolled_back && release.intent == Intent::Deploy && !kept)
         .then(|| format!("release {} was rolled back and its digest is not quarantined", release.id))
 }

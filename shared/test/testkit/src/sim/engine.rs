@@ -9,6 +9,7 @@ use std::task::{Poll, Wake, Waker};
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::actor::Actor;
 use tidegate_core::admission::ReleaseRequest;
+use tidegate_core::change::Change;
 use tidegate_core::fault::chain;
 use tidegate_core::ids::{AlarmName, EcsServiceName, Image, RepositoryName, ServiceName};
 use tidegate_core::observation::Hint;
@@ -511,12 +512,15 @@ impl Simulation {
             Action::Insist(build) => self.spawn("person", None, move |universe, caller, _| {
                 let installation = universe.context(caller, true).installation;
                 let request = ReleaseRequest {
-                    image: Image { repository: repository(&of), ..names::image(build) },
+                    change: Change::one(
+                        names::container(),
+                        Image { repository: repository(&of), ..names::image(build) },
+                    ),
                     service: of,
                     by: Actor::Person { name: "ana".into() },
                     why: Some("it is right after all".into()),
                     trigger: None,
-                    pushed_at: None,
+                    pushed: BTreeMap::new(),
                     force: true,
                     provenance: tidegate_core::intent::Provenance::default(),
                     bypass_freeze: None,

@@ -1,10 +1,13 @@
 //! The images: the one that is released, those that run and would have to run again, and those of a revision that is gone back to.
 
+use std::collections::BTreeSet;
+
+use crate::change::Change;
 use crate::engine::ecs_native::ground::Ground;
 use crate::engine::ecs_native::running::{destination_images, sharing, stable_images};
 use crate::fault::PortError;
 use crate::finding::{Finding, FindingCode};
-use crate::ids::{ContainerName, Image};
+use crate::ids::{ContainerName, Digest, Image};
 use crate::intent::{Deployed, Intent};
 use crate::observation::Observation;
 use crate::reference::digest_of;
@@ -12,18 +15,15 @@ use crate::seen::Seen;
 use crate::vocab::ecr::{ImageSeen, Stored};
 use crate::vocab::ecs::StableImage;
 
-/// What could not be seen and has to be: of the container that is released everything, of the others whatever may be seen later. A
+/// What could not be seen and has to be: of the containers that are released everything, of the others whatever may be seen later. A
 /// repository of somebody else's that may not be read stays unread.
-pub(super) fn unseen(
-    container: &ContainerName,
-    image: &Image,
-    intent: &Intent,
-    ground: Ground<'_>,
-) -> Vec<PortError> {
-    let released = stable_images(ground.task_definition, ground.running);
-    let released = released.get(container).and_then(StableImage::pinned);
-    let needed = |reference: &str| {
-        Some(reference) == released.as_deref() && *intent == Intent::Deploy || reference == image.pinned()
+pub(super) fn unseen(change: &Change, intent: &Intent, ground: Ground<'_>) -> Vec<PortError> {
+    let running = stable_images(ground.task_definition, ground.running);
+    let of = |container: &ContainerName| running.get(container).and_then(StableImage::pinned);
+    let released: Vec<String> = change.containers().filter_map(of).collect();
+    let needed = |reference: &String| {
+        *intent == Intent::Deploy && released.contains(reference)
+            || change.images().iter().any(|image| *reference == image.pinned())
     };
     let errors = ground.stored.iter().filter_map(|(reference, seen)| Some((reference, seen.error()?)));
     errors
@@ -32,35 +32,49 @@ pub(super) fn unseen(
         .collect()
 }
 
-/// The image that is released: new, there, and of the right platform.
+/// The images that are released: new, there, and of the right platform.
 pub(super) fn released(
-    container: &ContainerName,
-    image: &Image,
+    change: &Change,
     intent: &Intent,
     ground: Ground<'_>,
     seen: &Observation,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let known = ground.released_digests(image);
     let running = stable_images(ground.task_definition, ground.running);
-    let runs = running.get(container).map_or(&[][..], |stable| &stable.digests);
-    if *intent == Intent::Deploy && !runs.is_empty() && runs.iter().all(|digest| known.contains(digest)) {
+    let runs = |(container, image): (&ContainerName, &Image)| {
+        let known = ground.released_digests(image);
+        let runs = running.get(container).map_or(&[][..], |stable| &stable.digests);
+        !runs.is_empty() && runs.iter().all(|digest| known.contains(digest))
+    };
+    if *intent == Intent::Deploy && change.iter().all(runs) {
+        let names: Vec<&str> = change.images().into_iter().map(|image| image.digest.short()).collect();
         findings.push(Finding::blocking(
             FindingCode::AlreadyRunning,
-            format!("the service already runs {}", image.digest.short()),
+            format!("the service already runs {}", names.join(" and ")),
         ));
     }
-    match &seen.new_image {
-        Seen::Known(None) => findings.push(Finding::blocking(
+    findings.extend(change.images().into_iter().flat_map(|image| there(image, ground, seen)));
+    findings
+}
+
+/// One image: in its registry, and of the right platform.
+fn there(image: &Image, ground: Ground<'_>, seen: &Observation) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let found = match &seen.new_images {
+        Seen::Known(found) => found.get(&image.digest).map(Option::as_ref),
+        Seen::NotAsked | Seen::Unknown(_) => None,
+    };
+    match found {
+        Some(None) => findings.push(Finding::blocking(
             FindingCode::ImageMissing,
             format!("{} is not in {}", image.digest.short(), image.repository),
         )),
-        Seen::Known(Some(new)) if new.archived => findings.push(Finding::blocking(
+        Some(Some(new)) if new.archived => findings.push(Finding::blocking(
             FindingCode::ImageArchived,
             format!("{} is archived; Amazon ECS cannot pull it", image.digest.short()),
         )),
-        Seen::Known(Some(new)) => findings.extend(platform(new, ground)),
-        Seen::NotAsked | Seen::Unknown(_) => {}
+        Some(Some(new)) => findings.extend(platform(new, ground)),
+        None => {}
     }
     findings
 }
@@ -94,9 +108,12 @@ fn platform(new: &ImageSeen, ground: Ground<'_>) -> Option<Finding> {
 }
 
 /// What runs, container by container: it is what a rollback has to bring again.
-pub(super) fn rollback_target(container: &ContainerName, ground: Ground<'_>) -> Vec<Finding> {
+pub(super) fn rollback_target(change: &Change, ground: Ground<'_>) -> Vec<Finding> {
     let images = stable_images(ground.task_definition, ground.running);
-    images.iter().flat_map(|(name, image)| stable(name, image, name == container, ground)).collect()
+    images
+        .iter()
+        .flat_map(|(name, image)| stable(name, image, change.image(name).is_some(), ground))
+        .collect()
 }
 
 fn stable(name: &ContainerName, image: &StableImage, released: bool, ground: Ground<'_>) -> Vec<Finding> {
@@ -158,25 +175,35 @@ fn stays(name: &ContainerName, pinned: &str, ground: Ground<'_>) -> Option<Findi
     }
 }
 
-/// Other containers of the task that run the same image stay as they are: what is released goes into one container.
-pub(super) fn others(container: &ContainerName, ground: Ground<'_>) -> Vec<Finding> {
+/// Other containers of the task that run an image of the same repository stay as they are, unless the policy names them.
+pub(super) fn others(change: &Change, ground: Ground<'_>) -> Vec<Finding> {
     let images = stable_images(ground.task_definition, ground.running);
-    let sharing: Vec<&str> = sharing(container, &images).into_iter().map(ContainerName::as_str).collect();
+    let sharing: BTreeSet<&str> = change
+        .containers()
+        .flat_map(|container| sharing(container, &images))
+        .filter(|other| change.image(other).is_none())
+        .map(ContainerName::as_str)
+        .collect();
     if sharing.is_empty() {
         return Vec::new();
     }
     vec![Finding::note(
         FindingCode::OtherContainersStay,
         format!(
-            "only container {container} gets the new image; {} of the same task runs an image of the same repository and stays at the one it runs",
-            sharing.join(" and ")
+            "only container {} gets the new image; {} of the same task runs an image of the same repository and stays at the one it runs",
+            names(change.containers().map(ContainerName::as_str)),
+            names(sharing.into_iter())
         ),
     )]
 }
 
+fn names<'a>(of: impl Iterator<Item = &'a str>) -> String {
+    of.collect::<Vec<_>>().join(" and ")
+}
+
 /// The revision that a rollback release goes to: it is there, or can be registered again, and all its images can be pulled.
 pub(super) fn destination(
-    image: &Image,
+    change: &Change,
     intent: &Intent,
     ground: Ground<'_>,
     seen: &Observation,
@@ -190,7 +217,7 @@ pub(super) fn destination(
                 format!(
                     "task definition {}, which that release ran with {}, has been deleted",
                     task_definition.short(),
-                    image.digest
+                    names(change.digests().into_iter().map(Digest::as_str))
                 ),
             )],
             Seen::Known(Some(_)) | Seen::NotAsked | Seen::Unknown(_) => Vec::new(),
