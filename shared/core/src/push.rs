@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// How long after the push of an image its tag may come, by ECR's clocks, and still be part of that push.
 pub(crate) const ONE_PUSH: SignedDuration = SignedDuration::from_secs(10);
 
+/// How far the clock of whoever writes a push down may be behind the one that says when it was.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(5);
+
 /// When an image was pushed. A tag that is put on an image later does not change when the image was pushed, and a mirror brings what was
 /// announced before when it can, so these are three things that are never compared with each other's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +26,11 @@ pub struct PushTimes {
 }
 
 impl PushTimes {
-    /// Not after now: a clock that goes before ours must not shut out what comes after.
+    /// Not after now by more than clocks differ: one that goes before ours must not shut out what comes after. One of ours that goes behind
+    /// makes no push older than it is: of two that come out of order the older one would be let in after the newer one.
     pub(crate) fn until(self, now: Timestamp) -> Self {
-        let past = |at: Option<Timestamp>| at.map(|at| at.min(now));
+        let latest = now.saturating_add(CLOCKS_DIFFER).unwrap_or(now);
+        let past = |at: Option<Timestamp>| at.map(|at| at.min(latest));
         Self { image: past(self.image), tag: past(self.tag), said: past(self.said) }
     }
 
@@ -56,5 +61,21 @@ impl PushTimes {
         }
         let newest = known.image.filter(|newest| image < *newest)?;
         Some(told("pushed", image, newest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + secs).unwrap()
+    }
+
+    #[test]
+    fn a_clock_of_ours_that_goes_behind_makes_no_push_older_and_one_that_goes_before_shuts_nothing_out() {
+        let pushed = |secs| PushTimes { tag: Some(at(secs)), ..PushTimes::default() };
+        assert_eq!(pushed(3).until(at(0)), pushed(3), "our clock is three seconds behind");
+        assert_eq!(pushed(3_600).until(at(0)), pushed(5), "theirs is an hour before");
     }
 }

@@ -166,11 +166,13 @@ impl Fresh {
     pub fn is_overtaken(&self, head: &ServiceRecord) -> bool {
         let known = head.newest_of(&self.repository);
         let by_image = known.image.is_some_and(|newest| newest > self.pushed_at);
-        match known.tag {
+        if self.is_push() {
             // Its tag is as old as its image, so a tag that was let in later is newer, whatever image it was put on.
-            newest if self.is_push() => {
-                by_image || newest.is_some_and(|newest| newest.duration_since(self.pushed_at) > ONE_PUSH)
-            }
+            let later = |newest: Timestamp| newest.duration_since(self.pushed_at) > ONE_PUSH;
+            return by_image || known.tag.is_some_and(later);
+        }
+        // Of what was found by looking only the image's time is known, and its tag is no older than that.
+        match known.tag.max(known.image) {
             Some(newest) if newest > self.since => true,
             Some(newest) if newest > self.after => by_image,
             Some(_) | None => false,
@@ -264,6 +266,10 @@ mod tests {
         assert!(fresh(100).is_overtaken(&let_in(1100, 800)), "tagged before the other");
         assert!(fresh(100).is_overtaken(&let_in(1030, 800)));
         assert!(!fresh(100).is_overtaken(&let_in(1030, 50)));
+        assert!(
+            fresh(100).is_overtaken(&let_in(900, 1030)),
+            "the other one was found by looking, and is newer"
+        );
         // Pushed with its tag: an image that is newer counts, and a tag that was put on any image after that push.
         assert!(fresh(1010).is_overtaken(&let_in(900, 1020)));
         assert!(fresh(1010).is_overtaken(&let_in(1100, 800)), "an older image was promoted after the push");
