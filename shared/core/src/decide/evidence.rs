@@ -146,15 +146,13 @@ pub(super) enum Hold {
 
 /// What must be seen before the candidate gets more traffic, whatever the stage: every alarm OK, and traffic where it was put.
 pub(super) fn held(turn: &Turn<'_>, plan: &Plan, stage: usize, proof: &Proof) -> Option<Hold> {
-    let Some(since) = proof.traffic_since else {
-        return alarms_missing(turn.seen, &plan.alarms).map(|missing| Hold::Wait(LOOK_SOON, missing));
-    };
     if turn.now.duration_since(turn.seen.at) > LOOK_HOLDS {
         return Some(Hold::Wait(SignedDuration::ZERO, Missing::FreshLook));
     }
     if let Some(missing) = alarms_missing(turn.seen, &plan.alarms) {
         return Some(Hold::Wait(LOOK_SOON, missing));
     }
+    let since = proof.traffic_since?;
     match engine::of(plan).traffic(&turn.next, turn.seen, plan.share_before(stage)) {
         Traffic::AsSet => None,
         Traffic::Unseen(why) => Some(Hold::Wait(LOOK_SOON, Missing::Weights { why })),

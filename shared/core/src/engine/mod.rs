@@ -158,7 +158,7 @@ pub(crate) trait Engine {
     /// What keeps the release from continuing, whatever the stage.
     fn watch(&self, turn: &Turn<'_>, plan: &Plan, stage: usize, since: Timestamp) -> Option<Trouble>;
     /// What it would do about traffic that something else has moved; nothing, where all it can do is roll back.
-    fn repair(&self, turn: &Turn<'_>) -> Option<Move>;
+    fn repair(&self, turn: &mut Turn<'_>) -> Option<Move>;
     /// What nobody can say yet, so that nothing continues before the next look.
     fn unclear(&self, turn: &mut Turn<'_>) -> Option<WaitingOn>;
     /// Takes a stage one step further.

@@ -39,6 +39,9 @@ pub struct EcsWeighted {
     /// How often weights that something else had changed were set again.
     #[serde(default, skip_serializing_if = "is_none")]
     pub repaired: u32,
+    /// Whether its target group was named again at weight 0 for its targets to be checked, and waits for its share.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub standing: bool,
     /// When the service itself was asked to become the new version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoting_since: Option<Timestamp>,
@@ -61,6 +64,7 @@ static ECS_WEIGHTED: EcsWeighted = EcsWeighted {
     created: false,
     set_at: None,
     repaired: 0,
+    standing: false,
     promoting_since: None,
     home_at: None,
     corrected: false,

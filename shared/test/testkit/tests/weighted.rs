@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tidegate_core::decide::{Decision, decide};
 use tidegate_core::effect::Effect;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Event;
 use tidegate_core::ids::{EcsServiceName, TargetGroupArn, TaskDefinitionArn};
 use tidegate_core::invariants::check_decision;
@@ -112,6 +113,13 @@ impl World {
         }
     }
 
+    /// The candidate's healthy targets. Those of a group that no rule names are unused: nothing checks them.
+    fn healthy(&self) -> u32 {
+        let named = self.weights.iter().any(|(group, _)| *group == names::green());
+        let checked = self.canary.as_ref().filter(|_| !self.sick && (named || !self.balanced));
+        checked.map_or(0, |canary| canary.running(self.now))
+    }
+
     fn share(&self) -> Percent {
         let rule = RuleSeen { arn: names::rule(), weights: self.weights.clone(), is_default: false };
         rule.share(&names::green()).unwrap_or(Percent::NONE)
@@ -144,7 +152,6 @@ impl World {
         let runs =
             if self.stable.is_settled(self.now) { &self.stable.task_definition } else { &self.stable.before };
         let build = if *runs == names::task_definition(2) { 2 } else { 1 };
-        let healthy = |fleet: &Fleet| fleet.running(self.now);
         let alarm = |mut seen: tidegate_core::vocab::cloudwatch::AlarmSeen| {
             seen.state = self.alarm.clone();
             seen.since = Some(self.now);
@@ -154,9 +161,6 @@ impl World {
         let is_default = self.default_rule;
         let rules = RuleSeen { arn: names::rule(), weights: self.weights.clone(), is_default };
         let canary = self.canary.as_ref();
-        // The targets of a group that no rule names are unused: nothing checks them.
-        let checked =
-            canary.filter(|_| !self.sick && self.weights.iter().any(|(group, _)| *group == names::green()));
         let mut running = base.ecs.running.known().unwrap().clone();
         running.digests.insert(names::container(), vec![names::digest(build)]);
         let head = base.head.clone().map(|mut head| {
@@ -187,7 +191,7 @@ impl World {
                     (
                         names::green(),
                         Health {
-                            healthy: checked.map_or(0, healthy),
+                            healthy: self.healthy(),
                             registered: canary.map_or(0, |canary| canary.desired),
                         },
                     ),
@@ -247,10 +251,10 @@ impl World {
                 self.configuration = configuration.clone();
             }
             Effect::Elb(elb::Effect::SetWeights { weights, .. }) => {
-                let canary = self.canary.as_ref().is_some_and(|canary| canary.running(self.now) > 0);
+                let (healthy, before) = (self.healthy(), self.share());
                 self.weights = weights.clone();
                 let share = self.share();
-                assert!(canary || share == Percent::NONE, "traffic goes to a fleet that is not healthy");
+                assert!(healthy > 0 || share <= before, "traffic goes to a fleet that is not healthy");
                 self.shares.push(share.tenths());
             }
             Effect::AutoScaling(autoscaling::Effect::Suspend { suspended }) => self.suspended = *suspended,
@@ -449,6 +453,47 @@ fn weights_that_something_else_changes_are_set_again_three_times_and_then_it_is_
     let Outcome::RolledBack { cause } = play.end() else { panic!("{}", play.release.summary()) };
     assert!(cause.to_string().contains("CloudTrail"), "{cause}");
     play.is_clean(1);
+}
+
+#[test]
+fn weights_that_were_set_again_three_times_do_not_take_a_promotion_back() {
+    let mut play = Play::new(World::new());
+    for percent in [1, 10, 50] {
+        play.until(|play| play.bakes_at(percent));
+        play.world.weights = vec![(names::blue(), 1)];
+    }
+    assert_eq!(play.end(), Outcome::Promoted, "{:?}", play.release.report);
+    assert_eq!(play.release.progress.state.ecs_weighted().repaired, 3);
+    play.is_clean(2);
+}
+
+#[test]
+fn a_candidate_without_a_load_balancer_is_deleted_in_the_decision_that_rolls_it_back_whatever_is_seen() {
+    let mut play = Play::new(World { balanced: false, ..World::new() });
+    play.until(|play| play.bakes_at(50));
+    play.world.alarm = AlarmState::Alarm;
+    let mut seen = play.world.look(&play.base, &play.release);
+    let error =
+        PortError::new(ErrorKind::Unavailable, "ecs:DescribeServices", "TimeoutError", "no answer came");
+    seen.ecs.canary = Seen::Unknown(error);
+    let decision = decide(&play.release, &seen, play.world.now);
+    let [Effect::Ecs(ecs::Effect::DeleteCanary { .. })] = &decision.effects[..] else {
+        panic!("{:?}", decision.effects)
+    };
+    assert!(matches!(play.end(), Outcome::RolledBack { .. }), "{:?}", play.release.report);
+    play.is_clean(1);
+}
+
+#[test]
+fn weights_are_not_set_again_on_a_look_that_is_too_old() {
+    let mut play = Play::new(World::new());
+    play.until(|play| play.bakes_at(10));
+    play.world.now = play.world.now.saturating_add(SignedDuration::from_secs(60)).unwrap();
+    play.world.weights = vec![(names::blue(), 100), (names::green(), 0)];
+    let seen = play.world.look(&play.base, &play.release);
+    let after = |secs| seen.at.saturating_add(SignedDuration::from_secs(secs)).unwrap();
+    assert_eq!(decide(&play.release, &seen, after(1)).effects.len(), 1);
+    assert_eq!(decide(&play.release, &seen, after(20)).effects, []);
 }
 
 #[test]

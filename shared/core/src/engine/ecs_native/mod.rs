@@ -210,7 +210,7 @@ impl Engine for EcsNative {
         drift.map(|detail| Trouble::Fail(Cause::Weights { detail }))
     }
 
-    fn repair(&self, _turn: &Turn<'_>) -> Option<Move> {
+    fn repair(&self, _turn: &mut Turn<'_>) -> Option<Move> {
         // Amazon ECS sets the weights here, so whatever differs is for a rollback.
         None
     }

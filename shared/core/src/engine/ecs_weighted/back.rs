@@ -31,6 +31,18 @@ pub(super) fn roll_back(turn: &mut Turn<'_>, setup: &Setup) -> Back {
         }
         return Back::Wait(RETRY_AFTER, WaitingOn::Restored { what: Restored::Traffic });
     }
+    // Without a load balancer the tasks are the share. They are not waited for to be seen either.
+    let has_tasks =
+        || turn.seen.ecs.canary.known().is_none_or(|canary| canary.as_ref().is_some_and(is_serving));
+    if setup.groups.is_none() && started && has_tasks() {
+        if turn.is_due(RETRY_AFTER) {
+            turn.act(Effect::DeleteCanary { name: setup.canary.clone() }.into());
+            if promoting {
+                redeploy(turn, setup);
+            }
+        }
+        return Back::Wait(RETRY_AFTER, WaitingOn::CanaryGone);
+    }
     if setup.groups.is_some() && started {
         let now = turn.now;
         turn.next.progress.state.ecs_weighted_mut().home_at.get_or_insert(now);
@@ -172,18 +184,20 @@ fn bring_home(turn: &mut Turn<'_>, setup: &Setup) -> Option<Settle> {
     Some(Settle::Wait(RETRY_AFTER, WaitingOn::WeightsShown))
 }
 
+fn is_serving(canary: &ServiceSeen) -> bool {
+    canary.status == "ACTIVE"
+}
+
 /// The candidate's tasks stay until requests under way have surely ended.
 fn drain(turn: &Turn<'_>, canary: Option<&ServiceSeen>) -> Option<Settle> {
     let home_at = EcsWeighted::state(turn).home_at?;
     let until = home_at.saturating_add(DRAIN).unwrap_or(home_at);
-    let there = canary.is_some_and(|canary| canary.status == "ACTIVE");
-    (there && turn.seen.at < until)
+    (canary.is_some_and(is_serving) && turn.seen.at < until)
         .then(|| Settle::Wait(until.duration_since(turn.now), WaitingOn::Draining { until }))
 }
 
 fn delete(turn: &mut Turn<'_>, setup: &Setup, canary: Option<&ServiceSeen>) -> Option<Settle> {
-    let there = canary.is_some_and(|canary| canary.status == "ACTIVE");
-    if !there {
+    if !canary.is_some_and(is_serving) {
         return None;
     }
     if turn.is_due(RETRY_AFTER) {

@@ -1,15 +1,16 @@
 //! What carries the traffic: how many tasks the candidate needs, which weights a share is, and whether both are as they should be.
 
 use super::{EcsWeighted, REPAIRS_MAX, caught_up, service};
+use crate::effect::RETRY_AFTER;
 use crate::engine::{Act, Move, Proof, Traffic, Trouble};
-use crate::history::{Event, Held, WaitingOn};
+use crate::history::{Event, Fact, Held, WaitingOn};
 use crate::ids::TargetGroupArn;
 use crate::observation::Observation;
 use crate::outcome::Cause;
 use crate::plan::Groups;
 use crate::policy::Percent;
 use crate::release::Release;
-use crate::turn::Turn;
+use crate::turn::{LOOK_SOON, Turn};
 use crate::vocab::ecs::ServiceSeen;
 use crate::vocab::elb::{Effect, RuleSeen};
 
@@ -137,7 +138,11 @@ pub(super) fn watch(setup: &EcsWeighted, turn: &Turn<'_>) -> Option<Trouble> {
     }
     let expected = EcsWeighted::expected(&turn.next)?;
     match traffic(setup, &turn.next, turn.seen, expected) {
-        Traffic::Differs(detail) if state.repaired >= REPAIRS_MAX && caught_up(turn, state.set_at) => {
+        Traffic::Differs(detail)
+            if state.repaired >= REPAIRS_MAX
+                && caught_up(turn, state.set_at)
+                && !is_standing(setup, turn) =>
+        {
             let detail = format!(
                 "{detail}, and was set again {REPAIRS_MAX} times; AWS CloudTrail tells who changes the rule (ModifyRule)"
             );
@@ -161,26 +166,72 @@ fn update_ended(turn: &Turn<'_>) -> Option<String> {
         .then(|| ours.reason.clone().unwrap_or_else(|| ours.status.as_str().to_owned()))
 }
 
-/// Sets weights again that something else has changed.
-pub(super) fn repair(setup: &EcsWeighted, turn: &Turn<'_>) -> Option<Move> {
+/// Sets weights again that something else has changed. The targets of a group that no rule names are not checked, and a group without a
+/// healthy one answers 503: then it is named again at first, and gets its share once its targets are healthy.
+pub(super) fn repair(setup: &EcsWeighted, turn: &mut Turn<'_>) -> Option<Move> {
     let expected = EcsWeighted::expected(&turn.next)?;
     let state = EcsWeighted::state(turn);
     let Traffic::Differs(detail) = traffic(setup, &turn.next, turn.seen, expected) else { return None };
-    let effects = set(setup, turn, expected);
-    if effects.is_empty() || !caught_up(turn, state.set_at) {
-        return None;
+    if !caught_up(turn, state.set_at) {
+        return Some(Move::Wait(RETRY_AFTER, WaitingOn::WeightsShown));
+    }
+    let share = if state.home_at.is_some() { Percent::NONE } else { expected };
+    let (stands, ready) = (is_standing(setup, turn), can_take(setup, turn, share));
+    let effects = if ready { set(setup, turn, share) } else { name_again(setup, turn) };
+    if effects.is_empty() {
+        let (running, wanted) = (self::ready(setup, turn)?, wanted(setup, turn, share)?);
+        turn.note(Fact::CandidateTasks { running, wanted });
+        return (!ready).then_some(Move::Wait(LOOK_SOON, WaitingOn::CandidateTasks));
     }
     let mut progress = turn.next.progress.clone();
     let state = progress.state.ecs_weighted_mut();
     state.set_at = Some(turn.now);
-    state.repaired += 1;
-    let event = Event::WeightsRepaired { detail, times: state.repaired };
-    let proof = (expected > Percent::NONE).then_some(Proof { what: Held::Shift, traffic_since: None });
-    Some(Move::Act(Box::new(Act {
-        effects,
-        progress,
-        event: Some(event),
-        waiting_on: WaitingOn::WeightsShown,
-        proof,
-    })))
+    state.standing = !ready;
+    // Both steps are one repair.
+    state.repaired += u32::from(!stands);
+    let event = (!stands).then_some(Event::WeightsRepaired { detail, times: state.repaired });
+    let rises = ready && share > Percent::NONE;
+    let proof = rises.then_some(Proof { what: Held::Shift, traffic_since: None });
+    Some(Move::Act(Box::new(Act { effects, progress, event, waiting_on: WaitingOn::WeightsShown, proof })))
+}
+
+/// The rules as they were seen.
+fn live<'t>(setup: &'t EcsWeighted, turn: &'t Turn<'_>) -> impl Iterator<Item = &'t RuleSeen> {
+    let seen = turn.seen.elb.weights.known().into_iter().flatten();
+    seen.filter(|rule| setup.rules().any(|known| *known == rule.arn))
+}
+
+/// Whether the candidate's target group has the weight 0 in every rule, where it was put to be checked again.
+fn is_standing(setup: &EcsWeighted, turn: &Turn<'_>) -> bool {
+    let Some(groups) = &setup.groups else { return false };
+    let at_zero =
+        |rule: &RuleSeen| rule.weights.iter().any(|(group, weight)| *group == groups.canary && *weight == 0);
+    EcsWeighted::state(turn).standing && live(setup, turn).all(at_zero)
+}
+
+/// The effects that name the candidate's target group, without a weight, in every rule that does not.
+fn name_again(setup: &EcsWeighted, turn: &Turn<'_>) -> Vec<crate::effect::Effect> {
+    let Some(groups) = &setup.groups else { return Vec::new() };
+    let share = Percent::NONE;
+    live(setup, turn)
+        .filter(|rule| !rule.weights.iter().any(|(group, _)| *group == groups.canary))
+        .map(|rule| {
+            Effect::SetWeights { rule: rule.arn.clone(), weights: weights(groups, rule, share), share }.into()
+        })
+        .collect()
+}
+
+/// How many tasks have to be healthy for a share that the candidate has had before: as many as it has, where the service has grown since.
+fn wanted(setup: &EcsWeighted, turn: &Turn<'_>, share: Percent) -> Option<u32> {
+    let has = turn.seen.ecs.canary.known()?.as_ref()?.desired;
+    Some(needed(setup, service(turn)?, share).min(has))
+}
+
+/// Whether the candidate can take this share: it has more already, or enough of its tasks are healthy.
+fn can_take(setup: &EcsWeighted, turn: &Turn<'_>, share: Percent) -> bool {
+    let Some(groups) = &setup.groups else { return true };
+    let has_more = live(setup, turn).all(|rule| rule.share(&groups.canary).is_some_and(|live| live >= share));
+    has_more
+        || ready(setup, turn)
+            .is_some_and(|ready| wanted(setup, turn, share).is_some_and(|wanted| ready >= wanted))
 }

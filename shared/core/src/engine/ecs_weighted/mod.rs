@@ -75,12 +75,12 @@ impl EcsWeighted {
         self.rollback_target.weights.iter().map(|rule| &rule.arn)
     }
 
-    /// The share that traffic has by now: all of it is home once the service itself runs the new version.
+    /// The share that the new version has by now: all of it, and at home, once the service itself runs it.
     fn expected(release: &Release) -> Option<Percent> {
         let state = release.progress.state.ecs_weighted();
         state
             .home_at
-            .map(|_| Percent::NONE)
+            .map(|_| Percent::ALL)
             .or_else(|| release.progress.set.filter(|_| state.set_at.is_some()))
     }
 }
@@ -189,7 +189,7 @@ impl Engine for EcsWeighted {
         fleet::watch(self, turn)
     }
 
-    fn repair(&self, turn: &Turn<'_>) -> Option<Move> {
+    fn repair(&self, turn: &mut Turn<'_>) -> Option<Move> {
         fleet::repair(self, turn)
     }
 
