@@ -144,15 +144,15 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "what was rolled back is not released again",
         file: "shared/core/src/admission.rs",
-        rule: "        if let Some(quarantined) = head.quarantine.get(digest) {",
-        without: "        if let Some(quarantined) = head.quarantine.get(digest).filter(|_| request.force) {",
+        rule: "        let quarantined = head.quarantine.get(digest)?;",
+        without: "        let quarantined = head.quarantine.get(digest).filter(|_| request.force)?;",
         within: 60,
     },
     Mutation {
         name: "an older push does not overtake a newer one",
         file: "shared/core/src/admission.rs",
-        rule: "        if let Some(why) = pushed.older(head) {",
-        without: "        if let Some(why) = pushed.older(head).filter(|_| request.force) {",
+        rule: "        let why = times.until(now).older(head.newest(container))?;",
+        without: "        let why = times.until(now).older(head.newest(container)).filter(|_| request.force)?;",
         within: 60,
     },
     Mutation {
@@ -235,8 +235,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "what waits is not released where the policy sends nothing any more",
         file: "shared/core/src/decide/start.rs",
-        rule: "    head.policy.target(&target.account, &target.region) != *target\n",
-        without: "    head.policy.target(&target.account, &target.region) != *target && release.plan.is_some()\n",
+        rule: "    head.policy.target(&target.account, &target.region) != *target || ",
+        without: "    (head.policy.target(&target.account, &target.region) != *target && release.plan.is_some()) || ",
         within: 60,
     },
     Mutation {
@@ -259,6 +259,111 @@ const MUTATIONS: &[Mutation] = &[
         rule: "        self.rows\n    }\n\n    /// All rows or",
         without: "        if failed.is_empty() { self.rows } else { Vec::new() }\n    }\n\n    /// All rows or",
         within: 60,
+    },
+    Mutation {
+        name: "a deployment that ECS breaks off is noticed",
+        file: "shared/core/src/engine/ecs_native/forward.rs",
+        rule: "    ours.status.is_broken_off().then(|| {",
+        without: "    (ours.status.is_broken_off() && !ours.status.is_broken_off()).then(|| {",
+        within: 100,
+    },
+    Mutation {
+        name: "a pause that waits no more was continued",
+        file: "shared/core/src/engine/ecs_native/forward.rs",
+        rule: "    refusal.effect == EffectKind::ContinueHook && ours(turn)",
+        without: "    refusal.effect != EffectKind::ContinueHook && ours(turn)",
+        within: 100,
+    },
+    Mutation {
+        name: "the candidate's fleet is as large as its share before it gets it",
+        file: "shared/core/src/engine/ecs_weighted/forward.rs",
+        rule: "        Some(ready) if ready < needed => {",
+        without: "        Some(ready) if ready < needed.min(1) => {",
+        within: 100,
+    },
+    Mutation {
+        name: "the candidate's tasks are healthy before weights are set again",
+        file: "shared/core/src/engine/ecs_weighted/fleet.rs",
+        rule: "    let effects = if ready { set(setup, turn, share) }",
+        without: "    let effects = if ready || !ready { set(setup, turn, share) }",
+        within: 100,
+    },
+    Mutation {
+        name: "a group that no rule names is named before it is waited for",
+        file: "shared/core/src/engine/ecs_weighted/forward.rs",
+        rule: "    if rules.iter().all(stands) {",
+        without: "    if rules.iter().all(stands) || !rules.iter().all(stands) {",
+        within: 100,
+    },
+    Mutation {
+        name: "weights of our own are compared with what was set",
+        file: "shared/core/src/engine/ecs_weighted/fleet.rs",
+        rule: "        (live != Some(share)).then(|| {",
+        without: "        (live != Some(share) && live > Some(Percent::ALL)).then(|| {",
+        within: 100,
+    },
+    Mutation {
+        name: "weights that something else resets are set again",
+        file: "shared/core/src/engine/ecs_weighted/fleet.rs",
+        rule: "            if state.repaired >= REPAIRS_MAX\n",
+        without: "            if state.repaired < REPAIRS_MAX\n",
+        within: 100,
+    },
+    Mutation {
+        name: "weights are set again three times, and not for ever",
+        file: "shared/core/src/engine/ecs_weighted/mod.rs",
+        rule: "const REPAIRS_MAX: u32 = 3;",
+        without: "const REPAIRS_MAX: u32 = 300;",
+        within: 100,
+    },
+    Mutation {
+        name: "the service itself is touched once the candidate has carried everything",
+        file: "shared/core/src/plan/mod.rs",
+        rule: "            steps.chain([(Percent::ALL, strategy.bake)]).collect()",
+        without: "            steps.collect()",
+        within: 100,
+    },
+    Mutation {
+        name: "traffic comes home to a service that is whole",
+        file: "shared/core/src/engine/ecs_weighted/forward.rs",
+        rule: "    if !service.is_all_replaced() || !service.steady || !is_healthy(turn, at, service) {",
+        without: "    if !service.is_all_replaced() && !service.steady && !is_healthy(turn, at, service) && service.desired == 0 {",
+        within: 100,
+    },
+    Mutation {
+        name: "the service is not scaled in while its traffic is with the candidate",
+        file: "shared/core/src/engine/ecs_weighted/forward.rs",
+        rule: "        Some(Some(target)) if !target.suspended.scale_in => {",
+        without: "        Some(Some(target)) if !target.suspended.scale_in && turn.seen.at > turn.now => {",
+        within: 100,
+    },
+    Mutation {
+        name: "what is suspended is restored as it was read",
+        file: "shared/core/src/engine/ecs_weighted/back.rs",
+        rule: "        Some(Some(target)) if target.suspended != before => {\n            if turn.is_due(RETRY_AFTER) {\n                turn.note_refusals();\n                turn.act(autoscaling::Effect::Suspend { suspended: before }.into());",
+        without: "        Some(Some(target)) if target.suspended.scale_in => {\n            if turn.is_due(RETRY_AFTER) {\n                turn.note_refusals();\n                let suspended = autoscaling::Suspended { scale_out: before.scale_in, ..Default::default() };\n                turn.act(autoscaling::Effect::Suspend { suspended }.into());",
+        within: 100,
+    },
+    Mutation {
+        name: "the candidate is deleted once its requests have ended",
+        file: "shared/core/src/engine/ecs_weighted/back.rs",
+        rule: "    (canary.is_some_and(is_serving) && turn.seen.at < until)",
+        without: "    (canary.is_some_and(is_serving) && turn.seen.at < until && until < home_at)",
+        within: 100,
+    },
+    Mutation {
+        name: "what somebody else deploys meanwhile is given way to",
+        file: "shared/core/src/engine/ecs_weighted/fleet.rs",
+        rule: "        if !setup.is_stable(&turn.next, set) && !promoted {",
+        without: "        if !setup.is_stable(&turn.next, set) && !promoted && turn.seen.at > turn.now {",
+        within: 100,
+    },
+    Mutation {
+        name: "the rules are left as they were",
+        file: "shared/core/src/engine/ecs_weighted/back.rs",
+        rule: "        if weights != rule.weights && weights.iter()",
+        without: "        if weights.len() > rule.weights.len() && weights.iter()",
+        within: 100,
     },
 ];
 
@@ -391,6 +496,8 @@ fn broken(copy: &Path) -> Result<Option<Broken>> {
         // A target directory of its own: cargo would take what was built of a copy without a rule for the checkout's.
         .args(["--target-dir".as_ref(), copy.join("target").as_os_str()])
         .args(["--", "--ignored", "--nocapture"])
+        // The worlds take longer than to build them does.
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
         .current_dir(copy)
         .output()
         .context("failed to run cargo test")?;

@@ -1,13 +1,25 @@
 //! The simulator at work: scenarios by the hundred, and seeds that once broke something.
 
+use serde_json::json;
 use tidegate_core::policy::{EngineChoice, Shift, Span, Strategy};
-use tidegate_testkit::fakes::Quality;
-use tidegate_testkit::sim::{MORE_FROM, Scenario, Simulation, adverse, kind, run_adverse, run_seeds};
+use tidegate_testkit::fakes::{Balancing, Quality};
+use tidegate_testkit::sim::{ENGINES_FROM, Scenario, Simulation, adverse, kind, run_adverse, run_seeds};
 
 #[test]
 fn a_good_build_is_promoted() {
     let report = Simulation::new(Scenario::canary(Quality::Good)).run().expect_sound();
     assert_eq!(report.outcomes, ["promoted"]);
+}
+
+#[test]
+fn a_good_build_is_promoted_by_weights_of_our_own() {
+    for balancing in [Balancing::Plain, Balancing::None] {
+        let steps = json!([{ "percent": 1, "bake": "40s" }, { "percent": 50, "bake": "40s" }]);
+        let scenario = Scenario::canary(Quality::Good);
+        let scenario = scenario.weighted(balancing, json!({ "steps": steps, "bake": "40s" }), 1);
+        let report = Simulation::new(scenario).run().expect_sound();
+        assert_eq!(report.outcomes, ["promoted"], "{balancing:?}");
+    }
 }
 
 #[test]
@@ -39,7 +51,7 @@ fn a_rollback_brings_the_image_of_before_though_its_tag_has_moved() {
 #[test]
 fn random_scenarios_hold_every_invariant() {
     let began = std::time::Instant::now();
-    let reports = run_seeds(MORE_FROM..MORE_FROM + 200);
+    let reports = run_seeds(ENGINES_FROM..ENGINES_FROM + 200);
     let (releases, took) =
         (reports.iter().map(|report| report.outcomes.len()).sum::<usize>(), began.elapsed());
     let every = took / u32::try_from(releases.max(1)).expect("a short list");
@@ -47,7 +59,7 @@ fn random_scenarios_hold_every_invariant() {
 }
 
 /// How many adverse worlds are tried: some of each kind. `cargo xtask sim --mutants` shows that each rule it removes is missed within these.
-const ADVERSE: u64 = 120;
+const ADVERSE: u64 = 160;
 
 #[test]
 fn adverse_worlds_hold_every_invariant() {
@@ -84,6 +96,16 @@ fn trace() {
     println!("{}\n{}: {:?}\n{:#?}", report.trace.join("\n"), kind(seed), report.outcomes, report.broken);
 }
 
+/// The same for the random world.
+#[test]
+#[ignore = "for exploring by hand"]
+fn trace_random() {
+    let seed =
+        std::env::var("TIDEGATE_SEED").map_or(0, |seed| seed.parse().expect("TIDEGATE_SEED: a number"));
+    let report = tidegate_testkit::sim::run_seed(seed);
+    println!("{}\n{:?}\n{:#?}", report.trace.join("\n"), report.outcomes, report.broken);
+}
+
 /// Seeds that once broke something, each with what it was.
 #[test]
 fn seeds_that_once_broke_something_hold() {
@@ -102,6 +124,14 @@ fn seeds_that_once_broke_something_hold() {
         146, 523,
         // Everything was back, the service's row could not be read, and that the release settles was not told in its history.
         10_408,
+        // Two pushes a second apart came out of order, and whoever wrote the newer one down had a clock that was behind: it was kept as older
+        // than the older one, which was then let in after it.
+        20_187,
+        // A tag was put on an older image and a newer one was pushed between the same two looks; both were found by looking alone, and the tag
+        // was taken for the newer one.
+        10_492,
+        // Something took the candidate's target group out of the rule, and its share was set again before its targets were healthy.
+        30_038,
     ]);
 }
 

@@ -5,6 +5,8 @@
 //! API references of `ContinueServiceDeployment` and `StopServiceDeployment`. Where the documentation is silent, the habit that is
 //! harder for its user is modelled.
 
+mod second;
+
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate_core::vocab::ecs;
 
@@ -20,6 +22,7 @@ use tidegate_core::ids::{
 use tidegate_core::policy::Percent;
 use tidegate_core::ports::ImageDescribed;
 use tidegate_core::reference::{Pick, digest_of};
+use tidegate_core::vocab::autoscaling::Suspended;
 use tidegate_core::vocab::cloudwatch::{AlarmSeen, AlarmState};
 use tidegate_core::vocab::ecr::{ImageSeen, Stored};
 use tidegate_core::vocab::ecs::{
@@ -30,6 +33,9 @@ use tidegate_core::vocab::elb::RuleSeen;
 use tidegate_core::vocab::tasks::{StopCode, StoppedContainer, StoppedTask};
 
 use crate::names;
+use second::Beside;
+
+pub use second::SecondState;
 
 /// How often a task of a version that crashes does, milliseconds.
 const CRASH_EVERY: u64 = 10_000;
@@ -70,6 +76,8 @@ pub enum Quality {
 pub enum Balancing {
     /// One Application Load Balancer with two target groups.
     LoadBalancer,
+    /// One Application Load Balancer whose rule names one target group. Another one is there for a second service.
+    Plain,
     /// Service Connect alone: shares can be shifted, and nobody but ECS can measure them.
     ServiceConnect,
     /// None.
@@ -138,6 +146,18 @@ pub struct EcsHabits {
     pub resolves_each_task: bool,
     /// What a deployment says of its stage while it waits at a pause.
     pub pause_stage: PauseStage,
+    /// Whether it is refused to continue a hook that does not wait any more. AWS does not say.
+    pub continues_once: bool,
+    /// How many tasks the service has.
+    pub tasks: u32,
+    /// What scales the service, and what of that is suspended.
+    pub scaling: Option<Suspended>,
+    /// From a target being checked for the first time to its being healthy.
+    pub task_check: (u64, u64),
+    /// Until a change of weights has reached every node of the load balancer.
+    pub weights_reach: (u64, u64),
+    /// Until the targets of a service that was deleted are gone.
+    pub deregistration: (u64, u64),
 }
 
 impl Default for EcsHabits {
@@ -158,6 +178,12 @@ impl Default for EcsHabits {
             tagged: false,
             resolves_each_task: false,
             pause_stage: PauseStage::Hook,
+            continues_once: false,
+            tasks: 2,
+            scaling: None,
+            task_check: (5_000, 5_000),
+            weights_reach: (20_000, 20_000),
+            deregistration: (30_000, 30_000),
         }
     }
 }
@@ -251,6 +277,16 @@ pub struct ServiceState {
     pub serving: BTreeMap<Digest, u32>,
     /// The deployment under way.
     pub under_way: Option<DeploymentArn>,
+    /// How much of the service itself each task definition is, percent.
+    pub portions: BTreeMap<TaskDefinitionArn, u32>,
+    /// The service that serves beside it.
+    pub second: Option<SecondState>,
+    /// The production rule's target groups, with their weights.
+    pub rule: Vec<(TargetGroupArn, u32)>,
+    /// What of its scaling is suspended.
+    pub suspended: Option<Suspended>,
+    /// How many tasks it should have.
+    pub desired: u32,
 }
 
 /// What a read sees: a whole state, as of some moment.
@@ -261,6 +297,8 @@ pub struct Scene {
     balancing: Balancing,
     desired: u32,
     weights: [u32; 2],
+    /// Whether the production rule names the target group.
+    named: [bool; 2],
     fleets: Vec<Fleet>,
     deployments: Vec<Deployment>,
     registered: BTreeMap<TaskDefinitionArn, Registered>,
@@ -271,6 +309,7 @@ pub struct Scene {
     /// Images that were deleted from the registry.
     deleted: BTreeSet<Digest>,
     stopped: Vec<StoppedTask>,
+    beside: Beside,
 }
 
 /// AWS.
@@ -287,7 +326,7 @@ pub struct Aws {
     bad_since: Option<Timestamp>,
     good_since: Option<Timestamp>,
     next_crash: Timestamp,
-    /// The weights, each from when on.
+    /// What share of the requests each group got, percent, each from when on.
     weighed: Vec<(Timestamp, [u32; 2])>,
     emitted: Vec<Emitted>,
     told: Vec<String>,
@@ -305,6 +344,11 @@ fn group_arn(group: usize) -> TargetGroupArn {
 fn later(now: Timestamp, millis: u64) -> Timestamp {
     let millis = i64::try_from(millis).unwrap_or(i64::MAX);
     now.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(now)
+}
+
+/// As ECR and its events tell a time: in whole seconds.
+pub fn in_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).expect("within range")
 }
 
 fn refused(kind: ErrorKind, operation: &str, code: &str, message: impl Into<String>) -> PortError {
@@ -338,8 +382,9 @@ impl Aws {
                 task_definition: first.clone(),
                 configuration,
                 balancing,
-                desired: 2,
+                desired: habits.tasks,
                 weights: [100, 0],
+                named: [true, balancing != Balancing::Plain],
                 fleets: vec![Fleet {
                     task_definition: first.clone(),
                     group: 0,
@@ -354,6 +399,7 @@ impl Aws {
                 media: BTreeMap::new(),
                 deleted: BTreeSet::new(),
                 stopped: Vec::new(),
+                beside: Beside::scaled_by(habits.scaling),
             },
             past: Vec::new(),
             habits,
@@ -400,13 +446,22 @@ impl Aws {
     /// The true state now.
     pub fn state(&self) -> ServiceState {
         let (mut shares, mut serving) = (BTreeMap::new(), BTreeMap::new());
+        let (percent, mut portions) = (self.scene.percent(), BTreeMap::new());
         for fleet in &self.scene.fleets {
-            let share = self.scene.weights[fleet.group] * fleet.portion / 100;
+            let share = percent[fleet.group] * fleet.portion / 100;
+            *portions.entry(fleet.task_definition.clone()).or_default() += fleet.portion;
             *shares.entry(fleet.task_definition.clone()).or_default() += share;
             if let Some(digest) = fleet.digests.get(&names::container()) {
                 *serving.entry(digest.clone()).or_default() += share;
             }
         }
+        if let Some((task_definition, digest, share)) = self.scene.second_serves() {
+            *shares.entry(task_definition.clone()).or_default() += share;
+            if let Some(digest) = digest {
+                *serving.entry(digest.clone()).or_default() += share;
+            }
+        }
+        portions.retain(|_, portion| *portion > 0);
         shares.retain(|_, share| *share > 0);
         serving.retain(|_, share| *share > 0);
         ServiceState {
@@ -415,12 +470,22 @@ impl Aws {
             shares,
             serving,
             under_way: self.active().map(|at| self.scene.deployments[at].arn.clone()),
+            portions,
+            second: self.scene.second_state(),
+            rule: self.scene.rule().weights,
+            suspended: self.scene.scalable_target().map(|target| target.suspended),
+            desired: self.scene.desired,
         }
     }
 
     /// Whether the deployment under way never gets anywhere: without a circuit breaker ECS tries for ever.
     pub fn is_stuck(&self) -> bool {
         self.active().is_some_and(|at| self.never_starts(&self.scene.deployments[at].task_definition))
+    }
+
+    /// Whether a deployment does not get to its end any more.
+    pub fn is_broken_off(&self, arn: &DeploymentArn) -> bool {
+        self.scene.deployments.iter().any(|it| it.arn == *arn && it.status.is_broken_off())
     }
 
     /// How often something has happened; equal when nothing has in between.
@@ -474,8 +539,9 @@ impl Aws {
     }
 
     fn keep(&mut self, now: Timestamp) {
-        if self.weighed.last().is_none_or(|(_, weights)| *weights != self.scene.weights) {
-            self.weighed.push((now, self.scene.weights));
+        let percent = self.scene.percent();
+        if self.weighed.last().is_none_or(|(_, weights)| *weights != percent) {
+            self.weighed.push((now, percent));
         }
         let keep_from = now.saturating_sub(SignedDuration::from_secs(60)).unwrap_or(now);
         // The newest one before the window is still what a read from its beginning sees.
@@ -575,8 +641,11 @@ impl Aws {
     /// Someone else sets the weights.
     pub fn set_weights_by_someone(&mut self, weights: [u32; 2], now: Timestamp) {
         self.advance(now);
+        if self.scene.balancing == Balancing::None {
+            return;
+        }
         self.tell(format!("someone else sets the weights to {weights:?}"));
-        self.scene.weights = weights;
+        self.weigh_by_someone(weights, now);
         self.tampered = true;
         self.keep(now);
     }
@@ -652,6 +721,7 @@ impl Aws {
             self.check();
             self.keep(now);
         }
+        self.advance_beside(now);
         self.watch_alarm(now);
         self.own_alarm_watch(now);
         self.crash(now);
@@ -671,10 +741,8 @@ impl Aws {
                 Some(Quality::Good | Quality::Bad { .. } | Quality::NeverStarts) | None => false,
             })
         };
-        let Some(own) = self.scene.fleets.iter().find(crashes).map(|fleet| fleet.task_definition.clone())
-        else {
-            return;
-        };
+        let own = self.scene.fleets.iter().find(crashes).map(|fleet| fleet.task_definition.clone());
+        let Some(own) = own else { return self.crash_beside(now) };
         self.next_crash = later(now, CRASH_EVERY);
         let code = StopCode::EssentialContainerExited;
         let task = self.stop_task(&own, code, "Essential container in task exited", Some(1), now);
@@ -720,7 +788,8 @@ impl Aws {
 
     /// When something happens next by itself, as far as it is known now.
     pub fn next_at(&self) -> Option<Timestamp> {
-        self.scene.deployments.iter().filter_map(|deployment| deployment.due).min()
+        let due = self.scene.deployments.iter().filter_map(|deployment| deployment.due);
+        due.chain(self.next_beside()).min()
     }
 
     fn happen(&mut self, at: usize, now: Timestamp) {
@@ -815,6 +884,10 @@ impl Aws {
     }
 
     fn strategy(&self, at: usize) -> &str {
+        // There is no other target group that ECS could shift to.
+        if self.scene.balancing == Balancing::Plain {
+            return "ROLLING";
+        }
         self.scene.deployments[at].configuration["strategy"].as_str().unwrap_or("ROLLING")
     }
 
@@ -876,7 +949,7 @@ impl Aws {
 
     /// The fleet that carries most of the traffic.
     fn serving(&self) -> Fleet {
-        let share = |fleet: &&Fleet| self.scene.weights[fleet.group] * fleet.portion;
+        let share = |fleet: &&Fleet| (self.scene.weights[fleet.group] * fleet.portion, fleet.portion);
         self.scene.fleets.iter().max_by_key(share).expect("a service always has a fleet").clone()
     }
 
@@ -1071,7 +1144,8 @@ impl Aws {
 
     /// What must hold of AWS at every moment.
     fn check(&mut self) {
-        if self.tampered {
+        // Where Tidegate sets the weights, they are looked at when it does.
+        if self.tampered || self.scene.balancing == Balancing::Plain {
             return;
         }
         let weights = self.scene.weights;
@@ -1198,16 +1272,13 @@ impl Aws {
                 }
                 Ok(())
             }
-            Effect::Ecs(
-                ecs::Effect::CreateCanary { .. }
-                | ecs::Effect::ScaleCanary { .. }
-                | ecs::Effect::DeleteCanary { .. },
-            )
-            | Effect::Elb(_)
-            | Effect::AutoScaling(_)
-            | Effect::Invite { .. }
-            | Effect::StartBuild { .. } => {
-                Err(refused(ErrorKind::Invalid, "ecs:perform", "NotOurs", "not an effect on Amazon ECS"))
+            Effect::Ecs(asked @ ecs::Effect::CreateCanary { .. }) => self.create_second(asked, now),
+            Effect::Ecs(ecs::Effect::ScaleCanary { name, desired }) => self.scale_second(name, *desired, now),
+            Effect::Ecs(ecs::Effect::DeleteCanary { name }) => self.delete_second(name, now),
+            Effect::Elb(asked) => self.set_weights(asked, now),
+            Effect::AutoScaling(asked) => self.suspend(*asked),
+            Effect::Invite { .. } | Effect::StartBuild { .. } => {
+                Err(refused(ErrorKind::Invalid, "ecs:perform", "NotOurs", "not an effect on the service"))
             }
         }
     }
@@ -1238,7 +1309,9 @@ impl Aws {
             return Err(refused(ErrorKind::Invalid, OPERATION, "InvalidParameterException", "no such hook"));
         };
         if !std::mem::replace(&mut found.awaiting, false) {
-            return Ok(());
+            let what = "the hook is not awaiting an action";
+            let refusal = refused(ErrorKind::Invalid, OPERATION, "InvalidParameterException", what);
+            return if self.habits.continues_once { Err(refusal) } else { Ok(()) };
         }
         self.tell(format!("{}: {hook} is continued", arn.short()));
         if self.scene.deployments[at].hooks.iter().any(|seen| seen.awaiting) {
@@ -1295,6 +1368,13 @@ impl Scene {
                 production_rule: Some(names::rule()),
                 test_rule: None,
                 role_given: true,
+            }],
+            Balancing::Plain => vec![LoadBalancerSeen {
+                target_group: Some(names::blue()),
+                alternate_target_group: None,
+                production_rule: None,
+                test_rule: None,
+                role_given: false,
             }],
             Balancing::ServiceConnect | Balancing::None => Vec::new(),
         };
@@ -1428,9 +1508,10 @@ impl Scene {
 
     /// The production rule.
     pub fn rule(&self) -> RuleSeen {
+        let named = (0..2).filter(|group| self.named[*group]);
         RuleSeen {
             arn: names::rule(),
-            weights: vec![(group_arn(0), self.weights[0]), (group_arn(1), self.weights[1])],
+            weights: named.map(|group| (group_arn(group), self.weights[group])).collect(),
             is_default: false,
         }
     }
@@ -1472,6 +1553,6 @@ impl Scene {
         tags.sort();
         tags.dedup();
         let media = self.media.get(digest).cloned().unwrap_or_default();
-        Some(ImageDescribed { digest: digest.clone(), tags, pushed_at: Some(*pushed_at), media })
+        Some(ImageDescribed { digest: digest.clone(), tags, pushed_at: Some(in_seconds(*pushed_at)), media })
     }
 }

@@ -8,7 +8,9 @@ mod ledger;
 mod ports;
 mod universe;
 
-pub use aws::{Aws, Balancing, EcsHabits, Emitted, PauseStage, Quality, Scene, ServiceState};
+pub use aws::{
+    Aws, Balancing, EcsHabits, Emitted, PauseStage, Quality, Scene, SecondState, ServiceState, in_seconds,
+};
 pub use conditions::{Conditions, Fault, Faults, Planned};
 pub use ledger::{Row, Rows, Written};
 pub use universe::{Caller, Delivery, Performed, State, Universe};

@@ -13,7 +13,8 @@ use tidegate_core::effect::{Effect, Invite};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{
-    AlarmName, Digest, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target, TaskDefinitionArn,
+    AlarmName, Digest, EcsServiceName, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target,
+    TargetGroupArn, TaskDefinitionArn,
 };
 use tidegate_core::listing::Listing;
 use tidegate_core::ports::{
@@ -30,7 +31,7 @@ use tidegate_core::vocab::cloudwatch::{AlarmSeen, RequestsAsked};
 use tidegate_core::vocab::codebuild::{BuildSeen, BuildStatus};
 use tidegate_core::vocab::ecr::{ScanSeen, ScanStatus, Stored};
 use tidegate_core::vocab::ecs::{DeploymentSeen, ServiceSeen, TaskDefinitionSeen};
-use tidegate_core::vocab::ecs::{DerivedRevision, RunningSeen};
+use tidegate_core::vocab::ecs::{DerivedRevision, RunningSeen, SourceSeen, StoppedNeeds};
 use tidegate_core::vocab::elb::RuleSeen;
 use tidegate_core::vocab::tasks::StoppedTask;
 use tidegate_core::vocab::{autoscaling, ecs, elb};
@@ -340,15 +341,26 @@ impl Ledger for Port {
 #[async_trait]
 impl Ecs for Port {
     async fn observe(&self, place: &Target, needs: &ecs::Needs) -> ecs::Observation {
-        let (service, task_definition, revision, destination, running, deployments, stopped_tasks) = tokio::join!(
+        let (
+            service,
+            task_definition,
+            revision,
+            destination,
+            running,
+            deployments,
+            stopped_tasks,
+            canary,
+            source,
+        ) = tokio::join!(
             Seen::ask(needs.service.then_some(()), |()| self.service(place)),
             Seen::ask(needs.task_definition.as_ref(), |arn| self.running_task_definition(place, arn)),
             Seen::ask(needs.revision.as_ref(), |revision| self.find_revision(place, revision)),
             Seen::ask(needs.destination.as_ref(), |arn| self.task_definition(place, arn)),
             Seen::ask(needs.running.as_ref(), |_| self.running(place)),
             Seen::ask(needs.deployments_since, |since| self.deployments(place, since)),
-            Seen::ask(needs.stopped_tasks.as_ref(), |asked| self
-                .stopped_tasks(place, &asked.task_definition)),
+            Seen::ask(needs.stopped_tasks.as_ref(), |asked| self.stopped_tasks(place, asked)),
+            Seen::ask(needs.canary.as_ref(), |name| self.second(place, name)),
+            Seen::ask(needs.source.then_some(()), |()| self.source(place)),
         );
         ecs::Observation {
             service,
@@ -358,12 +370,13 @@ impl Ecs for Port {
             running,
             deployments,
             stopped_tasks,
+            canary,
+            source,
             ..ecs::Observation::default()
         }
     }
 
     async fn perform(&self, place: &Target, effect: &ecs::Effect) -> Result<(), PortError> {
-        let begun = self.universe.state().now;
         let name = match effect {
             ecs::Effect::ContinueHook { hook, .. } => format!("ecs:{} {hook}", effect.kind().as_str()),
             ecs::Effect::RegisterTaskDefinition { .. }
@@ -375,8 +388,15 @@ impl Ecs for Port {
             | ecs::Effect::ScaleCanary { .. }
             | ecs::Effect::DeleteCanary { .. } => format!("ecs:{}", effect.kind().as_str()),
         };
-        let effect = Effect::from(effect.clone());
-        self.call(&name, true, |state, seen_at| {
+        self.perform_effect(place, &name, effect.clone().into()).await
+    }
+}
+
+impl Port {
+    /// Performs an effect, and writes down that it was.
+    async fn perform_effect(&self, place: &Target, name: &str, effect: Effect) -> Result<(), PortError> {
+        let begun = self.universe.state().now;
+        self.call(name, true, |state, seen_at| {
             state.trace(&self.caller.name, &format!("performs: {effect}"));
             let now = state.now;
             let by = self.caller.clone();
@@ -393,9 +413,21 @@ impl Ecs for Port {
         })
         .await
     }
-}
 
-impl Port {
+    async fn second(&self, target: &Target, name: &EcsServiceName) -> Result<Option<ServiceSeen>, PortError> {
+        self.read("ecs:DescribeServices", |state, at| {
+            state.aws_of(target.ecs().service.as_str()).as_of(at).second(name)
+        })
+        .await
+    }
+
+    async fn source(&self, target: &Target) -> Result<SourceSeen, PortError> {
+        self.read("ecs:DescribeServiceRevisions", |state, at| {
+            state.aws_of(target.ecs().service.as_str()).as_of(at).source()
+        })
+        .await
+    }
+
     async fn service(&self, target: &Target) -> Result<Option<ServiceSeen>, PortError> {
         self.read("ecs:DescribeServices", |state, at| {
             Some(state.aws_of(target.ecs().service.as_str()).as_of(at).service())
@@ -453,10 +485,14 @@ impl Port {
     async fn stopped_tasks(
         &self,
         target: &Target,
-        task_definition: &TaskDefinitionArn,
+        asked: &StoppedNeeds,
     ) -> Result<Vec<StoppedTask>, PortError> {
         self.read("ecs:ListTasks", |state, at| {
-            state.aws_of(target.ecs().service.as_str()).as_of(at).stopped_tasks(task_definition)
+            let seen = state.aws_of(target.ecs().service.as_str()).as_of(at);
+            match &asked.of {
+                Some(name) => seen.stopped_beside(name, &asked.task_definition),
+                None => seen.stopped_tasks(&asked.task_definition),
+            }
         })
         .await
     }
@@ -476,31 +512,68 @@ impl Port {
 #[async_trait]
 impl Elb for Port {
     async fn observe(&self, place: &Target, needs: &elb::Needs) -> elb::Observation {
-        elb::Observation {
-            weights: Seen::ask(needs.rules.as_ref(), |rules| self.rules(place, rules)).await,
-            ..elb::Observation::default()
-        }
+        let some = |groups: &'_ BTreeSet<TargetGroupArn>| (!groups.is_empty()).then(|| groups.clone());
+        let (weights, health, groups) = tokio::join!(
+            Seen::ask(needs.rules.as_ref(), |rules| self.rules(place, rules)),
+            Seen::ask(some(&needs.health), |groups| self.health(place, groups)),
+            Seen::ask(some(&needs.groups), |groups| self.groups(place, groups)),
+        );
+        elb::Observation { weights, health, groups }
     }
 
-    async fn perform(&self, _place: &Target, _effect: &elb::Effect) -> Result<(), PortError> {
-        Err(not_played("elasticloadbalancing:ModifyRule"))
+    async fn perform(&self, place: &Target, effect: &elb::Effect) -> Result<(), PortError> {
+        let effect = Effect::from(effect.clone());
+        self.perform_effect(place, &format!("elasticloadbalancing:{}", effect.name()), effect).await
+    }
+}
+
+impl Port {
+    async fn health(
+        &self,
+        target: &Target,
+        groups: BTreeSet<TargetGroupArn>,
+    ) -> Result<BTreeMap<TargetGroupArn, elb::Health>, PortError> {
+        self.read("elasticloadbalancing:DescribeTargetHealth", |state, at| {
+            let seen = state.aws_of(target.ecs().service.as_str()).as_of(at);
+            groups.into_iter().map(|group| (group.clone(), seen.health(&group))).collect()
+        })
+        .await
+    }
+
+    async fn groups(
+        &self,
+        target: &Target,
+        groups: BTreeSet<TargetGroupArn>,
+    ) -> Result<Vec<elb::GroupSeen>, PortError> {
+        self.read("elasticloadbalancing:DescribeTargetGroups", |state, at| {
+            let seen = state.aws_of(target.ecs().service.as_str()).as_of(at);
+            groups.iter().map(|group| seen.group(group)).collect()
+        })
+        .await
+    }
+
+    async fn scalable_target(
+        &self,
+        target: &Target,
+    ) -> Result<Option<autoscaling::ScalableTarget>, PortError> {
+        self.read("application-autoscaling:DescribeScalableTargets", |state, at| {
+            state.aws_of(target.ecs().service.as_str()).as_of(at).scalable_target()
+        })
+        .await
     }
 }
 
 #[async_trait]
 impl AutoScaling for Port {
-    async fn observe(&self, _place: &Target, needs: &autoscaling::Needs) -> autoscaling::Observation {
-        autoscaling::Observation { target: if needs.target { Seen::Known(None) } else { Seen::NotAsked } }
+    async fn observe(&self, place: &Target, needs: &autoscaling::Needs) -> autoscaling::Observation {
+        let target = Seen::ask(needs.target.then_some(()), |()| self.scalable_target(place)).await;
+        autoscaling::Observation { target }
     }
 
-    async fn perform(&self, _place: &Target, _effect: &autoscaling::Effect) -> Result<(), PortError> {
-        Err(not_played("application-autoscaling:RegisterScalableTarget"))
+    async fn perform(&self, place: &Target, effect: &autoscaling::Effect) -> Result<(), PortError> {
+        let effect = Effect::from(*effect);
+        self.perform_effect(place, &format!("application-autoscaling:{}", effect.name()), effect).await
     }
-}
-
-/// The universe plays the engine whose traffic ECS shifts. The other one is tried in `tests/weighted.rs`, and in the scenarios.
-fn not_played(operation: &str) -> PortError {
-    PortError::new(ErrorKind::Invalid, operation, "NotPlayed", "the fake AWS does not play this")
 }
 
 #[async_trait]

@@ -1,6 +1,8 @@
 //! Worlds that are made to hurt: each aims at one rule, with times and amounts drawn from the seed. Random worlds rarely meet a rule at
 //! its edge; these do within a few seeds. Where a moment matters, the same world is played once without what hurts to find it.
 
+mod own;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tidegate_core::effect::Effect;
@@ -12,7 +14,7 @@ use super::engine::{Report, Simulation};
 use super::scenario::{
     Action, Delivering, Neighbour, Scenario, Spoilt, asking, gated, of_a_neighbour, policy, with,
 };
-use crate::fakes::{Fault, Faults, Planned, Quality};
+use crate::fakes::{Balancing, Fault, Faults, Planned, Quality};
 use crate::names;
 
 /// A kind of world, made for a seed.
@@ -55,6 +57,19 @@ const KINDS: &[(&str, Kind)] = &[
     ("the service row is damaged at the alarm", the_service_row_is_damaged_at_the_alarm),
     ("a neighbour's row is damaged", a_neighbours_row_is_damaged),
     ("a neighbour's wake-up is damaged", a_neighbours_wake_up_is_damaged),
+    ("ECS rolls back by itself", ecs_rolls_back_by_itself),
+    ("a pause is continued twice", a_pause_is_continued_twice),
+    ("own weights: calm", own::a_calm_world),
+    ("own weights: the rule is reset", own::the_rule_is_reset),
+    ("own weights: the rule is reset again and again", own::the_rule_is_reset_again_and_again),
+    ("own weights: reset at the shift", own::reset_at_the_shift),
+    ("own weights: someone deploys", own::someone_deploys),
+    ("own weights: the service is scaled in", own::the_service_is_scaled_in),
+    ("own weights: the candidate's service is deleted", own::the_candidates_service_is_deleted),
+    ("own weights: answers are lost", own::answers_are_lost),
+    ("own weights: who promotes dies", own::who_promotes_dies),
+    ("own weights: red while it is promoted", own::red_while_it_is_promoted),
+    ("own weights: stalls between commit and shift", own::stalls_between_commit_and_shift),
 ];
 
 fn of(seed: u64) -> &'static (&'static str, Kind) {
@@ -560,5 +575,38 @@ fn a_neighbours_wake_up_is_damaged(seed: u64, rng: &mut fastrand::Rng) -> Scenar
     scenario.neighbour = Some(Neighbour { policy: of_a_neighbour(&scenario.policy), script });
     scenario.script.push((bake + secs(rng, 90, 200), Action::Alarm(true)));
     scenario.promotes = Some(false);
+    scenario
+}
+
+/// The alarm goes off for some seconds between two looks. ECS sees it and rolls back; nobody is told, and nobody measures the traffic.
+fn ecs_rolls_back_by_itself(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+    let mut scenario = deaf(canary(seed, Quality::Good));
+    scenario.balancing = Balancing::ServiceConnect;
+    scenario.policy = policy("canary: { percent: 10, bake: 10m }, bake: 10m", "queue");
+    scenario.habits.alarm_poll = (1_000, 1_000);
+    let bakes = |stage: &Stage| matches!(stage, Stage::Bake { .. });
+    let red = entered(&played(&scenario), bakes) + secs(rng, 65, 110);
+    scenario.script.push((red, Action::Alarm(true)));
+    scenario.script.push((red + secs(rng, 3, 6), Action::Alarm(false)));
+    scenario.promotes = Some(false);
+    scenario
+}
+
+/// Whoever continues a pause sleeps before the call for almost as long as it may, and then the call hangs for almost as long as it may. Meanwhile
+/// somebody else has continued it, and to continue it again is refused.
+fn a_pause_is_continued_twice(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+    let mut scenario = canary(seed, Quality::Good);
+    scenario.habits.continues_once = true;
+    scenario.habits.shift = (20_000, 30_000);
+    let nth = rng.usize(0..2);
+    let shift = begun(&played(&scenario), nth, continues);
+    scenario.script.push((shift + millis(rng, 6_100, 6_300), Action::Look));
+    let from = shift - SignedDuration::from_secs(1);
+    let planned = |name: &str, fault| Planned { from, name: name.to_owned(), fault };
+    scenario.conditions.faults = Faults::Planned(vec![
+        planned(["shifting to 10%", "shifting to 100%"][nth], Fault::StallAfter(millis(rng, 3_500, 3_800))),
+        planned("ecs:continue_hook", Fault::StallBefore(millis(rng, 3_500, 4_000))),
+    ]);
+    scenario.promotes = Some(true);
     scenario
 }

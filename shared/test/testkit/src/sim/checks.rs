@@ -11,17 +11,25 @@ use tidegate_core::effect::{CALL_LIMIT, Effect, LEASE};
 use tidegate_core::engine::ecs_native::configuration;
 use tidegate_core::ids::{ReleaseId, ServiceName, TaskDefinitionArn};
 use tidegate_core::intent::Intent;
-use tidegate_core::outcome::{Outcome, Successor};
-use tidegate_core::plan::{Plan, Stage};
+use tidegate_core::outcome::{Cause, Outcome, Successor};
+use tidegate_core::plan::{Plan, Setup, Stage};
 use tidegate_core::policy::{OnExpiry, Percent};
+use tidegate_core::release::state::State as Progressed;
 use tidegate_core::release::{Phase, Release};
+use tidegate_core::vocab::elb::{self, RuleSeen};
 
-use super::scenario::{Action, Scenario, Spoilt, their_own};
+use super::scenario::{Action, Meddling, Scenario, Spoilt, their_own};
 use crate::fakes::{Aws, Performed, Rows, ServiceState, State};
 use crate::names;
 
 /// How old a look may be on which something is continued: the core's own limit.
 const LOOK_HOLDS: SignedDuration = SignedDuration::from_secs(15);
+
+/// How long a release that sets the weights itself may take to set them again.
+const SEEN_TO_WITHIN: SignedDuration = SignedDuration::from_secs(150);
+
+/// How long a release may go on whose deployment does not: its looks are a minute apart.
+const NOTICED_WITHIN: SignedDuration = SignedDuration::from_secs(150);
 
 /// Looks on.
 #[derive(Debug)]
@@ -37,11 +45,15 @@ pub(super) struct Watch {
     shares: BTreeMap<TaskDefinitionArn, u32>,
     /// Since when they are what they are.
     shared_since: BTreeMap<TaskDefinitionArn, Timestamp>,
+    /// How it was before what is looked at.
+    before: Option<ServiceState>,
     performed: usize,
     looked: (usize, usize),
     changed_at: Option<Timestamp>,
     /// Since when the alarm is in ALARM.
     red_since: Option<Timestamp>,
+    /// Since when the deployment of a release that goes forward does not get to its end any more.
+    broken_off_since: Option<(ReleaseId, Timestamp)>,
     /// Since when a release that bakes with traffic on its candidate has to go back: its alarm is in ALARM and not muted, or a person said so.
     breached_since: Option<(ReleaseId, Timestamp)>,
 }
@@ -58,10 +70,12 @@ impl Watch {
             refused: BTreeMap::new(),
             shares: BTreeMap::new(),
             shared_since: BTreeMap::new(),
+            before: None,
             performed: 0,
             looked: (0, 0),
             changed_at: None,
             red_since: None,
+            broken_off_since: None,
             breached_since: None,
         }
     }
@@ -105,6 +119,7 @@ impl Watch {
             | Action::GoOn
             | Action::DeleteImage(_)
             | Action::Deregister(_)
+            | Action::Meddle(_)
             | Action::Apply(_)
             | Action::Damage(_)
             | Action::Mend
@@ -147,7 +162,8 @@ impl Watch {
             let approved = self.is_approved_as_it_is(performed, state);
             let thawed = starts_in_no_freeze(performed, &state.rows);
             let placed = self.starts_where_the_policy_says(performed, state, scenario);
-            let found = [forward, over_others, baked, approved, thawed, placed];
+            let weighed = self.sets_weights_as_it_should(performed, state, scenario);
+            let found = [forward, over_others, baked, approved, thawed, placed, weighed];
             self.broken.extend(found.into_iter().flatten());
             self.changed_at = Some(state.now);
         }
@@ -160,13 +176,15 @@ impl Watch {
             }
         }
         let late = self.is_turned_back_in_time(state, &live, scenario);
-        self.broken.extend(late);
+        let unnoticed = self.what_is_broken_off_is_noticed(state, scenario);
+        self.broken.extend(late.into_iter().chain(unnoticed));
         for (arn, share) in &live.shares {
             if self.shares.get(arn) != Some(share) {
                 self.shared_since.insert(arn.clone(), state.now);
             }
         }
         self.shares.clone_from(&live.shares);
+        self.before = Some(live.clone());
         let ended: Vec<Release> = self
             .releases(state)
             .filter(|release| release.is_over() && !self.ended.contains(&release.id))
@@ -175,9 +193,12 @@ impl Watch {
         for release in &ended {
             self.ended.insert(release.id.clone());
             self.changed_at = Some(state.now);
-            let disturbed = self.disturbed(release);
+            let disturbed = self.disturbed(release, state.now);
             let excused = disturbed || !scenario.conditions.denied.is_empty() || self.took_away(release);
             self.broken.extend(the_outcome_is_what_is_live(release, &live, disturbed, excused));
+            if !disturbed && scenario.conditions.denied.is_empty() {
+                self.broken.extend(nothing_is_left_beside(release, &live));
+            }
             let recent = self.acted_within(SignedDuration::from_secs(40), state.now, is_disturbing);
             if !recent && !self.is_deployed_over(release, state) {
                 self.broken.extend(promoted_carries_all_traffic(release, &live));
@@ -218,12 +239,18 @@ impl Watch {
         }
     }
 
-    /// Whether someone else deployed or moved weights while the release was there, or shortly before.
-    fn disturbed(&self, release: &Release) -> bool {
+    /// Whether someone else deployed or moved weights while the release was there, or shortly before, in a way that it cannot see to. Weights
+    /// that it sets itself it sets again, so that only the last seconds matter.
+    fn disturbed(&self, release: &Release, now: Timestamp) -> bool {
         let from = release.created_at.saturating_sub(SignedDuration::from_secs(300)).expect("within range");
+        let weighted = matches!(release.progress.state, Progressed::EcsWeighted(_));
+        // What was never changed is not the release's to set again.
+        let untouched = release.progress.asked_at.is_none();
+        let lately = |at: &Timestamp| untouched || now.duration_since(*at) < SEEN_TO_WITHIN;
         self.acts.iter().any(|(at, action)| match action {
             Action::Deploy { .. } => *at >= from,
-            Action::Weights(_) => true,
+            Action::Weights(_) => !weighted || lately(at),
+            Action::Meddle(_) => lately(at),
             Action::Push(..)
             | Action::PushAgain(_)
             | Action::Insist(_)
@@ -279,8 +306,13 @@ impl Watch {
         let release = state.rows.release(performed.release.as_ref()?)?;
         let judged = release.plan.as_ref().is_some_and(|plan| !plan.alarms.is_empty());
         // What somebody else deploys is let pass the pauses it has from us, and is not the release's to judge.
-        let continues = matches!(performed.effect, Effect::Ecs(ecs::Effect::ContinueHook { .. }))
-            && release.progress.state.is_candidates(&performed.effect);
+        let continues = match &release.progress.state {
+            Progressed::EcsWeighted(_) => performed.effect.is_forward(),
+            Progressed::NotBegun | Progressed::EcsNative(_) => {
+                matches!(performed.effect, Effect::Ecs(ecs::Effect::ContinueHook { .. }))
+                    && release.progress.state.is_candidates(&performed.effect)
+            }
+        };
         let lag = i64::try_from(scenario.conditions.read_lag).expect("within range");
         let grace =
             LOOK_HOLDS + LEASE + SignedDuration::from_millis(lag + scenario.conditions.skew * 2 + 1_000);
@@ -321,12 +353,10 @@ impl Watch {
         scenario: &Scenario,
     ) -> Option<String> {
         let release = state.rows.release(performed.release.as_ref()?)?;
-        let Effect::Ecs(ecs::Effect::ContinueHook { deployment, .. }) = &performed.effect else {
+        if !goes_on(release, &performed.effect) || self.acts.iter().any(|(_, action)| moves_weights(action)) {
             return None;
-        };
-        if release.progress.state.ecs_native().deployment.as_ref() != Some(deployment)
-            || self.disturbed(release)
-        {
+        }
+        if self.disturbed(release, state.now) {
             return None;
         }
         // A pause is passed once: to continue it again, as after a lost answer, does nothing.
@@ -336,12 +366,12 @@ impl Watch {
             return None;
         }
         // Where nothing measures the share, nobody knows of a pause that somebody else has let it pass.
-        let unmeasured =
-            release.plan.as_ref()?.setup.ecs_native().expect("ECS shifts the traffic").measured_at.is_empty();
-        if unmeasured && self.acts.iter().any(|(_, action)| matches!(action, Action::GoOn)) {
+        let unmeasured = !is_measured(release.plan.as_ref()?);
+        let weighted = matches!(release.progress.state, Progressed::EcsWeighted(_));
+        if unmeasured && (weighted || self.acts.iter().any(|(_, action)| matches!(action, Action::GoOn))) {
             return None;
         }
-        let own = release.progress.state.ecs_native().task_definition.as_ref()?;
+        let own = candidate_of(release)?;
         let share = *self.shares.get(own)?;
         let since = *self.shared_since.get(own)?;
         let bake = release.plan.as_ref()?.stages.iter().find_map(|stage| match stage {
@@ -363,6 +393,77 @@ impl Watch {
             .then(|| format!("\"{}\" after {baked:#} at {share} %, not {bake} s", performed.effect))
     }
 
+    /// What only a release does that sets the weights itself.
+    fn sets_weights_as_it_should(
+        &self,
+        performed: &Performed,
+        state: &State,
+        scenario: &Scenario,
+    ) -> Option<String> {
+        let release = state.rows.release(performed.release.as_ref()?)?;
+        let Progressed::EcsWeighted(_) = &release.progress.state else { return None };
+        let own = candidate_of(release)?;
+        let before = self.before.as_ref()?;
+        let lately = |what: fn(&Action) -> bool| {
+            let theirs = |(at, action): &(Timestamp, Action)| what(action) && *at <= performed.applied;
+            let last = self.acts.iter().rev().find(|act| theirs(act)).map(|(at, _)| *at);
+            last.is_some_and(|at| performed.begun.duration_since(at) <= scenario.decides_within())
+        };
+        let goes_back = turned_at(release, &state.rows).is_some_and(|turned| turned <= performed.applied);
+        let broken = match &performed.effect {
+            Effect::Ecs(ecs::Effect::StartDeployment { .. }) => {
+                let moved = |action: &Action| moves_weights(action) || is_disturbing(action);
+                (!lately(moved)).then(|| leaves_the_service_alone(release, before, own)).flatten()
+            }
+            Effect::Elb(elb::Effect::SetWeights { share, .. }) if *share > Percent::NONE => {
+                self.sets_weights_from_where_they_were(release, performed, state, scenario)
+            }
+            Effect::Elb(elb::Effect::SetWeights { .. }) => {
+                let carried =
+                    before.rule.iter().any(|(group, weight)| *group == names::green() && *weight > 0);
+                let whole = before.portions.get(own) == Some(&100);
+                let comes_home = carried && !goes_back && !lately(is_disturbing);
+                (comes_home && !whole).then(|| format!("of which only {:?} is new", before.portions))
+            }
+            Effect::Ecs(_) | Effect::AutoScaling(_) | Effect::Invite { .. } | Effect::StartBuild { .. } => {
+                None
+            }
+        };
+        broken.map(|how| format!("{} performs \"{}\" {how}", performed.by.name, performed.effect))
+    }
+
+    /// The next share is set only where the last one is live: what somebody else has made of it meanwhile was seen before, and set again.
+    fn sets_weights_from_where_they_were(
+        &self,
+        release: &Release,
+        performed: &Performed,
+        state: &State,
+        scenario: &Scenario,
+    ) -> Option<String> {
+        let share_of = |effect: &Effect| match effect {
+            Effect::Elb(elb::Effect::SetWeights { share, .. }) => Some(*share),
+            Effect::Ecs(_) | Effect::AutoScaling(_) | Effect::Invite { .. } | Effect::StartBuild { .. } => {
+                None
+            }
+        };
+        let earlier = state
+            .performed
+            .iter()
+            .filter(|other| other.applied < performed.applied && other.release.as_ref() == Some(&release.id));
+        let (set_at, last) =
+            earlier.filter_map(|other| Some((other.applied, share_of(&other.effect)?))).next_back()?;
+        let theirs = self.acts.iter().find(|(at, action)| {
+            moves_weights(action)
+                && *at > set_at
+                && performed.begun.duration_since(*at) > scenario.decides_within()
+        });
+        let weights = self.before.as_ref()?.rule.clone();
+        let rule = RuleSeen { arn: names::rule(), weights, is_default: false };
+        let is_live = rule.share(&names::green()) == Some(last);
+        let (at, _) = theirs.filter(|_| share_of(&performed.effect) > Some(last) && !is_live)?;
+        Some(format!("though the {last}% of before are not live any more since {at}"))
+    }
+
     /// What starts was approved after the last change to what it was planned from.
     fn is_approved_as_it_is(&self, performed: &Performed, state: &State) -> Option<String> {
         let release = state.rows.release(performed.release.as_ref()?)?;
@@ -382,7 +483,7 @@ impl Watch {
             | Stage::RollOut
             | Stage::Promote => false,
         });
-        if !gated || !matches!(performed.effect, Effect::Ecs(ecs::Effect::StartDeployment { .. })) {
+        if !gated || !starts(release, &performed.effect) {
             return None;
         }
         let last = |what: fn(&Action) -> bool| {
@@ -422,13 +523,7 @@ impl Watch {
         let active = state.rows.head(&self.service).and_then(|head| head.active.clone());
         let release = active.and_then(|id| state.rows.release(&id));
         let carries = release.is_some_and(|release| {
-            let share = release
-                .progress
-                .state
-                .ecs_native()
-                .task_definition
-                .as_ref()
-                .and_then(|arn| live.shares.get(arn));
+            let share = candidate_of(release).and_then(|arn| live.shares.get(arn));
             release.plan.as_ref().is_some_and(|plan| !plan.alarms.is_empty()) && share.is_some()
         });
         let Some(release) = release.filter(|_| carries && !tampered && scenario.conditions.denied.is_empty())
@@ -439,7 +534,7 @@ impl Watch {
         let bakes = matches!(release.stage(), Some(Stage::Bake { .. }));
         match &self.breached_since {
             Some((id, since)) if *id == release.id => {
-                let limit = scenario.turns_back_within(release.plan.as_ref().is_some_and(Plan::is_held));
+                let limit = scenario.turns_back_within(is_held(release));
                 (state.now.duration_since(*since) > limit).then(|| {
                     format!("{} still has traffic {limit:#} after it had to go back at {since}", release.id)
                 })
@@ -452,6 +547,30 @@ impl Watch {
                     });
                 let breached = bakes && (red || told);
                 self.breached_since = breached.then(|| (release.id.clone(), state.now));
+                None
+            }
+        }
+    }
+
+    /// A release whose deployment was stopped or rolled back by somebody else, Amazon ECS among them, goes back too.
+    fn what_is_broken_off_is_noticed(&mut self, state: &State, scenario: &Scenario) -> Option<String> {
+        let active = state.rows.head(&self.service).and_then(|head| head.active.clone());
+        let release = active.and_then(|id| state.rows.release(&id)).filter(|release| {
+            let deployment = release.progress.state.ecs_native().deployment.as_ref();
+            matches!(release.phase, Phase::Running { .. })
+                && deployment.is_some_and(|arn| self.aws(state).is_broken_off(arn))
+        });
+        let unreadable = |(_, action): &(Timestamp, Action)| matches!(action, Action::Damage(_));
+        let release = release.filter(|_| scenario.is_calm() && !self.acts.iter().any(unreadable));
+        let Some(release) = release else {
+            self.broken_off_since = None;
+            return None;
+        };
+        match &self.broken_off_since {
+            Some((id, since)) if *id == release.id => (state.now.duration_since(*since) > NOTICED_WITHIN)
+                .then(|| format!("{} goes on, and its deployment was broken off at {since}", release.id)),
+            Some(_) | None => {
+                self.broken_off_since = Some((release.id.clone(), state.now));
                 None
             }
         }
@@ -474,11 +593,11 @@ impl Watch {
         state: &State,
         scenario: &Scenario,
     ) -> Option<String> {
-        let release = self.releases(state).rev().find(|release| {
-            release.progress.state.ecs_native().task_definition.as_ref() == Some(arn)
-                && release.progress.state.ecs_native().deployment.is_some()
-        })?;
-        let held = release.plan.as_ref().is_some_and(Plan::is_held);
+        let release = self
+            .releases(state)
+            .rev()
+            .find(|release| candidate_of(release) == Some(arn) && release.progress.state.is_started())?;
+        let held = is_held(release);
         let newer = self.releases(state).any(|other| other.id > release.id && other.plan.is_some());
         let turned = turned_at(release, &state.rows)?;
         let shift = i64::try_from(scenario.habits.shift.1).expect("within range");
@@ -507,7 +626,8 @@ impl Watch {
             .then(|| format!("{tag} was pushed last and was superseded by the older {}", by.change))
     }
 
-    /// No machine releases what was pushed before something that was let in already.
+    /// No machine releases what was pushed before something that was let in already. ECR and its events tell when in whole seconds: of two
+    /// pushes within one of them nobody can know which was first, and either may be the newer one.
     fn no_push_overtakes_a_newer_one(&self, state: &State) -> Option<String> {
         let pushes = self.aws(state).pushes();
         let mut machines: Vec<&Release> = self
@@ -519,7 +639,10 @@ impl Watch {
         machines.iter().enumerate().find_map(|(at, release)| {
             let of = |wanted: &Release| {
                 let digest = names::only(&wanted.change).digest.clone();
-                pushes.iter().filter(move |(_, pushed, _)| *pushed == digest).map(|(_, _, at)| *at)
+                pushes
+                    .iter()
+                    .filter(move |(_, pushed, _)| *pushed == digest)
+                    .map(|(_, _, at)| crate::fakes::in_seconds(*at))
             };
             let written = state.rows.versions(&release.id).first()?.at;
             let last = of(release).filter(|at| *at <= written).max()?;
@@ -555,9 +678,12 @@ impl Watch {
         state: &State,
         scenario: &Scenario,
     ) -> Option<String> {
-        let Effect::Ecs(ecs::Effect::StartDeployment { .. }) = &performed.effect else { return None };
+        let release = state.rows.release(performed.release.as_ref()?)?;
+        if !starts(release, &performed.effect) {
+            return None;
+        }
         let target = &performed.place;
-        let planned = state.rows.release(performed.release.as_ref()?)?.plan.as_ref()?.made_at;
+        let planned = release.plan.as_ref()?.made_at;
         let applied = self.acts.iter().rev().find_map(|(at, action)| match action {
             Action::Apply(policy) if *at + SignedDuration::from_secs(2) < planned => Some(policy),
             Action::Apply(_)
@@ -575,6 +701,7 @@ impl Watch {
             | Action::Configure(_)
             | Action::DeleteImage(_)
             | Action::Deregister(_)
+            | Action::Meddle(_)
             | Action::Damage(_)
             | Action::Mend
             | Action::Look => None,
@@ -597,6 +724,77 @@ impl Watch {
 /// Whether what runs at the end may be somebody else's, or the rollback target was taken away.
 fn is_disturbing(action: &Action) -> bool {
     matches!(action, Action::Deploy { .. } | Action::Weights(_) | Action::DeleteImage(_))
+}
+
+/// Whether somebody moves traffic, or makes what carries it go.
+fn moves_weights(action: &Action) -> bool {
+    matches!(action, Action::Weights(_) | Action::Meddle(Meddling::ResetRule | Meddling::DeleteCandidate))
+}
+
+/// The revision that carries the release's image.
+fn candidate_of(release: &Release) -> Option<&TaskDefinitionArn> {
+    match &release.progress.state {
+        Progressed::NotBegun => None,
+        Progressed::EcsNative(native) => native.task_definition.as_ref(),
+        Progressed::EcsWeighted(weighted) => weighted.task_definition.as_ref(),
+    }
+}
+
+/// The revision with every image by its digest that a release rolls back to, where it has registered one.
+fn pinned_of(release: &Release) -> Option<&TaskDefinitionArn> {
+    match &release.progress.state {
+        Progressed::NotBegun => None,
+        Progressed::EcsNative(native) => native.stable.as_ref(),
+        Progressed::EcsWeighted(weighted) => weighted.stable.as_ref(),
+    }
+}
+
+/// Whether somebody measures the candidate's share.
+fn is_measured(plan: &Plan) -> bool {
+    match &plan.setup {
+        Setup::EcsNative(native) => !native.measured_at.is_empty(),
+        Setup::EcsWeighted(weighted) => weighted.groups.is_some(),
+    }
+}
+
+/// Whether traffic is all that has to move back: where tasks are replaced in place, others have to be started first.
+fn is_held(release: &Release) -> bool {
+    let Some(plan) = &release.plan else { return false };
+    match &release.progress.state {
+        Progressed::NotBegun | Progressed::EcsNative(_) => plan.is_held(),
+        Progressed::EcsWeighted(weighted) => weighted.promoting_since.is_none() && is_measured(plan),
+    }
+}
+
+/// Whether this is what starts the candidate.
+fn starts(release: &Release, effect: &Effect) -> bool {
+    match &release.progress.state {
+        Progressed::NotBegun | Progressed::EcsNative(_) => {
+            matches!(effect, Effect::Ecs(ecs::Effect::StartDeployment { .. }))
+        }
+        Progressed::EcsWeighted(_) => matches!(effect, Effect::Ecs(ecs::Effect::CreateCanary { .. })),
+    }
+}
+
+/// Whether this leaves a step behind.
+fn goes_on(release: &Release, effect: &Effect) -> bool {
+    match (&release.progress.state, effect) {
+        (Progressed::EcsNative(native), Effect::Ecs(ecs::Effect::ContinueHook { deployment, .. })) => {
+            native.deployment.as_ref() == Some(deployment)
+        }
+        (Progressed::EcsWeighted(_), Effect::Elb(elb::Effect::SetWeights { share, .. })) => {
+            *share > Percent::NONE
+        }
+        (Progressed::EcsWeighted(_), Effect::Ecs(ecs::Effect::StartDeployment { .. })) => true,
+        (
+            Progressed::NotBegun | Progressed::EcsNative(_) | Progressed::EcsWeighted(_),
+            Effect::Ecs(_)
+            | Effect::Elb(_)
+            | Effect::AutoScaling(_)
+            | Effect::Invite { .. }
+            | Effect::StartBuild { .. },
+        ) => false,
+    }
 }
 
 fn goes_back(phase: &Phase) -> bool {
@@ -625,8 +823,7 @@ fn no_stale_performer_acts(performed: &Performed, rows: &Rows) -> Vec<String> {
     let release = performed.release.as_ref().and_then(|id| rows.release(id));
     let Some(release) = release else { return Vec::new() };
     // To let somebody else's deployment pass a pause that it inherited from us is no way forward of ours.
-    let theirs = matches!(&performed.effect, Effect::Ecs(ecs::Effect::ContinueHook { deployment, .. })
-        if release.progress.state.ecs_native().deployment.as_ref() != Some(deployment));
+    let theirs = !release.progress.state.is_candidates(&performed.effect);
     if theirs {
         return Vec::new();
     }
@@ -673,10 +870,9 @@ fn the_outcome_is_what_is_live(
         }
     };
     let is_set = if promoted {
-        Some(set) == release.progress.state.ecs_native().task_definition.as_ref()
+        Some(set) == candidate_of(release)
     } else {
-        *set == plan.rollback_target().task_definition
-            || Some(set) == release.progress.state.ecs_native().stable.as_ref()
+        *set == plan.rollback_target().task_definition || Some(set) == pinned_of(release)
     };
     must(is_set, format!("the service is set to {}", set.short()));
     let shares = BTreeMap::from([(set.clone(), 100)]);
@@ -691,14 +887,58 @@ fn the_outcome_is_what_is_live(
     broken
 }
 
+/// The service itself is not touched before the candidate carries all traffic, so that until then going back is a change of weights.
+fn leaves_the_service_alone(
+    release: &Release,
+    before: &ServiceState,
+    own: &TaskDefinitionArn,
+) -> Option<String> {
+    let share = before.shares.get(own).copied().unwrap_or(0);
+    if is_measured(release.plan.as_ref()?) {
+        return (share != 100).then(|| format!("while the candidate carries {share}%"));
+    }
+    let ready = before.second.as_ref().map_or(0, |second| second.ready);
+    (ready == 0).then(|| "while no task of the candidate runs".to_owned())
+}
+
+/// What was made for a release is gone with it, and what was held is as it was read.
+fn nothing_is_left_beside(release: &Release, live: &ServiceState) -> Vec<String> {
+    let Some(Setup::EcsWeighted(setup)) = release.plan.as_ref().map(|plan| &plan.setup) else {
+        return Vec::new();
+    };
+    let given_up = match release.outcome() {
+        Some(Outcome::Failed { cause, .. }) => !matches!(cause, Cause::ExternalDeployment { .. }),
+        Some(
+            Outcome::Promoted
+            | Outcome::RolledBack { .. }
+            | Outcome::Superseded { .. }
+            | Outcome::Cancelled { .. },
+        )
+        | None => release.progress.restore_pending.is_some(),
+    };
+    if given_up {
+        return Vec::new();
+    }
+    let mut broken = Vec::new();
+    if live.second.as_ref().is_some_and(|second| second.name == setup.canary) {
+        broken.push(format!("release {} ended, and {} is still there", release.id, setup.canary));
+    }
+    let rule = setup.rollback_target.weights.first().map(|rule| &rule.weights);
+    if rule.is_some_and(|rule| *rule != live.rule) {
+        broken.push(format!("release {} ended with the rule {:?}, not {rule:?}", release.id, live.rule));
+    }
+    if setup.suspended != live.suspended {
+        let (is, was) = (live.suspended, setup.suspended);
+        broken.push(format!("release {} ended with {is:?} suspended, not {was:?}", release.id));
+    }
+    broken
+}
+
 /// Whatever anybody did before: what ends as promoted has all the traffic that is measured.
 fn promoted_carries_all_traffic(release: &Release, live: &ServiceState) -> Option<String> {
     let plan = release.plan.as_ref()?;
-    let own = release.progress.state.ecs_native().task_definition.as_ref()?;
-    let share = live.shares.get(own).copied().unwrap_or(0);
-    (release.outcome() == Some(&Outcome::Promoted)
-        && !plan.setup.ecs_native().expect("ECS shifts the traffic").measured_at.is_empty()
-        && share != 100)
+    let share = live.shares.get(candidate_of(release)?).copied().unwrap_or(0);
+    (release.outcome() == Some(&Outcome::Promoted) && is_measured(plan) && share != 100)
         .then(|| format!("release {} ended promoted with {share}% of the traffic", release.id))
 }
 
@@ -723,10 +963,11 @@ fn is_a_persons(release: &Release) -> bool {
 
 /// Nothing is started in a window that was open when it was planned, and is still.
 fn starts_in_no_freeze(performed: &Performed, rows: &Rows) -> Option<String> {
-    let plan = rows.release(performed.release.as_ref()?)?.plan.as_ref()?;
+    let release = rows.release(performed.release.as_ref()?)?;
+    let plan = release.plan.as_ref()?;
     let freeze = plan.gates.freeze.as_ref()?;
     let (planned, begun) = (freeze.at(plan.made_at)?, freeze.at(performed.begun)?);
-    (planned == begun && matches!(performed.effect, Effect::Ecs(ecs::Effect::StartDeployment { .. })))
+    (planned == begun && starts(release, &performed.effect))
         .then(|| format!("\"{}\" in the freeze window {}", performed.effect, begun.window))
 }
 

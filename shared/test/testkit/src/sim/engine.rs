@@ -16,6 +16,7 @@ use tidegate_core::observation::Hint;
 use tidegate_core::plan::Stage;
 use tidegate_core::ports::Watched;
 use tidegate_core::release::Phase;
+use tidegate_core::release::state::State as Progressed;
 use tidegate_core::rollback::RollbackTo;
 use tidegate_runtime::Context;
 use tidegate_runtime::arrivals::Pushed;
@@ -23,8 +24,8 @@ use tidegate_runtime::requests::{Asking, RequestError};
 use tidegate_runtime::visits::{Listed, Pace, Rotation};
 
 use super::checks;
-use super::scenario::{Action, Scenario, Spoilt};
-use crate::fakes::{Aws, Caller, Delivery, Emitted, Performed, Row, State, Universe};
+use super::scenario::{Action, Meddling, Scenario, Spoilt};
+use crate::fakes::{Aws, Caller, Delivery, Emitted, Performed, Row, State, Universe, in_seconds};
 use crate::names;
 
 /// Of the sentinel and the conductor; intake has less and needs less.
@@ -460,6 +461,7 @@ impl Simulation {
             | Action::Deregister(_)
             | Action::Mute(_)
             | Action::GoOn
+            | Action::Meddle(_)
             | Action::Configure(_) => act_on(self.state().aws_of_mut(of.as_str()), action, now),
             Action::Look => {
                 self.numbers += 1;
@@ -563,6 +565,7 @@ impl Simulation {
             | Action::Deregister(_)
             | Action::Mute(_)
             | Action::GoOn
+            | Action::Meddle(_)
             | Action::Configure(_)
             | Action::Look
             | Action::Damage(_)
@@ -589,7 +592,7 @@ impl Simulation {
                 Emitted::Alarm(name, seen) => Delivery::Alarm(name, seen),
                 Emitted::Service(what) => Delivery::Service(what),
                 Emitted::Task(task) => Delivery::Task(task),
-                Emitted::Push(digest, tag) => Delivery::Push(digest, tag, now),
+                Emitted::Push(digest, tag) => Delivery::Push(digest, tag, in_seconds(now)),
             };
             let times = match self.chance(self.scenario.delivering.lost) {
                 true => 0,
@@ -692,6 +695,9 @@ fn act_on(aws: &mut Aws, action: Action, now: Timestamp) {
         Action::Mute(muted) => aws.mute_alarm(muted, now),
         Action::GoOn => aws.go_on_by_someone(now),
         Action::Configure(own) => aws.configure_by_owner(own, now),
+        Action::Meddle(Meddling::ResetRule) => aws.reset_rule_by_someone(now),
+        Action::Meddle(Meddling::Scale(tasks)) => aws.scale_by_someone(tasks, now),
+        Action::Meddle(Meddling::DeleteCandidate) => aws.delete_second_by_someone(now),
         Action::Answer(_)
         | Action::Insist(_)
         | Action::RollBack
@@ -727,10 +733,16 @@ fn is_quiet(state: &State) -> bool {
     let services = std::iter::once((names::service().to_string(), &state.aws));
     let mut services = services.chain(state.neighbours.iter().map(|(name, aws)| (name.clone(), aws)));
     services.all(|(service, aws)| {
-        let Some(arn) = aws.state().under_way else { return true };
+        let live = aws.state();
+        let Some(arn) = live.under_way else { return true };
         let mut releases = state.rows.releases().filter(|release| release.service.as_str() == service);
-        let candidates =
-            releases.any(|release| release.progress.state.ecs_native().deployment.as_ref() == Some(&arn));
+        let candidates = releases.any(|release| match &release.progress.state {
+            Progressed::NotBegun => false,
+            Progressed::EcsNative(native) => native.deployment.as_ref() == Some(&arn),
+            Progressed::EcsWeighted(own) => {
+                own.promoting_since.is_some() && own.task_definition.as_ref() == Some(&live.task_definition)
+            }
+        });
         !candidates && aws.is_stuck()
     })
 }

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tidegate_core::effect::{CALL_LIMIT, LEASE};
 use tidegate_core::policy::{self, Policy, Shift};
+use tidegate_core::vocab::autoscaling::Suspended;
 
 use crate::fakes::{Balancing, Conditions, EcsHabits, Faults, PauseStage, Quality};
 use crate::names;
@@ -52,6 +53,19 @@ pub enum Action {
     DeleteImage(u32),
     /// Deregisters a revision.
     Deregister(u32),
+    /// Changes something that a candidate with weights of our own needs.
+    Meddle(Meddling),
+}
+
+/// What people and other tools do to what a release needs that sets the weights itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meddling {
+    /// Terraform, which knows nothing of the candidate's target group, makes the rule as it was.
+    ResetRule,
+    /// The service gets another number of tasks.
+    Scale(u32),
+    /// The candidate's service is deleted.
+    DeleteCandidate,
 }
 
 /// Which row of a service is damaged.
@@ -239,6 +253,9 @@ impl Scenario {
             push_again,
             promotes: None,
         };
+        if seed >= ENGINES_FROM {
+            scenario.draw_engine();
+        }
         if seed >= MORE_FROM {
             scenario.draw_more();
         }
@@ -249,7 +266,63 @@ impl Scenario {
 /// Seeds from here on draw what came later, too; those before play what they played when they broke something.
 pub const MORE_FROM: u64 = 10_000;
 
+/// Seeds from here on draw the engine, too.
+pub const ENGINES_FROM: u64 = 30_000;
+
 impl Scenario {
+    /// The same with the engine that sets the weights itself, by this strategy.
+    #[must_use]
+    pub fn weighted(mut self, balancing: Balancing, mut strategy: Value, min_tasks: u32) -> Self {
+        strategy["engine"] = "weighted".into();
+        let canary = match balancing {
+            Balancing::Plain => {
+                json!({ "target_group": names::green(), "rules": [names::rule()], "min_tasks": min_tasks })
+            }
+            Balancing::None | Balancing::LoadBalancer | Balancing::ServiceConnect => {
+                json!({ "min_tasks": min_tasks })
+            }
+        };
+        let place = json!({ "cluster": "prod", "service": "checkout", "container": "app", "canary": canary });
+        self.policy = with(&self.policy, &[("strategy", strategy), ("to", json!({ "ecs": place }))]);
+        self.balancing = balancing;
+        self.own_configuration["strategy"] = "ROLLING".into();
+        self.habits.tasks = 10;
+        self.habits.scaling = Some(Suspended { scale_in: false, scale_out: true, scheduled: false });
+        self
+    }
+
+    /// Which engine, and what one needs that sets the weights itself.
+    fn draw_engine(&mut self) {
+        let mut rng = fastrand::Rng::with_seed(self.seed ^ 0x00e6_91fe);
+        let rng = &mut rng;
+        if rng.bool() {
+            return;
+        }
+        let balancing = if rng.u32(0..4) == 0 { Balancing::None } else { Balancing::Plain };
+        let (strategy, min_tasks) = (own_steps(rng), rng.u32(1..=3));
+        *self = self.clone().weighted(balancing, strategy, min_tasks);
+        let habits = &mut self.habits;
+        habits.tasks = rng.u32(1..=12);
+        let suspended =
+            Suspended { scale_in: rng.u32(0..4) == 0, scale_out: rng.bool(), scheduled: rng.bool() };
+        habits.scaling = (rng.u32(0..3) > 0).then_some(suspended);
+        habits.task_check = (1_000, rng.u64(2_000..20_000));
+        habits.weights_reach = (0, 115_000);
+        habits.deregistration = (1_000, rng.u64(5_000..300_000));
+        if rng.u32(0..8) == 0 {
+            let operation = OF_OWN_WEIGHTS[rng.usize(0..OF_OWN_WEIGHTS.len())];
+            let from = rng.i64(0..600);
+            let to = names::at(from + rng.i64(5..200));
+            self.conditions.denied.push((operation.to_owned(), names::at(from), to));
+        }
+        if rng.u32(0..3) == 0 {
+            for _ in 0..rng.u32(1..6) {
+                let action = meddling(rng);
+                self.script.push((drawn(rng, 30, 900), action));
+            }
+        }
+    }
+
     /// Clocks that differ, gates, policies that change, another service, rows that cannot be read.
     fn draw_more(&mut self) {
         let mut rng = fastrand::Rng::with_seed(self.seed ^ 0x0b5e_55ed);
@@ -281,6 +354,45 @@ impl Scenario {
             Some(neighbour) if of_neighbour => neighbour.script.extend(damage),
             Some(_) | None => self.script.extend(damage),
         }
+    }
+}
+
+/// Calls that only a release makes which sets the weights itself.
+const OF_OWN_WEIGHTS: [&str; 7] = [
+    "ecs:create_canary",
+    "ecs:scale_canary",
+    "ecs:delete_canary",
+    "elasticloadbalancing:set_weights",
+    "elasticloadbalancing:DescribeTargetHealth",
+    "application-autoscaling:suspend",
+    "ecs:return_to",
+];
+
+/// A strategy in as many steps as one likes.
+fn own_steps(rng: &mut fastrand::Rng) -> Value {
+    let bake = |rng: &mut fastrand::Rng| format!("{}s", rng.u32(0..90));
+    let last = bake(rng);
+    match rng.u32(0..6) {
+        0 => json!({ "blue_green": {}, "bake": last }),
+        1 => json!({ "linear": { "percent": rng.u32(20..=50), "bake": bake(rng) }, "bake": last }),
+        2 | 3 => json!({ "canary": { "percent": rng.u32(1..=50), "bake": bake(rng) }, "bake": last }),
+        _ => {
+            let (mut percent, mut steps) = (0, Vec::new());
+            for _ in 0..rng.u32(1..=4) {
+                percent += rng.u32(1..=24);
+                steps.push(json!({ "percent": percent, "bake": bake(rng) }));
+            }
+            json!({ "steps": steps, "bake": last })
+        }
+    }
+}
+
+fn meddling(rng: &mut fastrand::Rng) -> Action {
+    match rng.u32(0..10) {
+        0..5 => Action::Meddle(Meddling::ResetRule),
+        5..7 => Action::Weights([[100, 0], [0, 100], [50, 50]][rng.usize(0..3)]),
+        7 | 8 => Action::Meddle(Meddling::Scale(rng.u32(1..=20))),
+        _ => Action::Meddle(Meddling::DeleteCandidate),
     }
 }
 
@@ -443,6 +555,7 @@ fn habits(rng: &mut fastrand::Rng, seed: u64) -> EcsHabits {
             [more.usize(0..4)],
         tagged: false,
         resolves_each_task: false,
+        ..EcsHabits::default()
     }
 }
 
