@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{answer, apply, cancel, plan, release, releases, rollback, validate, watch, why};
+use crate::commands::{
+    answer, apply, cancel, notify, plan, release, releases, rollback, validate, watch, why,
+};
 use crate::exit;
 use crate::global::Global;
 
@@ -45,6 +47,8 @@ pub enum Command {
     Approve(answer::Args),
     /// Reject a release that waits for approval, with your AWS identity
     Reject(answer::Args),
+    /// Try whom a service's releases are told to
+    Notify(notify::Args),
     /// List the services and what they run
     Services,
 }

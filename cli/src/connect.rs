@@ -7,6 +7,7 @@ use tidegate_aws::{Options, SdkConfig, port_error};
 use tidegate_core::actor::Actor;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{AccountId, Region};
+use tidegate_core::ports::Notebook;
 use tidegate_runtime::config::Config;
 use tidegate_runtime::{Context, Installation};
 use tidegate_start::Start;
@@ -24,6 +25,7 @@ pub struct Connection {
     pub context: Context,
     wakes: Arc<Wakes>,
     caller: Caller,
+    notebook: Option<Arc<dyn Notebook>>,
 }
 
 /// Who is asking; found out when it matters.
@@ -107,7 +109,20 @@ impl Connection {
             region,
             gate_url: None,
         };
-        Ok(Self::with(tidegate_assembly::context(&Start { config, aws }), wakes, caller))
+        let start = Start { config, aws };
+        let notebook = Arc::new(start.ledger());
+        Ok(Self::with(tidegate_assembly::context(&start), wakes, caller).with_notebook(notebook))
+    }
+
+    /// With what receivers were told.
+    #[must_use]
+    pub fn with_notebook(self, notebook: Arc<dyn Notebook>) -> Self {
+        Self { notebook: Some(notebook), ..self }
+    }
+
+    /// What receivers were told, and trials of them.
+    pub fn notebook(&self) -> anyhow::Result<&dyn Notebook> {
+        self.notebook.as_deref().context("this connection has no ledger to ask for a trial in")
     }
 
     /// With any ports; the world's own waker is replaced.
@@ -115,7 +130,7 @@ impl Connection {
         let wakes = Arc::new(wakes);
         // The queue is found by its name with the first wake-up, and that it cannot be found is no failure.
         let installation = Installation { waker: Some(wakes.clone()), ..context.installation };
-        Self { context: Context { installation, ..context }, wakes, caller }
+        Self { context: Context { installation, ..context }, wakes, caller, notebook: None }
     }
 
     /// Tidegate's own ground.

@@ -20,4 +20,5 @@ pub mod local;
 pub mod ministack;
 pub mod ports;
 pub mod protocol;
+pub mod receivers;
 pub mod tasks;

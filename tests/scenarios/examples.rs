@@ -133,6 +133,40 @@ fn the_workflow_trusts_by_the_immutable_subject_and_may_do_what_it_does() {
     assert_eq!(events["Condition"]["StringEquals"]["events:detail-type"], detail_type);
 }
 
+/// The script of the workflow that waits, with a `gh` that answers what Tidegate has told GitHub.
+#[test]
+fn the_workflow_that_waits_ends_as_the_release_does() {
+    let workflow = yaml_of("github-actions/wait.yml");
+    let script = run_of(workflow["jobs"]["wait"]["steps"].as_array().unwrap(), "Wait for the release");
+    assert!(workflow["env"]["CONTEXT"].as_str().unwrap().starts_with("tidegate/"));
+    let dir = tempfile::tempdir().unwrap();
+    let tool = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        assert!(Command::new("chmod").arg("755").arg(&path).status().unwrap().success());
+    };
+    tool("sleep", "#!/bin/sh\n");
+    let ends = |states: &[&str]| {
+        let told: Vec<String> = states.iter().map(|state| format!("{state} checkout main-2")).collect();
+        std::fs::write(dir.path().join("told"), told.join("\n") + "\n").unwrap();
+        // One line a call; the last one again and again.
+        tool(
+            "gh",
+            "#!/bin/sh\ncd \"$(dirname \"$0\")\"\nhead -n 1 told\ntest \"$(wc -l < told)\" = 1 || sed -i 1d told\n",
+        );
+        let search = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+        let mut bash = Command::new("bash");
+        bash.args(["-e", "-c", script])
+            .env("PATH", search)
+            .env("MINUTES", "1")
+            .env("CONTEXT", "tidegate/checkout");
+        bash.env("GITHUB_SHA", "c0ffee").env("GITHUB_REPOSITORY", "acme/shop").output().unwrap().status.code()
+    };
+    assert_eq!(ends(&["null null", "pending", "success"]), Some(0));
+    assert_eq!(ends(&["pending", "failure"]), Some(1));
+    assert_eq!(ends(&["pending"]), Some(1), "not over in time");
+}
+
 fn run_of<'a>(steps: &'a [Value], name: &str) -> &'a str {
     let step = steps.iter().find(|step| step["name"] == name);
     step.and_then(|step| step["run"].as_str()).unwrap_or_else(|| panic!("no step {name}"))

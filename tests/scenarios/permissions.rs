@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 type Actions = BTreeSet<String>;
 
 /// The crates that call AWS, one a service.
-const ADAPTERS: [&str; 12] = [
+const ADAPTERS: [&str; 13] = [
     "autoscaling",
     "cloudwatch",
     "codebuild",
@@ -17,6 +17,7 @@ const ADAPTERS: [&str; 12] = [
     "ecr",
     "ecs",
     "elb",
+    "eventbridge",
     "s3",
     "secretsmanager",
     "sns",
@@ -87,7 +88,11 @@ fn granted() -> Actions {
 }
 
 /// What is granted and is no call of an adapter, each with its reason.
-const OTHERS: [(&str, &str); 15] = [
+const OTHERS: [(&str, &str); 19] = [
+    ("dynamodb:DescribeStream", "Lambda reads the ledger's stream with the herald's role"),
+    ("dynamodb:GetRecords", "Lambda reads the ledger's stream with the herald's role"),
+    ("dynamodb:GetShardIterator", "Lambda reads the ledger's stream with the herald's role"),
+    ("dynamodb:ListStreams", "Lambda reads the ledger's stream with the herald's role"),
     ("ecs:TagResource", "AWS asks for it when a task definition is registered with tags"),
     ("iam:PassRole", "AWS asks for it when a task definition or a service names roles"),
     ("kms:Decrypt", "AWS asks for it when an object or a topic is encrypted"),

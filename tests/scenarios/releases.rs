@@ -33,6 +33,8 @@ mod story;
 #[path = "releases/strategies.rs"]
 mod strategies;
 
+#[path = "releases/told.rs"]
+mod told;
 #[path = "releases/trouble.rs"]
 mod trouble;
 #[path = "releases/used.rs"]
@@ -61,6 +63,7 @@ async fn every_promise_holds() {
         alarms::all(),
         letters::all(),
         hooks::all(),
+        told::all(),
     ];
     runner::play(&stage, Some(Part::Releases), scenarios.into_iter().flatten().collect()).await;
 }

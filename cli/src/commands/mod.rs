@@ -4,6 +4,7 @@ pub mod answer;
 pub mod apply;
 pub mod cancel;
 pub mod expect;
+pub mod notify;
 pub mod plan;
 pub mod release;
 pub mod releases;
@@ -40,6 +41,7 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<Exit> {
         | Command::Cancel(_)
         | Command::Approve(_)
         | Command::Reject(_)
+        | Command::Notify(_)
         | Command::Services => {}
     }
     run_with(&cli.command, &Connection::open(&cli.global).await?, out).await
@@ -60,6 +62,7 @@ pub async fn run_with(command: &Command, connection: &Connection, out: &mut Outp
         Command::Cancel(args) => cancel::run(args, connection, out).await,
         Command::Approve(args) => answer::run(args, true, connection, out).await,
         Command::Reject(args) => answer::run(args, false, connection, out).await,
+        Command::Notify(args) => notify::run(args, connection, out).await,
         Command::Services => services::run(connection, out).await,
     }
 }

@@ -105,6 +105,7 @@ impl Bench {
         let installation = Installation { time: Arc::new(WorkingTime { conductor }), ..context.installation };
         let asking = Asking::known(Identity { account: names::account(), arn: ANN.into() });
         Connection::with(Context { installation, ..context }, wakes, asking)
+            .with_notebook(self.universe.notebook(caller(3, "person")))
     }
 
     pub(crate) async fn try_run(&self, args: &[&str]) -> anyhow::Result<Answer> {

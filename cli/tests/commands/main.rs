@@ -5,6 +5,7 @@
 mod bench;
 mod expect;
 mod named;
+mod notify;
 mod rollback;
 
 use std::io::Write;

@@ -8,7 +8,7 @@ use tidegate_pages::{Message, Tone};
 
 use crate::call::{Call, IdentityChecks, Reply};
 use crate::gate::{Door, Gate};
-use crate::{api, approve, hooks, status};
+use crate::{api, approve, hooks, slack, status};
 
 /// Handles one request. Every request is answered; nothing is thrown back at Lambda, which would answer 502.
 pub async fn handle(gate: &Gate, event: LambdaEvent<Value>) -> Value {
@@ -30,7 +30,7 @@ pub async fn handle(gate: &Gate, event: LambdaEvent<Value>) -> Value {
 
 fn route_name(path: &str) -> &str {
     match path.split('/').nth(1) {
-        Some(first @ ("approve" | "status" | "hooks" | "releases")) => first,
+        Some(first @ ("approve" | "status" | "hooks" | "releases" | "slack")) => first,
         Some(_) | None => "none",
     }
 }
@@ -66,6 +66,13 @@ async fn routed(gate: &Gate, call: &Call) -> Result<Reply, PortError> {
             Some(_) => Ok(Reply::method_not_allowed("POST")),
             None => Ok(Reply::nothing_here()),
         },
+        (Door::Public(keeper), ["slack", "actions"]) => {
+            if posts {
+                slack::take(gate, keeper, call).await
+            } else {
+                Ok(Reply::method_not_allowed("POST"))
+            }
+        }
         (Door::Api, ["releases", release, verb @ ("approve" | "reject")]) => {
             if posts {
                 api::take(gate, call, release, *verb == "approve").await

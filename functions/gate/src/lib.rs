@@ -12,6 +12,7 @@ pub mod handler;
 mod hooks;
 mod keys;
 pub mod secrets;
+mod slack;
 mod status;
 
 pub use gate::{Door, Gate};

@@ -44,6 +44,30 @@ pub struct Secrets {
     /// The secrets of webhooks by service.
     #[serde(default)]
     pub webhooks: BTreeMap<String, Webhooks>,
+    /// The Slack app whose buttons are pressed.
+    #[serde(default)]
+    pub slack: SlackApp,
+}
+
+/// The Slack app whose buttons are pressed.
+#[derive(Clone, Deserialize)]
+pub struct SlackApp {
+    /// What Slack signs with.
+    #[serde(default)]
+    pub signing_secret: Accepted,
+    /// How the addresses begin at which Slack takes answers to whoever pressed.
+    #[serde(default = "slack_replies")]
+    pub replies: String,
+}
+
+fn slack_replies() -> String {
+    "https://hooks.slack.com/".to_owned()
+}
+
+impl Default for SlackApp {
+    fn default() -> Self {
+        Self { signing_secret: Accepted::default(), replies: slack_replies() }
+    }
 }
 
 /// The secrets of one service's webhooks.
@@ -107,6 +131,12 @@ impl fmt::Debug for Secrets {
     }
 }
 
+impl fmt::Debug for SlackApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SlackApp(…)")
+    }
+}
+
 impl fmt::Debug for Webhooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Webhooks(…)")
@@ -132,6 +162,11 @@ impl Secrets {
                     );
                 }
             }
+        }
+        if secrets.slack.signing_secret.drop_weak() {
+            tracing::error!(
+                "Slack's signing secret has fewer than {WEBHOOK_SECRET_MIN} characters; it counts as absent"
+            );
         }
         if secrets.link_key.len() < LINK_KEY_MIN {
             return Err(invalid("link_key has to have 32 characters or more"));

@@ -118,6 +118,18 @@ async fn a_github_deployment_releases_the_image_of_its_commit_once() {
     assert_eq!(fixture.releases().len(), 1);
 }
 
+/// The herald shows a release as a deployment: whatever environments the policy names, that one starts nothing.
+#[tokio::test]
+async fn a_deployment_that_shows_a_release_starts_none() {
+    for payload in
+        [json!({ "tidegate_release": "01k9" }), json!(r#"{"tidegate_release": "01k9", "tag": "main-7"}"#)]
+    {
+        let fixture = shop().await;
+        let got = github(&fixture, "deployment", &deployment(&payload), GITHUB, "d-1").await;
+        assert_eq!((outcome(&got).as_str(), fixture.releases().len()), ("nothing", 0), "{payload}");
+    }
+}
+
 #[tokio::test]
 async fn a_github_deployment_may_name_the_image_in_its_payload() {
     for payload in [

@@ -338,6 +338,8 @@ async fn deploy(client: &Client, tidegate: &Tidegate) -> Result<Deployed> {
             ),
         ),
         ("ApproverTopicArns", format!("arn:aws:sns:{REGION}:{ACCOUNT}:approver-*")),
+        ("NotifyTopicArns", format!("arn:aws:sns:{REGION}:{ACCOUNT}:told*")),
+        ("EventBusArns", format!("arn:aws:events:{REGION}:{ACCOUNT}:event-bus/told*")),
         ("VerifyProjectArns", format!("arn:aws:codebuild:{REGION}:{ACCOUNT}:project/*")),
         ("BuildProjectArns", format!("arn:aws:codebuild:{REGION}:{ACCOUNT}:project/*")),
         ("BuildArtifactBucketArns", "arn:aws:s3:::builds".to_owned()),

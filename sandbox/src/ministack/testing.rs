@@ -77,7 +77,7 @@ impl Stack {
     pub(super) async fn deploy() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let functions = dir.path().join("functions");
-        for function in FUNCTIONS.into_iter().chain(["gate", "pipeline"]) {
+        for function in FUNCTIONS.into_iter().chain(["gate", "pipeline", "herald"]) {
             std::fs::create_dir_all(functions.join(function)).unwrap();
             let shebang = format!("#!{}", venv().join("bin/python").display());
             std::fs::write(functions.join(function).join("bootstrap"), shebang + BOOTSTRAP).unwrap();

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::actor::Actor;
 use crate::commit::{Commit, ReleaseWrite};
 use crate::history::{Entry, Event, Fact};
+use crate::ids::SlackMember;
 use crate::outcome::Outcome;
 use crate::people::{People, Requester};
 use crate::policy::{Allowed, Scan, SeverityName};
@@ -19,6 +20,8 @@ pub enum By {
     Link(Token),
     /// A caller with an AWS identity.
     Identity(String),
+    /// A member of a Slack workspace, as Slack itself has signed it.
+    Slack(SlackMember),
 }
 
 /// Why an answer does not count; fits "cannot approve: {error}".
@@ -29,9 +32,11 @@ pub enum NotCounted {
     #[error("this link is not valid")]
     NoSuchLink,
     /// The identity belongs to nobody who may approve.
-    #[error("{identity} belongs to nobody who may approve this gate; policy people.aws says who is who")]
+    #[error(
+        "{identity} belongs to nobody who may approve this gate; aws and slack in the policy's people say who is who"
+    )]
     NotAnApprover {
-        /// The caller's ARN.
+        /// The caller's ARN, or their name.
         identity: String,
     },
     /// The policy does not let whoever asked for a release approve it.
@@ -88,8 +93,7 @@ pub fn eligible<'a>(release: &Release, gate: &'a ApprovalGate) -> Vec<&'a Approv
 
 /// Who asked for this release, or made it, among the people its plan knows.
 pub fn requester(release: &Release) -> Requester {
-    let people = release.plan.as_ref().map(People::of_plan).unwrap_or_default();
-    people.requester_of(release)
+    people_of(release).requester_of(release)
 }
 
 /// Who asked for a release, for whoever has to approve it.
@@ -122,7 +126,7 @@ pub fn give(
     let asked_at = match by {
         By::Link(token) => holder(release, token).map(|(stage, ..)| stage),
         // Where nothing waits any more, the gate this person answered last is meant: they are told what they said.
-        By::Identity(_) => waiting.map(|(stage, ..)| stage).or_else(|| {
+        By::Identity(_) | By::Slack(_) => waiting.map(|(stage, ..)| stage).or_else(|| {
             let answered = |opened: &Opened| opened.votes.iter().any(|vote| vote.approver == approver);
             release.gates.iter().rev().find(|(_, opened)| answered(opened)).map(|(stage, _)| *stage)
         }),
@@ -168,19 +172,29 @@ fn who(release: &Release, by: &By) -> Result<(String, String), NotCounted> {
             let (_, _, approver) = holder(release, token).ok_or(NotCounted::NoSuchLink)?;
             Ok((approver.to_owned(), LINK.to_owned()))
         }
-        By::Identity(arn) => {
-            let people = release.plan.as_ref().map(People::of_plan).unwrap_or_default();
-            let fits = people.with_identity(arn);
-            let may = |name: &&&str| {
-                waiting_at(release).is_some_and(|(_, gate, opened)| {
-                    eligible(release, gate).iter().any(|known| known.name == **name)
-                        && !opened.votes.iter().any(|vote| vote.approver == **name)
-                })
-            };
-            let person = fits.iter().find(may).or(fits.first());
-            let person = person.ok_or_else(|| NotCounted::NotAnApprover { identity: arn.clone() })?;
-            Ok(((*person).to_owned(), arn.clone()))
+        By::Identity(arn) => fitting(release, &people_of(release).with_identity(arn), arn.clone()),
+        By::Slack(member) => {
+            let fits = people_of(release).with_slack(member);
+            fitting(release, &fits, format!("Slack member {member}"))
         }
+    }
+}
+
+fn people_of(release: &Release) -> People<'_> {
+    release.plan.as_ref().map(People::of_plan).unwrap_or_default()
+}
+
+/// Of the people an identity fits, the one whose answer is asked for; with how the answer came.
+fn fitting(release: &Release, fits: &[&str], identity: String) -> Result<(String, String), NotCounted> {
+    let may = |name: &&&str| {
+        waiting_at(release).is_some_and(|(_, gate, opened)| {
+            eligible(release, gate).iter().any(|known| known.name == **name)
+                && !opened.votes.iter().any(|vote| vote.approver == **name)
+        })
+    };
+    match fits.iter().find(may).or(fits.first()) {
+        Some(person) => Ok(((*person).to_owned(), identity)),
+        None => Err(NotCounted::NotAnApprover { identity }),
     }
 }
 

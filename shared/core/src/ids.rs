@@ -199,6 +199,46 @@ id!(
     r"^.{1,255}$", |v| !v.is_empty() && v.len() <= 255
 );
 id!(
+    /// The ARN of an SNS topic.
+    TopicArn, "ARN of an SNS topic", "arn:aws:sns:REGION:ACCOUNT:NAME",
+    r"^arn:[^:]+:sns:[^:]+:[0-9]{12}:.+$", |v| is_arn(v, "sns") && v.split(':').count() == 6
+);
+id!(
+    /// The ARN of an EventBridge bus.
+    EventBusArn, "ARN of an event bus", "arn:aws:events:REGION:ACCOUNT:event-bus/NAME",
+    r"^arn:[^:]+:events:[^:]+:[0-9]{12}:event-bus/.+$",
+    |v| is_arn(v, "events") && v.splitn(6, ':').nth(5).is_some_and(|name| name.starts_with("event-bus/"))
+);
+id!(
+    /// A Slack channel, by name or by id.
+    SlackChannel, "Slack channel", "#name, or the channel's id, e.g. C0123ABCDEF",
+    r"^#[^A-Z\s]{1,80}$|^[CDG][A-Z0-9]{8,}$",
+    |v| match v.strip_prefix('#') {
+        Some(name) => !name.is_empty() && name.len() <= 80 && !name.chars().any(|c| c.is_whitespace() || c.is_ascii_uppercase()),
+        None => v.len() >= 9 && v.starts_with(['C', 'D', 'G']) && v.chars().all(|c| c.is_ascii_digit() || c.is_ascii_uppercase()),
+    }
+);
+id!(
+    /// A member of a Slack workspace.
+    SlackMember, "Slack member id", "U or W and letters and digits, e.g. U0123ABCDEF",
+    r"^[UW][A-Z0-9]{8,}$",
+    |v| v.len() >= 9 && v.starts_with(['U', 'W']) && v.chars().all(|c| c.is_ascii_digit() || c.is_ascii_uppercase())
+);
+id!(
+    /// A GitHub repository with its owner.
+    GitHubRepository, "GitHub repository", "OWNER/NAME, e.g. acme/shop",
+    r"^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$",
+    |v| v.split_once('/').is_some_and(|(owner, name)| {
+        let allowed = |text: &str, more: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
+        allowed(owner, "-") && allowed(name, "-_.") && name != "." && name != ".."
+    })
+);
+id!(
+    /// The name of a receiver in the secret that holds addresses and keys.
+    ReceiverName, "name of a receiver", "1 to 64 letters, digits, '-' or '_'",
+    r"^[A-Za-z0-9_-]{1,64}$", |v| name_like(v, 64)
+);
+id!(
     /// A role to assume for a target outside the home account.
     RoleArn, "IAM role ARN", "arn:aws:iam::ACCOUNT:role/NAME",
     r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$", |v| is_arn(v, "iam") && v.contains(":role/")

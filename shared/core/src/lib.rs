@@ -22,6 +22,7 @@ pub mod ids;
 pub mod intent;
 pub mod invariants;
 pub mod listing;
+pub mod notify;
 pub mod observation;
 pub mod outcome;
 pub mod people;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::actor::Actor;
-use crate::ids::{AwsPattern, Closeness};
+use crate::ids::{AwsPattern, Closeness, SlackMember};
 use crate::intent::Provenance;
 use crate::plan::Plan;
 use crate::policy::{Approval, Person, Policy};
@@ -35,6 +35,13 @@ impl<'a> People<'a> {
     /// Whose AWS identity this is: whose pattern says the most about it. Several when patterns say equally much, nobody when none fits.
     pub fn with_identity(&self, arn: &str) -> Vec<&'a str> {
         self.closest(|pattern| pattern.closeness(arn))
+    }
+
+    /// Whose Slack account this is; several when people share one, nobody when it is nobody's.
+    pub fn with_slack(&self, member: &SlackMember) -> Vec<&'a str> {
+        let theirs =
+            |(name, person): (&&'a str, &&Person)| (person.slack.as_ref() == Some(member)).then_some(*name);
+        self.0.iter().filter_map(theirs).collect()
     }
 
     fn closest(&self, closeness: impl Fn(&AwsPattern) -> Option<Closeness>) -> Vec<&'a str> {
@@ -164,6 +171,14 @@ pub fn warnings(policy: &Policy) -> Vec<Warning> {
             }
         }
     }
+    let mut members = BTreeMap::new();
+    for (name, person) in &policy.people {
+        if let Some(other) = person.slack.as_ref().and_then(|member| members.insert(member, name)) {
+            let problem =
+                format!("{other} has the same member id: Tidegate cannot tell {other} and {name} apart");
+            found.push(Warning { path: format!("people.{name}.slack"), problem });
+        }
+    }
     let names_nobody = !policy.from.ecr.tags.is_empty();
     for (index, _) in
         policy.approval.iter().enumerate().filter(|(_, approval)| names_nobody && approval.require_requester)
@@ -287,6 +302,11 @@ dora: {}
         let shared =
             warned(r#"{ x: { aws: ["arn:aws:iam::1:role/a"] }, y: { aws: ["arn:aws:iam::1:role/a"] } }"#, "");
         assert_eq!(shared, ["people.y.aws[0]: x has the same identity: Tidegate cannot tell x and y apart"]);
+        let chatting = warned("{ x: { slack: U0123ABCDEF }, y: { slack: U0123ABCDEF } }", "");
+        assert_eq!(
+            chatting,
+            ["people.y.slack: x has the same member id: Tidegate cannot tell x and y apart"]
+        );
         let pushes = warned("{ x: {} }", ", require_requester: true");
         assert!(
             pushes.len() == 1 && pushes[0].starts_with("approval[0].require_requester: an ECR push"),

@@ -13,7 +13,8 @@ use crate::effect::Invite;
 use crate::history::Entry;
 use crate::ids::{AlarmName, Digest, Image, ReleaseId, RepositoryName, ServiceName, Tag, Target};
 use crate::listing::Listing;
-use crate::policy::PipelineAction;
+use crate::notify::{Message, NotSent, Told, Trial};
+use crate::policy::{PipelineAction, Receiver};
 use crate::reference::Pick;
 use crate::refusals::RefusalLog;
 use crate::release::Release;
@@ -422,6 +423,37 @@ pub trait Waker: Send + Sync {
         }
         unsent
     }
+}
+
+/// What receivers were told, kept beside the releases.
+#[async_trait]
+pub trait Notebook: Send + Sync {
+    /// What each receiver was told of a release, consistently read.
+    async fn told(&self, release: &ReleaseId) -> Result<Listing<Told>, PortError>;
+    /// Writes what one receiver was told; [`crate::fault::ErrorKind::Conflict`] when somebody else wrote it meanwhile.
+    async fn note(&self, release: &ReleaseId, told: &Told) -> Result<(), PortError>;
+    /// Asks for a trial of a service's channels.
+    async fn ask_trial(&self, service: &ServiceName, id: &str, now: Timestamp) -> Result<(), PortError>;
+    /// Writes what came of a trial.
+    async fn put_trial(&self, service: &ServiceName, trial: &Trial) -> Result<(), PortError>;
+    /// What came of a trial; none as long as it has not been made.
+    async fn trial(&self, service: &ServiceName, id: &str) -> Result<Option<Trial>, PortError>;
+}
+
+/// Whoever is told. Each call ends within [`crate::notify::CLAIM`], whatever the receiver does.
+#[async_trait]
+pub trait Receivers: Send + Sync {
+    /// Tells one message; answers what the receiver calls what it was told by now.
+    async fn tell(&self, message: &Message) -> Result<BTreeMap<String, String>, NotSent>;
+    /// Tries a receiver with a message that says that it is a test.
+    async fn test(&self, to: &Receiver, service: &ServiceName, id: &str) -> Result<(), NotSent>;
+}
+
+/// A queue whose messages can be put off: no message is sent anew for it, so AWS does not take it for a loop.
+#[async_trait]
+pub trait Postpone: Send + Sync {
+    /// Has a message that is being handled come again after `delay_secs` (at most 12 hours), once it is given back as failed.
+    async fn postpone(&self, receipt: &str, delay_secs: u32) -> Result<(), PortError>;
 }
 
 /// One of many wake-ups.

@@ -14,6 +14,7 @@ pub mod observe;
 pub mod requests;
 pub mod sentinel;
 pub mod telemetry;
+pub mod tell;
 pub mod time;
 pub mod triggers;
 pub mod unfinished;

@@ -36,7 +36,7 @@ fn may_be_logged(about: &Metadata<'_>) -> bool {
 /// The functions' own crates are named after them.
 fn is_function(target: &str) -> bool {
     let crate_name = target.split("::").next().unwrap_or_default();
-    matches!(crate_name, "intake" | "conductor" | "sentinel" | "clock" | "gate" | "pipeline")
+    matches!(crate_name, "intake" | "conductor" | "sentinel" | "clock" | "gate" | "pipeline" | "herald")
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tidegate_aws::SdkConfig;
+pub use tidegate_aws::SdkConfig;
 use tidegate_core::ports::Waker;
 use tidegate_dynamodb::DynamoLedger;
 use tidegate_runtime::Installation;
@@ -38,19 +38,27 @@ impl Start {
         Ok(Self { config, aws: tidegate_aws::home().await? })
     }
 
-    /// The ledger, the wake-up queue, the clock.
-    pub fn installation(&self) -> Installation {
+    /// The ledger.
+    pub fn ledger(&self) -> DynamoLedger {
         let place = tidegate_dynamodb::Installation {
             account: self.config.account.clone(),
             region: self.config.region.clone(),
         };
-        let ledger = DynamoLedger::new(aws_sdk_dynamodb::Client::new(&self.aws), &self.config.table, place);
-        let queue = SqsWaker::new(aws_sdk_sqs::Client::new(&self.aws), &self.config.wake_queue_url);
+        DynamoLedger::new(aws_sdk_dynamodb::Client::new(&self.aws), &self.config.table, place)
+    }
+
+    /// The queue that wake-ups are sent to.
+    pub fn queue(&self) -> SqsWaker {
+        SqsWaker::new(aws_sdk_sqs::Client::new(&self.aws), &self.config.wake_queue_url)
+    }
+
+    /// The ledger, the wake-up queue, the clock.
+    pub fn installation(&self) -> Installation {
         Installation {
             account: self.config.account.clone(),
             region: self.config.region.clone(),
-            ledger: Arc::new(ledger),
-            waker: Some(Arc::new(queue) as Arc<dyn Waker>),
+            ledger: Arc::new(self.ledger()),
+            waker: Some(Arc::new(self.queue()) as Arc<dyn Waker>),
             time: Arc::new(SystemTime),
         }
     }

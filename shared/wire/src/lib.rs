@@ -19,6 +19,7 @@ pub mod event;
 pub mod pipeline_job;
 pub mod request;
 pub mod s3;
+pub mod stream;
 pub mod task_definition;
 pub mod wake;
 

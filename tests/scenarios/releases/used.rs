@@ -76,6 +76,29 @@ const NOT_USED_BY_RELEASES: &[Row] = &[
         "a webhook",
     ),
     (
+        "herald",
+        &[
+            "dynamodb:DescribeStream",
+            "dynamodb:GetRecords",
+            "dynamodb:GetShardIterator",
+            "dynamodb:ListStreams",
+        ],
+        Use::Nobody,
+        "Lambda reads the ledger's stream with this role; ministack needs none",
+    ),
+    (
+        "herald",
+        &["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
+        Use::Nobody,
+        "Lambda reads the herald's queue with this role; ministack needs none",
+    ),
+    (
+        "herald",
+        &["sqs:SendMessage", "sqs:ChangeMessageVisibility", "secretsmanager:GetSecretValue"],
+        Use::ByChance,
+        "a receiver that is down, and receivers over HTTP",
+    ),
+    (
         "clock",
         &["codebuild:BatchGetBuilds", "codebuild:ListBuildsForProject"],
         Use::WaysIn,

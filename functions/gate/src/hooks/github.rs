@@ -25,6 +25,8 @@ use crate::call::Call;
 use crate::keys::signed;
 use crate::secrets::Accepted;
 
+/// What the payload of a deployment names that shows a release of Tidegate's.
+const TOLD_BY_US: &str = "tidegate_release";
 /// GitHub sends a delivery again for three days (docs.github.com, "Redelivering webhooks"); deliveries are remembered for longer.
 const OLDEST: SignedDuration = SignedDuration::from_hours(3 * 24);
 
@@ -153,6 +155,10 @@ fn deployment(event: DeploymentEvent, delivery: String, now: Timestamp) -> Resul
             other
         }
     };
+    // The herald shows each release as a deployment, which GitHub then tells of.
+    if payload.get(TOLD_BY_US).is_some() {
+        return Ok(Said::Nothing("Tidegate made this deployment to show a release".to_owned()));
+    }
     let named = ["image", "tag"].iter().find_map(|field| payload[field].as_str());
     Ok(Said::Release(Box::new(Wish {
         image: Reference::named(named.unwrap_or(&deployment.sha)),

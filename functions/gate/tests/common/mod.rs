@@ -27,6 +27,7 @@ pub(crate) const LINK_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abc
 pub(crate) const GITHUB: &str = "github's secret, long enough";
 pub(crate) const JENKINS: &str = "jenkins' secret, long enough";
 pub(crate) const DOCKER_HUB: &str = "docker-hubs-secret";
+pub(crate) const SLACK: &str = "8f742231b10e8888abcd99yyyzzz85a5";
 pub(crate) const ANNA: &str = "arn:aws:sts::111122223333:assumed-role/engineer/anna";
 
 /// The gate's policy of the one service.
@@ -55,7 +56,7 @@ struct Document;
 impl Vault for Document {
     async fn document(&self) -> Result<String, PortError> {
         let hooks = json!({ "github": GITHUB, "jenkins": JENKINS, "docker_hub": DOCKER_HUB });
-        Ok(json!({ "link_key": LINK_KEY, "webhooks": { "checkout": hooks } }).to_string())
+        Ok(json!({ "link_key": LINK_KEY, "webhooks": { "checkout": hooks }, "slack": { "signing_secret": SLACK } }).to_string())
     }
 }
 

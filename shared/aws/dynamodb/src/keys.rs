@@ -26,6 +26,8 @@ pub(crate) const PLAN: &str = "PLAN#";
 pub(crate) const REFUSALS: &str = "REFUSALS";
 pub(crate) const TAGS: &str = "TAGS";
 pub(crate) const AWAITED: &str = "AWAITED";
+/// What the sort keys of what receivers were told begin with: after the release itself, so that nobody else reads them.
+pub(crate) const TOLD: &str = "TOLD#";
 const ONCE: &str = "ONCE";
 const CLAIM: &str = "CLAIM";
 pub(crate) const SERVICE_PREFIX: &str = "SERVICE#";
@@ -69,6 +71,9 @@ impl Key {
             (None, Some(release), None, _) if self.sk.starts_with(PLAN) => {
                 format!("the plan of release {release}")
             }
+            (None, Some(release), None, _) if self.sk.starts_with(TOLD) => {
+                format!("what {} was told of release {release}", self.sk.trim_start_matches(TOLD))
+            }
             (Some(service), _, Some(version), _) => {
                 format!("entry {version} of the history of service {service}")
             }
@@ -109,6 +114,21 @@ pub(crate) fn plan(id: &ReleaseId, made_at: Timestamp) -> Key {
 /// Who writes which version of a release next.
 pub(crate) fn claim(id: &ReleaseId) -> Key {
     Key { sk: CLAIM.into(), ..release(id) }
+}
+
+/// What a receiver was told of a release.
+pub(crate) fn told(id: &ReleaseId, receiver: &str) -> Key {
+    Key { sk: format!("{TOLD}{receiver}"), ..release(id) }
+}
+
+/// That a trial of a service's channels was asked for.
+pub(crate) fn trial_asked(service: &ServiceName, id: &str) -> Key {
+    Key { sk: format!("NOTIFY_TEST#{id}"), ..head(service) }
+}
+
+/// What came of a trial.
+pub(crate) fn trial(service: &ServiceName, id: &str) -> Key {
+    Key { sk: format!("NOTIFY_TESTED#{id}"), ..head(service) }
 }
 
 /// The history entry of `of` (a head or a release) at `version`.
@@ -194,7 +214,11 @@ mod tests {
         let id = ReleaseId::new("01k9zq3v8wd4x5n6p7r8s9t0ab").unwrap();
         let within = |key: Key| (PLAN..=STATE).contains(&key.sk.as_str());
         assert!(within(release(&id)) && within(plan(&id, Timestamp::UNIX_EPOCH)));
-        assert!(!within(claim(&id)) && !within(entry(&release(&id), u64::MAX)));
+        assert!(
+            !within(told(&id, "slack #deploys"))
+                && !within(claim(&id))
+                && !within(entry(&release(&id), u64::MAX))
+        );
     }
 
     #[test]
@@ -211,6 +235,7 @@ mod tests {
             (entry(&head(&service), 30), "entry 30 of the history of service shop"),
             (release(&id), "release 01k9zq3v8wd4x5n6p7r8s9t0ab"),
             (plan(&id, Timestamp::UNIX_EPOCH), "the plan of release 01k9zq3v8wd4x5n6p7r8s9t0ab"),
+            (told(&id, "slack #ops"), "what slack #ops was told of release 01k9zq3v8wd4x5n6p7r8s9t0ab"),
             (entry(&release(&id), 0), "entry 0 of the history of release 01k9zq3v8wd4x5n6p7r8s9t0ab"),
             (
                 watch(&alarm, &service),

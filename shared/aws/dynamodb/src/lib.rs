@@ -16,6 +16,8 @@
 //! | a release | `RELEASE#<id>` | `STATE` | `by-service`: `SERVICE#<name>`, `<id>`; while it has a wake-up, `by-wake`: `OPEN`, `<time>#<id>`, with `#soon` when something is expected any moment |
 //! | its plan, written once with the change that makes it and named by the release's row | `RELEASE#<id>` | `PLAN#<time>` | |
 //! | a release's history | `RELEASE#<id>` | `HISTORY#<version>` | |
+//! | what a receiver of `notify` was told of a release, and what is in the way | `RELEASE#<id>` | `TOLD#<receiver>` | |
+//! | that a trial of a service's channels was asked for, and what came of it | `SERVICE#<name>` | `NOTIFY_TEST#<id>`, `NOTIFY_TESTED#<id>` | expire by `expires_at` |
 //! | which version of a release is about to be written | `RELEASE#<id>` | `CLAIM` | expires by `expires_at` |
 //! | which service releases from something, or to an ECS service | `WATCH#<kind>#<account>#<region>#<name>` | `SERVICE#<name>` | |
 //! | which release under way an alarm or an ECS service concerns | `WATCH#<kind>#<account>#<region>#<name>` | `RELEASE#<id>` | |
@@ -51,6 +53,7 @@
 mod batch;
 mod commit;
 mod keys;
+mod notebook;
 mod row;
 mod watches;
 

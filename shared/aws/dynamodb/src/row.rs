@@ -12,6 +12,7 @@ use tidegate_core::history::Entry;
 use tidegate_core::ids::{ReleaseId, ServiceName, Target};
 use tidegate_core::invariants;
 use tidegate_core::listing::Damaged;
+use tidegate_core::notify::{Told, Trial};
 use tidegate_core::plan::Plan;
 use tidegate_core::ports::{Due, UnderWay};
 use tidegate_core::refusals::RefusalLog;
@@ -176,6 +177,31 @@ pub(crate) fn read_beside<T: Beside>(item: &Item) -> Result<T, RowError> {
     let row: T = read(&key, item)?;
     check_version(&key, item, row.version())?;
     Ok(row)
+}
+
+/// What a receiver was told of a release.
+pub(crate) fn told(id: &ReleaseId, told: &Told) -> Result<Item, RowError> {
+    let key = keys::told(id, &told.receiver);
+    let item = document(&key, told.version, told)?;
+    fits(key, item)
+}
+
+pub(crate) fn read_told(item: &Item) -> Result<Told, RowError> {
+    let key = key_of(item)?;
+    let told: Told = read(&key, item)?;
+    check_version(&key, item, told.version)?;
+    Ok(told)
+}
+
+/// What came of a trial of a service's channels.
+pub(crate) fn trial(key: &Key, trial: &Trial, until: Timestamp) -> Result<Item, RowError> {
+    let mut item = document(key, 0, trial)?;
+    item.extend(delivery(key, until));
+    fits(key.clone(), item)
+}
+
+pub(crate) fn read_trial(item: &Item) -> Result<Trial, RowError> {
+    read(&key_of(item)?, item)
 }
 
 pub(crate) fn watch(key: &Key) -> Item {

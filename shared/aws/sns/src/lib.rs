@@ -1,4 +1,8 @@
-//! IO: the SNS adapter: approvers' links on their way.
+//! IO: the SNS adapter: approvers' links on their way, and what happens to releases.
+
+mod notices;
+
+pub use notices::Topics;
 
 use async_trait::async_trait;
 use aws_sdk_sns::Client;

@@ -10,7 +10,7 @@ use aws_sdk_sqs::Client;
 use tidegate_aws::port_error;
 use tidegate_core::fault::PortError;
 use tidegate_core::ids::ReleaseId;
-use tidegate_core::ports::Waker;
+use tidegate_core::ports::{Postpone, Waker};
 use tidegate_wire::wake::WakeMessage;
 
 pub use batch::NotSent;
@@ -62,6 +62,24 @@ impl Waker for SqsWaker {
 
     async fn wake_all(&self, wakes: &[WakeUp]) -> Vec<(ReleaseId, PortError)> {
         self.wake_many(wakes).await.map_or_else(|error| error.unsent, |()| Vec::new())
+    }
+}
+
+/// SQS hides a message for 12 hours at most, counted from when it was received.
+const LONGEST_PAUSE_SECS: u32 = 11 * 3600;
+
+#[async_trait]
+impl Postpone for SqsWaker {
+    async fn postpone(&self, receipt: &str, delay_secs: u32) -> Result<(), PortError> {
+        self.client
+            .change_message_visibility()
+            .queue_url(&self.queue_url)
+            .receipt_handle(receipt)
+            .visibility_timeout(i32::try_from(delay_secs.min(LONGEST_PAUSE_SECS)).unwrap_or(0))
+            .send()
+            .await
+            .map_err(|error| port_error("sqs:ChangeMessageVisibility", error))?;
+        Ok(())
     }
 }
 

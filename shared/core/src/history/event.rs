@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::Change;
 use crate::effect::Action;
-use crate::ids::{DeploymentArn, ServiceName, TaskDefinitionArn};
+use crate::ids::{DeploymentArn, ReleaseId, ServiceName, TaskDefinitionArn};
 use crate::intent::Request;
 use crate::outcome::{Cause, Outcome};
 use crate::plan::Stage;
@@ -32,6 +32,8 @@ pub enum Event {
     ImageAwaited { service: ServiceName, reference: String, why: String, until: Timestamp },
     /// An approval action of a pipeline was answered as the release decided.
     PipelineAnswered { action: String, execution: String, approved: bool, why: String },
+    /// A receiver of `notify` could not be reached for as long as is tried.
+    NotTold { receiver: String, release: ReleaseId, since: Timestamp, why: String },
 
     /// The release came to be.
     Created { change: Change, why: String },
@@ -173,6 +175,7 @@ impl Event {
             Self::ImageRefused { why, .. }
             | Self::TriggerRefused { why, .. }
             | Self::PipelineAnswered { why, .. }
+            | Self::NotTold { why, .. }
             | Self::Created { why, .. }
             | Self::AnswerNotCounted { why } => why.clone(),
             Self::ImageAwaited { service, why, until, .. } => format!(
@@ -272,6 +275,9 @@ impl std::fmt::Display for Event {
             Self::ImageAwaited { reference, .. } => write!(f, "waiting for image {reference}"),
             Self::PipelineAnswered { action, execution, approved, .. } => {
                 write!(f, "{} {action} of execution {execution}", answer(*approved))
+            }
+            Self::NotTold { receiver, release, since, .. } => {
+                write!(f, "{receiver} was not told of release {release}, tried since {since:.0}")
             }
             Self::Created { change, .. } => write!(f, "created for {change}"),
             Self::Asked { request } => f.write_str(match request {

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::Span;
-use crate::ids::AwsPattern;
+use crate::ids::{AwsPattern, SlackMember};
 
 /// Where in the plan a person, or a build, is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -112,6 +112,9 @@ pub struct Person {
     /// Their AWS identities, with `*`: who may approve with IAM, and who counts as the requester. A role stands for all of its sessions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aws: Vec<AwsPattern>,
+    /// Their Slack member id, e.g. `U0123ABCDEF`: how they are mentioned, and known when they press a button.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slack: Option<SlackMember>,
     /// Their GitHub logins; one, or a list. Who has one of these names counts as the requester; nobody can approve with one.
     #[serde(default, deserialize_with = "one_or_many_texts", skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "super::OneOrMany<String>")]

@@ -6,6 +6,7 @@ mod explain;
 mod gates;
 #[cfg(test)]
 mod mistakes;
+mod notify;
 mod parse;
 mod scalars;
 mod schema;
@@ -26,6 +27,7 @@ pub use gates::{
     Allowed, Approval, Before, Dated, Freeze, FreezeThen, Frozen, OnExpiry, Person, PipelineAction, Scan,
     SeverityName, Verify, VerifyAt, WeekTime, Weekly, Zone,
 };
+pub use notify::{Channel, Moment, Receiver, parse_channels};
 pub use parse::{PolicyError, parse};
 pub use scalars::{NamePattern, Percent, Span, TagPattern};
 pub use schema::json_schema;
@@ -79,6 +81,9 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "OneOrMany<Verify>")]
     pub verify: Vec<Verify>,
+    /// Who is told. Default: whom the installation names; an empty list tells nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Vec<Channel>>,
 }
 
 /// For the JSON Schema alone: one value, or a list.
@@ -116,6 +121,8 @@ struct Unchecked {
     scan: Option<Scan>,
     #[serde(default, deserialize_with = "gates::one_or_many")]
     verify: Vec<Verify>,
+    #[serde(default)]
+    notify: Option<Vec<Channel>>,
 }
 
 impl TryFrom<Unchecked> for Policy {
@@ -136,6 +143,7 @@ impl TryFrom<Unchecked> for Policy {
             freeze,
             scan,
             verify,
+            notify,
         } = raw;
         let policy = Self {
             service,
@@ -151,6 +159,7 @@ impl TryFrom<Unchecked> for Policy {
             freeze,
             scan,
             verify,
+            notify,
         };
         policy.check()?;
         Ok(policy)
@@ -618,7 +627,7 @@ impl Policy {
             ));
         }
         self.from.check()?;
-        Ok(())
+        notify::check(self.notify.as_deref().unwrap_or_default(), |name| self.is_reached_by_slack(name))
     }
 
     /// One pause of Amazon ECS holds the bake before it, what is waited for after the bake, and the gates.
@@ -658,6 +667,23 @@ impl Policy {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// People, and the members of groups, by these names.
+    pub fn members<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = &'a Person> {
+        let member = |name: &'a String| match self.groups.get(name) {
+            Some(members) => members.as_slice(),
+            None => std::slice::from_ref(name),
+        };
+        names.iter().flat_map(member).filter_map(|name| self.people.get(name))
+    }
+
+    /// Whether everybody of this name can be mentioned in Slack; `None` when there is nobody.
+    fn is_reached_by_slack(&self, name: &str) -> Option<bool> {
+        let names = [name.to_owned()];
+        let mut members = self.members(&names).map(|person| person.slack.is_some()).peekable();
+        members.peek()?;
+        Some(members.all(|reached| reached))
     }
 
     /// The complete target, with the home account and region where the policy names none.

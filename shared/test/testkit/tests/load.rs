@@ -141,6 +141,7 @@ fn woken(universe: &Universe) -> Vec<(i64, String)> {
         | Delivery::Service(_)
         | Delivery::Task(_)
         | Delivery::Push(..)
+        | Delivery::Moved(_)
         | Delivery::Round) => {
             panic!("{other:?} is no wake-up")
         }

@@ -8,4 +8,5 @@ mod fixture;
 mod limits;
 mod plans;
 mod schema;
+mod told;
 mod under_way;

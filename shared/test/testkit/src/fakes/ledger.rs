@@ -13,6 +13,7 @@ use tidegate_core::history::Entry;
 use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
 use tidegate_core::invariants::{check_head, check_release, check_step};
 use tidegate_core::listing::{Damaged, Listing};
+use tidegate_core::notify::Told;
 use tidegate_core::policy::{EcsDestination, Policy};
 use tidegate_core::ports::{Due, UnderWay, Watched};
 use tidegate_core::refusals::RefusalLog;
@@ -46,6 +47,9 @@ pub struct Rows {
     awaited: BTreeMap<ServiceName, Awaited>,
     once: BTreeMap<String, Timestamp>,
     claims: BTreeMap<ReleaseId, u64>,
+    told: BTreeMap<(ReleaseId, String), Told>,
+    /// The releases of which a history entry was written, since somebody asked last: the table's stream.
+    moved: Vec<ReleaseId>,
     broken: Vec<String>,
     damage: BTreeMap<Row, &'static str>,
 }
@@ -258,6 +262,40 @@ impl Rows {
         self.heads.entry(service).or_default().push(Written { at: now, value: head });
     }
 
+    /// Puts a history there, as it is.
+    pub fn seed_history(&mut self, id: &ReleaseId, entries: Vec<Entry>) {
+        self.history.insert(id.clone(), entries);
+    }
+
+    /// The releases of which a history entry was written since this was asked last.
+    pub fn take_moved(&mut self) -> Vec<ReleaseId> {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// What the receivers were told of a release.
+    pub fn told_of(&self, id: &ReleaseId) -> Vec<Told> {
+        self.told.iter().filter(|((release, _), _)| release == id).map(|(_, told)| told.clone()).collect()
+    }
+
+    /// Writes what a receiver was told.
+    pub(super) fn note(&mut self, id: &ReleaseId, told: &Told) -> Result<(), PortError> {
+        let key = (id.clone(), told.receiver.clone());
+        if self.told.get(&key).map(|row| row.version) != told.expected() {
+            let message = format!("what {} was told is at another version", told.receiver);
+            return Err(PortError::new(
+                ErrorKind::Conflict,
+                "dynamodb:PutItem",
+                "ConditionalCheckFailed",
+                message,
+            ));
+        }
+        if !survives(told) {
+            self.broken.push("what a receiver was told must survive being stored".into());
+        }
+        self.told.insert(key, told.clone());
+        Ok(())
+    }
+
     /// Writes all of it or nothing.
     pub fn commit(&mut self, commit: &Commit, now: Timestamp) -> Result<(), PortError> {
         let conflict = |code: &str, what: String| PortError::new(ErrorKind::Conflict, WRITE, code, what);
@@ -335,6 +373,7 @@ impl Rows {
             let written = Written { at: now, value: write.release.clone() };
             self.releases.entry(id.clone()).or_default().push(written);
             if let Some(entry) = &write.entry {
+                self.moved.push(id.clone());
                 self.history.entry(id).or_default().push(entry.clone());
             }
         }

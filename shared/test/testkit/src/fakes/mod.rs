@@ -4,6 +4,7 @@
 mod aws;
 mod conditions;
 mod configuration;
+mod herald;
 mod ledger;
 mod ports;
 mod universe;
@@ -12,5 +13,6 @@ pub use aws::{
     Aws, Balancing, EcsHabits, Emitted, PauseStage, Quality, Scene, SecondState, ServiceState, in_seconds,
 };
 pub use conditions::{Conditions, Fault, Faults, Planned};
+pub use herald::{Post, Tiding};
 pub use ledger::{Row, Rows, Written};
 pub use universe::{Caller, Delivery, Performed, State, Universe};

@@ -54,8 +54,8 @@ const BUILD_TAKES: SignedDuration = SignedDuration::from_secs(25);
 /// One caller's ports.
 #[derive(Debug)]
 pub(super) struct Port {
-    universe: Universe,
-    caller: Caller,
+    pub(super) universe: Universe,
+    pub(super) caller: Caller,
     /// The release this caller wrote last.
     release: Mutex<Option<ReleaseId>>,
 }
@@ -92,7 +92,7 @@ impl Port {
     }
 
     /// A call: its way there, what it does, its way back, and what goes wrong on the way.
-    async fn call<T>(
+    pub(super) async fn call<T>(
         &self,
         operation: &str,
         effect: bool,

@@ -16,6 +16,7 @@ use tidegate_runtime::{Context, Installation};
 
 use super::aws::{Aws, Balancing, EcsHabits};
 use super::conditions::{Conditions, Fault, Faults};
+use super::herald::Post;
 use super::ledger::Rows;
 use super::ports::Port;
 use crate::names;
@@ -35,6 +36,8 @@ pub enum Delivery {
     Push(Digest, Tag, Timestamp),
     /// The clock's schedule.
     Round,
+    /// Something happened to a release, or somebody could not be told of it.
+    Moved(ReleaseId),
 }
 
 /// Who calls.
@@ -87,6 +90,8 @@ pub struct State {
     pub performed: Vec<Performed>,
     /// Links that were handed over for delivery.
     pub invites: Vec<Invite>,
+    /// Who is told of releases.
+    pub post: Post,
     /// Builds that were started, and when.
     pub builds: BTreeMap<String, Timestamp>,
     /// What happened, line by line.
@@ -267,6 +272,7 @@ impl Universe {
             crashed: Vec::new(),
             performed: Vec::new(),
             invites: Vec::new(),
+            post: Post::default(),
             builds: BTreeMap::new(),
             trace: Vec::new(),
             calls: 0,
@@ -315,6 +321,28 @@ impl Universe {
             images: port.clone(),
             messenger: port.clone(),
             builds: port,
+        }
+    }
+
+    /// Runs one caller to its end, or until it dies, in a universe moved by hand. `None` when it died.
+    pub fn run_or_die<T>(&self, id: u64, caller: impl Future<Output = T>) -> Option<T> {
+        let mut caller = std::pin::pin!(caller);
+        loop {
+            if let Poll::Ready(done) =
+                caller.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop()))
+            {
+                return Some(done);
+            }
+            let due = {
+                let mut state = self.state();
+                if state.crashed.contains(&id) {
+                    return None;
+                }
+                let next = state.next_timer().expect("the caller waits for a time");
+                state.advance(next);
+                state.take_due()
+            };
+            due.into_iter().for_each(Waker::wake);
         }
     }
 

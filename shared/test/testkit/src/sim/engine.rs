@@ -21,6 +21,7 @@ use tidegate_core::rollback::RollbackTo;
 use tidegate_runtime::Context;
 use tidegate_runtime::arrivals::Pushed;
 use tidegate_runtime::requests::{Asking, RequestError};
+use tidegate_runtime::tell::Call;
 use tidegate_runtime::visits::{Listed, Pace, Rotation};
 
 use super::checks;
@@ -157,6 +158,7 @@ impl Simulation {
         let own = scenario.own_configuration.clone();
         let aws = Aws::new(scenario.balancing, own, scenario.habits.clone(), scenario.seed);
         let universe = Universe::new(aws, scenario.conditions.clone(), scenario.seed, true);
+        universe.state().post.down = scenario.receivers_down.clone();
         let mut watches = vec![checks::Watch::new(names::service(), &scenario)];
         if let Some(neighbour) = &scenario.neighbour {
             let service = neighbour.policy.service.clone();
@@ -314,9 +316,11 @@ impl Simulation {
             if ready.is_empty() {
                 return;
             }
-            let mut ready = ready;
+            // Whoever tells takes no part in the draw, so that a release is the same with them and without.
+            let tells = |id: &u64| self.tasks.get(id).is_some_and(|task| task.kind == "herald");
+            let (heralds, mut ready): (Vec<u64>, Vec<u64>) = ready.into_iter().partition(tells);
             self.rng.shuffle(&mut ready);
-            for task in ready {
+            for task in heralds.into_iter().chain(ready) {
                 self.poll(task);
             }
         }
@@ -352,7 +356,7 @@ impl Simulation {
         self.state().trace(&task.name, &format!("failed: {error}"));
         let Some(told) = task.told else { return };
         let (again, most) = match &told.delivery {
-            Delivery::Wake(_) => (VISIBILITY, RECEIVES),
+            Delivery::Wake(_) | Delivery::Moved(_) => (VISIBILITY, RECEIVES),
             Delivery::Alarm(..) | Delivery::Service(_) | Delivery::Task(_) | Delivery::Push(..) => {
                 (SignedDuration::from_secs(60 * i64::from(told.attempt)), EVENT_TRIES)
             }
@@ -425,6 +429,18 @@ impl Simulation {
                     })
                 })
             }
+            Delivery::Moved(release) => self.spawn("herald", told, |universe, caller, until| {
+                let herald = universe.herald(caller, Vec::new());
+                Box::pin(async move {
+                    let call = Call { id: release.to_string(), release, receipt: None };
+                    let failed = herald.moved(vec![call], until).await;
+                    if failed.is_empty() {
+                        Ok(())
+                    } else {
+                        Err("it could not be arranged to tell it later".into())
+                    }
+                })
+            }),
             Delivery::Round => self.spawn("clock", told, |universe, caller, until| {
                 let context = universe.context(caller, true).until(until);
                 Box::pin(async move {
@@ -577,6 +593,7 @@ impl Simulation {
 
     /// What AWS emitted and callers sent goes on its way.
     fn collect(&mut self) {
+        self.collect_for_the_herald();
         let (emitted, queue, now) = {
             let mut state = self.universe.state();
             let mut emitted = Vec::new();
@@ -621,6 +638,21 @@ impl Simulation {
                 let told = Told { delivery: delivery.clone(), of: names::service(), attempt: 1, id };
                 self.deliver_later(at, millis, told);
             }
+        }
+    }
+
+    /// What the herald is told travels without a draw, so that a release is the same with it and without.
+    fn collect_for_the_herald(&mut self) {
+        let (moved, again, now) = {
+            let mut state = self.universe.state();
+            (state.rows.take_moved(), std::mem::take(&mut state.post.queue), state.now)
+        };
+        if self.scenario.policy.notify.is_none() {
+            return;
+        }
+        for (at, release) in moved.into_iter().map(|release| (now, release)).chain(again) {
+            let delivery = Delivery::Moved(release);
+            self.deliver_later(at, 300, Told { delivery, of: names::service(), attempt: 1, id: 0 });
         }
     }
 

@@ -132,6 +132,8 @@ pub struct Scenario {
     pub push_again: bool,
     /// What has to come of the build that is pushed, where that is certain: it must be promoted, or must not be.
     pub promotes: Option<bool>,
+    /// Receivers that are down: how their names begin, from when, until when, and how long they ask not to be called.
+    pub receivers_down: Vec<(String, Timestamp, Timestamp, Option<u32>)>,
 }
 
 impl Scenario {
@@ -149,6 +151,7 @@ impl Scenario {
             neighbour: None,
             push_again: false,
             promotes: None,
+            receivers_down: Vec::new(),
         }
     }
 
@@ -252,6 +255,7 @@ impl Scenario {
             neighbour: None,
             push_again,
             promotes: None,
+            receivers_down: Vec::new(),
         };
         if seed >= ENGINES_FROM {
             scenario.draw_engine();
