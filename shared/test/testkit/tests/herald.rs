@@ -218,20 +218,27 @@ fn the_herald_may_die_at_any_call() {
     }
 }
 
+/// Two who read the same, and one who comes while the other is telling: the versions of the row keep the first apart, the claim the second.
 #[test]
 fn two_who_come_at_the_same_time_tell_it_once() {
     for seed in 0..40 {
-        let mut world = World::new(Conditions { latency: (5, 400 + seed), ..Conditions::default() });
-        let (one, other) = (world.caller(), world.caller());
-        let until = world.until();
-        let heralds = [one, other].map(|caller| world.universe.herald(caller, Vec::new()));
-        let both = async {
-            let calls = || vec![World::call(None)];
-            futures::future::join(heralds[0].moved(calls(), until), heralds[1].moved(calls(), until)).await
-        };
-        world.universe.run(both);
-        world.queue();
-        assert_eq!(world.check(), 0, "seed {seed}");
+        for later in [0, 150, 700, 1_300, 2_900] {
+            let mut world = World::new(Conditions { latency: (5, 400 + seed), ..Conditions::default() });
+            world.universe.state().post.lag = SignedDuration::from_secs(3);
+            let (one, other) = (world.caller(), world.caller());
+            let until = world.until();
+            let heralds = [one, other].map(|caller| world.universe.herald(caller, Vec::new()));
+            let both = async {
+                let second = async {
+                    heralds[1].installation.time.sleep(SignedDuration::from_millis(later)).await;
+                    heralds[1].moved(vec![World::call(None)], until).await
+                };
+                futures::future::join(heralds[0].moved(vec![World::call(None)], until), second).await
+            };
+            world.universe.run(both);
+            world.queue();
+            assert_eq!(world.check(), 0, "seed {seed}, {later} ms later");
+        }
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Post {
     pub tidings: Vec<Tiding>,
     /// Receivers that are down: how their names begin, from when, until when, and how long they ask not to be called.
     pub down: Vec<(String, Timestamp, Timestamp, Option<u32>)>,
+    /// How long receivers take for a message.
+    pub lag: SignedDuration,
     /// How often receivers were called.
     pub calls: u32,
     /// Messages of the herald's queue, with the time they come out of it.
@@ -86,6 +88,8 @@ impl Notebook for Port {
 impl Receivers for Port {
     async fn tell(&self, message: &Message) -> Result<BTreeMap<String, String>, NotSent> {
         let receiver = message.to.name();
+        let lag = self.universe.state().post.lag;
+        self.universe.sleep(lag).await;
         let told = self.call("tell", false, |state, _| {
             state.post.calls += 1;
             let now = state.now;
