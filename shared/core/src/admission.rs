@@ -179,7 +179,8 @@ fn held(head: &ServiceRecord, request: &ReleaseRequest, now: Timestamp) -> Optio
 fn reason_of(request: &ReleaseRequest) -> String {
     request.why.clone().unwrap_or_else(|| match request.change.single().map(|image| &image.tag) {
         Some(Some(tag)) => format!("tag {tag} was pushed"),
-        Some(None) | None => "it was asked for by digest".to_owned(),
+        Some(None) => "it was asked for by digest".to_owned(),
+        None => "its containers were named one by one".to_owned(),
     })
 }
 
