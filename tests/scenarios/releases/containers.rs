@@ -25,7 +25,8 @@ pub(crate) fn all() -> Vec<Scenario> {
 
 async fn two_containers(story: &mut Story) -> Result<()> {
     let proxy = Proxy::add(story).await?;
-    let policy = story.shop.policy("{ blue_green: {}, bake: 1s }").replace(&story.shop.alarm, &story.switch());
+    let policy =
+        story.shop.policy("{ blue_green: {}, bake: 1s }").replace(&story.shop.alarm, &story.switch());
     let containers =
         format!("containers: {{ app: {{}}, proxy: {{ repository: {}, tags: [\"v*\"] }} }}", proxy.repository);
     let policy = policy.replace("container: app", &containers);
