@@ -485,6 +485,23 @@ fn a_candidate_without_a_load_balancer_is_deleted_in_the_decision_that_rolls_it_
 }
 
 #[test]
+fn a_group_that_no_rule_names_gets_no_share_whatever_an_older_read_says_of_its_health() {
+    let mut play = Play::new(World::new());
+    play.until(|play| play.bakes_at(10));
+    play.world.now = play.world.now.saturating_add(SignedDuration::from_secs(60)).unwrap();
+    // The targets are seen as they were before the rule was changed.
+    let healthy = play.world.look(&play.base, &play.release).elb.health;
+    play.world.weights = vec![(names::blue(), 1)];
+    let mut seen = play.world.look(&play.base, &play.release);
+    seen.elb.health = healthy;
+    let decision = decide(&play.release, &seen, seen.at);
+    let [Effect::Elb(elb::Effect::SetWeights { weights, .. })] = &decision.effects[..] else {
+        panic!("{:?}", decision.effects)
+    };
+    assert!(weights.contains(&(names::green(), 0)), "{weights:?}");
+}
+
+#[test]
 fn weights_are_not_set_again_on_a_look_that_is_too_old() {
     let mut play = Play::new(World::new());
     play.until(|play| play.bakes_at(10));

@@ -176,8 +176,10 @@ pub(super) fn repair(setup: &EcsWeighted, turn: &mut Turn<'_>) -> Option<Move> {
         return Some(Move::Wait(RETRY_AFTER, WaitingOn::WeightsShown));
     }
     let share = if state.home_at.is_some() { Percent::NONE } else { expected };
-    let (stands, ready) = (is_standing(setup, turn), can_take(setup, turn, share));
-    let effects = if ready { set(setup, turn, share) } else { name_again(setup, turn) };
+    let (stands, unnamed) = (is_standing(setup, turn), name_again(setup, turn));
+    // What was healthy while a rule named the group says nothing once none does, and the one may be seen before the other.
+    let ready = unnamed.is_empty() && can_take(setup, turn, share);
+    let effects = if ready { set(setup, turn, share) } else { unnamed };
     if effects.is_empty() {
         let (running, wanted) = (self::ready(setup, turn)?, wanted(setup, turn, share)?);
         turn.note(Fact::CandidateTasks { running, wanted });
