@@ -47,7 +47,6 @@ async fn two_containers(story: &mut Story) -> Result<()> {
     let alone = story.release_of(&third).await?;
     let bakes = |release: &Release| matches!(release.stage(), Some(Stage::Bake { .. }));
     story.until(&alone, "the final bake", bakes).await?;
-    story.containers_run(&app, &third).await?;
     story.turn(true).await?;
     let back = story.ends(&alone, "rolled back").await?;
     ensure!(back.change.containers().count() == 1, "it also changed {}", back.change);
