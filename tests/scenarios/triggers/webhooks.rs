@@ -23,7 +23,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             let (status, answer) = docker_hub(&stage, "late", SECRET, "main-2").await?;
             ensure!(status == 202 && answer.contains("there is no image tagged main-2"), "{status} {answer}");
             let told = told(&story).await?;
-            ensure!(told.contains("waiting for image main-2"), "{told}");
+            ensure!(told.contains("waiting for image shop/late:main-2"), "{told}");
             stage.invoke("clock", &json!({})).await?;
             ensure!(story.releases().await?.is_empty());
             let digest = story.push("main-2", good("v2")).await?;
