@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::change::Change;
-use crate::ids::{ContainerName, Digest, ReleaseId, RepositoryName};
+use crate::ids::{ContainerName, Digest, Image, ReleaseId, RepositoryName};
 use crate::intent::Deployed;
 use crate::policy::{EcsDestination, Policy};
 use crate::push::PushTimes;
@@ -69,14 +69,15 @@ impl ServiceRecord {
 
     /// What a promoted release had deployed, of every container the policy releases, with the tags its images are known by.
     pub fn version_of(&self, promoted: &Promoted) -> Change {
-        let known = |digest: &Digest| {
+        let known = |of: &Image| {
             let images = self.promoted.iter().flat_map(|one| one.change.images());
-            images.into_iter().find(|image| image.digest == *digest).cloned()
+            let is_it = |image: &&Image| (&image.repository, &image.digest) == (&of.repository, &of.digest);
+            images.into_iter().find(is_it).cloned()
         };
         let of = |container: &ContainerName| {
             let image = promoted.change.image(container).cloned().or_else(|| {
                 let image = image_of(promoted.deployed.image(container)?)?;
-                Some(known(&image.digest).unwrap_or(image))
+                Some(known(&image).unwrap_or(image))
             })?;
             Some((container.clone(), image))
         };

@@ -9,7 +9,7 @@ use crate::engine::{self, Preflight};
 use crate::fault::PortError;
 use crate::finding::{Finding, FindingCode};
 use crate::history::{Event, Fact, Unseen, WaitingOn};
-use crate::intent::Request;
+use crate::intent::{Intent, Request};
 use crate::outcome::{Cause, Outcome, Successor};
 use crate::plan::Plan;
 use crate::release::{Phase, Progress, Release, Step};
@@ -70,7 +70,9 @@ pub(super) fn queued(turn: &mut Turn<'_>) -> Flow {
 /// Whether the policy's target, or a container's repository, is another one than when the release was created: its plan would be made of two policies.
 fn goes_elsewhere(release: &Release, head: &ServiceRecord) -> bool {
     let target = &release.target;
-    head.policy.target(&target.account, &target.region) != *target || !head.policy.releases(&release.change)
+    // What is brought back ran before, wherever the policy takes its images from by now.
+    let from_elsewhere = release.intent == Intent::Deploy && !head.policy.releases(&release.change);
+    head.policy.target(&target.account, &target.region) != *target || from_elsewhere
 }
 
 /// Why what it took over from the release that made room for it must not be released: that one was rolled back after all.

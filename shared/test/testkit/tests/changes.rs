@@ -10,7 +10,7 @@ use tidegate_core::admission::{Admission, Current, ReleaseRequest, admit};
 use tidegate_core::change::Change;
 use tidegate_core::effect::Effect;
 use tidegate_core::ids::{ContainerName, Digest, Image, ReleaseId, RepositoryName};
-use tidegate_core::intent::{Deployed, EcsDeployed, Provenance};
+use tidegate_core::intent::{Deployed, EcsDeployed, Intent, Provenance};
 use tidegate_core::observation::{ScanSeen, ScanStatus};
 use tidegate_core::outcome::Outcome;
 use tidegate_core::policy::{self, OnNewer, Policy};
@@ -266,6 +266,25 @@ fn a_policy_that_takes_a_container_from_elsewhere_supersedes_what_was_asked_befo
         head.policy = serde_json::from_str(&text).unwrap();
     }
     assert!(matches!(fixture.decided().release.outcome(), Some(Outcome::Superseded { .. })));
+}
+
+#[test]
+fn a_version_that_ran_comes_back_though_the_policy_takes_its_images_from_elsewhere_by_now() {
+    let mut fixture = queued(policy_with(""));
+    fixture.release.intent = Intent::Rollback {
+        from: None,
+        to: names::release(3),
+        deployed: Deployed::Ecs(EcsDeployed {
+            task_definition: names::task_definition(1),
+            images: BTreeMap::new(),
+        }),
+    };
+    if let Some(head) = &mut fixture.seen.head {
+        let text = serde_json::to_string(&head.policy).unwrap().replace("shop/proxy", "shop/other");
+        head.policy = serde_json::from_str(&text).unwrap();
+    }
+    let taken = fixture.decided();
+    assert!(matches!(taken.release.phase, Phase::Preparing { .. }), "{}", taken.release.summary());
 }
 
 fn promoted(build: u32, change: Change, app: u32, sidecar: u32) -> Promoted {
