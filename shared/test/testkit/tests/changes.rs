@@ -338,6 +338,15 @@ fn a_rollback_brings_every_container_of_the_version_before_and_quarantines_only_
 }
 
 #[test]
+fn what_the_version_that_comes_back_runs_too_is_not_quarantined_with_what_is_left() {
+    let mut head = one_by_one();
+    head.promoted = vec![promoted(3, both(), 2, 7)];
+    // Somebody deployed another application outside Tidegate, beside the proxy that is known.
+    let (to, left, _) = back(&head, 5, 7);
+    assert_eq!((to, left), (names::release(3), vec![names::digest(5)]));
+}
+
+#[test]
 fn a_version_of_which_one_image_was_rolled_back_is_not_brought_back() {
     let mut head = one_by_one();
     head.quarantine.insert(names::digest(7), quarantined());
