@@ -334,3 +334,28 @@ fn the_list_of_decisions_is_complete() {
     }
     assert!(!numbers.is_empty());
 }
+
+/// The words in a text that begin with the name of the stack, as it is called everywhere in the documentation.
+fn resources(text: &str) -> BTreeSet<String> {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let words = text.split(|c: char| !part(c)).filter(|word| word.starts_with("tidegate-"));
+    words.map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn resources_of_the_stack_are_called_what_the_template_calls_them() {
+    let template = read("template.yaml").replace("${AWS::StackName}-", "tidegate-");
+    let made = resources(&template);
+    assert!(made.contains("tidegate-ledger"), "the template's names were not found: {made:?}");
+    // What a person is told to make besides.
+    let theirs = ["tidegate-ledger-restored"];
+    let mut seen = 0;
+    for page in ["README.md", "docs/operations.md", "examples/github-actions/permissions.json"] {
+        for name in resources(&read(page)) {
+            seen += 1;
+            let known = made.contains(&name) || theirs.contains(&name.as_str());
+            assert!(known, "{page}: the stack has nothing called {name}; it has {made:?}");
+        }
+    }
+    assert!(seen > 8, "only {seen} names were found");
+}

@@ -179,7 +179,11 @@ async fn release_of(tidegate: &Tidegate, shop: &Shop, digest: &str) -> Result<St
     loop {
         let releases = tidegate.json(&["releases", &shop.plan.name]).await?;
         let list = releases["releases"].as_array().or(releases.as_array()).cloned().unwrap_or_default();
-        let found = list.iter().find(|release| release["image"]["digest"] == digest);
+        let brings = |release: &&Value| {
+            let images = release["images"].as_object();
+            images.into_iter().flat_map(|images| images.values()).any(|image| image["digest"] == digest)
+        };
+        let found = list.iter().find(brings);
         if let Some(id) = found.and_then(|release| release["release"].as_str()) {
             return Ok(id.to_owned());
         }

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::{Value, json};
+use tidegate_core::ids::ReleaseId;
 use tidegate_core::plan::Stage;
 use tidegate_core::release::Release;
 use tidegate_sandbox::images::{Push, ensure_repository, push};
 use tidegate_sandbox::local::shop::{Balancer, CLUSTER};
 
 use crate::runner::{Scenario, scenario};
-use crate::stage::until;
+use crate::stage::{STACK, until};
 use crate::story::{Story, good};
 
 const RUNS_WITHIN: Duration = Duration::from_secs(60);
@@ -41,6 +42,7 @@ async fn two_containers(story: &mut Story) -> Result<()> {
     let promoted = story.ends(&both, "promoted").await?;
     ensure!(promoted.change.label() == "app next-2, proxy next-2", "it brought {}", promoted.change);
     story.containers_run(&app, &second).await?;
+    the_runbook_reads_what_is_stored(story, &both).await?;
     // A push to the proxy's repository changes the proxy alone, and it alone comes back.
     story.policy_of(&policy.replace("bake: 1s", "bake: 120s")).await?;
     let third = proxy.push(story, "v3", "p3").await?;
@@ -66,6 +68,43 @@ async fn two_containers(story: &mut Story) -> Result<()> {
         "released as well: {:?}",
         releases.iter().map(|it| it.change.label()).collect::<Vec<_>>()
     );
+    Ok(())
+}
+
+/// What `docs/operations.md` has people read in the table by hand, when there is no Tidegate to ask.
+async fn the_runbook_reads_what_is_stored(story: &Story, id: &ReleaseId) -> Result<()> {
+    let runbook = include_str!("../../../docs/operations.md");
+    let table = format!("{STACK}-ledger");
+    let client = &story.stage.local.client;
+    let body = |row: &Value| {
+        serde_json::from_str::<Value>(row["body"]["S"].as_str().context("a body")?).context("JSON")
+    };
+
+    let key = json!({ "pk": { "S": format!("SERVICE#{}", story.name) }, "sk": { "S": "HEAD" } });
+    let got =
+        client.json("dynamodb", "DynamoDB_20120810.GetItem", json!({ "TableName": table, "Key": key })).await;
+    let service = body(&got.map_err(|error| anyhow!("{}", error.message))?["Item"])?;
+    ensure!(runbook.contains(
+        ".promoted[] | {at, images: (.change | map_values(.tag)), task_definition: .deployed.task_definition}"
+    ));
+    let newest = &service["promoted"][0];
+    let tags: Vec<&Value> =
+        newest["change"].as_object().context("a change")?.values().map(|image| &image["tag"]).collect();
+    ensure!(tags == ["next-2", "next-2"], "{newest}");
+    ensure!(newest["at"].is_string() && newest["deployed"]["task_definition"].is_string(), "{newest}");
+
+    let query = json!({
+        "TableName": table, "ScanIndexForward": false,
+        "KeyConditionExpression": "pk = :release AND begins_with(sk, :plan)",
+        "ExpressionAttributeValues": { ":release": { "S": format!("RELEASE#{id}") }, ":plan": { "S": "PLAN#" } },
+    });
+    let got = client.json("dynamodb", "DynamoDB_20120810.Query", query).await;
+    let plan = body(&got.map_err(|error| anyhow!("{}", error.message))?["Items"][0])?;
+    ensure!(
+        runbook.contains("begins_with(sk, :plan)")
+            && runbook.contains("jq .setup.rollback_target.configuration >")
+    );
+    ensure!(plan["setup"]["rollback_target"]["configuration"].is_object(), "{plan}");
     Ok(())
 }
 

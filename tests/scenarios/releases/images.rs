@@ -68,14 +68,13 @@ async fn found_by_the_clock(story: &Story) -> Result<()> {
     let pushed = push(&story.stage.local.client, &Lost, &wanted).await;
     let digest = pushed.map_err(|error| anyhow::anyhow!("{}", error.message))?;
     let id = until("the clock to find the push", FOUND_WITHIN, async || {
-        story.stage.invoke("clock", &json!({})).await?;
         Ok(story.releases().await?.into_iter().next().map(|release| release.id))
     })
     .await?;
     let release = story.ends(&id, "promoted").await?;
     ensure!(release.requested_by.to_string().contains("clock"), "{}", release.requested_by);
     story.runs(&digest).await?;
-    story.stage.invoke("clock", &json!({})).await?;
+    story.stage.clock().await?;
     ensure!(story.releases().await?.len() == 1, "the clock found it twice");
     Ok(())
 }

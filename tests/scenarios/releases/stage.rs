@@ -20,6 +20,7 @@ use tokio::time::Instant;
 /// The stack's name; tables, queues and functions are named after it.
 pub(crate) const STACK: &str = "tidegate";
 const POLL: Duration = Duration::from_millis(100);
+const CLOCK_WITHIN: Duration = Duration::from_secs(60);
 /// Every AWS call of the scenarios, one JSON line each.
 const RECORD: &str = "calls.jsonl";
 
@@ -124,6 +125,18 @@ impl Stage {
             bail!("{function} failed: {value}");
         }
         Ok(value)
+    }
+
+    /// Has the clock run until a run leaves nothing undone: what a run could not do, of other scenarios' releases too, it tells, and the
+    /// next one does it.
+    pub(crate) async fn clock(&self) -> Result<Value> {
+        let deadline = Instant::now() + CLOCK_WITHIN;
+        loop {
+            match self.invoke("clock", &json!({})).await {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(POLL).await,
+                over => return over,
+            }
+        }
     }
 
     /// Calls SQS.

@@ -84,7 +84,7 @@ async fn approved(story: &Story) -> Result<()> {
     let execution = start(story, &digest, &parameters, Some(approval)).await?;
     let id = story.release_of(&digest).await?;
     story.until(&id, "waiting to be approved", |release| gate::waiting_at(release).is_some()).await?;
-    story.stage.invoke("clock", &json!({})).await?;
+    story.stage.clock().await?;
     ensure!(status(story, &execution).await? == "InProgress", "nobody has decided");
     until("alice's word to count", ENDS, async || {
         let release = story.get(&id).await?;
@@ -103,7 +103,7 @@ async fn approved(story: &Story) -> Result<()> {
     .await?;
     story.ends(&id, "promoted").await?;
     let answered = until("the pipeline to end", ENDS, async || {
-        story.stage.invoke("clock", &json!({})).await?;
+        story.stage.clock().await?;
         let status = status(story, &execution).await?;
         Ok((status != "InProgress").then_some(status))
     })

@@ -24,13 +24,13 @@ pub(crate) fn all() -> Vec<Scenario> {
             ensure!(status == 202 && answer.contains("there is no image tagged main-2"), "{status} {answer}");
             let told = told(&story).await?;
             ensure!(told.contains("waiting for image shop/late:main-2"), "{told}");
-            stage.invoke("clock", &json!({})).await?;
+            stage.clock().await?;
             ensure!(story.releases().await?.is_empty());
             let digest = story.push("main-2", good("v2")).await?;
-            stage.invoke("clock", &json!({})).await?;
+            stage.clock().await?;
             let id = story.release_of(&digest).await?;
             story.ends(&id, "promoted").await?;
-            stage.invoke("clock", &json!({})).await?;
+            stage.clock().await?;
             ensure!(story.releases().await?.len() == 1);
             // One whose image is there is followed at once.
             let digest = story.push("main-3", good("v3")).await?;
