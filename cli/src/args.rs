@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    answer, apply, cancel, notify, plan, release, releases, rollback, validate, watch, why,
+    answer, apply, cancel, notify, plan, release, releases, rollback, steer, validate, watch, why,
 };
 use crate::exit;
 use crate::global::Global;
@@ -43,6 +43,12 @@ pub enum Command {
     Rollback(rollback::Args),
     /// Cancel a release; traffic that has moved is moved back first
     Cancel(cancel::Args),
+    /// Hold a release where it is; alarms still roll it back
+    Pause(steer::Args),
+    /// End a pause
+    Continue(steer::Args),
+    /// Take a release's remaining stages without waiting for the end of their bakes
+    Promote(steer::PromoteArgs),
     /// Approve a release that waits for it, with your AWS identity
     Approve(answer::Args),
     /// Reject a release that waits for approval, with your AWS identity

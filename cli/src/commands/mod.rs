@@ -11,10 +11,12 @@ pub mod releases;
 pub mod rollback;
 pub mod schema;
 pub mod services;
+pub mod steer;
 pub mod validate;
 pub mod watch;
 pub mod why;
 
+use tidegate_core::requests::Ask;
 use tidegate_core::text::TooLong;
 
 use crate::args::{Cli, Command};
@@ -39,6 +41,9 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<Exit> {
         | Command::Why(_)
         | Command::Rollback(_)
         | Command::Cancel(_)
+        | Command::Pause(_)
+        | Command::Continue(_)
+        | Command::Promote(_)
         | Command::Approve(_)
         | Command::Reject(_)
         | Command::Notify(_)
@@ -60,6 +65,9 @@ pub async fn run_with(command: &Command, connection: &Connection, out: &mut Outp
         Command::Why(args) => why::run(args, connection, out).await,
         Command::Rollback(args) => rollback::run(args, connection, out).await,
         Command::Cancel(args) => cancel::run(args, connection, out).await,
+        Command::Pause(args) => steer::run(args, Ask::Pause, connection, out).await,
+        Command::Continue(args) => steer::run(args, Ask::Continue, connection, out).await,
+        Command::Promote(args) => steer::run(&args.common, Ask::PromoteNow, connection, out).await,
         Command::Approve(args) => answer::run(args, true, connection, out).await,
         Command::Reject(args) => answer::run(args, false, connection, out).await,
         Command::Notify(args) => notify::run(args, connection, out).await,

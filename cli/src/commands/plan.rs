@@ -153,6 +153,8 @@ fn imagined(
         provenance: Provenance::default(),
         bypass_freeze: None,
         request: None,
+        pause: None,
+        promote_now: None,
         acted_at: None,
         wake: None,
         report: Report::waiting_on(WaitingOn::Turn { behind: None }),

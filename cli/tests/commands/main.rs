@@ -7,6 +7,7 @@ mod expect;
 mod named;
 mod notify;
 mod rollback;
+mod steer;
 
 use std::io::Write;
 

@@ -166,6 +166,8 @@ pub(crate) fn queued() -> Release {
         provenance: Provenance::default(),
         bypass_freeze: None,
         request: None,
+        pause: None,
+        promote_now: None,
         acted_at: None,
         wake: Some(Wake::new(at(300))),
         report: Report::waiting_on(WaitingOn::Turn { behind: Some(id(41)) }),

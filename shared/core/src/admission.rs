@@ -279,6 +279,8 @@ pub(crate) fn new_release(
         provenance: request.provenance.clone(),
         bypass_freeze: request.bypass_freeze.clone(),
         request: None,
+        pause: None,
+        promote_now: None,
         acted_at: None,
         wake: Some(Wake::soon(now)),
         report: Report::waiting_on(WaitingOn::Turn { behind: None }),
@@ -316,7 +318,13 @@ pub(crate) fn asked(release: &Release, request: Request, by: Actor, now: Timesta
     write(release, next, by, event, now)
 }
 
-fn write(old: &Release, next: Release, actor: Actor, event: Event, now: Timestamp) -> ReleaseWrite {
+pub(crate) fn write(
+    old: &Release,
+    next: Release,
+    actor: Actor,
+    event: Event,
+    now: Timestamp,
+) -> ReleaseWrite {
     let entry = Entry::new(next.version, now, actor, event);
     ReleaseWrite { before: Some(Box::new(old.clone())), release: next, entry: Some(entry) }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
@@ -96,4 +97,24 @@ pub enum Request {
         /// Which.
         by: ReleaseId,
     },
+}
+
+/// That a person holds a release where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub struct Pause {
+    pub by: Actor,
+    pub why: String,
+    pub since: Timestamp,
+    /// Until when it may last: then the release is rolled back.
+    pub until: Timestamp,
+}
+
+/// That a person lets a release take its remaining stages without waiting for the end of their bakes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub struct PromoteNow {
+    pub by: Actor,
+    pub why: String,
+    pub at: Timestamp,
 }

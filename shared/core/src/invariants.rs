@@ -33,6 +33,11 @@ pub fn check_release(release: &Release) -> Result<(), Vec<String>> {
         }
         Phase::RollingBack(_) | Phase::Settling { .. } | Phase::Ended { .. } => {}
     }
+    if (release.pause.is_some() || release.promote_now.is_some())
+        && !matches!(release.phase, Phase::Running { .. })
+    {
+        broken.push("only a release in a stage of its plan is paused, or promoted now".to_owned());
+    }
     if let Some(plan) = &release.plan
         && !plan.change.is_same(&release.change)
     {
@@ -83,6 +88,10 @@ pub fn check_step(old: &Release, new: &Release) -> Result<(), Vec<String>> {
     let share = |release: &Release| release.progress.set.unwrap_or(Percent::NONE);
     if goes_back(&old.phase) && share(new) > share(old) {
         broken.push("after a breach the candidate's share never rises again".to_owned());
+    }
+    let held = |release: &Release| release.pause.is_some();
+    if held(old) && held(new) && (is_elsewhere(&old.phase, &new.phase) || share(new) > share(old)) {
+        broken.push("a paused release stays where it is until it is continued or rolled back".to_owned());
     }
     if let (Phase::Running { stage: from, .. }, Phase::Running { stage: to, .. }) = (&old.phase, &new.phase)
         && (to < from || *to > from + 1)

@@ -159,6 +159,12 @@ pub enum Cause {
         /// Its limit, seconds.
         limit_secs: u64,
     },
+    /// A person paused it, and nobody continued it in time.
+    PauseExpired {
+        by: Actor,
+        /// How long people may pause a release in all, seconds.
+        limit_secs: u32,
+    },
     /// The live weights are not what the stage set.
     Weights {
         /// What was seen, what should be.
@@ -209,6 +215,13 @@ impl std::fmt::Display for Cause {
                 let limit = i64::try_from(*limit_secs)
                     .map_or(jiff::SignedDuration::MAX, jiff::SignedDuration::from_secs);
                 write!(f, "stage \"{stage}\" took longer than {}", crate::words::span(limit))
+            }
+            Self::PauseExpired { by, limit_secs } => {
+                let limit = crate::words::span(jiff::SignedDuration::from_secs(i64::from(*limit_secs)));
+                write!(
+                    f,
+                    "{by} paused it, and nobody continued it: a release may be paused for {limit} in all"
+                )
             }
             Self::Weights { detail } => write!(f, "the live weights are not what was set: {detail}"),
             Self::Preflight { findings } => {

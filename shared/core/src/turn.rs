@@ -111,6 +111,9 @@ impl<'a> Turn<'a> {
 
     /// In a later phase, with what is known already kept.
     pub(crate) fn enter(&mut self, phase: Phase) {
+        if !matches!(phase, Phase::Running { .. }) {
+            (self.next.pause, self.next.promote_now) = (None, None);
+        }
         self.next.phase = phase;
     }
 

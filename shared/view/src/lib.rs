@@ -14,8 +14,8 @@ pub use plan::{
     TrafficView,
 };
 pub use release::{
-    AlarmView, ApprovalView, BackView, CauseView, EntryView, FailedTaskView, NextView, ReleaseView, State,
-    VoteView, alarms, because, cause_kind, entries, summary,
+    AlarmView, ApprovalView, BackView, CauseView, EntryView, FailedTaskView, NextView, PausedView,
+    PromoteNowView, ReleaseView, State, VoteView, alarms, because, cause_kind, entries, summary,
 };
 pub use rows::{PromotedRow, ReleaseRow, ServiceRow, strategy};
 pub use stages::{StageState, StageView, stages};

@@ -6,7 +6,7 @@ use tidegate_core::approval::{Opened, Vote};
 use tidegate_core::change::Change;
 use tidegate_core::history::{AlarmStands, Deadline, Entry, Event, Fact, Report, WaitingOn};
 use tidegate_core::ids::{AlarmName, ReleaseId, ServiceName, Target};
-use tidegate_core::intent::Intent;
+use tidegate_core::intent::{Intent, Pause, PromoteNow};
 use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::plan::Stage;
 use tidegate_core::policy::Percent;
@@ -88,6 +88,10 @@ pub struct ReleaseView {
     pub requests_needed: Option<u32>,
     /// The approvals that have been asked for.
     pub approvals: Vec<ApprovalView>,
+    /// That a person holds it where it is.
+    pub paused: Option<PausedView>,
+    /// That a person does not wait for the end of its bakes.
+    pub promote_now: Option<PromoteNowView>,
     /// The rollback, while it is under way and after it.
     pub back: Option<BackView>,
     /// Why it did not continue.
@@ -190,6 +194,40 @@ pub struct VoteView {
     pub at: Timestamp,
 }
 
+/// A pause.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub struct PausedView {
+    pub by: String,
+    pub why: String,
+    pub since: Timestamp,
+    /// Until when it may last: then the release is rolled back.
+    pub until: Timestamp,
+}
+
+impl From<&Pause> for PausedView {
+    fn from(pause: &Pause) -> Self {
+        let Pause { by, why, since, until } = pause;
+        Self { by: by.to_string(), why: why.clone(), since: *since, until: *until }
+    }
+}
+
+/// That a person does not wait for the end of the bakes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub struct PromoteNowView {
+    pub by: String,
+    pub why: String,
+    pub at: Timestamp,
+}
+
+impl From<&PromoteNow> for PromoteNowView {
+    fn from(asked: &PromoteNow) -> Self {
+        let PromoteNow { by, why, at } = asked;
+        Self { by: by.to_string(), why: why.clone(), at: *at }
+    }
+}
+
 /// The rollback.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "fields are named after what they hold")]
@@ -204,7 +242,7 @@ pub struct BackView {
 /// Why a release did not continue.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CauseView {
-    /// `alarm`, `deployment`, `requested`, `cancel_requested`, `newer`, `refused`, `failed_tasks`, `inconclusive`, `timed_out`, `weights`, `preflight`, `external_deployment`,
+    /// `alarm`, `deployment`, `requested`, `cancel_requested`, `newer`, `refused`, `failed_tasks`, `inconclusive`, `timed_out`, `pause_expired`, `weights`, `preflight`, `external_deployment`,
     /// `rejected`, `gate`.
     pub kind: &'static str,
     /// For people.
@@ -279,6 +317,8 @@ impl ReleaseView {
                 .and_then(|plan| plan.evidence)
                 .map(|needed| needed.min_requests),
             approvals: approvals(release),
+            paused: release.pause.as_ref().map(PausedView::from),
+            promote_now: release.promote_now.as_ref().map(PromoteNowView::from),
             back: back(release, history),
             cause: release
                 .cause()
@@ -478,6 +518,7 @@ pub fn cause_kind(cause: &Cause) -> &'static str {
         Cause::FailedTasks { .. } => "failed_tasks",
         Cause::Inconclusive { .. } => "inconclusive",
         Cause::TimedOut { .. } => "timed_out",
+        Cause::PauseExpired { .. } => "pause_expired",
         Cause::Weights { .. } => "weights",
         Cause::Preflight { .. } => "preflight",
         Cause::ExternalDeployment { .. } => "external_deployment",

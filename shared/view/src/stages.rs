@@ -67,7 +67,11 @@ pub fn stages(release: &Release, history: &[Entry]) -> Vec<StageView> {
         let state = reached.state(index);
         let since = reached.since.filter(|_| state == StageState::Now);
         let Facts { name, percent, bake_secs, text } = facts(stage, &plan.gates);
-        let ends = |secs: u32| since?.saturating_add(SignedDuration::from_secs(secs.into())).ok();
+        // How long a pause lasts is not known, and a bake that nobody waits for has no end of its own.
+        let clocked = release.pause.is_none() && release.promote_now.is_none();
+        let ends = |secs: u32| {
+            since.filter(|_| clocked)?.saturating_add(SignedDuration::from_secs(secs.into())).ok()
+        };
         stages.push(StageView {
             number: Some(index + 1),
             stage: name,

@@ -20,7 +20,10 @@ pub(super) fn of(release: &Release) -> Option<Deadline> {
         Phase::Running { stage, since, .. } => {
             let plan = release.plan.as_ref()?;
             let then = if release.is_started() { DeadlineAction::RollBack } else { DeadlineAction::End };
-            running(release, plan, *stage, *since, then)
+            match &release.pause {
+                Some(pause) => Some(Deadline { at: pause.until, then }),
+                None => running(release, plan, *stage, *since, then),
+            }
         }
         Phase::RollingBack(back) => after(back.since, rollback::LIMIT, DeadlineAction::ManualIntervention),
         Phase::Settling { outcome: Outcome::Failed { .. }, .. } => None,

@@ -80,6 +80,9 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
         Cause::CancelRequested { by, why } => Outcome::Cancelled { by: by.clone(), why: why.clone() },
         Cause::Rejected { by, why } if !started => Outcome::Cancelled { by: by.clone(), why: format!("rejected: {why}") },
         Cause::Gate { gate, detail } if !started => Outcome::Cancelled { by: Actor::Tidegate, why: format!("{gate}: {detail}") },
+        Cause::PauseExpired { .. } if !started => {
+            Outcome::Cancelled { by: Actor::Tidegate, why: cause.to_string() }
+        }
         // Nothing of the image has run, so the alarm says nothing about it.
         Cause::Alarm { .. } if !started => {
             Outcome::Cancelled { by: Actor::Tidegate, why: format!("before anything was deployed, {cause}") }
@@ -100,6 +103,7 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
         | Cause::FailedTasks { .. }
         | Cause::Inconclusive { .. }
         | Cause::TimedOut { .. }
+        | Cause::PauseExpired { .. }
         | Cause::Weights { .. }
         | Cause::Preflight { .. }
         | Cause::Rejected { .. }

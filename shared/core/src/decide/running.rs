@@ -7,7 +7,7 @@ use super::{Flow, evidence, gates, keep_measured, rollback, settle, start, wait}
 use crate::effect::RETRY_AFTER;
 use crate::engine::{self, Act, Move, Traffic};
 use crate::history::{Event, Held, Missing, StageResult, WaitingOn};
-use crate::intent::Request;
+use crate::intent::{Pause, Request};
 use crate::outcome::{Cause, Outcome};
 use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
@@ -26,6 +26,9 @@ pub(super) fn running(turn: &mut Turn<'_>, plan: &Plan, stage: usize, since: Tim
         Some(engine::Trouble::Fail(cause)) => return rollback::begin(turn, cause, Some(stage)),
         Some(engine::Trouble::Yield(detail)) => return settle::give_way(turn, detail),
         None => {}
+    }
+    if let Some(pause) = &turn.old.pause {
+        return paused(turn, plan, stage, pause);
     }
     let limit = plan.limit_secs(stage);
     if turn.now.duration_since(since).as_secs() >= i64::try_from(limit).unwrap_or(i64::MAX) {
@@ -50,6 +53,23 @@ pub(super) fn running(turn: &mut Turn<'_>, plan: &Plan, stage: usize, since: Tim
             take(turn, plan, stage, next)
         }
     }
+}
+
+/// A person holds the release: it is judged as ever, what was set stays set, and nothing else happens before it is continued.
+fn paused(turn: &mut Turn<'_>, plan: &Plan, stage: usize, pause: &Pause) -> Flow {
+    if turn.now >= pause.until {
+        let cause = Cause::PauseExpired { by: pause.by.clone(), limit_secs: plan.pause_secs };
+        return rollback::begin(turn, cause, Some(stage));
+    }
+    if let Some(next) = engine::of(plan).repair(turn) {
+        return take(turn, plan, stage, next);
+    }
+    if let Some(missing) = evidence::alarms_missing(turn.seen, &plan.alarms) {
+        turn.note(missing);
+    }
+    let next_look = turn.now.saturating_add(LOOK_EVERY).unwrap_or(pause.until).min(pause.until);
+    let (by, why, until) = (pause.by.clone(), pause.why.clone(), pause.until);
+    Flow::Rest(next_look, WaitingOn::Paused { by, why, until })
 }
 
 /// Does what the engine would do next, if it may.
@@ -148,7 +168,8 @@ pub(super) fn advance(turn: &mut Turn<'_>, plan: &Plan, stage: usize, result: St
     let Some(next) = plan.stages.get(stage + 1) else { return settle::begin(turn, Outcome::Promoted) };
     let now = turn.now;
     turn.enter(Phase::Running { stage: stage + 1, since: now, step: Step::Entered });
-    let delay = SignedDuration::from_secs(i64::from(next.at_least_secs())).min(LOOK_EVERY);
+    let least = if turn.old.promote_now.is_some() { 0 } else { next.at_least_secs() };
+    let delay = SignedDuration::from_secs(i64::from(least)).min(LOOK_EVERY);
     wait(turn, delay, WaitingOn::Stage { stage: next.clone() })
 }
 
@@ -160,7 +181,7 @@ fn bake(
     percent: Percent,
     secs: u32,
 ) -> Flow {
-    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs))).unwrap_or(since);
+    let end = bake_end(turn.old, since, secs);
     let traffic = || match engine::of(plan).traffic(&turn.next, turn.seen, percent) {
         Traffic::AsSet => None,
         Traffic::Unseen(why) => Some(Missing::Weights { why }),
@@ -186,8 +207,30 @@ fn bake(
     match missing {
         None => {
             let requests = evidence::counted(turn);
-            advance(turn, plan, stage, StageResult::Baked { percent, secs, requests })
+            advance(turn, plan, stage, baked(turn.now, since, Bake { percent, secs, requests }))
         }
         Some(missing) => wait(turn, LOOK_SOON, WaitingOn::Held { what: Held::BakeEnd, missing }),
     }
+}
+
+/// When the bake is over by its time, or because a person does not wait for that. A look from before they said so does not count.
+fn bake_end(release: &Release, since: Timestamp, secs: u32) -> Timestamp {
+    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs))).unwrap_or(since);
+    release.promote_now.as_ref().map_or(end, |now| now.at.max(since).min(end))
+}
+
+/// What a bake has come to.
+struct Bake {
+    percent: Percent,
+    secs: u32,
+    requests: Option<u64>,
+}
+
+fn baked(now: Timestamp, since: Timestamp, bake: Bake) -> StageResult {
+    let Bake { percent, secs, requests } = bake;
+    let after_secs = u32::try_from(now.duration_since(since).as_secs()).unwrap_or(0);
+    if after_secs < secs {
+        return StageResult::BakeSkipped { percent, after_secs, requests };
+    }
+    StageResult::Baked { percent, secs, requests }
 }

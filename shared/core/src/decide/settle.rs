@@ -226,6 +226,7 @@ fn speaks_against_image(cause: &Cause) -> bool {
         | Cause::Refused { .. }
         | Cause::Inconclusive { .. }
         | Cause::TimedOut { .. }
+        | Cause::PauseExpired { .. }
         | Cause::Weights { .. }
         | Cause::Preflight { .. }
         | Cause::ExternalDeployment { .. }

@@ -39,6 +39,12 @@ pub enum Event {
     Created { change: Change, why: String },
     /// A person, or a newer release, wants something of it.
     Asked { request: Request },
+    /// A person holds it where it is.
+    Paused { why: String, until: Timestamp },
+    /// A person ended the pause.
+    Continued { why: String },
+    /// A person does not wait for the end of the bakes.
+    PromoteNow { why: String },
     /// It became the service's active release.
     Started,
     /// The rollback target is proven and the plan is made.
@@ -135,6 +141,14 @@ pub enum StageResult {
         /// So many at least, where they are counted.
         requests: Option<u64>,
     },
+    /// A person did not wait for its end; everything else a bake asks for was there.
+    BakeSkipped {
+        percent: Percent,
+        /// How long it had baked.
+        after_secs: u32,
+        /// So many at least, where they are counted.
+        requests: Option<u64>,
+    },
     Replaced,
     Completed,
     Approved {
@@ -177,6 +191,9 @@ impl Event {
             | Self::PipelineAnswered { why, .. }
             | Self::NotTold { why, .. }
             | Self::Created { why, .. }
+            | Self::Paused { why, .. }
+            | Self::Continued { why }
+            | Self::PromoteNow { why }
             | Self::AnswerNotCounted { why } => why.clone(),
             Self::ImageAwaited { service, why, until, .. } => format!(
                 "{why}; the image is not in the repository yet, and is looked for every minute until {until:.0}. To release another one \
@@ -285,6 +302,9 @@ impl std::fmt::Display for Event {
                 Request::Cancel { .. } => "asked to cancel",
                 Request::Supersede { .. } => "asked to make room",
             }),
+            Self::Paused { until, .. } => write!(f, "paused until {until:.0} at most"),
+            Self::Continued { .. } => f.write_str("continued"),
+            Self::PromoteNow { .. } => f.write_str("promoting without waiting for the bakes"),
             Self::Started => f.write_str("started"),
             Self::PreflightPassed { .. } => f.write_str("preflight passed"),
             Self::ApprovalsReset => f.write_str("asking for the approvals again"),
@@ -349,6 +369,13 @@ impl std::fmt::Display for StageResult {
             Self::Shifted { percent } => write!(f, "the candidate has {percent}% of the traffic"),
             Self::Baked { percent, secs, requests } => {
                 write!(f, "{} at {percent}%", bake_span(*secs))?;
+                if let Some(count) = requests {
+                    write!(f, ", {count} requests")?;
+                }
+                f.write_str(" and every alarm is OK")
+            }
+            Self::BakeSkipped { percent, after_secs, requests } => {
+                write!(f, "ended early after {} at {percent}%", bake_span(*after_secs))?;
                 if let Some(count) = requests {
                     write!(f, ", {count} requests")?;
                 }

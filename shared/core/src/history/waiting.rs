@@ -4,6 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::actor::Actor;
 use crate::finding::Finding;
 use crate::ids::{AlarmName, ReleaseId};
 use crate::outcome::Outcome;
@@ -34,6 +35,12 @@ pub enum WaitingOn {
     /// A stage that begins now.
     Stage {
         stage: Stage,
+    },
+    /// A person, who holds the release.
+    Paused {
+        by: Actor,
+        why: String,
+        until: Timestamp,
     },
     /// Another look: something could not be seen.
     Look {
@@ -234,6 +241,7 @@ impl std::fmt::Display for WaitingOn {
                 write!(f, "preflight waits at most {within} for this to pass: {}", problems.join("; "))
             }
             Self::Stage { stage } => stage.fmt(f),
+            Self::Paused { by, why, until } => write!(f, "paused by {by} until {until:.0} at most: {why}"),
             Self::Look { unseen } => unseen.fmt(f),
             Self::Description { before } => f.write_str(match before {
                 Before::NextStep => "Amazon ECS has to describe a new deployment before anything continues",

@@ -82,7 +82,9 @@ pub fn notices(history: &[Entry]) -> Vec<Notice> {
 pub fn moment(event: &Event) -> Option<Moment> {
     Some(match event {
         Event::Created { .. } => Moment::Created,
-        Event::Asked { .. } => Moment::Asked,
+        Event::Asked { .. } | Event::Paused { .. } | Event::Continued { .. } | Event::PromoteNow { .. } => {
+            Moment::Asked
+        }
         Event::Started => Moment::Started,
         Event::PreflightPassed { .. } => Moment::Planned,
         Event::ApprovalsReset | Event::Replanned { .. } => Moment::Replanned,
@@ -148,6 +150,9 @@ fn needs(event: &Event) -> Option<&str> {
         | Event::NotTold { .. }
         | Event::Created { .. }
         | Event::Asked { .. }
+        | Event::Paused { .. }
+        | Event::Continued { .. }
+        | Event::PromoteNow { .. }
         | Event::Started
         | Event::PreflightPassed { .. }
         | Event::ApprovalsReset

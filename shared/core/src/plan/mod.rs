@@ -147,12 +147,20 @@ pub struct Plan {
     /// How many requests each bake has to see; `None` where the policy asks for none, or nobody counts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<RequestsNeeded>,
+    /// How long people may pause it in all, seconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pause_secs: u32,
     /// What the release has to pass beside its alarms.
     #[serde(default)]
     pub gates: Gates,
     /// How it is done, and undone: what the engine needs to know.
     pub setup: Setup,
     pub made_at: Timestamp,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(secs: &u32) -> bool {
+    *secs == 0
 }
 
 /// What a release has to pass beside its alarms, as its policy had it when the plan was made.
@@ -234,6 +242,7 @@ pub(crate) struct Outline {
     pub(crate) gates: Gates,
     failed_tasks: u32,
     evidence: Option<RequestsNeeded>,
+    pause_secs: u32,
 }
 
 /// What an engine adds to the outline.
@@ -263,22 +272,23 @@ impl Outline {
             min_requests: policy.evidence.min_requests(),
             wait_secs: policy.evidence.wait_secs(),
         };
-        let (alarms, gates, evidence) = match intent {
+        let (alarms, gates, evidence, pause_secs) = match intent {
             Intent::Deploy => (
                 policy.rollback.alarms.clone(),
                 gates(policy, bypass_freeze),
                 (counted && needed.min_requests > 0).then_some(needed),
+                policy.pause_secs(),
             ),
             // The alarms are in ALARM because of what is being left; a rollback is held by nothing, bakes nowhere and waits for nothing.
-            Intent::Rollback { .. } => (Vec::new(), Gates::default(), None),
+            Intent::Rollback { .. } => (Vec::new(), Gates::default(), None, 0),
         };
-        Self { strategy, alarms, gates, evidence, failed_tasks: policy.rollback.failed_tasks }
+        Self { strategy, alarms, gates, evidence, pause_secs, failed_tasks: policy.rollback.failed_tasks }
     }
 
-    /// How long the release may be held where it waits for gates, or for requests to be seen.
+    /// How long the release may be held where it waits for gates, for requests to be seen, or for whoever paused it.
     pub(crate) fn longest_waits(&self) -> GateWaits {
         let requests = self.evidence.map_or(0, |needed| u64::from(needed.wait_secs));
-        self.gates.longest_waits().longer_by(requests)
+        self.gates.longest_waits().longer_by(requests + u64::from(self.pause_secs))
     }
 
     /// The plan.
@@ -292,6 +302,7 @@ impl Outline {
             alarms: self.alarms,
             failed_tasks: self.failed_tasks,
             evidence: self.evidence,
+            pause_secs: self.pause_secs,
             gates: self.gates,
             setup,
             made_at: now,

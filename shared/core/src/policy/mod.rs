@@ -39,6 +39,11 @@ pub use sources::{
 /// How many failed tasks a release remembers; no policy can ask for more.
 pub const FAILED_TASKS_KEPT: usize = 50;
 
+/// Amazon ECS ends a stage after 24 hours; our pause hooks in it wait a quarter of an hour longer than the release.
+const STAGE_MAX_SECS: u32 = 24 * 3600 - 15 * 60;
+/// How long people may pause a release when the policy does not say.
+const PAUSE_SECS: u32 = 3600;
+
 /// One service's policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, try_from = "Unchecked")]
@@ -58,6 +63,9 @@ pub struct Policy {
     /// How much has to be seen of the candidate before a bake counts.
     #[serde(default, skip_serializing_if = "Evidence::is_default")]
     pub evidence: Evidence,
+    /// How long people may pause a release in all, at most 23h; then it is rolled back. 0s: not at all. Default 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Span>,
     /// What happens when a newer image arrives while a release is under way.
     #[serde(default)]
     pub on_newer: OnNewer,
@@ -108,6 +116,8 @@ struct Unchecked {
     #[serde(default)]
     evidence: Evidence,
     #[serde(default)]
+    pause: Option<Span>,
+    #[serde(default)]
     on_newer: OnNewer,
     #[serde(default, deserialize_with = "gates::one_or_many")]
     approval: Vec<Approval>,
@@ -136,6 +146,7 @@ impl TryFrom<Unchecked> for Policy {
             strategy,
             rollback,
             evidence,
+            pause,
             on_newer,
             approval,
             people,
@@ -152,6 +163,7 @@ impl TryFrom<Unchecked> for Policy {
             strategy,
             rollback,
             evidence,
+            pause,
             on_newer,
             approval,
             people,
@@ -605,21 +617,14 @@ impl Policy {
             return Err("evidence.min_requests: found a number above 0, allowed 0: with a rolling strategy both versions stand behind one target group, and nobody can count the candidate's requests".into());
         }
         for before in [Before::Shift, Before::Promote] {
-            let waits = self
-                .approval
-                .iter()
-                .filter(|approval| approval.before == before)
-                .map(|approval| approval.expires.secs());
-            let builds =
-                self.verify.iter().map(|verify| verify.timeout.secs()).filter(|_| before == Before::Shift);
-            let total: u32 = waits.chain(builds).sum();
+            let total = self.gates_secs(before);
             if total > Span::MAX_SECS {
                 return Err(format!(
                     "approval: found waits before {before} of {} h together (verify counted in), allowed 23 h: Amazon ECS ends a stage after 24 h",
                     total.div_ceil(3600)
                 ));
             }
-            self.check_pause(before, total)?;
+            self.check_stage(before)?;
         }
         if let Some(index) = self.verify.iter().position(|_| rolling) {
             return Err(format!(
@@ -630,31 +635,56 @@ impl Policy {
         notify::check(self.notify.as_deref().unwrap_or_default(), |name| self.is_reached_by_slack(name))
     }
 
-    /// One pause of Amazon ECS holds the bake before it, what is waited for after the bake, and the gates.
-    fn check_pause(&self, before: Before, gates_secs: u32) -> Result<(), String> {
-        const MOST: u32 = 24 * 3600 - 15 * 60;
+    /// How long the gates before this moment may hold a release, seconds.
+    fn gates_secs(&self, before: Before) -> u32 {
+        let approvals = self.approval.iter().filter(|approval| approval.before == before);
+        let builds = self.verify.iter().filter(|_| before == Before::Shift);
+        approvals
+            .map(|approval| approval.expires.secs())
+            .chain(builds.map(|verify| verify.timeout.secs()))
+            .sum()
+    }
+
+    /// How long one stage of Amazon ECS holds the bake before this moment, what is waited for after the bake, and the gates, seconds; `None` where
+    /// it holds none.
+    fn stage_secs(&self, before: Before) -> Option<u32> {
         if self.strategy.engine == EngineChoice::Weighted {
-            return Ok(());
+            return None;
         }
         let bake = match (&self.strategy.shift, before) {
             (Shift::Rolling, _)
-            | (Shift::BlueGreen | Shift::Steps { .. }, Before::Shift | Before::Deploy) => {
-                return Ok(());
-            }
+            | (Shift::BlueGreen | Shift::Steps { .. }, Before::Shift | Before::Deploy) => return None,
             (Shift::Canary { bake, .. } | Shift::Linear { bake, .. }, Before::Shift | Before::Deploy) => {
                 *bake
             }
             (_, Before::Promote) => self.strategy.bake,
         };
         let wait = if self.evidence.min_requests() > 0 { self.evidence.wait_secs() } else { 0 };
-        if bake.secs() + wait + gates_secs > MOST {
+        Some(bake.secs() + wait + self.gates_secs(before))
+    }
+
+    fn check_stage(&self, before: Before) -> Result<(), String> {
+        let Some(secs) = self.stage_secs(before) else { return Ok(()) };
+        let (field, counted, total) = match self.pause {
+            Some(pause) => ("pause", "bake, evidence.wait, pause, approvals and verify", secs + pause.secs()),
+            None => ("evidence.wait", "bake, evidence.wait, approvals and verify", secs),
+        };
+        if total > STAGE_MAX_SECS {
             return Err(format!(
-                "evidence.wait: found {} min of bake, evidence.wait, approvals and verify before {before}, allowed {} min: Amazon ECS ends a stage after 24 h",
-                (bake.secs() + wait + gates_secs).div_ceil(60),
-                MOST / 60
+                "{field}: found {} min of {counted} before {before}, allowed {} min: Amazon ECS ends a stage after 24 h",
+                total.div_ceil(60),
+                STAGE_MAX_SECS / 60
             ));
         }
         Ok(())
+    }
+
+    /// How long people may pause a release in all, seconds. Where the policy does not say, as much of an hour as Amazon ECS leaves for it.
+    pub fn pause_secs(&self) -> u32 {
+        let stages =
+            [Before::Shift, Before::Promote].into_iter().filter_map(|before| self.stage_secs(before));
+        let left = STAGE_MAX_SECS.saturating_sub(stages.max().unwrap_or(0));
+        self.pause.map_or(PAUSE_SECS.min(left), Span::secs)
     }
 
     /// The people who may give an approval, each once.

@@ -13,7 +13,7 @@ use crate::ids::{EventBusArn, GitHubRepository, ReceiverName, SlackChannel, Topi
 pub enum Moment {
     /// The release came to be.
     Created,
-    /// Somebody asked it to stop, to roll back or to make room.
+    /// Somebody asked it to stop, to roll back, to make room, to pause, to continue or to promote now.
     Asked,
     /// It became the service's active release.
     Started,

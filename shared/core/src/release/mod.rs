@@ -2,7 +2,7 @@
 
 pub mod state;
 
-use crate::intent::{Intent, Provenance, Request};
+use crate::intent::{Intent, Pause, PromoteNow, Provenance, Request};
 use crate::outcome::{Cause, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,6 +59,12 @@ pub struct Release {
     /// What a person, or a newer release, has asked of this one since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
+    /// That a person holds it where it is; only while it is in a stage of its plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+    /// That a person does not wait for the end of its bakes; only while it is in a stage of its plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promote_now: Option<PromoteNow>,
     /// When effects were decided last: a final state is only declared once a stale executor can no longer act.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acted_at: Option<Timestamp>,
@@ -172,6 +178,9 @@ pub struct Progress {
     /// The hash of the plan before, while it is made anew: what was approved for it counts for the same plan only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<String>,
+    /// How long people have paused it before, seconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub paused_secs: u32,
     /// Verification builds that were started, by stage.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub builds: BTreeMap<usize, String>,
@@ -193,6 +202,11 @@ pub struct Progress {
     /// What the engine has learnt.
     #[serde(default)]
     pub state: State,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(secs: &u32) -> bool {
+    *secs == 0
 }
 
 /// Requests the candidate answered in a bake.
@@ -281,6 +295,7 @@ impl Release {
             Phase::Preparing { .. } => "preflight".into(),
             Phase::Running { stage, .. } => match self.plan.as_ref().and_then(|plan| plan.stages.get(*stage))
             {
+                Some(stage) if self.pause.is_some() => format!("paused: {stage}"),
                 Some(stage) => stage.to_string(),
                 None => format!("stage {stage}"),
             },

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::actor::Actor;
+use tidegate_core::commit::Commit;
 use tidegate_core::decide::{Decision, decide};
 use tidegate_core::effect::EffectKind;
 use tidegate_core::engine::ecs_native::pauses::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
@@ -17,6 +18,7 @@ use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::plan::Stage;
 use tidegate_core::policy::{self, Percent, Policy};
 use tidegate_core::release::{Phase, Progress, Release, Step, Wake};
+use tidegate_core::requests::{self, Ask, NotPossible};
 use tidegate_core::seen::Seen;
 use tidegate_core::service::ServiceRecord;
 use tidegate_core::vocab::cloudwatch::{AlarmSeen, AlarmState};
@@ -58,6 +60,8 @@ pub fn release() -> Release {
         plan: None,
         progress: Progress::default(),
         request: None,
+        pause: None,
+        promote_now: None,
         acted_at: None,
         wake: Some(Wake::new(names::start())),
         report: Report::waiting_on(WaitingOn::Turn { behind: None }),
@@ -345,6 +349,21 @@ impl Fixture {
     pub fn asked(mut self, request: Request) -> Self {
         self.release.request = Some(request);
         self
+    }
+
+    /// Ana asks this of it, which is possible.
+    #[must_use]
+    pub fn told_to(mut self, ask: Ask) -> Self {
+        let asked = self.ask(ask).unwrap_or_else(|why| panic!("{ask:?}: {why}"));
+        let [write] = &asked.releases[..] else { panic!("one release is written: {asked:?}") };
+        self.release = write.release.clone();
+        self
+    }
+
+    /// What comes of asking this of it.
+    pub fn ask(&self, ask: Ask) -> Result<Commit, NotPossible> {
+        let by = Actor::Person { name: "ana".into() };
+        requests::ask(&self.release, ask, by, "to have a look".into(), self.now)
     }
 
     /// AWS refused this effect for good.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use tidegate_core::actor::Actor;
 use tidegate_core::decide::{Decision, decide};
 use tidegate_core::effect::Effect;
 use tidegate_core::fault::{ErrorKind, PortError};
@@ -13,10 +14,11 @@ use tidegate_core::history::Event;
 use tidegate_core::ids::{EcsServiceName, TargetGroupArn, TaskDefinitionArn};
 use tidegate_core::invariants::check_decision;
 use tidegate_core::observation::Observation;
-use tidegate_core::outcome::Outcome;
+use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::plan::Stage;
 use tidegate_core::policy::{self, Percent};
 use tidegate_core::release::{Phase, Release};
+use tidegate_core::requests::{self, Ask};
 use tidegate_core::seen::Seen;
 use tidegate_core::vocab::autoscaling::{self, ScalableTarget, Suspended};
 use tidegate_core::vocab::cloudwatch::AlarmState;
@@ -390,6 +392,63 @@ fn a_breach_at_any_step_is_one_change_of_weights_and_leaves_nothing() {
         assert!(matches!(play.end(), Outcome::RolledBack { .. }), "{:?}", play.release.report);
         play.is_clean(1);
     }
+}
+
+/// Ana asks this of the release.
+fn ask(play: &mut Play, ask: Ask) {
+    let by = Actor::Person { name: "ana".into() };
+    let commit = requests::ask(&play.release, ask, by, "to have a look".into(), play.world.now).unwrap();
+    play.release = commit.releases[0].release.clone();
+}
+
+#[test]
+fn a_paused_release_keeps_its_share_also_when_somebody_resets_the_rule() {
+    let mut play = Play::new(World::new());
+    play.until(|play| play.bakes_at(10));
+    ask(&mut play, Ask::Pause);
+    let until = play.world.now.saturating_add(SignedDuration::from_mins(50)).unwrap();
+    play.until(|play| play.world.now >= until);
+    assert_eq!((play.world.shares.last(), play.bakes_at(10)), (Some(&100), true));
+    play.world.weights = vec![(names::blue(), 1)];
+    let until = play.world.now.saturating_add(SignedDuration::from_mins(2)).unwrap();
+    play.until(|play| play.world.now >= until);
+    assert_eq!(play.world.share(), Percent::from_tenths(100), "what was set stays set");
+    assert!(play.bakes_at(10));
+    ask(&mut play, Ask::Continue);
+    assert_eq!(play.end(), Outcome::Promoted, "{:?}", play.release.report);
+    play.is_clean(2);
+}
+
+#[test]
+fn a_paused_release_is_rolled_back_by_an_alarm_and_at_the_end_of_its_hour() {
+    for breached in [true, false] {
+        let mut play = Play::new(World::new());
+        play.until(|play| play.bakes_at(10));
+        ask(&mut play, Ask::Pause);
+        let since = play.world.now;
+        play.turn();
+        if breached {
+            play.world.alarm = AlarmState::Alarm;
+        }
+        let outcome = play.end();
+        let Outcome::RolledBack { cause } = &outcome else { panic!("{outcome:?}") };
+        assert_eq!(matches!(cause, Cause::Alarm { .. }), breached, "{cause}");
+        assert_eq!(play.world.now.duration_since(since) >= SignedDuration::from_hours(1), !breached);
+        play.is_clean(1);
+    }
+}
+
+#[test]
+fn promoting_now_takes_every_step_without_its_bake() {
+    let mut play = Play::new(World::new());
+    play.until(|play| play.bakes_at(1));
+    ask(&mut play, Ask::PromoteNow);
+    let since = play.world.now;
+    play.until(|play| play.told.contains(&Event::Promoting));
+    assert!(play.world.now.duration_since(since) < SignedDuration::from_mins(3), "{}", play.world.now);
+    assert_eq!(play.end(), Outcome::Promoted, "{:?}", play.release.report);
+    assert_eq!(play.world.shares, [0, 10, 100, 500, 1000, 0, 0], "every share is set, and seen");
+    play.is_clean(2);
 }
 
 #[test]

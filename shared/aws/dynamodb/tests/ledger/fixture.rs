@@ -170,6 +170,8 @@ pub(crate) fn release(n: usize, service: &str) -> Release {
         provenance: tidegate_core::intent::Provenance::default(),
         bypass_freeze: None,
         request: None,
+        pause: None,
+        promote_now: None,
         acted_at: None,
         wake: Some(Wake::new(at(i64::try_from(n).unwrap()))),
         report: Report::waiting_on(WaitingOn::Turn { behind: None }),

@@ -8,6 +8,7 @@ use serde_json::json;
 use tidegate_core::effect::Effect;
 use tidegate_core::plan::Stage;
 use tidegate_core::policy::Percent;
+use tidegate_core::requests::Ask;
 use tidegate_core::vocab::ecs;
 
 use super::engine::{Report, Simulation};
@@ -46,6 +47,9 @@ const KINDS: &[(&str, Kind)] = &[
     ("who asks for it approves it", who_asks_for_it_approves_it),
     ("frozen", frozen),
     ("cancelled in a bake", cancelled_in_a_bake),
+    ("paused and continued", paused_and_continued),
+    ("paused and forgotten", paused_and_forgotten),
+    ("promoted now", promoted_now),
     ("the tag moves", the_tag_moves),
     ("the candidate crashes", the_candidate_crashes),
     ("nobody talks to the candidate", nobody_talks_to_the_candidate),
@@ -435,6 +439,41 @@ fn cancelled_in_a_bake(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
     let bake = entered(&played(&scenario), bakes);
     scenario.script.push((bake + secs(rng, 5, 35), Action::Cancel));
     scenario.promotes = Some(false);
+    scenario
+}
+
+/// A person pauses a release in a bake or just as it shifts, and continues it a while later.
+fn paused_and_continued(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+    let mut scenario = paused(seed, rng);
+    let (at, _) = scenario.script[scenario.script.len() - 1];
+    scenario.script.push((at + secs(rng, 1, 900), Action::Steer(Ask::Continue)));
+    scenario.promotes = Some(true);
+    scenario
+}
+
+/// A person pauses a release, and goes home.
+fn paused_and_forgotten(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+    Scenario { promotes: Some(false), ..paused(seed, rng) }
+}
+
+fn paused(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+    let mut scenario = canary(seed, Quality::Good);
+    let bakes = |stage: &Stage| matches!(stage, Stage::Bake { .. });
+    let bake = entered(&played(&scenario), bakes);
+    scenario.script.push((bake + secs(rng, 0, 35), Action::Steer(Ask::Pause)));
+    scenario
+}
+
+/// A person does not wait for the bakes of a candidate that is bad as soon as it has some traffic, or good.
+fn promoted_now(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+    let good = rng.bool();
+    let bad = Quality::Bad { from_percent: 1, alarm_after_secs: 1 };
+    let mut scenario = canary(seed, if good { Quality::Good } else { bad });
+    let bakes = |stage: &Stage| matches!(stage, Stage::Bake { .. });
+    let bake = entered(&played(&canary(seed, Quality::Good)), bakes);
+    let after = if good { secs(rng, 0, 35) } else { secs(rng, 5, 10) };
+    scenario.script.push((bake + after, Action::Steer(Ask::PromoteNow)));
+    scenario.promotes = Some(good);
     scenario
 }
 

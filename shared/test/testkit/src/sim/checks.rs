@@ -111,6 +111,7 @@ impl Watch {
             | Action::PushAgain(_)
             | Action::RollBack
             | Action::Cancel
+            | Action::Steer(_)
             | Action::Deploy { own_configuration: false, .. }
             | Action::Weights(_)
             | Action::Alarm(_)
@@ -256,6 +257,7 @@ impl Watch {
             | Action::Insist(_)
             | Action::RollBack
             | Action::Cancel
+            | Action::Steer(_)
             | Action::Alarm(_)
             | Action::Mute(_)
             | Action::Answer(_)
@@ -692,6 +694,7 @@ impl Watch {
             | Action::Insist(_)
             | Action::RollBack
             | Action::Cancel
+            | Action::Steer(_)
             | Action::Deploy { .. }
             | Action::Weights(_)
             | Action::Alarm(_)

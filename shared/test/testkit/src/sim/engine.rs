@@ -11,12 +11,13 @@ use tidegate_core::actor::Actor;
 use tidegate_core::admission::ReleaseRequest;
 use tidegate_core::change::Change;
 use tidegate_core::fault::chain;
-use tidegate_core::ids::{AlarmName, EcsServiceName, Image, RepositoryName, ServiceName};
+use tidegate_core::ids::{AlarmName, EcsServiceName, Image, ReleaseId, RepositoryName, ServiceName};
 use tidegate_core::observation::Hint;
 use tidegate_core::plan::Stage;
 use tidegate_core::ports::Watched;
 use tidegate_core::release::Phase;
 use tidegate_core::release::state::State as Progressed;
+use tidegate_core::requests::Ask;
 use tidegate_core::rollback::RollbackTo;
 use tidegate_runtime::Context;
 use tidegate_runtime::arrivals::Pushed;
@@ -484,7 +485,12 @@ impl Simulation {
                 let delivery = Delivery::Service("the service has reached a steady state".into());
                 self.deliver(Told { delivery, of, attempt: 1, id: self.numbers });
             }
-            Action::Answer(_) | Action::Insist(_) | Action::RollBack | Action::Cancel | Action::Apply(_) => {
+            Action::Answer(_)
+            | Action::Insist(_)
+            | Action::RollBack
+            | Action::Cancel
+            | Action::Steer(_)
+            | Action::Apply(_) => {
                 self.ask(of, action);
             }
             Action::Damage(spoilt) => self.damage(&of, spoilt),
@@ -556,17 +562,8 @@ impl Simulation {
                 let context = universe.context(caller, true);
                 Box::pin(async move { asked(roll_back(&context, &of).await) })
             }),
-            Action::Cancel => {
-                let Some(active) = active else { return };
-                self.spawn("person", None, move |universe, caller, _| {
-                    let installation = universe.context(caller, true).installation;
-                    let by = Actor::Person { name: "ben".into() };
-                    Box::pin(async move {
-                        let ask = tidegate_core::requests::Ask::Cancel;
-                        asked(installation.ask(&active, ask, &by, "not today").await)
-                    })
-                });
-            }
+            Action::Cancel => self.ask_active(active, Ask::Cancel),
+            Action::Steer(ask) => self.ask_active(active, ask),
             Action::Apply(policy) => self.spawn("person", None, move |universe, caller, _| {
                 let installation = universe.context(caller, true).installation;
                 let by = Actor::Person { name: "ben".into() };
@@ -587,6 +584,16 @@ impl Simulation {
             | Action::Damage(_)
             | Action::Mend => {}
         }
+    }
+
+    /// A person asks something of the release under way.
+    fn ask_active(&mut self, active: Option<ReleaseId>, ask: Ask) {
+        let Some(active) = active else { return };
+        self.spawn("person", None, move |universe, caller, _| {
+            let installation = universe.context(caller, true).installation;
+            let by = Actor::Person { name: "ben".into() };
+            Box::pin(async move { asked(installation.ask(&active, ask, &by, "not today").await) })
+        });
     }
 
     // --- time ---
@@ -734,6 +741,7 @@ fn act_on(aws: &mut Aws, action: Action, now: Timestamp) {
         | Action::Insist(_)
         | Action::RollBack
         | Action::Cancel
+        | Action::Steer(_)
         | Action::Apply(_)
         | Action::Look
         | Action::Damage(_)

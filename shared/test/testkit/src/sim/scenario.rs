@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tidegate_core::effect::{CALL_LIMIT, LEASE};
 use tidegate_core::policy::{self, Policy, Shift};
+use tidegate_core::requests::Ask;
 use tidegate_core::vocab::autoscaling::Suspended;
 
 use crate::fakes::{Balancing, Conditions, EcsHabits, Faults, PauseStage, Quality};
@@ -22,6 +23,8 @@ pub enum Action {
     RollBack,
     /// Cancels the release under way.
     Cancel,
+    /// Asks the release under way to pause, to continue or to promote now.
+    Steer(Ask),
     /// Deploys a task definition of theirs, by Terraform or by hand.
     Deploy {
         /// The revision.
@@ -578,7 +581,7 @@ fn script(rng: &mut fastrand::Rng) -> Vec<(Timestamp, Action)> {
     }
     for _ in 0..rng.u32(0..3) {
         let when = rng.u32(5..700);
-        let action = match rng.u32(0..24) {
+        let action = match rng.u32(0..28) {
             0..5 => Action::RollBack,
             5..9 => Action::Cancel,
             9..12 => Action::PushAgain(2),
@@ -587,7 +590,10 @@ fn script(rng: &mut fastrand::Rng) -> Vec<(Timestamp, Action)> {
             17..19 => Action::Weights([[100, 0], [0, 100], [50, 50]][rng.usize(0..3)]),
             19..21 => Action::Alarm(true),
             21..23 => Action::GoOn,
-            _ => Action::Alarm(false),
+            23 => Action::Alarm(false),
+            24 => Action::Steer(Ask::PromoteNow),
+            25 => Action::Steer(Ask::Continue),
+            _ => Action::Steer(Ask::Pause),
         };
         script.push((names::at(i64::from(when)), action));
     }
