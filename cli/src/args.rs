@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    answer, apply, cancel, notify, plan, release, releases, rollback, steer, validate, watch, why,
+    answer, apply, cancel, notify, open, plan, release, releases, rollback, steer, validate, watch, why,
 };
 use crate::exit;
 use crate::global::Global;
@@ -55,6 +55,8 @@ pub enum Command {
     Reject(answer::Args),
     /// Try whom a service's releases are told to
     Notify(notify::Args),
+    /// Open the dashboard in a browser: all services, a service, a release; prints a signed link that expires
+    Open(open::Args),
     /// List the services and what they run
     Services,
 }

@@ -13,6 +13,7 @@ use tidegate_runtime::{Context, Installation};
 use tidegate_start::Start;
 use tokio::sync::OnceCell;
 
+use crate::door::{Door, GateApi};
 use crate::fault::Refusal;
 use crate::global::{Global, endpoint};
 use crate::image::Registry;
@@ -26,6 +27,7 @@ pub struct Connection {
     wakes: Arc<Wakes>,
     caller: Caller,
     notebook: Option<Arc<dyn Notebook>>,
+    door: Option<Arc<dyn Door>>,
 }
 
 /// Who is asking; found out when it matters.
@@ -109,9 +111,12 @@ impl Connection {
             region,
             gate_url: None,
         };
+        let door = Arc::new(GateApi::new(aws.clone(), &global.stack));
         let start = Start { config, aws };
         let notebook = Arc::new(start.ledger());
-        Ok(Self::with(tidegate_assembly::context(&start), wakes, caller).with_notebook(notebook))
+        Ok(Self::with(tidegate_assembly::context(&start), wakes, caller)
+            .with_notebook(notebook)
+            .with_door(door))
     }
 
     /// With what receivers were told.
@@ -125,12 +130,23 @@ impl Connection {
         self.notebook.as_deref().context("this connection has no ledger to ask for a trial in")
     }
 
+    /// With whoever makes links.
+    #[must_use]
+    pub fn with_door(self, door: Arc<dyn Door>) -> Self {
+        Self { door: Some(door), ..self }
+    }
+
+    /// Whoever makes links to the dashboard.
+    pub fn door(&self) -> anyhow::Result<&dyn Door> {
+        self.door.as_deref().context("this connection has nobody to ask for a link")
+    }
+
     /// With any ports; the world's own waker is replaced.
     pub fn with(context: Context, wakes: Wakes, caller: Caller) -> Self {
         let wakes = Arc::new(wakes);
         // The queue is found by its name with the first wake-up, and that it cannot be found is no failure.
         let installation = Installation { waker: Some(wakes.clone()), ..context.installation };
-        Self { context: Context { installation, ..context }, wakes, caller, notebook: None }
+        Self { context: Context { installation, ..context }, wakes, caller, notebook: None, door: None }
     }
 
     /// Tidegate's own ground.

@@ -133,6 +133,23 @@ async fn named(ledger: &dyn Ledger, wanted: &ReleaseArg) -> anyhow::Result<Named
     }
 }
 
+/// What was named, by its name alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meant {
+    /// A release.
+    Release(ReleaseId),
+    /// A service.
+    Service(ServiceName),
+}
+
+/// Finds what was named: a release by its id or the beginning of it, else a service.
+pub async fn meant(ledger: &dyn Ledger, wanted: &ReleaseArg) -> anyhow::Result<Meant> {
+    Ok(match named(ledger, wanted).await? {
+        Named::Release(release) => Meant::Release(release.id),
+        Named::Service(service, _) => Meant::Service(service),
+    })
+}
+
 /// The one release whose id begins so.
 async fn by_prefix(ledger: &dyn Ledger, prefix: &str) -> anyhow::Result<Release> {
     let (services, unreadable) = ledger.services().await.context("failed to list the services")?.split();

@@ -7,6 +7,7 @@
 pub mod args;
 pub mod commands;
 pub mod connect;
+pub mod door;
 pub mod exit;
 pub mod fault;
 pub mod find;

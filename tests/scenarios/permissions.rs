@@ -88,7 +88,7 @@ fn granted() -> Actions {
 }
 
 /// What is granted and is no call of an adapter, each with its reason.
-const OTHERS: [(&str, &str); 19] = [
+const OTHERS: [(&str, &str); 20] = [
     ("dynamodb:DescribeStream", "Lambda reads the ledger's stream with the herald's role"),
     ("dynamodb:GetRecords", "Lambda reads the ledger's stream with the herald's role"),
     ("dynamodb:GetShardIterator", "Lambda reads the ledger's stream with the herald's role"),
@@ -97,6 +97,7 @@ const OTHERS: [(&str, &str); 19] = [
     ("iam:PassRole", "AWS asks for it when a task definition or a service names roles"),
     ("kms:Decrypt", "AWS asks for it when an object or a topic is encrypted"),
     ("kms:GenerateDataKey*", "AWS asks for it when a topic is encrypted"),
+    ("lambda:GetFunctionUrlConfig", "for people who open the dashboard"),
     ("lambda:InvokeAsync", "denied to approvers"),
     ("lambda:InvokeFunction", "for approvers"),
     ("lambda:InvokeFunctionUrl", "for approvers"),

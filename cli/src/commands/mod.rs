@@ -5,6 +5,7 @@ pub mod apply;
 pub mod cancel;
 pub mod expect;
 pub mod notify;
+pub mod open;
 pub mod plan;
 pub mod release;
 pub mod releases;
@@ -47,6 +48,7 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<Exit> {
         | Command::Approve(_)
         | Command::Reject(_)
         | Command::Notify(_)
+        | Command::Open(_)
         | Command::Services => {}
     }
     run_with(&cli.command, &Connection::open(&cli.global).await?, out).await
@@ -71,6 +73,7 @@ pub async fn run_with(command: &Command, connection: &Connection, out: &mut Outp
         Command::Approve(args) => answer::run(args, true, connection, out).await,
         Command::Reject(args) => answer::run(args, false, connection, out).await,
         Command::Notify(args) => notify::run(args, connection, out).await,
+        Command::Open(args) => open::run(args, connection, out).await,
         Command::Services => services::run(connection, out).await,
     }
 }

@@ -1,7 +1,7 @@
 //! A service of the testkit, and a person who types commands.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use clap::Parser as _;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use tidegate_cli::args::Cli;
 use tidegate_cli::commands::run_with;
 use tidegate_cli::connect::{Caller as Asking, Connection, Identity};
+use tidegate_cli::door::{Door, Given, Wanted};
 use tidegate_cli::fault;
 use tidegate_cli::output::Output;
 use tidegate_cli::wakes::Wakes;
@@ -36,6 +37,25 @@ pub(crate) const BAD: Quality = Quality::Bad { from_percent: 10, alarm_after_sec
 /// The test's world: a universe, and a person at a terminal.
 pub(crate) struct Bench {
     pub(crate) universe: Universe,
+    pub(crate) door: Asked,
+}
+
+/// Makes links, and keeps what was asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked(pub(crate) Arc<Mutex<Vec<Wanted>>>);
+
+#[async_trait]
+impl Door for Asked {
+    async fn link(&self, wanted: &Wanted) -> anyhow::Result<Given> {
+        self.0.lock().unwrap().push(wanted.clone());
+        let until = "2026-03-02T21:00:00Z".parse().unwrap();
+        Ok(Given {
+            url: "https://gate.example.com/services?key=look.x.y".into(),
+            may: "look".into(),
+            by: ANN.into(),
+            until,
+        })
+    }
 }
 
 pub(crate) struct Answer {
@@ -78,7 +98,7 @@ pub(crate) fn caller(id: u64, name: &str) -> Caller {
 impl Bench {
     /// The service runs build 1, and its policy is stored.
     pub(crate) async fn new() -> Self {
-        let bench = Self { universe: Universe::quiet() };
+        let bench = Self { universe: Universe::quiet(), door: Asked::default() };
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(POLICY.as_bytes()).unwrap();
         let stored = bench.run(&["apply", file.path().to_str().unwrap()]).await;
@@ -106,6 +126,7 @@ impl Bench {
         let asking = Asking::known(Identity { account: names::account(), arn: ANN.into() });
         Connection::with(Context { installation, ..context }, wakes, asking)
             .with_notebook(self.universe.notebook(caller(3, "person")))
+            .with_door(Arc::new(self.door.clone()))
     }
 
     pub(crate) async fn try_run(&self, args: &[&str]) -> anyhow::Result<Answer> {

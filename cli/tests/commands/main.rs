@@ -6,6 +6,7 @@ mod bench;
 mod expect;
 mod named;
 mod notify;
+mod open;
 mod rollback;
 mod steer;
 

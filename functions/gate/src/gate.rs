@@ -12,8 +12,17 @@ use crate::secrets::Keeper;
 pub enum Door {
     /// Anyone can reach it: links and webhooks, which prove themselves with secrets.
     Public(Keeper),
-    /// AWS has checked the caller's identity (AuthType AWS_IAM).
-    Api,
+    /// AWS has checked the caller's identity (AuthType AWS_IAM): answers, and links to the dashboard.
+    Api(Desk),
+}
+
+/// What links to the dashboard are made with.
+#[derive(Debug)]
+pub struct Desk {
+    /// The key they are signed with.
+    pub keeper: Keeper,
+    /// Where the public door is: `https://….on.aws`, or a domain of one's own.
+    pub public_url: String,
 }
 
 /// What the routes need.

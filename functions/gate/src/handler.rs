@@ -8,13 +8,13 @@ use tidegate_pages::{Message, Tone};
 
 use crate::call::{Call, IdentityChecks, Reply};
 use crate::gate::{Door, Gate};
-use crate::{api, approve, hooks, slack, status};
+use crate::{api, approve, dashboard, hooks, slack, status};
 
 /// Handles one request. Every request is answered; nothing is thrown back at Lambda, which would answer 502.
 pub async fn handle(gate: &Gate, event: LambdaEvent<Value>) -> Value {
     let checks = match gate.door {
         Door::Public(_) => IdentityChecks::Nobody,
-        Door::Api => IdentityChecks::Aws,
+        Door::Api(_) => IdentityChecks::Aws,
     };
     let reply = match Call::decode(event.payload, checks) {
         Ok(call) => {
@@ -30,7 +30,7 @@ pub async fn handle(gate: &Gate, event: LambdaEvent<Value>) -> Value {
 
 fn route_name(path: &str) -> &str {
     match path.split('/').nth(1) {
-        Some(first @ ("approve" | "status" | "hooks" | "releases" | "slack")) => first,
+        Some(first @ ("approve" | "status" | "hooks" | "releases" | "services" | "links" | "slack")) => first,
         Some(_) | None => "none",
     }
 }
@@ -61,6 +61,14 @@ async fn routed(gate: &Gate, call: &Call) -> Result<Reply, PortError> {
                 Ok(Reply::method_not_allowed("GET, HEAD"))
             }
         }
+        (Door::Public(keeper), ["services"]) if reads => dashboard::services(gate, keeper, call).await,
+        (Door::Public(keeper), ["services", name]) if reads => {
+            dashboard::service(gate, keeper, call, name).await
+        }
+        (Door::Public(keeper), ["releases", id]) if reads => dashboard::release(gate, keeper, call, id).await,
+        (Door::Public(_), ["services"] | ["services" | "releases", _]) => {
+            Ok(Reply::method_not_allowed("GET, HEAD"))
+        }
         (Door::Public(keeper), ["hooks", hook @ ..]) => match hooks::Hook::of(hook) {
             Some(hook) if posts => hooks::take(gate, keeper, call, hook).await,
             Some(_) => Ok(Reply::method_not_allowed("POST")),
@@ -73,7 +81,14 @@ async fn routed(gate: &Gate, call: &Call) -> Result<Reply, PortError> {
                 Ok(Reply::method_not_allowed("POST"))
             }
         }
-        (Door::Api, ["releases", release, verb @ ("approve" | "reject")]) => {
+        (Door::Api(desk), ["links"]) => {
+            if posts {
+                api::link(gate, desk, call).await
+            } else {
+                Ok(Reply::method_not_allowed("POST"))
+            }
+        }
+        (Door::Api(_), ["releases", release, verb @ ("approve" | "reject")]) => {
             if posts {
                 api::take(gate, call, release, *verb == "approve").await
             } else {
@@ -81,6 +96,6 @@ async fn routed(gate: &Gate, call: &Call) -> Result<Reply, PortError> {
             }
         }
         (Door::Public(_), _) => Ok(Reply::nothing_here()),
-        (Door::Api, _) => Ok(Reply::error(StatusCode::NOT_FOUND, "there is nothing here")),
+        (Door::Api(_), _) => Ok(Reply::error(StatusCode::NOT_FOUND, "there is nothing here")),
     }
 }

@@ -36,6 +36,11 @@ pub(crate) fn status_signature(link_key: &str, release: &str) -> String {
     hex::encode(mac(link_key, &["status", release]).finalize().into_bytes())
 }
 
+/// The signature of a link to the dashboard: over what its holder may do, and what it says.
+pub(crate) fn pass_signature(link_key: &str, may: &str, what: &str) -> String {
+    hex::encode(mac(link_key, &["dashboard", may, what]).finalize().into_bytes())
+}
+
 /// Whether `signature`, in hexadecimal, is the HMAC-SHA256 of `parts` one after the other, with one of the keys. All keys are tried, and
 /// without a key the same work is done and the answer is no.
 pub(crate) fn signed(keys: &Accepted, parts: &[&[u8]], signature: &str) -> bool {
@@ -78,5 +83,10 @@ mod tests {
         assert_ne!(ours, csrf("key", &release, "tokenp", "lan"));
         assert_ne!(ours, csrf("other", &release, "token", "plan"));
         assert_ne!(ours, status_signature("key", release.as_str()));
+        let pass = pass_signature("key", "look", release.as_str());
+        assert_ne!(pass, pass_signature("key", "act", release.as_str()));
+        assert_ne!(pass, pass_signature("key", "loo", &format!("k{release}")));
+        assert_ne!(pass, status_signature("key", release.as_str()));
+        assert_ne!(pass_signature("key", "", release.as_str()), status_signature("key", release.as_str()));
     }
 }

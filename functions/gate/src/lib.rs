@@ -7,12 +7,14 @@
 mod api;
 mod approve;
 mod call;
+mod dashboard;
 mod gate;
 pub mod handler;
 mod hooks;
 mod keys;
+mod pass;
 pub mod secrets;
 mod slack;
 mod status;
 
-pub use gate::{Door, Gate};
+pub use gate::{Desk, Door, Gate};

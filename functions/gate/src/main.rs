@@ -9,7 +9,7 @@ use serde_json::Value;
 use tidegate_ecr::EcrAdapter;
 use tidegate_gate::handler::handle;
 use tidegate_gate::secrets::Keeper;
-use tidegate_gate::{Door, Gate};
+use tidegate_gate::{Desk, Door, Gate};
 use tidegate_runtime::config::ConfigError;
 use tidegate_secretsmanager::Secret;
 use tidegate_start::Start;
@@ -21,16 +21,16 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(3);
 async fn main() -> Result<(), Error> {
     tidegate_runtime::telemetry::init();
     let start = Start::from_env().await?;
+    let keeper = Keeper::new(Arc::new(Secret::new(&start.aws, setting("TIDEGATE_SECRET_ARN")?)));
     let door = match setting("TIDEGATE_DOOR")?.as_str() {
         "public" => {
-            let keeper = Keeper::new(Arc::new(Secret::new(&start.aws, setting("TIDEGATE_SECRET_ARN")?)));
             // Read while AWS waits for the function to start, so that the first caller need not.
             if let Err(error) = keeper.secrets().await {
                 tracing::error!(error = %error, "the secret could not be read; it is tried again with each request");
             }
             Door::Public(keeper)
         }
-        "api" => Door::Api,
+        "api" => Door::Api(Desk { keeper, public_url: setting("TIDEGATE_GATE_URL")? }),
         other => return Err(format!("TIDEGATE_DOOR: found {other:?}, allowed public and api").into()),
     };
     let gate = Gate {

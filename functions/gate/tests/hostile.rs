@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+#[expect(dead_code, reason = "the other test files use the rest of it")]
 mod common;
 
 use common::{ANNA, Fixture, Got, event, filled, form_event, provenance, through, with};

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::narrate::Narrator;
 use super::release::{self, Tidegate};
-use super::{DemoArgs, EVIDENCE, open_shop};
+use super::{DemoArgs, EVIDENCE, open_shop, tell_dashboard};
 use crate::images::Behaviour;
 use crate::load::{self, Load};
 use crate::local::shop::Shop;
@@ -49,6 +49,7 @@ pub(super) async fn perform(
     narrator.quote(&text);
     tidegate.show(&["apply", &policy.display().to_string()], narrator).await?;
 
+    tell_dashboard(&tidegate, &local, narrator).await?;
     let load = Load::start(load::Plan::new(address, args.rate()));
     narrator.chapter("an image is pushed; its release stops before production traffic");
     let image = Behaviour::healthy("v2");

@@ -166,6 +166,7 @@ async fn perform(
     narrator.quote(&text);
     tidegate.show(&["apply", &policy.display().to_string()], narrator).await?;
 
+    tell_dashboard(&tidegate, &local, narrator).await?;
     let load = Load::start(load::Plan::new(address, args.rate()));
     narrator.chapter("the plan, before anything happens");
     // A tag the policy does not select: the image is there to be planned for, and nothing starts.
@@ -190,6 +191,14 @@ async fn perform(
         local.stop().await?;
     }
     Ok(verdict)
+}
+
+/// Where the releases can be looked at meanwhile.
+async fn tell_dashboard(tidegate: &Tidegate, local: &Local, narrator: &Narrator) -> Result<()> {
+    narrator.chapter("the dashboard: open it in a browser, and look on");
+    narrator.say("$ tidegate open");
+    narrator.say(&tidegate.dashboard(local).await?);
+    Ok(())
 }
 
 /// A local AWS with Tidegate in it, and a shop that serves.

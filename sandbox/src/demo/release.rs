@@ -33,7 +33,13 @@ pub(super) struct Tidegate {
 
 impl Tidegate {
     pub(super) fn new(binary: &Path, local: &Local) -> Self {
-        Self { binary: binary.to_owned(), environment: local.environment(), patience: LIMIT }
+        let mut environment = local.environment();
+        // Function URLs are reached below localhost here, which not every resolver knows.
+        let door = local.deployed.as_ref().and_then(|deployed| deployed.output("GateApiUrl").ok());
+        environment.extend(
+            door.and_then(|url| local.plainly(url)).map(|url| ("TIDEGATE_GATE_API_URL".to_owned(), url)),
+        );
+        Self { binary: binary.to_owned(), environment, patience: LIMIT }
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -56,6 +62,13 @@ impl Tidegate {
             bail!("tidegate {} failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
         }
         Ok(())
+    }
+
+    /// A link to the dashboard, as a browser on this machine reaches it.
+    pub(super) async fn dashboard(&self, local: &Local) -> Result<String> {
+        let given = self.json(&["open", "--print"]).await?;
+        let url = given["url"].as_str().with_context(|| format!("tidegate open gave no link: {given}"))?;
+        Ok(local.reachable(url))
     }
 
     /// Runs a command for its JSON.

@@ -29,6 +29,12 @@ impl Local {
         reachable(url, self.endpoint.address().port())
     }
 
+    /// The same for clients that resolve no names below `localhost`: `http://127.0.0.1:PORT/_aws/lambda-url/ID/`. `None` for what is no function URL.
+    pub fn plainly(&self, url: &str) -> Option<String> {
+        let id = url.strip_prefix("https://")?.split_once(".lambda-url.")?.0;
+        Some(format!("{}/_aws/lambda-url/{id}", self.endpoint.url()))
+    }
+
     /// Sends a request to an address of [`Local::reachable`]. A form is sent when there is one.
     ///
     /// # Errors

@@ -20,6 +20,23 @@ def die_with_parent():
 os.setpgid(0, 0)
 threading.Thread(target=die_with_parent, daemon=True).start()
 
+
+# Behind a function URL with AWS_IAM, AWS writes into the event whose signature it has checked; ministack leaves it out.
+from ministack.services import apigateway, lambda_svc  # noqa: E402
+
+event_without_identity = lambda_svc._build_function_url_event
+
+
+def event_with_identity(url_id, account, region, method, path, headers, body, query, **more):
+    event = event_without_identity(url_id, account, region, method, path, headers, body, query, **more)
+    identity = None if more.get("anonymous") else apigateway._iam_caller_identity_v2(headers, query)
+    if identity:
+        event["requestContext"]["authorizer"] = {"iam": identity}
+    return event
+
+
+lambda_svc._build_function_url_event = event_with_identity
+
 sys.argv = ["ministack"]
 from ministack.app import main  # noqa: E402
 

@@ -14,6 +14,7 @@ use tidegate_core::release::Release;
 use tidegate_view::{Live, StageState, StageView, VoteView};
 
 use crate::layout::{Page, frame};
+use crate::strip::state;
 use crate::words;
 
 /// What the page is made from.
@@ -224,6 +225,7 @@ pub(crate) fn stage_table(stages: &[StageView]) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label="Stages of the plan" {
             table {
+                caption.away { "The stages of the plan" }
                 thead { tr { th scope="col" { abbr title="number" { "#" } } th scope="col" { "What" } th scope="col" { "Earliest" } th scope="col" { "State" } } }
                 tbody {
                     @for stage in stages {
@@ -231,22 +233,12 @@ pub(crate) fn stage_table(stages: &[StageView]) -> Markup {
                         tr.here[here] aria-current=[here.then_some("step")] {
                             td { @if let Some(number) = stage.number { (number) } }
                             td { (stage.text) } td.nowrap { "+" (words::secs(stage.earliest_secs)) }
-                            td.nowrap { (state(stage)) }
+                            td.nowrap { (state(stage.state)) }
                         }
                     }
                 }
             }
         }
-    }
-}
-
-fn state(stage: &StageView) -> &'static str {
-    match stage.state {
-        StageState::Done => "done",
-        StageState::Now => "now",
-        StageState::BrokenOff => "broken off",
-        StageState::Ahead => "",
-        StageState::NotReached => "not reached",
     }
 }
 

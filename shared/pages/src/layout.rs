@@ -28,32 +28,91 @@ pub fn headers() -> [(&'static str, String); 6] {
     ]
 }
 
-/// A whole page. `about` stands beside the name of the product, `main` below.
-pub(crate) fn frame(title: &str, about: &str, main: &Markup) -> Page {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="robots" content="noindex, nofollow";
-                title { (title) " · Tidegate" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                a.skip href="#main" { "Skip to the content" }
-                header {
-                    span.brand { "Tidegate" }
-                    @if !about.is_empty() { span.about { (about) } }
+/// What stands around a page's content.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Frame<'a> {
+    title: &'a str,
+    about: &'a str,
+    /// Where the reader is: names with their addresses, from the top.
+    trail: &'a [(String, String)],
+    wide: bool,
+    refresh_secs: Option<u32>,
+    foot: Option<Markup>,
+}
+
+impl<'a> Frame<'a> {
+    /// `about` stands beside the name of the product.
+    pub(crate) fn new(title: &'a str, about: &'a str) -> Self {
+        Self { title, about, ..Self::default() }
+    }
+
+    /// With the way that led here.
+    pub(crate) fn below(self, trail: &'a [(String, String)]) -> Self {
+        Self { trail, ..self }
+    }
+
+    /// For pages with tables and lists of cards.
+    pub(crate) fn wide(self) -> Self {
+        Self { wide: true, ..self }
+    }
+
+    /// The browser loads the page again by itself.
+    pub(crate) fn refreshed(self, every_secs: Option<u32>) -> Self {
+        Self { refresh_secs: every_secs, ..self }
+    }
+
+    /// With something more at the foot.
+    pub(crate) fn foot(self, foot: Markup) -> Self {
+        Self { foot: Some(foot), ..self }
+    }
+
+    /// The whole page.
+    pub(crate) fn around(&self, main: &Markup) -> Page {
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    meta name="robots" content="noindex, nofollow";
+                    @if let Some(secs) = self.refresh_secs { meta http-equiv="refresh" content=(secs); }
+                    title { (self.title) " · Tidegate" }
+                    style { (PreEscaped(STYLE)) }
                 }
-                main #main tabindex="-1" { (main) }
-                footer { p { "Opening or reloading this page changes nothing." } }
+                body class=[self.wide.then_some("wide")] {
+                    a.skip href="#main" { "Skip to the content" }
+                    header {
+                        span.brand { "Tidegate" }
+                        @if !self.about.is_empty() { span.about { (self.about) } }
+                        (self.trail())
+                    }
+                    main #main tabindex="-1" { (main) }
+                    footer {
+                        @if let Some(foot) = &self.foot { (foot) }
+                        p { "Opening or reloading this page changes nothing." }
+                    }
+                }
+            }
+        };
+        // Here, once for every page: no field that somebody else wrote can be forgotten.
+        Page(visible(&page.into_string()).into_owned())
+    }
+
+    fn trail(&self) -> Markup {
+        html! {
+            @if !self.trail.is_empty() {
+                nav aria-label="Where you are" {
+                    ol.trail { @for (name, address) in self.trail { li { a href=(address) { (name) } } } }
+                }
             }
         }
-    };
-    // Here, once for every page: no field that somebody else wrote can be forgotten.
-    Page(visible(&page.into_string()).into_owned())
+    }
+}
+
+/// A page with nothing around it but the product's name.
+pub(crate) fn frame(title: &str, about: &str, main: &Markup) -> Page {
+    Frame::new(title, about).around(main)
 }
 
 #[cfg(test)]
@@ -94,6 +153,10 @@ mod tests {
             ("soft", "stop-back"),
             ("stop", "stop-back"),
             ("on-fill", "go"),
+            ("go", "go-back"),
+            ("warn", "warn-back"),
+            ("warn", "card"),
+            ("soft", "go-back"),
         ];
         for scheme in [0, 1] {
             for (front, behind) in pairs {

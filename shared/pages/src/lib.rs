@@ -7,10 +7,17 @@ mod approval;
 mod chart;
 mod layout;
 mod message;
+mod service;
+mod services;
 mod status;
+mod strip;
+mod ways;
 mod words;
 
 pub use approval::{ApprovalView, Form, approval};
 pub use layout::{Page, headers};
 pub use message::{Message, Tone, message};
+pub use service::{ServicePageView, service};
+pub use services::{ServicesView, services};
 pub use status::{StatusView, status};
+pub use ways::{Visit, Ways};

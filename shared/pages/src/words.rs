@@ -30,3 +30,21 @@ pub(crate) fn secs(secs: u64) -> String {
 pub(crate) fn count(count: usize, one: &str, many: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
 }
+
+/// How long ago, with the moment itself for whoever asks: `3h 5m ago`.
+pub(crate) fn ago(at: Timestamp, now: Timestamp) -> Markup {
+    let text = format!("{} ago", tidegate_core::words::span(now.duration_since(at)));
+    html! { time datetime=(at) title=(at.strftime("%Y-%m-%d %H:%M:%S UTC")) { (text) } }
+}
+
+/// A time of the day in UTC; with the day where it is another one.
+pub(crate) fn clock(at: Timestamp, now: Timestamp) -> Markup {
+    let same_day = now.strftime("%F").to_string() == at.strftime("%F").to_string();
+    html! { time datetime=(at) { (at.strftime(if same_day { "%H:%M:%S UTC" } else { "%Y-%m-%d %H:%M UTC" })) } }
+}
+
+/// A commit as people write it.
+pub(crate) fn commit(commit: &str) -> Markup {
+    let hexadecimal = commit.len() > 12 && commit.chars().all(|c| c.is_ascii_hexdigit());
+    html! { code { @if hexadecimal { (&commit[..8]) } @else { (tidegate_core::text::beginning(commit, 40)) } } }
+}

@@ -2,12 +2,15 @@
 //! render it, and none of them looks at the ledger's own types for it: rows may change with a schema version, what scripts read may not.
 //! Fields are only ever added.
 
+mod headline;
 mod live;
 mod plan;
 mod release;
 mod rows;
+mod services;
 mod stages;
 
+pub use headline::{headline, stable_name};
 pub use live::Live;
 pub use plan::{
     FindingView, PlanView, PlannedStage, PlannedView, RollbackTargetView, RollbackView, ShareView,
@@ -16,6 +19,8 @@ pub use plan::{
 pub use release::{
     AlarmView, ApprovalView, BackView, CauseView, EntryView, FailedTaskView, NextView, PausedView,
     PromoteNowView, ReleaseView, State, VoteView, alarms, because, cause_kind, entries, summary,
+    waiting_approval,
 };
 pub use rows::{PromotedRow, ReleaseRow, ServiceRow, strategy};
+pub use services::{FrozenView, OpenView, RunsView, ServiceView, left};
 pub use stages::{StageState, StageView, stages};

@@ -457,21 +457,28 @@ impl AlarmView {
 }
 
 fn approvals(release: &Release) -> Vec<ApprovalView> {
-    let Some(plan) = &release.plan else { return Vec::new() };
-    let of_stage = |(stage, opened): (&usize, &Opened)| {
-        let Some(Stage::Approve { gate }) = plan.stages.get(*stage) else { return None };
-        let gate = plan.gates.approvals.get(*gate)?;
-        Some(ApprovalView {
-            stage: stage + 1,
-            before: gate.approval.before.to_string(),
-            count: gate.approval.count,
-            approvers: gate.approvers.iter().map(|person| person.name.clone()).collect(),
-            opened_at: opened.at,
-            expires_at: opened.expires_at,
-            votes: opened.votes.iter().map(VoteView::from).collect(),
-        })
-    };
-    release.gates.iter().filter_map(of_stage).collect()
+    release.gates.iter().filter_map(|(stage, opened)| approval(release, *stage, opened)).collect()
+}
+
+fn approval(release: &Release, stage: usize, opened: &Opened) -> Option<ApprovalView> {
+    let plan = release.plan.as_ref()?;
+    let Some(Stage::Approve { gate }) = plan.stages.get(stage) else { return None };
+    let gate = plan.gates.approvals.get(*gate)?;
+    Some(ApprovalView {
+        stage: stage + 1,
+        before: gate.approval.before.to_string(),
+        count: gate.approval.count,
+        approvers: gate.approvers.iter().map(|person| person.name.clone()).collect(),
+        opened_at: opened.at,
+        expires_at: opened.expires_at,
+        votes: opened.votes.iter().map(VoteView::from).collect(),
+    })
+}
+
+/// The approval a release waits for.
+pub fn waiting_approval(release: &Release) -> Option<ApprovalView> {
+    let (stage, _, opened) = tidegate_core::gate::waiting_at(release)?;
+    approval(release, stage, opened)
 }
 
 impl From<&Vote> for VoteView {

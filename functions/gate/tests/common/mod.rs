@@ -9,21 +9,25 @@ use serde_json::{Value, json};
 use tidegate_core::actor::Actor;
 use tidegate_core::admission::Admission;
 use tidegate_core::admission::ReleaseRequest;
+use tidegate_core::commit::{Commit, ServiceWrite};
 use tidegate_core::fault::PortError;
 use tidegate_core::gate::waiting_at;
 use tidegate_core::history::Entry;
-use tidegate_core::ids::ReleaseId;
+use tidegate_core::ids::{EcsServiceName, ReleaseId, ServiceName, Tag};
 use tidegate_core::intent::Provenance;
 use tidegate_core::policy;
 use tidegate_core::release::Release;
+use tidegate_core::service::ServiceRecord;
 use tidegate_gate::handler::handle;
 use tidegate_gate::secrets::{Keeper, Vault};
-use tidegate_gate::{Door, Gate};
+use tidegate_gate::{Desk, Door, Gate};
 use tidegate_runtime::Context;
 use tidegate_testkit::fakes::{Caller, Quality, Universe};
 use tidegate_testkit::names;
 
 pub(crate) const LINK_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+/// Where the public door is.
+pub(crate) const PUBLIC: &str = "https://abc.lambda-url.eu-central-1.on.aws/";
 pub(crate) const GITHUB: &str = "github's secret, long enough";
 pub(crate) const JENKINS: &str = "jenkins' secret, long enough";
 pub(crate) const DOCKER_HUB: &str = "docker-hubs-secret";
@@ -92,7 +96,7 @@ impl Fixture {
         let api = Gate {
             installation: context.installation.clone(),
             images: context.images.clone(),
-            door: Door::Api,
+            door: Door::Api(Desk { keeper: Keeper::new(Arc::new(Document)), public_url: PUBLIC.to_owned() }),
         };
         Self { universe, context, gate, api }
     }
@@ -114,7 +118,10 @@ impl Fixture {
 
     /// What becomes of a build that somebody, or something, asks to have released.
     pub(crate) async fn admission(&self, build: u32, by: Actor, provenance: Provenance) -> Admission {
-        self.push(build);
+        let is_it = |(tag, ..): &(Tag, _, _)| *tag == names::tag(build);
+        if !self.universe.state().aws.pushes().iter().any(is_it) {
+            self.push(build);
+        }
         let request = ReleaseRequest {
             service: names::service(),
             change: names::change(build),
@@ -131,9 +138,27 @@ impl Fixture {
     }
 
     pub(crate) fn push(&self, build: u32) {
+        self.push_of(build, Quality::Good);
+    }
+
+    pub(crate) fn push_of(&self, build: u32, quality: Quality) {
         let mut state = self.universe.state();
         let now = state.now;
-        state.aws.push(build, Quality::Good, now);
+        state.aws.push(build, quality, now);
+    }
+
+    /// Drives a release until it has ended, or `until` says that it is far enough.
+    pub(crate) async fn drive_until(&self, id: &ReleaseId, until: impl Fn(&Release) -> bool) {
+        for _ in 0..400 {
+            let deadline = self.now_plus(SignedDuration::from_mins(5));
+            Box::pin(self.context.drive(id, &[], deadline)).await.unwrap();
+            let release = self.stored(id);
+            if until(&release) || release.is_over() {
+                return;
+            }
+            self.pass(SignedDuration::from_secs(5));
+        }
+        panic!("release {id} does not get there: {}", self.stored(id).summary());
     }
 
     pub(crate) async fn drive(&self, id: &ReleaseId) {
@@ -176,6 +201,47 @@ impl Fixture {
             |invite: &&tidegate_core::effect::Invite| invite.release == *id && invite.approver == approver;
         let invite = state.invites.iter().rev().find(mine).unwrap();
         (format!("/approve/{id}"), invite.token.reveal().to_owned())
+    }
+
+    /// Has a link to the dashboard made, as `tidegate open` does.
+    pub(crate) async fn ask_link(&self, arn: &str, body: &Value) -> Got {
+        let mut event = event("POST", "/links", "", &[], body.to_string().as_bytes());
+        event["requestContext"]["authorizer"] =
+            json!({ "iam": { "userArn": arn, "accountId": "111122223333" } });
+        through(&self.api, event).await
+    }
+
+    /// The address of a link to the dashboard, from the root of the public door.
+    pub(crate) async fn dashboard(&self, arn: &str, body: &Value) -> String {
+        let got = self.ask_link(arn, body).await;
+        assert_eq!(got.status, 200, "{}", got.body);
+        let given: Value = serde_json::from_str(&got.body).unwrap();
+        let url = given["url"].as_str().unwrap();
+        format!("/{}", url.strip_prefix(PUBLIC).unwrap())
+    }
+
+    /// Follows a link from the root of the public door.
+    pub(crate) async fn follow(&self, link: &str) -> Got {
+        let link = link.replace("&amp;", "&");
+        let (path, query) = link.split_once('?').unwrap_or((&link, ""));
+        self.get(path, query).await
+    }
+
+    /// A further service: a copy of the first one's row, changed.
+    pub(crate) async fn copy(&self, name: &str, change: impl FnOnce(&mut ServiceRecord)) {
+        let first = self.universe.state().rows.head(&names::service()).unwrap().clone();
+        let mut head = ServiceRecord { version: 0, active: None, waiting: None, open: None, ..first };
+        let name = ServiceName::new(name).unwrap();
+        head.policy.service = name.clone();
+        head.policy.to.ecs.service = EcsServiceName::new(name.as_str()).unwrap();
+        change(&mut head);
+        let head = ServiceWrite { service: name, expected: None, head, entry: None };
+        self.context
+            .installation
+            .ledger
+            .commit(Commit { head: Some(head), ..Commit::default() })
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn send(&self, event: Value) -> Got {
