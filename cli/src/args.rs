@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    answer, apply, cancel, notify, open, plan, release, releases, rollback, steer, validate, watch, why,
+    answer, apply, cancel, notify, open, plan, policy, quarantine, release, releases, rollback, shell, steer,
+    validate, watch, why,
 };
 use crate::exit;
 use crate::global::Global;
@@ -53,12 +54,20 @@ pub enum Command {
     Approve(answer::Args),
     /// Reject a release that waits for approval, with your AWS identity
     Reject(answer::Args),
+    /// Show, export or remove the policy of a service
+    Policy(policy::Args),
+    /// List what was rolled back and is not released again, or let it be
+    Quarantine(quarantine::Args),
     /// Try whom a service's releases are told to
     Notify(notify::Args),
     /// Open the dashboard in a browser: all services, a service, a release; prints a signed link that expires
     Open(open::Args),
-    /// List the services and what they run
+    /// List the services: what is going on, what they run, how the last release ended
     Services,
+    /// Print what a shell needs to complete commands
+    Completions(shell::CompletionArgs),
+    /// Write manual pages
+    Man(shell::ManArgs),
 }
 
 #[cfg(test)]

@@ -234,3 +234,23 @@ fn no_colour_where_there_is_no_terminal() {
     let ended = ended(tidegate(&["validate", "-"]).write_stdin(GOOD));
     assert!(!ended.out.contains('\u{1b}'));
 }
+
+#[test]
+fn a_shell_and_man_are_told_every_command() {
+    let commands = ["apply", "pause", "continue", "promote", "policy", "quarantine", "services"];
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let said = ended(&mut tidegate(&["completions", shell]));
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        let missing: Vec<_> = commands.iter().filter(|command| !said.out.contains(**command)).collect();
+        assert!(missing.is_empty(), "{shell}: {missing:?}");
+    }
+    assert_eq!(ended(&mut tidegate(&["completions", "nosh"])).code, Some(2));
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man1");
+    let said = ended(&mut tidegate(&["man", pages.to_str().unwrap()]));
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    for page in ["tidegate.1", "tidegate-pause.1", "tidegate-policy-remove.1", "tidegate-quarantine-lift.1"] {
+        let text = std::fs::read_to_string(pages.join(page)).unwrap();
+        assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{page}: {text}");
+    }
+}

@@ -77,6 +77,8 @@ fn every_policy_shown_parses() {
         for (line, block) in blocks(&read(&page), "yaml policy") {
             let policy = policy::parse(&page, &block)
                 .unwrap_or_else(|error| panic!("the policy at {page}:{line}: {error}"));
+            let exported = policy::parse(&page, &policy::to_yaml(&policy));
+            assert_eq!(exported.as_ref(), Ok(&policy), "the policy at {page}:{line}, exported");
             kinds.insert(match policy.strategy.shift {
                 Shift::Canary { .. } => "canary",
                 Shift::Linear { .. } => "linear",

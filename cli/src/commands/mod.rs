@@ -7,11 +7,14 @@ pub mod expect;
 pub mod notify;
 pub mod open;
 pub mod plan;
+pub mod policy;
+pub mod quarantine;
 pub mod release;
 pub mod releases;
 pub mod rollback;
 pub mod schema;
 pub mod services;
+pub mod shell;
 pub mod steer;
 pub mod validate;
 pub mod watch;
@@ -31,6 +34,8 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<Exit> {
     match &cli.command {
         Command::Validate(args) => return validate::run(args, out),
         Command::Schema => return schema::run(out),
+        Command::Completions(args) => return shell::completions(args, out),
+        Command::Man(args) => return shell::man(args, out),
         Command::Apply(args) => {
             let policies = apply::read(args)?;
             return apply::run(policies, &Connection::open(&cli.global).await?, out).await;
@@ -49,6 +54,8 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<Exit> {
         | Command::Reject(_)
         | Command::Notify(_)
         | Command::Open(_)
+        | Command::Policy(_)
+        | Command::Quarantine(_)
         | Command::Services => {}
     }
     run_with(&cli.command, &Connection::open(&cli.global).await?, out).await
@@ -60,6 +67,10 @@ pub async fn run_with(command: &Command, connection: &Connection, out: &mut Outp
         Command::Apply(args) => apply::run(apply::read(args)?, connection, out).await,
         Command::Validate(args) => validate::run(args, out),
         Command::Schema => schema::run(out),
+        Command::Completions(args) => shell::completions(args, out),
+        Command::Man(args) => shell::man(args, out),
+        Command::Policy(args) => policy::run(args, connection, out).await,
+        Command::Quarantine(args) => quarantine::run(args, connection, out).await,
         Command::Plan(args) => plan::run(args, connection, out).await,
         Command::Release(args) => release::run(args, connection, out).await,
         Command::Releases(args) => releases::run(args, connection, out).await,

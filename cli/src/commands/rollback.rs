@@ -220,6 +220,7 @@ fn told(error: RequestError, service: &ServiceName, clock: &Clock) -> anyhow::Er
         }
         RequestError::Ledger(_)
         | RequestError::NotPossible(_)
+        | RequestError::NotLifted(_)
         | RequestError::NoRelease(_)
         | RequestError::NoService(_)
         | RequestError::SameEcsService { .. } => {

@@ -133,6 +133,7 @@ fn refusal(release: &Release, verb: &str, why: &NotPossible) -> Refusal {
         | NotPossible::LongReason(_)
         | NotPossible::AskedToStop { .. }
         | NotPossible::NotPaused { .. }
+        | NotPossible::PolicyInUse { .. }
         | NotPossible::NothingToSkip { .. }
         | NotPossible::AlreadyPromoting { .. }
         | NotPossible::InAlarm { .. } => refusal.remedy(format!("tidegate why {id}  says where it is")),

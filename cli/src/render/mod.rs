@@ -14,7 +14,7 @@ use tidegate_view::{ReleaseView, State};
 
 pub use changes::changes;
 pub use plan::{plan, rollback};
-pub use tables::{releases, services};
+pub use tables::{quarantine, releases, services};
 pub use tidegate_core::words::span;
 pub use tree::{fitted, tree};
 pub use why::why;

@@ -5,7 +5,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{Clock, span, tone};
 use crate::line::{Line, Tone};
-use tidegate_view::{ReleaseRow, ServiceRow};
+use tidegate_view::{QuarantineRow, ReleaseRow, ServiceRow};
 
 /// A cell.
 type Cell = (Tone, String);
@@ -140,7 +140,7 @@ pub fn releases(rows: &[ReleaseRow], clock: &Clock, width: Option<usize>) -> Vec
     table(&["STATE", "RELEASE", "SERVICE", "IMAGE", "CREATED", "TOOK"], rows.iter().map(row).collect(), width)
 }
 
-/// Services, with what is under way and what they run; where they are stands below.
+/// Services: what is going on, what they run; where they are and how the last release ended stands below.
 pub fn services(rows: &[ServiceRow], clock: &Clock, width: Option<usize>) -> Vec<Line> {
     if rows.is_empty() {
         return vec![Line::plain("no services; store a policy with `tidegate apply FILE`")];
@@ -151,25 +151,71 @@ pub fn services(rows: &[ServiceRow], clock: &Clock, width: Option<usize>) -> Vec
         Row {
             cells: vec![
                 (Tone::Strong, row.service.to_string()),
-                (Tone::Now, or_dash(row.active.as_ref().map(|id| id.short().to_owned()))),
+                going_on(row, clock),
                 (Tone::Plain, or_dash(row.waiting.as_ref().map(|id| id.short().to_owned()))),
                 (Tone::Plain, or_dash(promoted.map(|last| last.images.label()))),
                 (Tone::Plain, or_dash(promoted.map(|last| clock.short(last.at)))),
                 (Tone::Warn, if row.quarantined == 0 { "-".into() } else { row.quarantined.to_string() }),
             ],
-            below: Some(format!(
-                "{}/{}, {}",
-                row.target.ecs().cluster,
-                row.target.ecs().service,
-                row.strategy
-            )),
+            below: Some(below(row, clock)),
         }
     };
     table(
-        &["SERVICE", "UNDER WAY", "WAITING", "PROMOTED", "AT", "QUARANTINED"],
+        &["SERVICE", "STATE", "WAITING", "PROMOTED", "AT", "QUARANTINED"],
         rows.iter().map(row).collect(),
         width,
     )
+}
+
+/// The release under way with how long it takes at least, or that nothing may start, or how the last one ended.
+fn going_on(row: &ServiceRow, clock: &Clock) -> Cell {
+    if let Some(release) = &row.under_way {
+        let left = release.at_least_left_secs.filter(|secs| *secs > 0).map_or_else(String::new, |secs| {
+            let left = jiff::SignedDuration::from_secs(i64::try_from(secs).unwrap_or(i64::MAX));
+            format!(", {} left at least", span(left))
+        });
+        return (tone(release.state), format!("{}: {}{left}", release.images.label(), release.summary));
+    }
+    match (&row.active, &row.frozen, &row.last) {
+        (Some(active), _, _) => (Tone::Now, format!("{} under way", active.short())),
+        (None, Some(frozen), _) => (Tone::Warn, format!("frozen until {}", clock.short(frozen.until))),
+        (None, None, Some(last)) => {
+            let ended = last.ended_at.map_or_else(String::new, |at| format!(" {}", clock.short(at)));
+            (tone(last.state), format!("{} {}{ended}", last.images.label(), last.summary))
+        }
+        (None, None, None) => (Tone::Faint, "no release yet".into()),
+    }
+}
+
+fn below(row: &ServiceRow, clock: &Clock) -> String {
+    let ecs = row.target.ecs();
+    let mut told = vec![format!("{}/{}, {}", ecs.cluster, ecs.service, row.strategy)];
+    if let Some(release) = &row.under_way {
+        told.push(format!("release {}: {}", release.release.short(), release.next));
+        let frozen = row.frozen.as_ref();
+        told.extend(frozen.map(|frozen| format!("frozen until {}", clock.short(frozen.until))));
+    }
+    told.extend(row.frozen.iter().map(|frozen| frozen.window.clone()));
+    let because = row.last.as_ref().filter(|_| row.under_way.is_none()).and_then(|last| last.because.clone());
+    told.extend(because);
+    told.join("; ")
+}
+
+/// Quarantined digests, the newest first; why stands below each.
+pub fn quarantine(rows: &[QuarantineRow], clock: &Clock, width: Option<usize>) -> Vec<Line> {
+    if rows.is_empty() {
+        return vec![Line::plain("nothing is quarantined")];
+    }
+    let row = |row: &QuarantineRow| Row {
+        cells: vec![
+            (Tone::Plain, row.service.to_string()),
+            (Tone::Strong, row.digest.to_string()),
+            (Tone::Plain, row.release.short().to_owned()),
+            (Tone::Plain, clock.short(row.at)),
+        ],
+        below: Some(row.why.clone()),
+    };
+    table(&["SERVICE", "DIGEST", "RELEASE", "SINCE"], rows.iter().map(row).collect(), width)
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ mod expect;
 mod named;
 mod notify;
 mod open;
+mod policy;
+mod quarantine;
 mod rollback;
 mod steer;
 

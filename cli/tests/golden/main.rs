@@ -219,7 +219,10 @@ fn lists() {
     let quarantined = Quarantined { release: id(40), why: "alarm".into(), at: at(-7200) };
     head.quarantine.insert(image("main-40", 'c').digest, quarantined);
     let busy = ServiceRow::new(&"checkout".parse().unwrap(), &head, &account(), &region());
-    let rows = [fresh, busy.clone()];
+    let busy = busy.at(at(300), &head, Some(&baking()), Some(&promoted()));
+    let idle = ServiceRow::new(&"search".parse().unwrap(), &self::head(), &account(), &region());
+    let idle = idle.at(at(90_000), &self::head(), None, Some(&rolled_back()));
+    let rows = [fresh, busy.clone(), idle];
     assert_snapshot!("services", text(&render::services(&rows, &clock(300), None)));
     let narrow = render::services(&rows, &clock(300), Some(80));
     assert!(narrow.iter().all(|line| line.width() <= 80), "{narrow:?}");

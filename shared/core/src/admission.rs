@@ -356,7 +356,7 @@ pub fn apply(
     by: Actor,
     now: Timestamp,
 ) -> Option<ServiceWrite> {
-    if current.is_some_and(|head| head.policy == policy) {
+    if current.is_some_and(|head| head.policy == policy && head.removed_at.is_none()) {
         return None;
     }
     let service = policy.service.clone();
@@ -364,13 +364,21 @@ pub fn apply(
         None => (None, ServiceRecord::new(policy, now)),
         Some(head) => {
             // A changed source starts to be watched now; another change of the policy releases nothing either.
-            let watching_since = if head.policy.is_same_source(&policy) { head.watching_since } else { now };
+            let same = head.policy.is_same_source(&policy) && head.removed_at.is_none();
+            let watching_since = if same { head.watching_since } else { now };
             let open = head.active.is_some().then(|| still_open(head));
             let version = head.version + 1;
-            (Some(head.version), ServiceRecord { version, policy, watching_since, open, ..head.clone() })
+            (
+                Some(head.version),
+                ServiceRecord { version, policy, watching_since, open, removed_at: None, ..head.clone() },
+            )
         }
     };
-    let event = if expected.is_none() { Event::PolicyStored } else { Event::PolicyChanged };
+    let event = if current.is_none_or(|head| head.removed_at.is_some()) {
+        Event::PolicyStored
+    } else {
+        Event::PolicyChanged
+    };
     let entry = Entry::new(head.version, now, by, event);
     Some(ServiceWrite { service, expected, head, entry: Some(entry) })
 }

@@ -55,6 +55,9 @@ pub fn check_head(head: &ServiceRecord) -> Result<(), Vec<String>> {
     if head.active.is_some() && head.active == head.waiting {
         broken.push("the active release must not also wait".to_owned());
     }
+    if head.removed_at.is_some() && (head.active.is_some() || head.waiting.is_some()) {
+        broken.push("a service whose policy was removed has no open release".to_owned());
+    }
     if head.promoted.len() > ServiceRecord::PROMOTED_KEPT {
         broken.push(format!("at most {} promoted releases are kept", ServiceRecord::PROMOTED_KEPT));
     }

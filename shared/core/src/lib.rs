@@ -30,6 +30,7 @@ pub mod plan;
 pub mod policy;
 pub mod ports;
 pub mod push;
+pub mod quarantine;
 pub mod reference;
 pub mod refusals;
 pub mod registry;

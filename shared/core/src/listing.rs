@@ -31,6 +31,12 @@ impl<T> Listing<T> {
         Self { rows, damaged }
     }
 
+    /// The rows that are meant, with everything that is damaged: it may be one of them.
+    pub fn filter(mut self, meant: impl FnMut(&T) -> bool) -> Self {
+        self.rows.retain(meant);
+        self
+    }
+
     /// Both lists, one behind the other.
     pub fn and(mut self, other: Self) -> Self {
         self.rows.extend(other.rows);

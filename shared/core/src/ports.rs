@@ -72,10 +72,18 @@ pub struct UnderWay {
 /// The ledger. A single row that cannot be read is [`crate::fault::ErrorKind::Invalid`]; in a list it is told beside the rows that can.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// A service's row, consistently read.
-    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceRecord>, PortError>;
-    /// All services by name.
-    async fn services(&self) -> Result<Listing<(ServiceName, ServiceRecord)>, PortError>;
+    /// A service's row, consistently read, also when its policy was removed.
+    async fn service_row(&self, name: &ServiceName) -> Result<Option<ServiceRecord>, PortError>;
+    /// The rows of all services by name, also of those whose policy was removed.
+    async fn service_rows(&self) -> Result<Listing<(ServiceName, ServiceRecord)>, PortError>;
+    /// A service that has a policy, consistently read.
+    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceRecord>, PortError> {
+        Ok(self.service_row(name).await?.filter(|row| row.removed_at.is_none()))
+    }
+    /// All services that have a policy, by name.
+    async fn services(&self) -> Result<Listing<(ServiceName, ServiceRecord)>, PortError> {
+        Ok(self.service_rows().await?.filter(|(_, row)| row.removed_at.is_none()))
+    }
     /// A release, consistently read.
     async fn release(&self, id: &ReleaseId) -> Result<Option<Release>, PortError>;
     /// A service's releases, newest first.

@@ -4,12 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::actor::Actor;
 use crate::admission::{asked, turning_back, write};
-use crate::commit::Commit;
-use crate::history::{AlarmStands, Event, Fact, Missing};
-use crate::ids::{AlarmName, ReleaseId};
+use crate::commit::{Commit, ServiceWrite};
+use crate::history::{AlarmStands, Entry, Event, Fact, Missing};
+use crate::ids::{AlarmName, ReleaseId, ServiceName};
 use crate::intent::{Intent, Pause, PromoteNow, Request};
 use crate::plan::{Plan, Stage};
 use crate::release::{Phase, Release, Step, Wake};
+use crate::service::ServiceRecord;
 use crate::vocab::cloudwatch::AlarmState;
 use crate::words::span;
 
@@ -72,6 +73,9 @@ pub enum NotPossible {
         "release {release} is not paused ({summary}); an approval is answered with approve, and a pause hook of the service's own by whoever set it up"
     )]
     NotPaused { release: ReleaseId, summary: String },
+    /// A release of the service is open, and needs the policy.
+    #[error("release {release} is open, and ends by it")]
+    PolicyInUse { release: ReleaseId },
     /// There is no bake left.
     #[error("release {release} has no bake left to skip ({summary})")]
     NothingToSkip { release: ReleaseId, summary: String },
@@ -232,4 +236,28 @@ fn in_alarm(release: &Release) -> Option<&AlarmName> {
 /// Whether a release can be asked this now, as far as can be told without an answer from anybody: for whoever offers it.
 pub fn may_ask(release: &Release, ask: Ask, now: Timestamp) -> Result<(), NotPossible> {
     self::ask(release, ask, Actor::Tidegate, String::new(), now).map(|_| ())
+}
+
+/// Removes a policy: nothing starts a release of the service any more. What was promoted, what is quarantined and the history stay, for a policy
+/// of that name that is applied later.
+pub fn remove_policy(
+    head: &ServiceRecord,
+    service: &ServiceName,
+    by: Actor,
+    why: String,
+    now: Timestamp,
+) -> Result<ServiceWrite, NotPossible> {
+    crate::text::reason(&why).map_err(NotPossible::LongReason)?;
+    if let Some(release) = head.active.as_ref().or(head.waiting.as_ref()) {
+        return Err(NotPossible::PolicyInUse { release: release.clone() });
+    }
+    let version = head.version + 1;
+    let next = ServiceRecord { version, removed_at: Some(now), ..head.clone() };
+    let entry = Entry::new(version, now, by, Event::PolicyRemoved { why });
+    Ok(ServiceWrite {
+        service: service.clone(),
+        expected: Some(head.version),
+        head: next,
+        entry: Some(entry),
+    })
 }

@@ -43,6 +43,9 @@ pub struct ServiceRecord {
     /// What a release that ended left in the ECS service because it could not be restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_behind: Option<LeftBehind>,
+    /// When its policy was removed: nothing releases the service any more, and what is known of it stays for a policy that comes later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_at: Option<Timestamp>,
 }
 
 impl ServiceRecord {
@@ -64,6 +67,7 @@ impl ServiceRecord {
             newest: BTreeMap::new(),
             open: None,
             left_behind: None,
+            removed_at: None,
         }
     }
 

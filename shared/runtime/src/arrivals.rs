@@ -195,7 +195,7 @@ impl Installation {
     }
 
     /// The releases a service's row names. One that cannot be read keeps nothing from being let in: what is new waits behind it.
-    pub(crate) async fn current(
+    pub async fn current(
         &self,
         head: &ServiceRecord,
     ) -> Result<(Option<Release>, Option<Release>), PortError> {

@@ -130,7 +130,7 @@ impl Retrying {
             return Ok(self.history(id).await?.split().0.contains(entry));
         }
         if let Some(write) = &commit.head {
-            if self.service(&write.service).await?.as_ref() == Some(&write.head) {
+            if self.service_row(&write.service).await?.as_ref() == Some(&write.head) {
                 return Ok(true);
             }
             let Some(entry) = &write.entry else { return Ok(false) };
@@ -153,12 +153,12 @@ impl Retrying {
 
 #[async_trait]
 impl Ledger for Retrying {
-    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceRecord>, PortError> {
-        self.read(|| self.ledger.service(name)).await
+    async fn service_row(&self, name: &ServiceName) -> Result<Option<ServiceRecord>, PortError> {
+        self.read(|| self.ledger.service_row(name)).await
     }
 
-    async fn services(&self) -> Result<Listing<(ServiceName, ServiceRecord)>, PortError> {
-        self.read(|| self.ledger.services()).await
+    async fn service_rows(&self) -> Result<Listing<(ServiceName, ServiceRecord)>, PortError> {
+        self.read(|| self.ledger.service_rows()).await
     }
 
     async fn release(&self, id: &ReleaseId) -> Result<Option<Release>, PortError> {

@@ -6,12 +6,13 @@ use tidegate_core::actor::Actor;
 use tidegate_core::admission::{self, Current};
 use tidegate_core::commit::Commit;
 use tidegate_core::fault::PortError;
-use tidegate_core::ids::{ContainerName, ReleaseId, ServiceName, Target};
+use tidegate_core::ids::{ContainerName, Digest, ReleaseId, ServiceName, Target};
 use tidegate_core::outcome::Outcome;
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::Watched;
+use tidegate_core::quarantine::{self, NotLifted};
 use tidegate_core::release::Release;
-use tidegate_core::requests::{Ask, NotPossible};
+use tidegate_core::requests::{self, Ask, NotPossible};
 use tidegate_core::rollback::{self, Choice, NoRollback, RollbackTo, Running, Situation};
 use tidegate_core::seen::Seen;
 use tidegate_core::service::ServiceRecord;
@@ -28,6 +29,9 @@ pub enum RequestError {
     /// It is not possible now.
     #[error(transparent)]
     NotPossible(#[from] NotPossible),
+    /// What should be released again is not quarantined.
+    #[error(transparent)]
+    NotLifted(#[from] NotLifted),
     /// There is no such release.
     #[error("there is no release {0}")]
     NoRelease(ReleaseId),
@@ -181,7 +185,7 @@ impl Context {
 
 impl Installation {
     /// The newest release that has ended after its turn had come, and that no newer one superseded.
-    async fn last_ended(&self, service: &ServiceName) -> Result<Option<Release>, PortError> {
+    pub async fn last_ended(&self, service: &ServiceName) -> Result<Option<Release>, PortError> {
         // A release that cannot be read does not keep anybody from rolling back.
         let (releases, _) = self.ledger.releases(service, LOOKED_THROUGH).await?.split();
         for listed in releases {
@@ -209,7 +213,7 @@ impl Installation {
         self.attempt(async || {
             let release = self.ledger.release(id).await.map_err(RequestError::Ledger)?;
             let release = release.ok_or_else(|| RequestError::NoRelease(id.clone()))?;
-            Ok(tidegate_core::requests::ask(&release, ask, by.clone(), why.to_owned(), self.time.now())?)
+            Ok(requests::ask(&release, ask, by.clone(), why.to_owned(), self.time.now())?)
         })
         .await?;
         self.wake_now(id, "a person asked something of it").await;
@@ -221,12 +225,44 @@ impl Installation {
         let changed = self
             .attempt(async || {
                 self.has_its_ecs_service_alone(policy).await?;
-                let head = self.ledger.service(&policy.service).await.map_err(RequestError::Ledger)?;
+                let head = self.ledger.service_row(&policy.service).await.map_err(RequestError::Ledger)?;
                 let head = admission::apply(head.as_ref(), policy.clone(), by.clone(), self.time.now());
                 Ok(Commit { head, ..Commit::default() })
             })
             .await?;
         Ok(changed)
+    }
+
+    /// Removes a policy.
+    pub async fn remove(&self, service: &ServiceName, by: &Actor, why: &str) -> Result<(), RequestError> {
+        self.attempt(async || {
+            let head = self.ledger.service(service).await.map_err(RequestError::Ledger)?;
+            let head = head.ok_or_else(|| RequestError::NoService(service.clone()))?;
+            let now = self.time.now();
+            let head = requests::remove_policy(&head, service, by.clone(), why.to_owned(), now)?;
+            Ok(Commit { head: Some(head), ..Commit::default() })
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Lets these digests be released again, all of them or none.
+    pub async fn lift(
+        &self,
+        service: &ServiceName,
+        digests: &[Digest],
+        by: &Actor,
+        why: &str,
+    ) -> Result<(), RequestError> {
+        self.attempt(async || {
+            let head = self.ledger.service(service).await.map_err(RequestError::Ledger)?;
+            let head = head.ok_or_else(|| RequestError::NoService(service.clone()))?;
+            let now = self.time.now();
+            let head = quarantine::lift(&head, service, digests, by.clone(), why.to_owned(), now)?;
+            Ok(Commit { head: Some(head), ..Commit::default() })
+        })
+        .await?;
+        Ok(())
     }
 
     /// Two policies for one ECS service would take each other's pause hooks for the service's own, and roll each other back. That two are

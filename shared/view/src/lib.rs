@@ -21,6 +21,6 @@ pub use release::{
     PromoteNowView, ReleaseView, State, VoteView, alarms, because, cause_kind, entries, summary,
     waiting_approval,
 };
-pub use rows::{PromotedRow, ReleaseRow, ServiceRow, strategy};
+pub use rows::{FrozenRow, PromotedRow, QuarantineRow, ReleaseRow, ServiceRow, UnderWayRow, strategy};
 pub use services::{FrozenView, OpenView, RunsView, ServiceView, left};
 pub use stages::{StageState, StageView, stages};

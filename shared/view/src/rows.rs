@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use tidegate_core::change::Change;
-use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName, Target};
+use tidegate_core::ids::{AccountId, Digest, Region, ReleaseId, ServiceName, Target};
 use tidegate_core::policy::{Percent, Policy, Shift};
-use tidegate_core::release::{Release, requester};
-use tidegate_core::service::{Promoted, ServiceRecord};
+use tidegate_core::release::{Phase, Release, requester};
+use tidegate_core::service::{Promoted, Quarantined, ServiceRecord};
 
 use crate::release::{State, because, ended_at, state, summary};
 
@@ -66,6 +66,68 @@ pub struct ServiceRow {
     pub promoted: Option<PromotedRow>,
     /// How many digests are quarantined.
     pub quarantined: usize,
+    /// Where the release under way is.
+    pub under_way: Option<UnderWayRow>,
+    /// How the last release that had its turn ended.
+    pub last: Option<ReleaseRow>,
+    /// The freeze window that is open.
+    pub frozen: Option<FrozenRow>,
+}
+
+/// Where the release under way is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub struct UnderWayRow {
+    pub release: ReleaseId,
+    pub images: Change,
+    pub state: State,
+    /// Where it is, for people.
+    pub summary: String,
+    /// The candidate's share that was set last.
+    pub set_percent: Option<Percent>,
+    pub paused_until: Option<Timestamp>,
+    /// What is waited for, for people.
+    pub next: String,
+    /// How long the stages that are left take at least, seconds; null where that is not known, or it goes back.
+    pub at_least_left_secs: Option<u64>,
+}
+
+impl UnderWayRow {
+    fn new(release: &Release, now: Timestamp) -> Self {
+        Self {
+            release: release.id.clone(),
+            images: release.change.clone(),
+            state: state(&release.phase),
+            summary: summary(release),
+            set_percent: release.progress.set,
+            paused_until: release.pause.as_ref().map(|pause| pause.until),
+            next: release.report.waiting_on.to_string(),
+            at_least_left_secs: at_least_left_secs(release, now),
+        }
+    }
+}
+
+/// How long the stages that are left take at least. While it is paused that stands still.
+fn at_least_left_secs(release: &Release, now: Timestamp) -> Option<u64> {
+    let (Phase::Running { stage, since, .. }, Some(plan)) = (&release.phase, &release.plan) else {
+        return None;
+    };
+    if release.promote_now.is_some() {
+        return Some(0);
+    }
+    let until = release.pause.as_ref().map_or(now, |pause| pause.since);
+    let spent = u64::try_from(until.duration_since(*since).as_secs()).unwrap_or(0);
+    let mut left = plan.stages.iter().skip(*stage).map(|stage| u64::from(stage.at_least_secs()));
+    let of_this = left.next()?.saturating_sub(spent);
+    Some(of_this + left.sum::<u64>())
+}
+
+/// A freeze window that is open.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub struct FrozenRow {
+    pub window: String,
+    pub until: Timestamp,
 }
 
 /// What was promoted last.
@@ -94,7 +156,56 @@ impl ServiceRow {
             waiting: head.waiting.clone(),
             promoted: head.promoted.first().map(PromotedRow::from),
             quarantined: head.quarantine.len(),
+            under_way: None,
+            last: None,
+            frozen: None,
         }
+    }
+
+    /// With what is known of its releases, and of the freeze windows of its policy.
+    #[must_use]
+    pub fn at(
+        self,
+        now: Timestamp,
+        head: &ServiceRecord,
+        active: Option<&Release>,
+        last: Option<&Release>,
+    ) -> Self {
+        let frozen = head.policy.freeze.as_ref().and_then(|freeze| freeze.at(now));
+        Self {
+            under_way: active.map(|release| UnderWayRow::new(release, now)),
+            last: last.map(ReleaseRow::from),
+            frozen: frozen.map(|frozen| FrozenRow { window: frozen.window, until: frozen.until }),
+            ..self
+        }
+    }
+}
+
+/// A digest that is not released again by itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub struct QuarantineRow {
+    pub service: ServiceName,
+    pub digest: Digest,
+    /// The release that was rolled back.
+    pub release: ReleaseId,
+    pub why: String,
+    pub at: Timestamp,
+}
+
+impl QuarantineRow {
+    /// Those of a service, the newest first.
+    pub fn of(service: &ServiceName, head: &ServiceRecord) -> Vec<Self> {
+        let row = |(digest, entry): (&Digest, &Quarantined)| Self {
+            service: service.clone(),
+            digest: digest.clone(),
+            release: entry.release.clone(),
+            why: entry.why.clone(),
+            at: entry.at,
+        };
+        let mut rows: Vec<Self> = head.quarantine.iter().map(row).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.at));
+        rows
     }
 }
 

@@ -252,7 +252,10 @@ mod tests {
             (r#"{"service":"checkout"}"#, "image: missing"),
             (r#"{"tag":"v1"}"#, "missing field `service`"),
             (r#"{"service":"checkout","tag":"v1","digest":"sha256:1"}"#, "digest: "),
-            (r#"{"service":"checkout","tag":"v1","image":"a/b:c"}"#, "only one of image, images, tag and digest"),
+            (
+                r#"{"service":"checkout","tag":"v1","image":"a/b:c"}"#,
+                "only one of image, images, tag and digest",
+            ),
             (r#"{"service":"checkout","tags":"v1"}"#, "unknown field `tags`"),
             (r#"{"service":"check out","tag":"v1"}"#, "service: "),
             (r#"{"service":"checkout","tag":"v1","by":"a\nb"}"#, "by: found 3 characters"),

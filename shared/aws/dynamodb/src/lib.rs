@@ -274,12 +274,12 @@ fn each_known<T>(items: &[Item], read: fn(&Item) -> (Option<T>, Option<RowError>
 
 #[async_trait]
 impl Ledger for DynamoLedger {
-    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceRecord>, PortError> {
+    async fn service_row(&self, name: &ServiceName) -> Result<Option<ServiceRecord>, PortError> {
         let item = self.get(&keys::head(name)).await?;
         item.map(|item| row::read_head(&item).map(|(_, head)| head)).transpose().map_err(|e| e.at(GET))
     }
 
-    async fn services(&self) -> Result<Listing<(ServiceName, ServiceRecord)>, PortError> {
+    async fn service_rows(&self) -> Result<Listing<(ServiceName, ServiceRecord)>, PortError> {
         let named = all(self.partition(Some(BY_SERVICE), keys::GSI1PK, keys::ALL_SERVICES)).await?;
         let (keys, unnamed) = keys_of(&named);
         let items = self.get_all(keys).await?;

@@ -41,6 +41,9 @@ fn ecs_service(to: &EcsDestination, installation: &Installation) -> Watched {
 
 /// Where a service releases from and to: by its policy, and where the release under way goes though a changed policy does not say so any more.
 fn watched(head: &ServiceRecord, installation: &Installation) -> Vec<Watched> {
+    if head.removed_at.is_some() {
+        return Vec::new();
+    }
     let mut watched = watched_by(&head.policy, installation);
     for to in head.open.iter().flat_map(|open| &open.targets) {
         let service = ecs_service(to, installation);
@@ -64,6 +67,9 @@ pub(crate) fn of_release(write: &ReleaseWrite) -> (Vec<Watched>, Vec<Watched>) {
 
 /// The ECS services that this service alone releases to: its policy's, and that of a release under way whose policy has changed since.
 fn owned(head: &ServiceRecord, installation: &Installation) -> Vec<Target> {
+    if head.removed_at.is_some() {
+        return Vec::new();
+    }
     let open = head.open.iter().flat_map(|open| &open.targets);
     let mut owned: Vec<Target> = Vec::new();
     for to in std::iter::once(&head.policy.to.ecs).chain(open) {
@@ -86,20 +92,21 @@ pub(crate) fn taken(
     let now = owned(new, installation);
     let mut left = old.map(|head| owned(head, installation)).unwrap_or_default();
     left.retain(|before| !now.iter().any(|now| now.is_same_resource(before)));
-    let stays = old.is_some_and(|old| old.policy == new.policy);
+    let stays = old.is_some_and(|old| (&old.policy, old.removed_at) == (&new.policy, new.removed_at));
     (if stays { Vec::new() } else { now }, left)
 }
 
 /// What changes when a service's row takes another's place: what to watch from now on, and what no longer.
 ///
-/// Nothing when policy and open targets are equal. Otherwise everything of the new one is written again, also what was watched before, so
+/// Nothing when policy and open targets are equal, and the policy is as much in force. Otherwise everything of the new one is written again, also what was watched before, so
 /// that applying a policy fixes rows that were lost.
 pub(crate) fn change(
     old: Option<&ServiceRecord>,
     new: &ServiceRecord,
     installation: &Installation,
 ) -> (Vec<Watched>, Vec<Watched>) {
-    if old.is_some_and(|old| (&old.policy, &old.open) == (&new.policy, &new.open)) {
+    let found_by = |head: &ServiceRecord| (head.policy.clone(), head.open.clone(), head.removed_at);
+    if old.is_some_and(|old| found_by(old) == found_by(new)) {
         return (Vec::new(), Vec::new());
     }
     let now = watched(new, installation);

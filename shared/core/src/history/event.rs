@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::Change;
 use crate::effect::Action;
-use crate::ids::{DeploymentArn, ReleaseId, ServiceName, TaskDefinitionArn};
+use crate::ids::{DeploymentArn, Digest, ReleaseId, ServiceName, TaskDefinitionArn};
 use crate::intent::Request;
 use crate::outcome::{Cause, Outcome};
 use crate::plan::Stage;
@@ -24,6 +24,10 @@ pub enum Event {
     PolicyStored,
     /// Another policy was applied.
     PolicyChanged,
+    /// The policy was removed.
+    PolicyRemoved { why: String },
+    /// Digests may be released again.
+    QuarantineLifted { digests: Vec<Digest>, release: ReleaseId, why: String },
     /// An image was not let in.
     ImageRefused { change: Change, why: String },
     /// A trigger started nothing. The same kind of refusal is counted, not told again.
@@ -187,6 +191,8 @@ impl Event {
         match self {
             Self::PolicyStored | Self::PolicyChanged => "it was applied".to_owned(),
             Self::ImageRefused { why, .. }
+            | Self::PolicyRemoved { why }
+            | Self::QuarantineLifted { why, .. }
             | Self::TriggerRefused { why, .. }
             | Self::PipelineAnswered { why, .. }
             | Self::NotTold { why, .. }
@@ -284,6 +290,15 @@ impl std::fmt::Display for Event {
         match self {
             Self::PolicyStored => f.write_str("policy stored"),
             Self::PolicyChanged => f.write_str("policy changed"),
+            Self::PolicyRemoved { .. } => f.write_str("policy removed"),
+            Self::QuarantineLifted { digests, release, .. } => {
+                let digests: Vec<&str> = digests.iter().map(Digest::as_str).collect();
+                write!(
+                    f,
+                    "may be released again though release {release} was rolled back: {}",
+                    digests.join(", ")
+                )
+            }
             Self::ImageRefused { change, .. } => write!(f, "refused {change}"),
             Self::TriggerRefused { subject, times, first, .. } => {
                 subject.fmt(f)?;

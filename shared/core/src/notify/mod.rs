@@ -113,6 +113,8 @@ pub fn moment(event: &Event) -> Option<Moment> {
         },
         Event::PolicyStored
         | Event::PolicyChanged
+        | Event::PolicyRemoved { .. }
+        | Event::QuarantineLifted { .. }
         | Event::ImageRefused { .. }
         | Event::TriggerRefused { .. }
         | Event::ImageAwaited { .. }
@@ -143,6 +145,8 @@ fn needs(event: &Event) -> Option<&str> {
         },
         Event::PolicyStored
         | Event::PolicyChanged
+        | Event::PolicyRemoved { .. }
+        | Event::QuarantineLifted { .. }
         | Event::ImageRefused { .. }
         | Event::TriggerRefused { .. }
         | Event::ImageAwaited { .. }

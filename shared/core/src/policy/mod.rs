@@ -28,7 +28,7 @@ pub use gates::{
     SeverityName, Verify, VerifyAt, WeekTime, Weekly, Zone,
 };
 pub use notify::{Channel, Moment, Receiver, parse_channels};
-pub use parse::{PolicyError, parse};
+pub use parse::{PolicyError, parse, to_yaml};
 pub use scalars::{NamePattern, Percent, Span, TagPattern};
 pub use schema::json_schema;
 pub use sources::{

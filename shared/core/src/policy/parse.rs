@@ -60,6 +60,12 @@ pub fn parse(file: &str, text: &str) -> Result<Policy, PolicyError> {
     .map_err(|error| told(explain(text, &path, &error)))
 }
 
+/// The policy as a file that parses to the same. Comments, and fields that say what is so by default, are not kept.
+pub fn to_yaml(policy: &Policy) -> String {
+    // A policy is text, numbers, lists and maps with names: there is nothing in it that YAML cannot say.
+    serde_saphyr::to_string(policy).expect("a policy can be written as YAML")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +121,16 @@ on_newer: queue
         assert!(parse("p.yaml", &rolling).is_ok());
         let error = parse("p.yaml", &format!("{rolling}evidence: {{ min_requests: 5 }}\n")).unwrap_err();
         assert_eq!(error.path, "evidence.min_requests");
+    }
+
+    #[test]
+    fn what_is_exported_parses_to_the_same() {
+        let odd =
+            GOOD.replace(r#"["main-*", "v[0-9]*"]"#, r#"["1.0", "yes", "*", "null", "0x1f", "2026-01-01"]"#);
+        for text in [GOOD, &odd, &format!("{GOOD}pause: 20m\nnotify: []\n")] {
+            let policy = parse("p.yaml", text).unwrap();
+            assert_eq!(parse("exported.yaml", &to_yaml(&policy)).unwrap(), policy, "{}", to_yaml(&policy));
+        }
     }
 
     #[track_caller]

@@ -16,7 +16,7 @@ use tidegate_core::commit::{Commit, IdempotencyKey, ReleaseWrite};
 use tidegate_core::fault::ErrorKind;
 use tidegate_core::ids::{AlarmName, EcsServiceName, Region};
 use tidegate_core::policy::Policy;
-use tidegate_core::ports::Ledger;
+use tidegate_core::ports::{Ledger, Watched};
 use tidegate_core::service::OpenTargets;
 use tidegate_dynamodb::ALREADY_HANDLED;
 
@@ -104,6 +104,36 @@ async fn of_two_new_policies_for_one_ecs_service_one_is_stored() {
     refused(fixture.ledger.commit(write(&to(second, "web"), 1)).await, ErrorKind::Conflict, CONDITION_FAILED);
     fixture.put_head(apply(&to(first, "other"), 2)).await;
     fixture.put_head(apply(&to(second, "web"), 1)).await;
+}
+
+/// Nothing half done: in the change that removes a policy, its events find nothing any more and its ECS service is free.
+#[tokio::test]
+async fn a_removed_policy_is_found_by_nothing_and_its_row_stays() {
+    let fixture = Fixture::new("removed").await;
+    let shop = policy("shop", &[]);
+    fixture.put_head(apply(&shop, 0)).await;
+    let repository =
+        Watched::Repository(installation().account, installation().region, shop.from.ecr.repository.clone());
+    let found = async || fixture.ledger.watchers(&repository).await.unwrap().whole().unwrap();
+    assert_eq!(found().await, [name("shop")]);
+    let mut removed = apply(&shop, 1);
+    removed.head.removed_at = Some(at(60));
+    fixture.put_head(removed.clone()).await;
+    assert_eq!(found().await, []);
+    assert_eq!(fixture.ledger.service(&name("shop")).await.unwrap(), None);
+    assert_eq!(fixture.ledger.services().await.unwrap().whole().unwrap(), []);
+    assert_eq!(fixture.ledger.service_row(&name("shop")).await.unwrap(), Some(removed.head));
+    // Another service may have its ECS service, and a policy of that name cannot while it has.
+    let mut cart = policy("cart", &[]);
+    cart.to.ecs = shop.to.ecs.clone();
+    fixture.put_head(apply(&cart, 0)).await;
+    let again = Commit { head: Some(apply(&shop, 2)), ..Commit::default() };
+    refused(fixture.ledger.commit(again.clone()).await, ErrorKind::Conflict, CONDITION_FAILED);
+    let mut moved = apply(&cart, 1);
+    moved.head.policy.to.ecs.service = EcsServiceName::new("cart").unwrap();
+    fixture.put_head(moved).await;
+    fixture.ledger.commit(again).await.unwrap();
+    assert_eq!(found().await, [name("cart"), name("shop")]);
 }
 
 #[tokio::test]

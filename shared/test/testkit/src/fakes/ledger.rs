@@ -219,6 +219,9 @@ impl Rows {
         region: &Region,
     ) -> Listing<ServiceName> {
         let watches = |head: &ServiceRecord| {
+            if head.removed_at.is_some() {
+                return false;
+            }
             let open = head.open.iter().flat_map(|open| &open.targets).any(|to| {
                 let target = to.target(account, region);
                 let service = target.ecs().service.clone();
@@ -323,7 +326,9 @@ impl Rows {
                     format!("service {} is at another version", write.service),
                 ));
             }
-            if current.is_none_or(|head| head.policy != write.head.policy) && self.is_taken(write) {
+            let in_force = |head: &ServiceRecord| (head.policy.clone(), head.removed_at);
+            let stays = current.is_some_and(|head| in_force(head) == in_force(&write.head));
+            if !stays && write.head.removed_at.is_none() && self.is_taken(write) {
                 return Err(conflict(
                     "ConditionalCheckFailed",
                     format!("another policy releases to the ECS service of {}", write.service),
@@ -361,7 +366,8 @@ impl Rows {
         let target = |to: &EcsDestination| to.target(&names::account(), &names::region());
         let wanted = target(&write.head.policy.to.ecs);
         let others = self.heads.keys().filter(|name| **name != write.service);
-        others.filter_map(|name| self.head(name)).any(|head| {
+        let policies = others.filter_map(|name| self.head(name)).filter(|head| head.removed_at.is_none());
+        policies.into_iter().any(|head| {
             let open = head.open.iter().flat_map(|open| &open.targets);
             std::iter::once(&head.policy.to.ecs).chain(open).any(|to| target(to).is_same_resource(&wanted))
         })

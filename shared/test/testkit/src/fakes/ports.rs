@@ -190,7 +190,7 @@ impl Port {
 
 #[async_trait]
 impl Ledger for Port {
-    async fn service(&self, name: &ServiceName) -> Result<Option<ServiceRecord>, PortError> {
+    async fn service_row(&self, name: &ServiceName) -> Result<Option<ServiceRecord>, PortError> {
         self.call("dynamodb:GetItem", false, |state, _| {
             let head = state.rows.head(name).cloned();
             state.rows.read(Row::Service(name.clone()), head).map_err(|damaged| damaged.problem)
@@ -198,7 +198,7 @@ impl Ledger for Port {
         .await
     }
 
-    async fn services(&self) -> Result<Listing<(ServiceName, ServiceRecord)>, PortError> {
+    async fn service_rows(&self) -> Result<Listing<(ServiceName, ServiceRecord)>, PortError> {
         self.read("dynamodb:Query services", |state, seen_at| {
             let heads = state.rows.heads_until(seen_at).into_iter();
             heads.map(|head| state.rows.read(Row::Service(head.0.clone()), head)).collect()
