@@ -133,7 +133,7 @@ async fn a_removed_policy_is_found_by_nothing_and_its_row_stays() {
     moved.head.policy.to.ecs.service = EcsServiceName::new("cart").unwrap();
     fixture.put_head(moved).await;
     fixture.ledger.commit(again).await.unwrap();
-    assert_eq!(found().await, [name("cart"), name("shop")]);
+    assert_eq!(found().await, [name("shop")]);
 }
 
 #[tokio::test]
