@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    answer, apply, cancel, notify, open, plan, policy, quarantine, release, releases, rollback, shell, steer,
-    validate, watch, why,
+    answer, apply, cancel, init, notify, open, plan, policy, quarantine, release, releases, rollback, shell,
+    steer, validate, watch, why,
 };
 use crate::exit;
 use crate::global::Global;
@@ -24,6 +24,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Look at an ECS service, write a policy for it, and say what it lacks for each strategy
+    Init(init::Args),
     /// Store policies; says what changed
     Apply(apply::Args),
     /// Check policy files, without AWS
@@ -64,6 +66,8 @@ pub enum Command {
     Open(open::Args),
     /// List the services: what is going on, what they run, how the last release ended
     Services,
+    /// See whether Tidegate itself works: ledger, queues, events, alarms; one line each, with what to do
+    Doctor,
     /// Print what a shell needs to complete commands
     Completions(shell::CompletionArgs),
     /// Write manual pages

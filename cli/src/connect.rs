@@ -7,7 +7,7 @@ use tidegate_aws::{Options, SdkConfig, port_error};
 use tidegate_core::actor::Actor;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{AccountId, Region};
-use tidegate_core::ports::Notebook;
+use tidegate_core::ports::{LoadBalancing, Notebook};
 use tidegate_runtime::config::Config;
 use tidegate_runtime::{Context, Installation};
 use tidegate_start::Start;
@@ -18,6 +18,7 @@ use crate::fault::Refusal;
 use crate::global::{Global, endpoint};
 use crate::image::Registry;
 use crate::output::Output;
+use crate::queues::{Queues, QueuesOfStack};
 use crate::wakes::{QueueByName, Wakes};
 
 /// Everything a command needs of AWS.
@@ -28,6 +29,8 @@ pub struct Connection {
     caller: Caller,
     notebook: Option<Arc<dyn Notebook>>,
     door: Option<Arc<dyn Door>>,
+    balancing: Option<Arc<dyn LoadBalancing>>,
+    queues: Option<Arc<dyn Queues>>,
 }
 
 /// Who is asking; found out when it matters.
@@ -112,11 +115,37 @@ impl Connection {
             gate_url: None,
         };
         let door = Arc::new(GateApi::new(aws.clone(), &global.stack));
+        let balancing = tidegate_assembly::load_balancing(&aws);
+        let queues = Arc::new(QueuesOfStack::new(aws_sdk_sqs::Client::new(&aws), &global.stack));
         let start = Start { config, aws };
         let notebook = Arc::new(start.ledger());
         Ok(Self::with(tidegate_assembly::context(&start), wakes, caller)
             .with_notebook(notebook)
-            .with_door(door))
+            .with_door(door)
+            .with_balancing(balancing)
+            .with_queues(queues))
+    }
+
+    /// With what stands around target groups.
+    #[must_use]
+    pub fn with_balancing(self, balancing: Arc<dyn LoadBalancing>) -> Self {
+        Self { balancing: Some(balancing), ..self }
+    }
+
+    /// What stands around target groups.
+    pub fn balancing(&self) -> anyhow::Result<&dyn LoadBalancing> {
+        self.balancing.as_deref().context("this connection cannot look at load balancers")
+    }
+
+    /// With the stack's queues.
+    #[must_use]
+    pub fn with_queues(self, queues: Arc<dyn Queues>) -> Self {
+        Self { queues: Some(queues), ..self }
+    }
+
+    /// The stack's queues.
+    pub fn queues(&self) -> anyhow::Result<&dyn Queues> {
+        self.queues.as_deref().context("this connection cannot look at queues")
     }
 
     /// With what receivers were told.
@@ -146,7 +175,15 @@ impl Connection {
         let wakes = Arc::new(wakes);
         // The queue is found by its name with the first wake-up, and that it cannot be found is no failure.
         let installation = Installation { waker: Some(wakes.clone()), ..context.installation };
-        Self { context: Context { installation, ..context }, wakes, caller, notebook: None, door: None }
+        Self {
+            context: Context { installation, ..context },
+            wakes,
+            caller,
+            notebook: None,
+            door: None,
+            balancing: None,
+            queues: None,
+        }
     }
 
     /// Tidegate's own ground.

@@ -3,7 +3,9 @@
 pub mod answer;
 pub mod apply;
 pub mod cancel;
+pub mod doctor;
 pub mod expect;
+pub mod init;
 pub mod notify;
 pub mod open;
 pub mod plan;
@@ -54,6 +56,8 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<Exit> {
         | Command::Reject(_)
         | Command::Notify(_)
         | Command::Open(_)
+        | Command::Init(_)
+        | Command::Doctor
         | Command::Policy(_)
         | Command::Quarantine(_)
         | Command::Services => {}
@@ -69,6 +73,8 @@ pub async fn run_with(command: &Command, connection: &Connection, out: &mut Outp
         Command::Schema => schema::run(out),
         Command::Completions(args) => shell::completions(args, out),
         Command::Man(args) => shell::man(args, out),
+        Command::Init(args) => init::run(args, connection, out).await,
+        Command::Doctor => doctor::run(connection, out).await,
         Command::Policy(args) => policy::run(args, connection, out).await,
         Command::Quarantine(args) => quarantine::run(args, connection, out).await,
         Command::Plan(args) => plan::run(args, connection, out).await,

@@ -88,7 +88,7 @@ pub async fn rollback(
     Ok(if view.blocked() { Exit::Blocked } else { Exit::Ok })
 }
 
-async fn look(
+pub(super) async fn look(
     context: &Context,
     service: &ServiceName,
     head: &ServiceRecord,

@@ -13,10 +13,12 @@ use tidegate_cli::connect::{Caller as Asking, Connection, Identity};
 use tidegate_cli::door::{Door, Given, Wanted};
 use tidegate_cli::fault;
 use tidegate_cli::output::Output;
+use tidegate_cli::queues::{Depth, Queues};
 use tidegate_cli::wakes::Wakes;
-use tidegate_core::fault::PortError;
-use tidegate_core::ids::ReleaseId;
-use tidegate_core::ports::Waker;
+use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::ids::{ReleaseId, Target, TargetGroupArn};
+use tidegate_core::ports::{LoadBalancing, Waker};
+use tidegate_core::vocab::elb::Surroundings;
 use tidegate_runtime::time::Time;
 use tidegate_runtime::{Context, Installation};
 use tidegate_testkit::buffer::Buffer;
@@ -38,6 +40,45 @@ pub(crate) const BAD: Quality = Quality::Bad { from_percent: 10, alarm_after_sec
 pub(crate) struct Bench {
     pub(crate) universe: Universe,
     pub(crate) door: Asked,
+    /// How many messages wait in each queue; `None`: nobody may look.
+    pub(crate) letters: Option<u64>,
+}
+
+/// Every target group is behind one load balancer with one rule.
+struct Around;
+
+#[async_trait]
+impl LoadBalancing for Around {
+    async fn around(
+        &self,
+        _place: &Target,
+        group: &TargetGroupArn,
+    ) -> Result<Option<Surroundings>, PortError> {
+        Ok(Some(Surroundings {
+            group: group.clone(),
+            protocol: "HTTP".into(),
+            port: Some(80),
+            vpc: Some("vpc-1".into()),
+            target_type: "ip".into(),
+            health_path: Some("/".into()),
+            load_balancer: Some(
+                "arn:aws:elasticloadbalancing:eu-central-1:111122223333:loadbalancer/app/shop/1".into(),
+            ),
+            senders: vec![names::rule()],
+        }))
+    }
+}
+
+/// Queues that hold so many messages each.
+struct Letters(Option<u64>);
+
+#[async_trait]
+impl Queues for Letters {
+    async fn depth(&self, _name: &str) -> Result<Depth, PortError> {
+        let denied =
+            || PortError::new(ErrorKind::Denied, "sqs:GetQueueAttributes", "AccessDenied", "not allowed");
+        self.0.map(|waiting| Depth { waiting }).ok_or_else(denied)
+    }
 }
 
 /// Makes links, and keeps what was asked for.
@@ -96,9 +137,14 @@ pub(crate) fn caller(id: u64, name: &str) -> Caller {
 }
 
 impl Bench {
+    /// The service runs build 1, and there is no policy.
+    pub(crate) fn empty(universe: Universe) -> Self {
+        Self { universe, door: Asked::default(), letters: Some(0) }
+    }
+
     /// The service runs build 1, and its policy is stored.
     pub(crate) async fn new() -> Self {
-        let bench = Self { universe: Universe::quiet(), door: Asked::default() };
+        let bench = Self::empty(Universe::quiet());
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(POLICY.as_bytes()).unwrap();
         let stored = bench.run(&["apply", file.path().to_str().unwrap()]).await;
@@ -126,6 +172,8 @@ impl Bench {
         let asking = Asking::known(Identity { account: names::account(), arn: ANN.into() });
         Connection::with(Context { installation, ..context }, wakes, asking)
             .with_notebook(self.universe.notebook(caller(3, "person")))
+            .with_balancing(Arc::new(Around))
+            .with_queues(Arc::new(Letters(self.letters)))
             .with_door(Arc::new(self.door.clone()))
     }
 

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bench;
+mod doctor;
 mod expect;
+mod init;
 mod named;
 mod notify;
 mod open;

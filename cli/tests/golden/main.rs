@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod fixtures;
+mod init;
 
 use fixtures::*;
 use insta::{assert_json_snapshot, assert_snapshot};

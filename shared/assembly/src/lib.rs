@@ -3,14 +3,21 @@
 use std::sync::Arc;
 
 use tidegate_autoscaling::AutoScalingAdapter;
+use tidegate_aws::SdkConfig;
 use tidegate_cloudwatch::CloudWatchAdapter;
 use tidegate_codebuild::CodeBuildAdapter;
+use tidegate_core::ports::LoadBalancing;
 use tidegate_ecr::EcrAdapter;
 use tidegate_ecs::EcsAdapter;
 use tidegate_elb::ElbAdapter;
 use tidegate_runtime::Context;
 use tidegate_sns::SnsMessenger;
 use tidegate_start::Start;
+
+/// What stands around target groups: for whoever prepares a service.
+pub fn load_balancing(aws: &SdkConfig) -> Arc<dyn LoadBalancing> {
+    Arc::new(ElbAdapter::new(aws.clone()))
+}
 
 /// The installation, and the services releases are driven through.
 pub fn context(start: &Start) -> Context {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What kind of thing was found. Its name is stable: `alarm_in_alarm`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the problem of the finding and its remedy say what each means")]
 pub enum FindingCode {

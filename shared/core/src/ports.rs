@@ -11,7 +11,9 @@ use crate::announced::Awaited;
 use crate::container_image::MediaTypes;
 use crate::effect::Invite;
 use crate::history::Entry;
-use crate::ids::{AlarmName, Digest, Image, ReleaseId, RepositoryName, ServiceName, Tag, Target};
+use crate::ids::{
+    AlarmName, Digest, Image, ReleaseId, RepositoryName, ServiceName, Tag, Target, TargetGroupArn,
+};
 use crate::listing::Listing;
 use crate::notify::{Message, NotSent, Told, Trial};
 use crate::policy::{PipelineAction, Receiver};
@@ -273,6 +275,17 @@ pub trait Elb: Send + Sync {
     async fn observe(&self, place: &Target, needs: &elb::Needs) -> elb::Observation;
     /// Performs an effect.
     async fn perform(&self, place: &Target, effect: &elb::Effect) -> Result<(), PortError>;
+}
+
+/// What stands around a target group: for whoever prepares a service, not for a release.
+#[async_trait]
+pub trait LoadBalancing: Send + Sync {
+    /// The target group with what sends it requests; `None` when there is no such one.
+    async fn around(
+        &self,
+        place: &Target,
+        group: &TargetGroupArn,
+    ) -> Result<Option<elb::Surroundings>, PortError>;
 }
 
 /// Application Auto Scaling. Whatever cannot be seen is part of the answer.

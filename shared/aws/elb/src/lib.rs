@@ -1,6 +1,7 @@
 //! IO: the Elastic Load Balancing adapter, which reads weights and the health of targets, and sets weights. With the engine `native`
 //! Amazon ECS moves the traffic, and what is read here is the proof that it did.
 
+mod around;
 mod change;
 mod groups;
 mod weights;

@@ -37,6 +37,25 @@ pub struct GroupSeen {
     pub load_balancers: Vec<String>,
 }
 
+/// A target group as one would make another like it, and what sends it requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub struct Surroundings {
+    pub group: TargetGroupArn,
+    /// `HTTP`, `TCP`, …
+    pub protocol: String,
+    pub port: Option<i32>,
+    pub vpc: Option<String>,
+    /// `ip`, `instance`, …
+    pub target_type: String,
+    /// The path health checks ask for, where they speak HTTP.
+    pub health_path: Option<String>,
+    /// The load balancer it belongs to.
+    pub load_balancer: Option<String>,
+    /// The rules (Application Load Balancer) or listeners (Network Load Balancer) that send it requests.
+    pub senders: Vec<RuleArn>,
+}
+
 /// One thing to do to a load balancer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {

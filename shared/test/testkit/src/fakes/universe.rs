@@ -291,9 +291,14 @@ impl Universe {
 
     /// A quiet universe for tests of single steps: no faults, no latency, a load balancer, and waiting that takes no real time.
     pub fn quiet() -> Self {
+        Self::behind(Balancing::LoadBalancer)
+    }
+
+    /// The same, with what sends the service its requests.
+    pub fn behind(balancing: Balancing) -> Self {
         let own =
             serde_json::json!({ "strategy": "ROLLING", "maximumPercent": 200, "minimumHealthyPercent": 100 });
-        let aws = Aws::new(Balancing::LoadBalancer, own, EcsHabits::default(), 1);
+        let aws = Aws::new(balancing, own, EcsHabits::default(), 1);
         Self::new(aws, Conditions::default(), 1, false)
     }
 
