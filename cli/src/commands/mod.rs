@@ -65,33 +65,33 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<Exit> {
     run_with(&cli.command, &Connection::open(&cli.global).await?, out).await
 }
 
-/// Runs a command over a connection.
+/// Runs a command over a connection. Each in a box of its own: without optimisation, all of them together are too much for a small stack.
 pub async fn run_with(command: &Command, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
     match command {
-        Command::Apply(args) => apply::run(apply::read(args)?, connection, out).await,
+        Command::Apply(args) => Box::pin(apply::run(apply::read(args)?, connection, out)).await,
         Command::Validate(args) => validate::run(args, out),
         Command::Schema => schema::run(out),
         Command::Completions(args) => shell::completions(args, out),
         Command::Man(args) => shell::man(args, out),
-        Command::Init(args) => init::run(args, connection, out).await,
-        Command::Doctor => doctor::run(connection, out).await,
-        Command::Policy(args) => policy::run(args, connection, out).await,
-        Command::Quarantine(args) => quarantine::run(args, connection, out).await,
-        Command::Plan(args) => plan::run(args, connection, out).await,
-        Command::Release(args) => release::run(args, connection, out).await,
-        Command::Releases(args) => releases::run(args, connection, out).await,
-        Command::Watch(args) => watch::run(args, connection, out).await,
-        Command::Why(args) => why::run(args, connection, out).await,
-        Command::Rollback(args) => rollback::run(args, connection, out).await,
-        Command::Cancel(args) => cancel::run(args, connection, out).await,
-        Command::Pause(args) => steer::run(args, Ask::Pause, connection, out).await,
-        Command::Continue(args) => steer::run(args, Ask::Continue, connection, out).await,
-        Command::Promote(args) => steer::run(&args.common, Ask::PromoteNow, connection, out).await,
-        Command::Approve(args) => answer::run(args, true, connection, out).await,
-        Command::Reject(args) => answer::run(args, false, connection, out).await,
-        Command::Notify(args) => notify::run(args, connection, out).await,
-        Command::Open(args) => open::run(args, connection, out).await,
-        Command::Services => services::run(connection, out).await,
+        Command::Init(args) => Box::pin(init::run(args, connection, out)).await,
+        Command::Doctor => Box::pin(doctor::run(connection, out)).await,
+        Command::Policy(args) => Box::pin(policy::run(args, connection, out)).await,
+        Command::Quarantine(args) => Box::pin(quarantine::run(args, connection, out)).await,
+        Command::Plan(args) => Box::pin(plan::run(args, connection, out)).await,
+        Command::Release(args) => Box::pin(release::run(args, connection, out)).await,
+        Command::Releases(args) => Box::pin(releases::run(args, connection, out)).await,
+        Command::Watch(args) => Box::pin(watch::run(args, connection, out)).await,
+        Command::Why(args) => Box::pin(why::run(args, connection, out)).await,
+        Command::Rollback(args) => Box::pin(rollback::run(args, connection, out)).await,
+        Command::Cancel(args) => Box::pin(cancel::run(args, connection, out)).await,
+        Command::Pause(args) => Box::pin(steer::run(args, Ask::Pause, connection, out)).await,
+        Command::Continue(args) => Box::pin(steer::run(args, Ask::Continue, connection, out)).await,
+        Command::Promote(args) => Box::pin(steer::run(&args.common, Ask::PromoteNow, connection, out)).await,
+        Command::Approve(args) => Box::pin(answer::run(args, true, connection, out)).await,
+        Command::Reject(args) => Box::pin(answer::run(args, false, connection, out)).await,
+        Command::Notify(args) => Box::pin(notify::run(args, connection, out)).await,
+        Command::Open(args) => Box::pin(open::run(args, connection, out)).await,
+        Command::Services => Box::pin(services::run(connection, out)).await,
     }
 }
 

@@ -17,7 +17,10 @@ pub struct Args {
     /// A service, or a release: its id or the beginning of it; without one, the page of all services
     #[arg(value_name = "SERVICE|RELEASE")]
     pub what: Option<ReleaseArg>,
-    /// How long the link is good (e.g. 30m) [default: 12h]
+    /// A link to act with, in your name: approve, reject, roll back, cancel, pause, continue, promote; of one service or release
+    #[arg(long, requires = "what")]
+    pub act: bool,
+    /// How long the link is good (e.g. 30m) [default: 12h, with --act 1h]
     #[arg(long = "for", value_name = "TIME", value_parser = time)]
     pub good_for: Option<SignedDuration>,
     /// Only print the link
@@ -33,8 +36,11 @@ fn time(text: &str) -> Result<SignedDuration, String> {
 
 /// Has a link made, prints it, and opens it where a person sits at a terminal.
 pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyhow::Result<Exit> {
-    let mut wanted =
-        Wanted { secs: args.good_for.map(|good| good.unsigned_abs().as_secs()), ..Wanted::default() };
+    let mut wanted = Wanted {
+        act: args.act,
+        secs: args.good_for.map(|good| good.unsigned_abs().as_secs()),
+        ..Wanted::default()
+    };
     if let Some(what) = &args.what {
         match find::meant(&*connection.installation().ledger, what).await? {
             Meant::Service(service) => wanted.service = Some(service),
@@ -56,8 +62,9 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
 /// The link alone on its line, to be copied; what it is good for is said beside it.
 fn lines(given: &Given, now: jiff::Timestamp) -> Vec<Line> {
     let left = span(given.until.duration_since(now));
+    let does = if given.may == "act" { "its holder acts in your name" } else { "it only reads" };
     vec![
         Line::plain(given.url.clone()),
-        Line::of(Tone::Faint, format!("it only reads, and is good for {left}; made for {}", given.by)),
+        Line::of(Tone::Faint, format!("{does}, and is good for {left}; made for {}", given.by)),
     ]
 }

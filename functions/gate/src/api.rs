@@ -10,6 +10,7 @@ use tidegate_core::gate::{By, NotCounted};
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_runtime::answers::{Answer, AnswerError};
 
+use crate::act;
 use crate::approve::{COMMENT_MAX, comment};
 use crate::call::{Call, Reply};
 use crate::gate::{Desk, Gate};
@@ -80,6 +81,9 @@ struct LinkRequest {
     /// Only this release.
     #[serde(default)]
     release: Option<ReleaseId>,
+    /// Whether its holder may act in the caller's name; of one service or release.
+    #[serde(default)]
+    act: bool,
     /// How long it is good, seconds.
     #[serde(default)]
     secs: Option<u64>,
@@ -102,7 +106,7 @@ pub(crate) async fn link(gate: &Gate, desk: &Desk, call: &Call) -> Result<Reply,
             }
         },
     };
-    let may = May::Look;
+    let may = if asked.act { May::Act } else { May::Look };
     let until = match until(gate, may, asked.secs) {
         Ok(until) => until,
         Err(problem) => return Ok(Reply::error(StatusCode::UNPROCESSABLE_ENTITY, problem)),
@@ -111,12 +115,46 @@ pub(crate) async fn link(gate: &Gate, desk: &Desk, call: &Call) -> Result<Reply,
         Ok(found) => found,
         Err(problem) => return Ok(Reply::error(StatusCode::NOT_FOUND, problem)),
     };
+    if may == May::Act
+        && let Some((status, problem)) = may_not_act(gate, &scope, &by).await?
+    {
+        return Ok(Reply::error(status, problem));
+    }
     let secrets = desk.keeper.secrets().await?;
     let pass = Pass { may, scope, by, until };
     let url =
         format!("{}{path}?key={}", desk.public_url.trim_end_matches('/'), pass.sealed(&secrets.link_key));
     tracing::info!(may = may.word(), path, "a link to the dashboard was made");
     Ok(Reply::json(StatusCode::OK, &json!({ "url": url, "may": may.word(), "by": pass.by, "until": until })))
+}
+
+/// Why nobody gets a link that acts in this name; `None` when they do.
+async fn may_not_act(
+    gate: &Gate,
+    scope: &Scope,
+    by: &str,
+) -> Result<Option<(StatusCode, String)>, PortError> {
+    let ledger = &gate.installation.ledger;
+    let service = match scope {
+        Scope::All => {
+            let problem = "a link that acts is for one service or one release: name it".to_owned();
+            return Ok(Some((StatusCode::UNPROCESSABLE_ENTITY, problem)));
+        }
+        Scope::Service(service) => Some(service.clone()),
+        Scope::Release(release) => ledger.release(release).await?.map(|release| release.service),
+    };
+    let head = match &service {
+        Some(service) => ledger.service(service).await?,
+        None => None,
+    };
+    let is_known = head.is_some_and(|head| act::is_known(&head, by));
+    Ok((!is_known).then(|| {
+        let service = service.as_ref().map_or("", |service| service.as_str());
+        let problem = format!(
+            "{by} is none of the people of the policy of {service}; people.NAME.aws says whose identity it is"
+        );
+        (StatusCode::FORBIDDEN, problem)
+    }))
 }
 
 /// Until when a link is good; whole seconds, as it is written into it.

@@ -21,6 +21,7 @@ use tidegate_runtime::answers::{Answer, AnswerError};
 
 use crate::api::status_of;
 use crate::call::{Call, Reply};
+use crate::form;
 use crate::gate::Gate;
 use crate::keys::csrf;
 use crate::secrets::Keeper;
@@ -94,13 +95,10 @@ struct Sent {
 }
 
 impl Sent {
-    /// `None` when it is not UTF-8, before or after the percent signs are undone.
+    /// `None` when it is not UTF-8.
     fn parse(body: &[u8]) -> Option<Self> {
-        let body = std::str::from_utf8(body).ok()?;
         let mut sent = Self::default();
-        for pair in body.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (name, value) = (decoded(name)?, decoded(value)?);
+        for (name, value) in form::fields(body)? {
             match name.as_str() {
                 "token" => sent.token = Some(value),
                 "csrf" => sent.csrf = value,
@@ -113,27 +111,6 @@ impl Sent {
         }
         Some(sent)
     }
-}
-
-/// What a form has written as `application/x-www-form-urlencoded`. The usual reader puts U+FFFD for what is not UTF-8, which cannot be told
-/// from a U+FFFD that somebody typed.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let mut ahead = rest.clone();
-        let digits =
-            [ahead.next(), ahead.next()].map(|digit| digit.and_then(|digit| char::from(digit).to_digit(16)));
-        match (byte, digits) {
-            (b'+', _) => bytes.push(b' '),
-            (b'%', [Some(high), Some(low)]) => {
-                bytes.push(u8::try_from(high * 16 + low).ok()?);
-                rest = ahead;
-            }
-            (byte, _) => bytes.push(byte),
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// `POST`.
@@ -236,8 +213,10 @@ async fn page(
         comment_max: COMMENT_MAX,
         ..form
     };
+    let stable = status::stable(gate, release).await;
     let view = ApprovalView {
         release,
+        stable,
         plan,
         history: &history,
         unreadable: damaged.len(),

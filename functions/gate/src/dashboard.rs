@@ -12,9 +12,10 @@ use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::release::Release;
 use tidegate_core::service::ServiceRecord;
-use tidegate_pages::{Message, ServicePageView, ServicesView, StatusView, Tone, Visit, Ways};
+use tidegate_pages::{Doing, Message, ServicePageView, ServicesView, Tone, Visit, Ways, Whose};
 use tidegate_view::{ReleaseRow, ServiceView};
 
+use crate::act;
 use crate::call::{Call, Reply};
 use crate::gate::Gate;
 use crate::pass::{May, Pass, Void};
@@ -69,15 +70,23 @@ impl<'a> Visitor<'a> {
         let from = self.call.query("from").map(|from| format!("&from={from}")).unwrap_or_default();
         let other = if still { "" } else { "&still=1" };
         Visit {
-            by: self.pass.by.clone(),
-            until: self.pass.until,
-            acts: self.pass.may == May::Act,
+            whose: Some(Whose {
+                by: self.pass.by.clone(),
+                until: self.pass.until,
+                acts: self.pass.may == May::Act,
+            }),
             other_way: format!("{}?key={}{from}{other}", self.call.path, self.key),
             still,
         }
     }
 
-    fn address(&self, path: &str) -> String {
+    /// The pass as it was sent.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// An address with the pass.
+    pub(crate) fn address(&self, path: &str) -> String {
         format!("{path}?key={}", self.key)
     }
 }
@@ -113,7 +122,7 @@ fn expired(pass: &Pass) -> Reply {
 }
 
 /// That a pass opens something else. It is said before anything is looked up, or as if nothing had been found.
-fn other_place() -> Reply {
+pub(crate) fn other_place() -> Reply {
     let message = Message {
         lines: vec![
             "It was made for another page.".to_owned(),
@@ -205,6 +214,10 @@ pub(crate) async fn service(
         unreadable,
         now: visitor.now,
         visit: visitor.visit(),
+        doing: Doing {
+            actions: act::of_service(&visitor, &name, &head),
+            how: (visitor.pass.may == May::Look).then(|| format!("tidegate open {name} --act")),
+        },
         ways: &visitor,
     };
     tell(&view.unreadable);
@@ -229,11 +242,10 @@ pub(crate) async fn release(gate: &Gate, keeper: &Keeper, call: &Call, id: &str)
     let Some(release) = release.filter(|release| visitor.pass.opens_release(&release.service, &id)) else {
         return Ok(other_place());
     };
-    let (history, damaged) = gate.installation.ledger.history(&id).await?.split();
-    status::told(&damaged);
-    let view =
-        StatusView { release: &release, history: &history, unreadable: damaged.len(), now: visitor.now };
-    Ok(Reply::page(StatusCode::OK, tidegate_pages::status(&view)))
+    let actions = act::of_release(&visitor, &release);
+    let how =
+        (visitor.pass.may == May::Look && !release.is_over()).then(|| format!("tidegate open {id} --act"));
+    status::page(gate, &release, &visitor, visitor.visit(), Doing { actions, how }).await
 }
 
 /// What was looked at of a service.

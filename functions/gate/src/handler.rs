@@ -6,6 +6,7 @@ use serde_json::Value;
 use tidegate_core::fault::PortError;
 use tidegate_pages::{Message, Tone};
 
+use crate::act::{self, Verb};
 use crate::call::{Call, IdentityChecks, Reply};
 use crate::gate::{Door, Gate};
 use crate::{api, approve, dashboard, hooks, slack, status};
@@ -66,6 +67,15 @@ async fn routed(gate: &Gate, call: &Call) -> Result<Reply, PortError> {
             dashboard::service(gate, keeper, call, name).await
         }
         (Door::Public(keeper), ["releases", id]) if reads => dashboard::release(gate, keeper, call, id).await,
+        (Door::Public(keeper), ["releases", id, verb]) => match Verb::of(verb) {
+            Some(verb) if reads || posts => act::release(gate, keeper, call, id, verb, posts).await,
+            Some(_) => Ok(Reply::method_not_allowed("GET, HEAD, POST")),
+            None => Ok(Reply::nothing_here()),
+        },
+        (Door::Public(keeper), ["services", name, "rollback"]) if reads || posts => {
+            act::service(gate, keeper, call, name, posts).await
+        }
+        (Door::Public(_), ["services", _, "rollback"]) => Ok(Reply::method_not_allowed("GET, HEAD, POST")),
         (Door::Public(_), ["services"] | ["services" | "releases", _]) => {
             Ok(Reply::method_not_allowed("GET, HEAD"))
         }

@@ -41,6 +41,11 @@ pub(crate) fn pass_signature(link_key: &str, may: &str, what: &str) -> String {
     hex::encode(mac(link_key, &["dashboard", may, what]).finalize().into_bytes())
 }
 
+/// Proves that a form was made by this function for this action, this place, this pass and what was shown with it.
+pub(crate) fn act_form(link_key: &str, verb: &str, path: &str, pass: &str, shown: &str) -> String {
+    hex::encode(mac(link_key, &["act", verb, path, pass, shown]).finalize().into_bytes())
+}
+
 /// Whether `signature`, in hexadecimal, is the HMAC-SHA256 of `parts` one after the other, with one of the keys. All keys are tried, and
 /// without a key the same work is done and the answer is no.
 pub(crate) fn signed(keys: &Accepted, parts: &[&[u8]], signature: &str) -> bool {
@@ -83,6 +88,10 @@ mod tests {
         assert_ne!(ours, csrf("key", &release, "tokenp", "lan"));
         assert_ne!(ours, csrf("other", &release, "token", "plan"));
         assert_ne!(ours, status_signature("key", release.as_str()));
+        let act = act_form("key", "rollback", "/releases/1/rollback", "pass", "plan");
+        assert_ne!(act, act_form("key", "cancel", "/releases/1/rollback", "pass", "plan"));
+        assert_ne!(act, act_form("key", "rollback", "/releases/2/rollback", "pass", "plan"));
+        assert_ne!(act, act_form("key", "rollback", "/releases/1/rollback", "passp", "lan"));
         let pass = pass_signature("key", "look", release.as_str());
         assert_ne!(pass, pass_signature("key", "act", release.as_str()));
         assert_ne!(pass, pass_signature("key", "loo", &format!("k{release}")));

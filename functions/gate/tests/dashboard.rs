@@ -2,10 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
-#[expect(dead_code, reason = "the other test files use the rest of it")]
 mod common;
 
-use common::{ANNA, Fixture, Got, LINK_KEY, PUBLIC, event, provenance, through};
+use common::{ANNA, Fixture, Got, LINK_KEY, PUBLIC, event, filled, form_event, provenance, through, with};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tidegate_core::ids::ReleaseId;
@@ -213,6 +212,322 @@ async fn looking_writes_nothing_whatever_the_method() {
         }
     }
     assert_eq!(ledger(&fixture), before);
+}
+
+// --- who acts -------------------------------------------------------------------------------------------------------------------
+
+/// What the page that asks sends when its button is pressed.
+fn pressed(page: &Got, typed: &str, reason: &str) -> Vec<(String, String)> {
+    let hidden = |name: &str| {
+        let start = format!(r#"name="{name}" value=""#);
+        let rest =
+            page.body.split_once(&start).unwrap_or_else(|| panic!("no field {name} in {}", page.body)).1;
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    let fields = [("key", hidden("key")), ("csrf", hidden("csrf")), ("shown", hidden("shown"))];
+    let typed = [("service", typed.to_owned()), ("reason", reason.to_owned())];
+    fields.into_iter().chain(typed).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Opens the page that asks, and presses.
+async fn act(fixture: &Fixture, key: &str, path: &str, typed: &str, reason: &str) -> Got {
+    let page = fixture.get(path, &format!("key={key}")).await;
+    assert_eq!(page.status, 200, "{path}: {}", page.body);
+    fixture.send(form_event(path, &pressed(&page, typed, reason))).await
+}
+
+async fn acting(fixture: &Fixture, body: Value) -> String {
+    let mut body = body;
+    body["act"] = true.into();
+    key(&fixture.dashboard(ANNA, &body).await)
+}
+
+fn told(fixture: &Fixture, id: &ReleaseId) -> Vec<String> {
+    fixture
+        .history(id)
+        .iter()
+        .map(|entry| format!("{}: {} ({})", entry.actor, entry.event, entry.event.why()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_link_that_acts_is_for_people_of_the_policy_and_for_one_place() {
+    let (fixture, id) = two_services().await;
+    for (arn, body, status, said) in [
+        (ZOE, json!({ "act": true, "release": id }), 403, "none of the people"),
+        (ZOE, json!({ "act": true, "service": "checkout" }), 403, "none of the people"),
+        (ANNA, json!({ "act": true }), 422, "one service or one release"),
+        (ANNA, json!({ "act": true, "release": id, "secs": 9 * 3600 }), 422, "1 second to 8 hours"),
+        (ANNA, json!({ "act": true, "release": id }), 200, "releases/"),
+        (ANNA, json!({ "act": true, "service": "checkout" }), 200, "services/checkout"),
+    ] {
+        let got = fixture.ask_link(arn, &body).await;
+        assert_eq!(got.status, status, "{arn} {body}: {}", got.body);
+        assert!(got.body.contains(said), "{arn} {body}: {}", got.body);
+    }
+}
+
+#[tokio::test]
+async fn each_action_is_done_once_it_is_confirmed_and_in_the_persons_name() {
+    let (fixture, id) = two_services().await;
+    let key = acting(&fixture, json!({ "release": id })).await;
+    let page = fixture.get(&format!("/releases/{id}"), &format!("key={key}")).await;
+    for label in ["Approve…", "Reject…", "Cancel…", "Roll back…", "Pause…"] {
+        assert!(page.body.contains(label), "{label}: {}", page.body);
+    }
+    assert!(!page.body.contains("Continue…"), "it is not paused: {}", page.body);
+    let done = act(&fixture, &key, &format!("/releases/{id}/approve"), "checkout", "tested").await;
+    assert_eq!(done.status, 200, "{}", done.body);
+    assert!(
+        told(&fixture, &id).contains(&"anna: approved by anna (tested)".to_owned()),
+        "{:?}",
+        told(&fixture, &id)
+    );
+    let bakes = |release: &tidegate_core::release::Release| release.summary().starts_with("bake at 10%");
+    fixture.drive_until(&id, bakes).await;
+    for (verb, said) in [
+        ("pause", "paused"),
+        ("continue", "continued"),
+        ("promote", "asked to promote now"),
+        ("pause", "paused"),
+        ("rollback", "asked to roll back"),
+    ] {
+        let before = fixture.history(&id).len();
+        let done = act(&fixture, &key, &format!("/releases/{id}/{verb}"), "checkout", "because").await;
+        assert_eq!(done.status, 200, "{verb}: {}", done.body);
+        let told = told(&fixture, &id);
+        let last = &told[before];
+        assert!(last.starts_with(&format!("{ANNA}: ")) && last.contains("because"), "{verb} {said}: {last}");
+    }
+    fixture.drive_until(&id, |_| false).await;
+    assert_eq!(fixture.stored(&id).summary(), "rolled back");
+    let late = act_page(&fixture, &key, &format!("/releases/{id}/cancel")).await;
+    let sent =
+        fixture.send(form_event(&format!("/releases/{id}/cancel"), &pressed(&late, "checkout", ""))).await;
+    assert_eq!(sent.status, 409, "{}", sent.body);
+}
+
+async fn act_page(fixture: &Fixture, key: &str, path: &str) -> Got {
+    fixture.get(path, &format!("key={key}")).await
+}
+
+#[tokio::test]
+async fn a_release_is_rejected_and_another_one_cancelled() {
+    for (verb, summary) in [("reject", "cancelled"), ("cancel", "cancelled")] {
+        let (fixture, id) = two_services().await;
+        let key = acting(&fixture, json!({ "service": "checkout" })).await;
+        let done = act(&fixture, &key, &format!("/releases/{id}/{verb}"), "checkout", "").await;
+        assert_eq!(done.status, 200, "{}", done.body);
+        fixture.drive_until(&id, |_| false).await;
+        assert_eq!(fixture.stored(&id).summary(), summary, "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_goes_back_to_what_was_promoted_before_as_it_was_shown_or_not_at_all() {
+    let fixture = Fixture::new(1).await;
+    for build in [2, 3] {
+        let id = fixture.release(build, provenance()).await;
+        fixture.answer(&id, "anna", "approve", "checkout", "").await;
+        fixture.drive_until(&id, |_| false).await;
+    }
+    let key = acting(&fixture, json!({ "service": "checkout" })).await;
+    let path = "/services/checkout/rollback";
+    let page = act_page(&fixture, &key, path).await;
+    assert!(page.body.contains("Roll checkout back from main-3 to main-2?"), "{}", page.body);
+    let form = pressed(&page, "checkout", "customers complain");
+    // A release that waits now would be superseded: that was not shown.
+    let other = fixture.release(4, provenance()).await;
+    let got = fixture.send(form_event(path, &form)).await;
+    assert_eq!(got.status, 409, "{}", got.body);
+    fixture.answer(&other, "anna", "reject", "checkout", "").await;
+    fixture.drive_until(&other, |_| false).await;
+    // Nothing is gone back from by accident: what ended last was not this version.
+    assert_eq!(act_page(&fixture, &key, path).await.status, 409);
+}
+
+#[tokio::test]
+async fn a_service_goes_back_in_the_persons_name_and_once() {
+    let fixture = Fixture::new(1).await;
+    for build in [2, 3] {
+        let id = fixture.release(build, provenance()).await;
+        fixture.answer(&id, "anna", "approve", "checkout", "").await;
+        fixture.drive_until(&id, |_| false).await;
+    }
+    let key = acting(&fixture, json!({ "service": "checkout" })).await;
+    let path = "/services/checkout/rollback";
+    let service = fixture.get("/services/checkout", &format!("key={key}")).await;
+    assert!(service.body.contains("Roll back…"), "{}", service.body);
+    let form = pressed(&act_page(&fixture, &key, path).await, "checkout", "customers complain");
+    let before = fixture.releases().len();
+    let done = fixture.send(form_event(path, &form)).await;
+    assert_eq!((done.status, fixture.releases().len()), (200, before + 1), "{}", done.body);
+    let made = fixture.releases().into_iter().last().unwrap();
+    assert_eq!((made.requested_by.to_string().as_str(), made.change.label().as_str()), (ANNA, "main-2"));
+    assert_eq!(fixture.send(form_event(path, &form)).await.status, 409, "sent again");
+    assert_eq!(fixture.releases().len(), before + 1);
+}
+
+#[tokio::test]
+async fn what_only_reads_never_acts() {
+    let (fixture, id) = two_services().await;
+    let look = key(&fixture.dashboard(ANNA, &json!({ "release": id })).await);
+    let acts = acting(&fixture, json!({ "release": id })).await;
+    let before = ledger(&fixture);
+    let page = fixture.get(&format!("/releases/{id}"), &format!("key={look}")).await;
+    assert!(
+        !page.body.contains("Cancel…") && page.body.contains(&format!("tidegate open {id} --act")),
+        "{}",
+        page.body
+    );
+    for verb in ["approve", "reject", "rollback", "cancel", "pause", "continue", "promote"] {
+        let path = format!("/releases/{id}/{verb}");
+        assert_eq!(fixture.get(&path, &format!("key={look}")).await.status, 403, "{verb}");
+        // The form of a page that acts, with the pass of one that reads, and with one made to look as if it acted.
+        let form = pressed(&act_page(&fixture, &acts, &path).await, "checkout", "");
+        for (wrong, status) in
+            [(look.clone(), 403), (look.replacen("look", "act", 1), 404), (String::new(), 404)]
+        {
+            let got = fixture.send(form_event(&path, &with(form.clone(), "key", &wrong))).await;
+            assert_eq!(got.status, status, "{verb}: {}", got.body);
+        }
+        // A pass in the address of a POST is no pass.
+        let bare = with(form.clone(), "key", "");
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&bare).finish();
+        let got = fixture.send(event("POST", &path, &format!("key={acts}"), &[], body.as_bytes())).await;
+        assert_eq!(got.status, 404, "{verb}");
+    }
+    assert_eq!(ledger(&fixture), before);
+}
+
+#[tokio::test]
+async fn a_form_that_is_not_this_ones_or_was_not_confirmed_does_nothing() {
+    let (fixture, id) = two_services().await;
+    let acts = acting(&fixture, json!({ "release": id })).await;
+    let later = {
+        fixture.pass(SignedDuration::from_secs(1));
+        acting(&fixture, json!({ "release": id })).await
+    };
+    assert_ne!(acts, later);
+    let path = format!("/releases/{id}/cancel");
+    let form = pressed(&act_page(&fixture, &acts, &path).await, "checkout", "");
+    let other_verb =
+        pressed(&act_page(&fixture, &acts, &format!("/releases/{id}/pause")).await, "checkout", "");
+    let csrf = |form: &[(String, String)]| form.iter().find(|(name, _)| name == "csrf").unwrap().1.clone();
+    let before = ledger(&fixture);
+    for (wrong, status, why) in [
+        (with(form.clone(), "csrf", ""), 403, "no proof"),
+        (with(form.clone(), "csrf", &csrf(&other_verb)), 403, "the proof of another action"),
+        (with(form.clone(), "key", &later), 403, "the proof of another pass"),
+        (with(form.clone(), "shown", "another plan"), 403, "another plan than the proof is for"),
+        (with(form.clone(), "service", ""), 422, "no name"),
+        (with(form.clone(), "service", "search"), 422, "another name"),
+        (with(form.clone(), "reason", &"x".repeat(1001)), 422, "too long a reason"),
+    ] {
+        let got = fixture.send(form_event(&path, &wrong)).await;
+        assert_eq!(got.status, status, "{why}: {}", got.body);
+    }
+    let approval = fixture.open(&id, "anna").await;
+    let token_form = filled(&approval.body, "approve", "checkout", "");
+    assert_eq!(fixture.send(form_event(&path, &token_form)).await.status, 404, "an approver's form");
+    assert_eq!(ledger(&fixture), before);
+    assert_eq!(fixture.send(form_event(&path, &form)).await.status, 200);
+    assert_eq!(fixture.send(form_event(&path, &form)).await.status, 409, "sent again");
+}
+
+#[tokio::test]
+async fn a_plan_that_has_changed_is_not_acted_on() {
+    let (fixture, id) = two_services().await;
+    let acts = acting(&fixture, json!({ "release": id })).await;
+    for verb in ["approve", "cancel", "rollback"] {
+        let path = format!("/releases/{id}/{verb}");
+        let form = pressed(&act_page(&fixture, &acts, &path).await, "checkout", "");
+        let before = fixture.history(&id).len();
+        fixture.replan(&id);
+        let got = fixture.send(form_event(&path, &form)).await;
+        assert_eq!(got.status, 409, "{verb}: {}", got.body);
+        assert!(got.body.contains("not what would be done now"), "{}", got.body);
+        assert_eq!(fixture.history(&id).len(), before, "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn whom_the_policy_no_longer_knows_does_nothing_with_a_link_of_before() {
+    let (fixture, id) = two_services().await;
+    let acts = acting(&fixture, json!({ "service": "checkout" })).await;
+    let path = format!("/releases/{id}/cancel");
+    let form = pressed(&act_page(&fixture, &acts, &path).await, "checkout", "");
+    let policy = common::POLICY
+        .replace("COUNT", "1")
+        .replace(r#", aws: ["arn:aws:sts::111122223333:assumed-role/engineer/anna"]"#, "");
+    fixture.apply(&policy).await;
+    let before = ledger(&fixture);
+    assert_eq!(fixture.get(&path, &format!("key={acts}")).await.status, 403);
+    let got = fixture.send(form_event(&path, &form)).await;
+    assert_eq!((got.status, got.body.contains("none of the people")), (403, true), "{}", got.body);
+    assert_eq!(fixture.get("/services/checkout/rollback", &format!("key={acts}")).await.status, 403);
+    assert_eq!(ledger(&fixture), before);
+}
+
+#[tokio::test]
+async fn a_link_that_acts_does_so_in_its_own_place_and_time_only() {
+    let (fixture, id) = two_services().await;
+    fixture.copy("billing", |_| {}).await;
+    let other = acting(&fixture, json!({ "service": "billing" })).await;
+    let before = ledger(&fixture);
+    let acts = acting(&fixture, json!({ "release": id })).await;
+    let path = format!("/releases/{id}/cancel");
+    let form = pressed(&act_page(&fixture, &acts, &path).await, "checkout", "");
+    assert_eq!(fixture.get(&path, &format!("key={other}")).await.status, 403);
+    assert_eq!(fixture.send(form_event(&path, &with(form.clone(), "key", &other))).await.status, 403);
+    assert_eq!(
+        fixture.get("/services/checkout/rollback", &format!("key={acts}")).await.status,
+        403,
+        "a release's link"
+    );
+    fixture.pass(SignedDuration::from_hours(1));
+    assert_eq!(fixture.send(form_event(&path, &form)).await.status, 410);
+    assert_eq!(ledger(&fixture), before);
+}
+
+#[tokio::test]
+async fn nobody_approves_what_they_made_from_the_dashboard_either() {
+    let fixture = Fixture::new(1).await;
+    let id = fixture.release(2, Provenance { author: Some("anna".into()), ..Provenance::default() }).await;
+    let acts = acting(&fixture, json!({ "release": id })).await;
+    let page = fixture.get(&format!("/releases/{id}"), &format!("key={acts}")).await;
+    assert!(!page.body.contains("Approve…") && page.body.contains("Cancel…"), "{}", page.body);
+    let got = act(&fixture, &acts, &format!("/releases/{id}/approve"), "checkout", "").await;
+    assert_eq!((got.status, got.body.contains("asked for this release")), (403, true), "{}", got.body);
+}
+
+#[tokio::test]
+async fn the_first_line_says_it_all() {
+    let (fixture, id) = two_services().await;
+    let link = fixture.dashboard(ZOE, &json!({ "release": id })).await;
+    let line = async |fixture: &Fixture| {
+        let page = fixture.follow(&link).await;
+        page.body.split_once(r#"<p class="headline">"#).unwrap().1.split_once("</p>").unwrap().0.to_owned()
+    };
+    assert_eq!(line(&fixture).await, "Waits for an approval by anna, ben: 4h left. Users are on checkout:1.");
+    fixture.answer(&id, "anna", "approve", "checkout", "").await;
+    fixture.drive_until(&id, |release| release.summary().starts_with("bake at 10%")).await;
+    assert_eq!(
+        line(&fixture).await,
+        "Bakes at 10%: 5m left. 10% of users are on main-2, the others on checkout:1."
+    );
+    fixture.drive_until(&id, |_| false).await;
+    let promoted = line(&fixture).await;
+    assert!(promoted.starts_with("Promoted at ") && promoted.ends_with("Users are on main-2."), "{promoted}");
+    let (fixture, id) = rolled_back().await;
+    let link = fixture.dashboard(ZOE, &json!({ "release": id })).await;
+    let page = fixture.follow(&link).await;
+    assert!(
+        page.body.contains("Rolled back at ")
+            && page.body.contains(" after reaching 10%. Users are on checkout:1."),
+        "{}",
+        page.body
+    );
 }
 
 // --- what the pages say ---------------------------------------------------------------------------------------------------------

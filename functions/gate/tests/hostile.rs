@@ -44,7 +44,7 @@ async fn an_approver_opens_the_link_types_the_name_and_approves() {
         "dora",
         "4f2a9c1",
         "checkout-5xx",
-        "10% of traffic for 5m",
+        "10% of users for 5m",
         "4h",
         "0 findings",
     ] {

@@ -71,6 +71,16 @@ pub struct Vote {
     pub via: String,
 }
 
+/// What is asked, in a line: the heading of the page and the subject of the message. `before` is what the policy says: `deploy`, `shift` or
+/// `promote`.
+pub fn question(service: &str, label: &str, before: &str) -> String {
+    match before {
+        "shift" => format!("Approve {service} {label} for production traffic?"),
+        "promote" => format!("Approve promoting {service} {label}?"),
+        _ => format!("Approve deploying {service} {label}?"),
+    }
+}
+
 /// A token: 32 unpredictable bytes in hexadecimal. Never printed, never stored.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);

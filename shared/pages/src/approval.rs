@@ -2,19 +2,20 @@
 
 use jiff::Timestamp;
 use maud::{Markup, html};
-use tidegate_core::approval::{ApprovalGate, Opened};
+use tidegate_core::approval::{ApprovalGate, Opened, question};
 use tidegate_core::change::Change;
 use tidegate_core::gate::asked_by;
 use tidegate_core::history::{Entry, Fact};
 use tidegate_core::ids::{ContainerName, Image};
 use tidegate_core::intent::Provenance;
 use tidegate_core::plan::{Plan, Stage};
-use tidegate_core::policy::Before;
+use tidegate_core::policy::Percent;
 use tidegate_core::release::Release;
-use tidegate_view::{Live, StageState, StageView, VoteView};
+use tidegate_view::{Live, VoteView};
 
+use crate::console;
 use crate::layout::{Page, frame};
-use crate::strip::state;
+use crate::status::stage_table;
 use crate::words;
 
 /// What the page is made from.
@@ -34,6 +35,8 @@ pub struct ApprovalView<'a> {
     pub opened: &'a Opened,
     /// Whose link it is.
     pub approver: &'a str,
+    /// What the version it replaces is called.
+    pub stable: Option<String>,
     /// Now.
     pub now: Timestamp,
     /// The form.
@@ -69,43 +72,56 @@ impl Form {
     }
 }
 
-/// The page.
+/// The page. What decides stands first, so that a phone shows it without scrolling: what changes, for whom, how long there is, the buttons.
 pub fn approval(view: &ApprovalView<'_>) -> Page {
     let service = view.release.service.as_str();
-    let title = format!("Approve {service} before {}?", moment_of(view.gate.approval.before));
+    let title = question(service, &view.release.change.label(), &view.gate.approval.before.to_string());
     let main = html! {
         h1 { (title) }
-        p.lead { (view.approver) ", your approval is requested. " a href="#decision" { "Go to the decision" } }
         @if view.form.has_problem() {
-            section.note.stop role="alert" { p.problem { "Nothing was decided: the form needs another look, below." } }
+            section.note.stop role="alert" { p.problem { "Nothing was decided: the form needs another look." } }
         }
-        (time_left(view))
+        section.ask aria-labelledby="decide" {
+            h2.away #decide { "Your decision" }
+            (in_short(view))
+            (time_left(view))
+            (decision(view, service))
+        }
         (image(view.release))
         (changes(view.plan))
         (stages(view))
         (evidence(view))
         (answers(view))
-        (decision(view, service))
     };
     let title = if view.form.has_problem() { format!("Not decided: {title}") } else { title };
     frame(&title, service, &main)
 }
 
-fn moment_of(before: Before) -> &'static str {
-    match before {
-        Before::Deploy => "anything is changed",
-        Before::Shift => "it gets production traffic",
-        Before::Promote => "the stable version is terminated",
+/// What changes, who made it, and whom it reaches.
+fn in_short(view: &ApprovalView<'_>) -> Markup {
+    let Provenance { commit, author, url } = &view.release.provenance;
+    let stable = view.stable.as_deref().unwrap_or("what runs now");
+    html! {
+        p.swap { span.away { "From " } (stable) " " span aria-hidden="true" { "→" } span.away { " to " } " " strong { (view.release.change.label()) } }
+        p.small {
+            @if let Some(commit) = commit {
+                "Commit "
+                @match console::commit(&view.release.provenance) { Some(page) => { a href=(page) rel="noreferrer" { (words::commit(commit)) } } None => { (words::commit(commit)) } }
+            } @else { "Commit not known" }
+            @if let Some(author) = author { " by " strong { (author) } }
+            @if let Some(url) = url.as_ref().filter(|url| words::is_web(url)) { " · " a href=(url) rel="noopener noreferrer nofollow" { "build" } }
+            " · asked for by " (asked_by(view.release))
+        }
+        p.small { "Reaches " strong { (exposure(view.plan)) } "." }
     }
 }
 
 fn time_left(view: &ApprovalView<'_>) -> Markup {
     let left = tidegate_core::words::span(view.opened.expires_at.duration_since(view.now));
     html! {
-        section.note.warn aria-labelledby="time" {
-            h2 #time { "Time left: " (left) }
-            p { "Until " (words::moment(view.opened.expires_at)) ". After that " (words::on_expiry(view.gate)) "." }
-            @if let Some(because) = &view.gate.because { p { "Asked for because " (because) "." } }
+        p.time.small {
+            strong { (left) " left" } ", " (view.approver) ": until " (words::moment(view.opened.expires_at)) ", then " (words::on_expiry(view.gate)) "."
+            @if let Some(because) = &view.gate.because { " Asked for because " (because) "." }
         }
     }
 }
@@ -124,7 +140,7 @@ fn image(release: &Release) -> Markup {
                     dt { "Digest" } dd { code { (image.digest) } }
                 }
                 dt { "Asked for by" } dd { (asked_by(release)) ", " (words::moment(release.created_at)) }
-                (provenance(&release.provenance))
+                (words::provenance(&release.provenance))
                 @if let Some(why) = &release.bypass_freeze { dt { "Passes the freeze" } dd { (why) } }
                 dt { "Release" } dd { code { (release.id) } }
             }
@@ -138,23 +154,6 @@ fn images(change: &Change) -> Vec<(String, &Image)> {
         change.iter().filter(|(_, other)| other == image).map(|(name, _)| name.as_str()).collect::<Vec<_>>()
     };
     change.images().into_iter().map(|image| (with(&image).join(" and "), image)).collect()
-}
-
-fn provenance(provenance: &Provenance) -> Markup {
-    html! {
-        @if let Some(author) = &provenance.author { dt { "Made by" } dd { (author) } }
-        @if let Some(commit) = &provenance.commit { dt { "Commit" } dd { code { (commit) } } }
-        @if let Some(url) = &provenance.url {
-            dt { "Build" }
-            // Whoever started the release wrote this; anything but a web address would be a link that runs something.
-            dd { @if is_web(url) { a href=(url) rel="noopener noreferrer nofollow" { (url) } } @else { (url) } }
-        }
-    }
-}
-
-fn is_web(url: &str) -> bool {
-    let scheme = url.get(..8).or_else(|| url.get(..7)).unwrap_or_default().to_ascii_lowercase();
-    scheme.starts_with("https://") || scheme.starts_with("http://")
 }
 
 fn changes(plan: &Plan) -> Markup {
@@ -178,7 +177,6 @@ fn changes(plan: &Plan) -> Markup {
                     dt { "Now" @if several { ", " (container) } } dd { code { (before(container)) } }
                     dt { "Then" @if several { ", " (container) } } dd { code { (image.pinned()) } }
                 }
-                dt { "Exposure" } dd { (exposure(plan)) }
             }
             h3.soft.small { "The rollback target" }
             p { "Version " code { (plan.rollback_target().name()) } ", its weights and its own deployment configuration are restored." }
@@ -191,8 +189,12 @@ fn exposure(plan: &Plan) -> String {
     let mut shares: Vec<String> = Vec::new();
     for stage in &plan.stages {
         match stage {
-            Stage::Shift { percent } => shares.push(format!("{percent}% of traffic")),
-            Stage::RollOut => shares.push("task by task, in place".to_owned()),
+            Stage::Shift { percent } => shares.push(if *percent == Percent::ALL {
+                "everybody".to_owned()
+            } else {
+                format!("{percent}% of users")
+            }),
+            Stage::RollOut => shares.push("everybody, task by task".to_owned()),
             Stage::Bake { secs, .. } => {
                 if let Some(last) = shares.last_mut() {
                     *last = format!("{last} for {}", words::secs(u64::from(*secs)));
@@ -207,37 +209,15 @@ fn exposure(plan: &Plan) -> String {
             | Stage::Promote => {}
         }
     }
-    if shares.is_empty() { "none".to_owned() } else { shares.join(", then ") }
+    if shares.is_empty() { "nobody".to_owned() } else { shares.join(", then ") }
 }
 
 fn stages(view: &ApprovalView<'_>) -> Markup {
     html! {
         section aria-labelledby="plan" {
             h2 #plan { "The plan" }
-            (stage_table(&tidegate_view::stages(view.release, view.history)))
+            (stage_table(&tidegate_view::stages(view.release, view.history), view.now))
             p.small.soft { "Plan " code { (view.form.plan_hash.get(..12).unwrap_or_default()) } ". An approval counts for this plan and this image only." }
-        }
-    }
-}
-
-/// The stages with the state of each and the earliest time it begins, counted from the first.
-pub(crate) fn stage_table(stages: &[StageView]) -> Markup {
-    html! {
-        div.scroll tabindex="0" role="region" aria-label="Stages of the plan" {
-            table {
-                caption.away { "The stages of the plan" }
-                thead { tr { th scope="col" { abbr title="number" { "#" } } th scope="col" { "What" } th scope="col" { "Earliest" } th scope="col" { "State" } } }
-                tbody {
-                    @for stage in stages {
-                        @let here = matches!(stage.state, StageState::Now | StageState::BrokenOff);
-                        tr.here[here] aria-current=[here.then_some("step")] {
-                            td { @if let Some(number) = stage.number { (number) } }
-                            td { (stage.text) } td.nowrap { "+" (words::secs(stage.earliest_secs)) }
-                            td.nowrap { (state(stage.state)) }
-                        }
-                    }
-                }
-            }
         }
     }
 }
@@ -317,29 +297,29 @@ pub(crate) fn vote_list(votes: &[VoteView]) -> Markup {
 fn decision(view: &ApprovalView<'_>, service: &str) -> Markup {
     let form = &view.form;
     html! {
-        section #decision aria-labelledby="decide" tabindex="-1" {
-            h2 #decide { "Your decision" }
-            form method="post" action=(form.action) autocomplete="off" {
-                input type="hidden" name="token" value=(form.token);
-                input type="hidden" name="csrf" value=(form.csrf);
-                input type="hidden" name="plan" value=(form.plan_hash);
-                label for="service" { "Type the name of the service" }
-                p.hint #service-hint { "So that nothing is decided by accident: " strong { (service) } }
-                @if let Some(problem) = &form.name_problem { p.problem #service-problem { (problem) } }
-                input #service type="text" name="service" required autocapitalize="none" autocorrect="off" spellcheck="false" maxlength="128"
-                    aria-invalid=[form.name_problem.as_ref().map(|_| "true")] aria-describedby=(described("service", form.name_problem.is_some()));
+        form #decision method="post" action=(form.action) autocomplete="off" {
+            input type="hidden" name="token" value=(form.token);
+            input type="hidden" name="csrf" value=(form.csrf);
+            input type="hidden" name="plan" value=(form.plan_hash);
+            label for="service" { "Type the name of the service" }
+            p.hint #service-hint { "So that nothing is decided by accident: " strong { (service) } }
+            @if let Some(problem) = &form.name_problem { p.problem #service-problem { (problem) } }
+            input #service type="text" name="service" required autocapitalize="none" autocorrect="off" spellcheck="false" maxlength="128"
+                aria-invalid=[form.name_problem.as_ref().map(|_| "true")] aria-describedby=(described("service", form.name_problem.is_some()));
+            details open[form.comment_problem.is_some() || !form.comment.is_empty()] {
+                summary { "Add a comment" }
                 label for="comment" { "Comment (optional)" }
                 p.hint #comment-hint { "Kept in the history of the release. At most " (form.comment_max) " characters." }
                 @if let Some(problem) = &form.comment_problem { p.problem #comment-problem { (problem) } }
                 textarea #comment name="comment" maxlength=(form.comment_max)
                     aria-invalid=[form.comment_problem.as_ref().map(|_| "true")] aria-describedby=(described("comment", form.comment_problem.is_some())) { (form.comment) }
-                div.buttons {
-                    button.go type="submit" name="decision" value="approve" { "Approve" }
-                    button.stop type="submit" name="decision" value="reject" { "Reject" }
-                }
             }
-            p.small { a href=(view.status) { "Follow the release" } }
+            div.buttons {
+                button.go type="submit" name="decision" value="approve" { "Approve" }
+                button.stop type="submit" name="decision" value="reject" { "Reject" }
+            }
         }
+        p.small { a href=(view.status) { "Follow the release" } }
     }
 }
 

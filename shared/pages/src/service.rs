@@ -8,6 +8,7 @@ use tidegate_core::service::{Promoted, ServiceRecord};
 use tidegate_core::words::span;
 use tidegate_view::{ReleaseRow, ServiceView, State, entries};
 
+use crate::act::{Doing, actions};
 use crate::layout::{Frame, Page};
 use crate::services::{runs, time_left, unreadable};
 use crate::strip::{Mark, alarms_chip, badge, mark, strip};
@@ -38,6 +39,8 @@ pub struct ServicePageView<'a> {
     pub ways: &'a dyn Ways,
     /// Whose link it is.
     pub visit: Visit,
+    /// What can be done.
+    pub doing: Doing,
 }
 
 /// The page.
@@ -96,6 +99,7 @@ fn standing(view: &ServicePageView<'_>) -> Markup {
             @if let Some(frozen) = frozen {
                 p { (mark(Mark::Wait)) " Frozen for " (span(frozen.until.duration_since(view.now))) ": " (frozen.window) ". Rollbacks are never held." }
             }
+            (actions(&view.doing))
         }
     }
 }

@@ -9,7 +9,7 @@ use tidegate_core::ids::{ReleaseId, ServiceName};
 use crate::words::moment;
 
 /// The addresses of other pages, with the reader's own link; `None` where it does not open them.
-pub trait Ways: Debug {
+pub trait Ways: Debug + Sync {
     /// The page of all services.
     fn services(&self) -> Option<String>;
     /// The page of a service.
@@ -18,19 +18,44 @@ pub trait Ways: Debug {
     fn release(&self, service: &ServiceName, release: &ReleaseId) -> Option<String>;
 }
 
-/// Whose link a page was opened with, and how it is kept fresh.
+/// A link that opens one page.
+#[derive(Debug, Clone, Copy)]
+pub struct Nowhere;
+
+impl Ways for Nowhere {
+    fn services(&self) -> Option<String> {
+        None
+    }
+
+    fn service(&self, _: &ServiceName) -> Option<String> {
+        None
+    }
+
+    fn release(&self, _: &ServiceName, _: &ReleaseId) -> Option<String> {
+        None
+    }
+}
+
+/// How a page was opened, and how it is kept fresh.
 #[derive(Debug, Clone)]
 pub struct Visit {
-    /// Whom the link was made for.
+    /// Whose link it was opened with, where the link says.
+    pub whose: Option<Whose>,
+    /// This page, standing still or not, whichever it is not now: how the reader stops it, or lets it go on.
+    pub other_way: String,
+    /// The reader has stopped the page.
+    pub still: bool,
+}
+
+/// Whose link a page was opened with.
+#[derive(Debug, Clone)]
+pub struct Whose {
+    /// Whom it was made for.
     pub by: String,
     /// Until when it is good.
     pub until: Timestamp,
     /// Whether its holder may act.
     pub acts: bool,
-    /// This page, and whether it stands still there: how the reader stops it, or lets it go on.
-    pub other_way: String,
-    /// The reader has stopped the page.
-    pub still: bool,
 }
 
 impl Visit {
@@ -55,9 +80,11 @@ impl Visit {
     /// Whose link it is.
     pub(crate) fn foot(&self) -> Markup {
         html! {
-            p {
-                "Opened with a link of " (self.by) ", good until " (moment(self.until)) "; "
-                @if self.acts { "its holder can act in this name: do not pass it on." } @else { "it only reads." }
+            @if let Some(whose) = &self.whose {
+                p {
+                    "Opened with a link of " (whose.by) ", good until " (moment(whose.until)) "; "
+                    @if whose.acts { "its holder can act in this name: do not pass it on." } @else { "it only reads." }
+                }
             }
         }
     }

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 use tidegate_core::approval::ApprovalGate;
+use tidegate_core::intent::Provenance;
 use tidegate_core::policy::{OnExpiry, Span};
+
+use crate::console;
 
 /// A moment, to the second, in UTC: approvers are in many time zones, and without script the page knows none of them.
 pub(crate) fn moment(at: Timestamp) -> Markup {
@@ -47,4 +50,26 @@ pub(crate) fn clock(at: Timestamp, now: Timestamp) -> Markup {
 pub(crate) fn commit(commit: &str) -> Markup {
     let hexadecimal = commit.len() > 12 && commit.chars().all(|c| c.is_ascii_hexdigit());
     html! { code { @if hexadecimal { (&commit[..8]) } @else { (tidegate_core::text::beginning(commit, 40)) } } }
+}
+
+/// Where an image comes from, as far as was said.
+pub(crate) fn provenance(provenance: &Provenance) -> Markup {
+    html! {
+        @if let Some(author) = &provenance.author { dt { "Made by" } dd { (author) } }
+        @if let Some(made_from) = &provenance.commit {
+            dt { "Commit" }
+            dd { @match console::commit(provenance) { Some(page) => { a href=(page) rel="noreferrer" { (commit(made_from)) } } None => { code { (made_from) } } } }
+        }
+        @if let Some(url) = &provenance.url {
+            dt { "Build" }
+            // Whoever started the release wrote this; anything but a web address would be a link that runs something.
+            dd { @if is_web(url) { a href=(url) rel="noopener noreferrer nofollow" { (url) } } @else { (url) } }
+        }
+    }
+}
+
+/// Whether it is a web address.
+pub(crate) fn is_web(url: &str) -> bool {
+    let scheme = url.get(..8).or_else(|| url.get(..7)).unwrap_or_default().to_ascii_lowercase();
+    scheme.starts_with("https://") || scheme.starts_with("http://")
 }

@@ -101,15 +101,8 @@ impl Context {
         self.look_back(service).await?.choose(service, wanted)
     }
 
-    /// Everything a rollback is chosen from.
     async fn look_back(&self, service: &ServiceName) -> Result<Looked, RequestError> {
-        let installation = &self.installation;
-        let head = installation.ledger.service(service).await.map_err(RequestError::Ledger)?;
-        let head = head.ok_or_else(|| RequestError::NoService(service.clone()))?;
-        let (active, waiting) = installation.current(&head).await.map_err(RequestError::Ledger)?;
-        let last = installation.last_ended(service).await.map_err(RequestError::Ledger)?;
-        let running = self.running(&head).await;
-        Ok(Looked { head, active, waiting, last, running })
+        self.installation.look_back(service, Sight::World(self)).await
     }
 
     /// Rolls the service back as `confirmed`, or not at all when that is not what a rollback would do any more. Returns the release to follow.
@@ -120,37 +113,7 @@ impl Context {
         confirmed: &Choice,
         asking: Asking<'_>,
     ) -> Result<ReleaseId, RequestError> {
-        let Asking { by, why } = asking;
-        let installation = &self.installation;
-        let (from, to) = match confirmed {
-            Choice::UnderWay { release, .. } => {
-                installation.ask(release, Ask::Rollback, by, why).await?;
-                return Ok(release.clone());
-            }
-            Choice::Earlier { from, to, .. } => (from, to),
-        };
-        let id = installation.new_id();
-        installation
-            .attempt(async || {
-                // Looked at anew for every attempt: a lost race means that something happened.
-                let looked = self.look_back(service).await?;
-                if looked.choose(service, wanted)? != *confirmed {
-                    return Err(RequestError::Changed);
-                }
-                let target = looked.head.policy.target(&installation.account, &installation.region);
-                let ask = rollback::Ask {
-                    service,
-                    target: &target,
-                    by,
-                    why,
-                    id: id.clone(),
-                    now: installation.time.now(),
-                };
-                Ok(rollback::commit(looked.current(), from, to, ask))
-            })
-            .await?;
-        installation.wake_now(&id, "it was created").await;
-        Ok(id)
+        self.installation.roll_back_seeing(Sight::World(self), service, wanted, confirmed, asking).await
     }
 
     /// What the service runs.
@@ -183,7 +146,85 @@ impl Context {
     }
 }
 
+/// What is known of what runs.
+#[derive(Clone, Copy)]
+enum Sight<'a> {
+    /// What is seen of the world.
+    World(&'a Context),
+    /// Only what the ledger says.
+    Ledger,
+}
+
+/// Why nothing is seen of what runs by whoever may not look.
+const NOT_LOOKED: &str = "it is not looked at from here";
+
 impl Installation {
+    /// What a rollback of the service would do now, by the ledger's word on what runs; nothing is written.
+    pub async fn rollback_choice(
+        &self,
+        service: &ServiceName,
+        wanted: RollbackTo<'_>,
+    ) -> Result<Choice, RequestError> {
+        self.look_back(service, Sight::Ledger).await?.choose(service, wanted)
+    }
+
+    /// Rolls the service back as `confirmed`, by the ledger's word on what runs, or not at all when that is not what a rollback would do any more.
+    pub async fn roll_back(
+        &self,
+        service: &ServiceName,
+        wanted: RollbackTo<'_>,
+        confirmed: &Choice,
+        asking: Asking<'_>,
+    ) -> Result<ReleaseId, RequestError> {
+        self.roll_back_seeing(Sight::Ledger, service, wanted, confirmed, asking).await
+    }
+
+    /// Everything a rollback is chosen from.
+    async fn look_back(&self, service: &ServiceName, sight: Sight<'_>) -> Result<Looked, RequestError> {
+        let head = self.ledger.service(service).await.map_err(RequestError::Ledger)?;
+        let head = head.ok_or_else(|| RequestError::NoService(service.clone()))?;
+        let (active, waiting) = self.current(&head).await.map_err(RequestError::Ledger)?;
+        let last = self.last_ended(service).await.map_err(RequestError::Ledger)?;
+        let running = match sight {
+            Sight::World(context) => context.running(&head).await,
+            Sight::Ledger => Running::Unseen(NOT_LOOKED.to_owned()),
+        };
+        Ok(Looked { head, active, waiting, last, running })
+    }
+
+    async fn roll_back_seeing(
+        &self,
+        sight: Sight<'_>,
+        service: &ServiceName,
+        wanted: RollbackTo<'_>,
+        confirmed: &Choice,
+        asking: Asking<'_>,
+    ) -> Result<ReleaseId, RequestError> {
+        let Asking { by, why } = asking;
+        let (from, to) = match confirmed {
+            Choice::UnderWay { release, .. } => {
+                self.ask(release, Ask::Rollback, by, why).await?;
+                return Ok(release.clone());
+            }
+            Choice::Earlier { from, to, .. } => (from, to),
+        };
+        let id = self.new_id();
+        self.attempt(async || {
+            // Looked at anew for every attempt: a lost race means that something happened.
+            let looked = self.look_back(service, sight).await?;
+            if looked.choose(service, wanted)? != *confirmed {
+                return Err(RequestError::Changed);
+            }
+            let target = looked.head.policy.target(&self.account, &self.region);
+            let now = self.time.now();
+            let ask = rollback::Ask { service, target: &target, by, why, id: id.clone(), now };
+            Ok(rollback::commit(looked.current(), from, to, ask))
+        })
+        .await?;
+        self.wake_now(&id, "it was created").await;
+        Ok(id)
+    }
+
     /// The newest release that has ended after its turn had come, and that no newer one superseded.
     pub async fn last_ended(&self, service: &ServiceName) -> Result<Option<Release>, PortError> {
         // A release that cannot be read does not keep anybody from rolling back.

@@ -18,6 +18,7 @@ pub(crate) async fn all(browser: &Browser) {
     Box::pin(prefetched(browser)).await;
     Box::pin(on_a_phone_and_in_the_dark(browser)).await;
     Box::pin(with_the_keyboard_alone(browser)).await;
+    Box::pin(on_the_first_screen_of_a_phone(browser)).await;
 }
 
 async fn waiting(count: u32) -> (Site, ReleaseId) {
@@ -29,7 +30,7 @@ async fn viewed_and_approved(browser: &Browser) {
     let (site, id) = waiting(1).await;
     browser.driver.goto(site.link(&id, "anna")).await.unwrap();
     let title = browser.driver.title().await.unwrap();
-    assert_eq!(title, "Approve checkout before anything is changed? · Tidegate");
+    assert_eq!(title, "Approve deploying checkout main-2? · Tidegate");
     // The one style sheet is let through by its hash, and nothing else has to be.
     let background = browser.script("return getComputedStyle(document.body).backgroundColor").await;
     assert_eq!(background, "rgb(246, 247, 249)");
@@ -52,7 +53,7 @@ async fn viewed_and_approved(browser: &Browser) {
     );
 
     browser.driver.find(By::LinkText("Follow the release")).await.unwrap().click().await.unwrap();
-    browser.shows(&["It is under way", "Basket tested on staging. <b>Go.</b>"]).await;
+    browser.shows(&["under way", "Basket tested on staging. <b>Go.</b>"]).await;
 }
 
 async fn replayed(browser: &Browser) {
@@ -78,7 +79,7 @@ async fn rejected(browser: &Browser) {
     site.fixture.drive(&id).await;
     assert_eq!(site.fixture.stored(&id).summary(), "cancelled");
     browser.driver.find(By::LinkText("Follow the release")).await.unwrap().click().await.unwrap();
-    browser.shows(&["It is cancelled", "ben: rejected: Not before the sale."]).await;
+    browser.shows(&["Cancelled at", "Nothing was changed.", "ben: rejected: Not before the sale."]).await;
     browser.picture("status-rejected").await;
 }
 
@@ -162,6 +163,9 @@ async fn with_the_keyboard_alone(browser: &Browser) {
         if now[0] == "BODY" {
             break;
         }
+        if now[0] == "SUMMARY" {
+            browser.driver.action_chain().send_keys(Key::Enter).perform().await.unwrap();
+        }
         assert_eq!(now[1], "solid", "the focus shows: {now}");
         reached.push(now[0].as_str().unwrap().to_owned());
     }
@@ -174,4 +178,27 @@ async fn with_the_keyboard_alone(browser: &Browser) {
     // What a screen reader announces: every field has a name.
     let unnamed = "return [...document.querySelectorAll('input:not([type=hidden]), textarea, button')].filter(e => !(e.labels && e.labels.length) && !e.textContent.trim()).length";
     assert_eq!(browser.script(unnamed).await, json!(0));
+}
+
+/// What changes, the time left and both buttons are seen without scrolling.
+async fn on_the_first_screen_of_a_phone(browser: &Browser) {
+    let (site, id) = waiting(1).await;
+    browser.screen(390).await;
+    browser.driver.goto(site.link(&id, "anna")).await.unwrap();
+    for selector in ["h1", ".swap", ".time", "#service", "button[value=approve]", "button[value=reject]"] {
+        let script = format!(
+            "const r = document.querySelector('{selector}').getBoundingClientRect(); return [r.top, r.bottom]"
+        );
+        let place = browser.script(&script).await;
+        assert!(
+            place[0].as_f64().unwrap() >= 0.0 && place[1].as_f64().unwrap() <= 844.0,
+            "{selector}: {place}"
+        );
+    }
+    browser.is_well_made("approval at 390").await;
+    browser.picture("approval-390-light").await;
+    browser.screen(1280).await;
+    browser.driver.goto(site.link(&id, "anna")).await.unwrap();
+    browser.is_well_made("approval at 1280").await;
+    browser.phone(false).await;
 }

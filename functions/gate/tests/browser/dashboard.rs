@@ -17,10 +17,11 @@ pub(crate) async fn all(browser: &Browser) {
     Box::pin(every_page_on_every_screen(browser)).await;
     Box::pin(from_page_to_page(browser)).await;
     Box::pin(with_the_keyboard_alone(browser)).await;
+    Box::pin(every_action(browser)).await;
 }
 
 /// A shop: one service bakes, one waits, one was rolled back, one is frozen.
-async fn shop() -> (Site, ReleaseId) {
+async fn shop() -> (Site, [ReleaseId; 2]) {
     let fixture = Fixture::new(1).await;
     promoted(&fixture, 2).await;
     fixture.copy("billing", |head| head.quarantine.clear()).await;
@@ -36,7 +37,7 @@ async fn shop() -> (Site, ReleaseId) {
         matches!(release.phase, Phase::Running { .. }) && release.summary().starts_with("bake at 10%")
     };
     fixture.drive_until(&baking, bakes).await;
-    (Site::open(fixture).await, baking)
+    (Site::open(fixture).await, [baking, id])
 }
 
 async fn promoted(fixture: &Fixture, build: u32) -> ReleaseId {
@@ -52,8 +53,9 @@ async fn link(site: &Site, body: Value) -> String {
 }
 
 async fn every_page_on_every_screen(browser: &Browser) {
-    let (site, id) = shop().await;
+    let (site, [id, bad]) = Box::pin(shop()).await;
     let pages = [
+        ("release-rolled-back", link(&site, json!({ "release": bad })).await),
         ("services", link(&site, json!({})).await),
         ("service", link(&site, json!({ "service": "checkout" })).await),
         ("release", link(&site, json!({ "release": id })).await),
@@ -67,6 +69,9 @@ async fn every_page_on_every_screen(browser: &Browser) {
                 browser.is_well_made(&format!("{name} at {width}")).await;
                 let scheme = if dark { "dark" } else { "light" };
                 browser.picture(&format!("{name}-{width}-{scheme}")).await;
+                if name == "release-rolled-back" && width == 1280 && !dark {
+                    browser.first_screen("first-screen").await;
+                }
             }
         }
     }
@@ -75,22 +80,34 @@ async fn every_page_on_every_screen(browser: &Browser) {
 }
 
 async fn from_page_to_page(browser: &Browser) {
-    let (site, id) = shop().await;
+    let (site, [id, bad]) = Box::pin(shop()).await;
     browser.driver.goto(link(&site, json!({})).await).await.unwrap();
     browser.shows(&["Services", "1 release under way", "checkout", "billing"]).await;
     browser.driver.find(By::LinkText("checkout")).await.unwrap().click().await.unwrap();
     browser.shows(&["Who approves", "Promoted versions", "Quarantine"]).await;
     browser.driver.find(By::LinkText("main-4")).await.unwrap().click().await.unwrap();
-    browser.shows(&["The plan", "History"]).await;
+    browser
+        .shows(&["Bakes at 10%", "10% of users are on main-4, the others on main-2.", "The plan", "History"])
+        .await;
     let here = browser.driver.current_url().await.unwrap();
     assert_eq!(here.path(), format!("/releases/{id}"));
+    browser.driver.find(By::LinkText("Before: main-3")).await.unwrap().click().await.unwrap();
+    browser
+        .shows(&[
+            "Rolled back at",
+            "after reaching 10%. Users are on main-2.",
+            "alarm checkout-5xx went off",
+            "After: main-4",
+        ])
+        .await;
+    assert_eq!(browser.driver.current_url().await.unwrap().path(), format!("/releases/{bad}"));
     let fetched = browser.script("return performance.getEntriesByType('resource').map(r => r.name)").await;
     assert_eq!(fetched, json!([]));
 }
 
 /// Whatever can be followed is reached with the Tab key, and shows that it is.
 async fn with_the_keyboard_alone(browser: &Browser) {
-    let (site, _) = shop().await;
+    let (site, _) = Box::pin(shop()).await;
     browser.driver.goto(link(&site, json!({})).await).await.unwrap();
     let links = browser.script("return document.querySelectorAll('a[href]').length").await.as_u64().unwrap();
     let mut reached = 0;
@@ -106,4 +123,50 @@ async fn with_the_keyboard_alone(browser: &Browser) {
         reached += u64::from(now[0] == "A");
     }
     assert_eq!(reached, links);
+}
+
+async fn press(browser: &Browser, label: &str, typed: &str, reason: &str) {
+    browser.driver.find(By::LinkText(label)).await.unwrap().click().await.unwrap();
+    browser.shows(&["Type the name of the service", "Go back, and do nothing"]).await;
+    browser.is_well_made(label).await;
+    for (field, text) in [("service", typed), ("reason", reason)] {
+        let field = browser.driver.find(By::Id(field)).await.unwrap();
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+    browser.driver.find(By::Css("form button")).await.unwrap().click().await.unwrap();
+}
+
+/// Pause, continue, promote now, roll back; a mistyped name; and a service that goes back.
+async fn every_action(browser: &Browser) {
+    let (site, [id, _]) = Box::pin(shop()).await;
+    let url = link(&site, json!({ "release": id, "act": true })).await;
+    browser.screen(390).await;
+    browser.driver.goto(&url).await.unwrap();
+    browser.shows(&["Roll back", "Pause", "Promote now", "Cancel"]).await;
+    browser.is_well_made("a release to act on").await;
+    browser.picture("release-acting-390-light").await;
+    press(browser, "Roll back…", "shop", "").await;
+    browser.shows(&["Nothing was done", "What was typed is not the name of this service."]).await;
+    browser.picture("act-390-light").await;
+    browser.driver.find(By::LinkText("Go back, and do nothing")).await.unwrap().click().await.unwrap();
+    for (label, history) in [
+        ("Pause…", "paused"),
+        ("Continue…", "continued"),
+        ("Promote now…", "promoting without waiting"),
+        ("Roll back…", "asked to roll back"),
+    ] {
+        browser.shows(&["History"]).await;
+        press(browser, label, "checkout", "by hand").await;
+        browser.shows(&["asked", "It is written down and under way."]).await;
+        let told = site.fixture.history(&id);
+        let last = told.last().unwrap();
+        assert!(
+            last.event.to_string().contains(history) && last.actor.to_string() == ANNA,
+            "{label}: {}",
+            last.event
+        );
+        browser.driver.find(By::LinkText("Follow the release")).await.unwrap().click().await.unwrap();
+    }
+    browser.phone(false).await;
 }

@@ -14,8 +14,9 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 use thirtyfour::prelude::*;
 use tidegate_core::ids::ReleaseId;
+use tokio::sync::mpsc;
 
-use crate::common::{Fixture, event};
+use crate::common::{Fixture, Got, event};
 
 pub(crate) const MISSING: &str = "no Chromium: install Debian's packages chromium and chromium-driver";
 
@@ -76,7 +77,7 @@ impl Site {
         let fixture = Arc::new(fixture);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let app = axum::Router::new().fallback(answer).with_state(fixture.clone());
+        let app = axum::Router::new().fallback(answer).with_state(desk(fixture.clone()));
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self { fixture, address }
     }
@@ -87,8 +88,26 @@ impl Site {
     }
 }
 
+/// A request, and who waits for its answer.
+type Asked = (Value, tokio::sync::oneshot::Sender<Got>);
+
+/// A copy of the function: one request after the other, on a thread of its own, as Lambda has it.
+fn desk(fixture: Arc<Fixture>) -> mpsc::UnboundedSender<Asked> {
+    let (ask, mut asked) = mpsc::unbounded_channel::<Asked>();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            while let Some((event, answer)) = asked.recv().await {
+                // Whoever asked may have gone to another page.
+                let _ = answer.send(fixture.send(event).await);
+            }
+        });
+    });
+    ask
+}
+
 async fn answer(
-    State(fixture): State<Arc<Fixture>>,
+    State(desk): State<mpsc::UnboundedSender<Asked>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -97,7 +116,9 @@ async fn answer(
     let headers: Vec<(&str, &str)> =
         headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))).collect();
     let event = event(method.as_str(), uri.path(), uri.query().unwrap_or_default(), &headers, &body);
-    let got = fixture.send(event).await;
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    desk.send((event, answer)).unwrap();
+    let got = answered.await.unwrap();
     let status = StatusCode::from_u16(u16::try_from(got.status).unwrap()).unwrap();
     let mut response = (status, got.body).into_response();
     for (name, value) in got.headers.as_object().unwrap() {
@@ -188,6 +209,8 @@ impl Browser {
     }
 
     pub(crate) async fn decide(&self, typed: &str, comment: &str, button: &str) {
+        let open = "document.querySelectorAll('details').forEach(details => details.open = true)";
+        self.script(open).await;
         for (field, text) in [("service", typed), ("comment", comment)] {
             let field = self.driver.find(By::Id(field)).await.unwrap();
             field.clear().await.unwrap();
@@ -240,10 +263,18 @@ impl Browser {
 
     /// The whole page as a picture, where pictures are asked for.
     pub(crate) async fn picture(&self, name: &str) {
+        self.take(name, json!({ "format": "png", "captureBeyondViewport": true })).await;
+    }
+
+    /// What is seen of it without scrolling.
+    pub(crate) async fn first_screen(&self, name: &str) {
+        self.take(name, json!({ "format": "png" })).await;
+    }
+
+    async fn take(&self, name: &str, parameters: Value) {
         if std::env::var_os("TIDEGATE_SCREENSHOTS").is_none() {
             return;
         }
-        let parameters = json!({ "format": "png", "captureBeyondViewport": true });
         let picture = self.tell("Page.captureScreenshot", parameters).await;
         let picture =
             base64::engine::general_purpose::STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();

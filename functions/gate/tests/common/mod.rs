@@ -227,6 +227,23 @@ impl Fixture {
         self.get(path, query).await
     }
 
+    /// Another policy, from now on.
+    pub(crate) async fn apply(&self, text: &str) {
+        let policy = policy::parse("checkout.yaml", text).unwrap();
+        let by = Actor::Person { name: "ops".into() };
+        assert!(self.context.installation.apply(&policy, &by).await.unwrap(), "it is the same");
+    }
+
+    /// The release gets another plan, as when something changes before the start.
+    pub(crate) fn replan(&self, id: &ReleaseId) {
+        let mut state = self.universe.state();
+        let mut release = state.rows.release(id).unwrap().clone();
+        let head = state.rows.head(&release.service).unwrap().clone();
+        release.plan.as_mut().unwrap().failed_tasks += 1;
+        let now = state.now;
+        state.rows.seed(release, head, now);
+    }
+
     /// A further service: a copy of the first one's row, changed.
     pub(crate) async fn copy(&self, name: &str, change: impl FnOnce(&mut ServiceRecord)) {
         let first = self.universe.state().rows.head(&names::service()).unwrap().clone();

@@ -7,7 +7,9 @@ pub use notices::Topics;
 use async_trait::async_trait;
 use aws_sdk_sns::Client;
 use aws_sdk_sns::config::Region;
+use jiff::{SignedDuration, Timestamp};
 use tidegate_aws::{SdkConfig, port_error};
+use tidegate_core::approval::question;
 use tidegate_core::effect::Invite;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ports::Messenger;
@@ -48,7 +50,7 @@ impl Messenger for SnsMessenger {
         Client::new(&config)
             .publish()
             .topic_arn(&invite.topic)
-            .subject(subject(invite))
+            .subject(subject(invite, Timestamp::now()))
             .message(message(invite, gate_url))
             .send()
             .await
@@ -57,12 +59,26 @@ impl Messenger for SnsMessenger {
     }
 }
 
-fn subject(invite: &Invite) -> String {
-    format!("Approve {} before {}?", invite.service, invite.before)
-        .chars()
-        .filter(|c| c.is_ascii_graphic() || *c == ' ')
-        .take(SUBJECT_MAX)
-        .collect()
+/// The question and the time left for it. The time is kept where the question is too long for a subject.
+fn subject(invite: &Invite, now: Timestamp) -> String {
+    let left = left(invite.expires_at.duration_since(now));
+    let ascii = |text: String| text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect::<String>();
+    let asked = ascii(question(invite.service.as_str(), &invite.change.label(), &invite.before));
+    let room = SUBJECT_MAX - left.len() - 1;
+    let asked = if asked.len() > room { format!("{}...", &asked[..room - 3]) } else { asked };
+    format!("{asked} {left}")
+}
+
+/// `59 min left`, rounded down: nobody is promised more than there is.
+fn left(span: SignedDuration) -> String {
+    let minutes = span.as_mins().max(0);
+    match (minutes / (24 * 60), minutes / 60, minutes) {
+        (days @ 2.., ..) => format!("{days} days left"),
+        (_, hours @ 2.., _) => format!("{hours} h left"),
+        (_, 1, minutes) => format!("1 h {} min left", minutes - 60),
+        (.., 1..) => format!("{minutes} min left"),
+        _ => "less than a minute left".to_owned(),
+    }
 }
 
 /// Plain text: the link stands alone on its line, so that every mail program makes it one.
@@ -82,4 +98,55 @@ fn message(invite: &Invite, gate_url: &str) -> String {
         token = invite.token.reveal(),
     );
     visible(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::approval::Token;
+    use tidegate_core::change::Change;
+    use tidegate_core::ids::{ContainerName, Digest, Image, ReleaseId, RepositoryName, ServiceName, Tag};
+
+    use super::*;
+
+    fn invite(service: &str, before: &str) -> Invite {
+        let image = Image {
+            registry: "111122223333.dkr.ecr.eu-central-1.amazonaws.com".into(),
+            repository: RepositoryName::new("shop/checkout").unwrap(),
+            digest: Digest::new(format!("sha256:{}", "0".repeat(64))).unwrap(),
+            tag: Some(Tag::new("main-2").unwrap()),
+        };
+        Invite {
+            release: ReleaseId::new("01kj0000000000000000000001").unwrap(),
+            service: ServiceName::new(service).unwrap(),
+            change: Change::one(ContainerName::new("app").unwrap(), image),
+            before: before.into(),
+            approver: "anna".into(),
+            topic: "arn:aws:sns:eu-central-1:111122223333:anna".into(),
+            token: Token::make(&[0; 32], "x"),
+            expires_at: Timestamp::from_second(4 * 3600).unwrap(),
+            requested_by: "carla".into(),
+        }
+    }
+
+    #[test]
+    fn the_subject_asks_and_says_how_long_there_is() {
+        let subject = |service: &str, before: &str, left: i64| {
+            super::subject(&invite(service, before), Timestamp::from_second(4 * 3600 - left).unwrap())
+        };
+        assert_eq!(
+            subject("checkout", "shift", 3599),
+            "Approve checkout main-2 for production traffic? 59 min left"
+        );
+        assert_eq!(subject("checkout", "deploy", 4 * 3600), "Approve deploying checkout main-2? 4 h left");
+        assert_eq!(
+            subject("checkout", "promote", 90 * 60),
+            "Approve promoting checkout main-2? 1 h 30 min left"
+        );
+        assert_eq!(
+            subject("checkout", "promote", -5),
+            "Approve promoting checkout main-2? less than a minute left"
+        );
+        let long = subject(&"x".repeat(128), "shift", 3599);
+        assert!(long.len() == SUBJECT_MAX && long.ends_with("... 59 min left"), "{long}");
+    }
 }
