@@ -16,6 +16,8 @@ mod digests;
 mod engines;
 #[path = "releases/faults.rs"]
 mod faults;
+#[path = "releases/first_hour.rs"]
+mod first_hour;
 #[path = "releases/hooks.rs"]
 mod hooks;
 #[path = "releases/images.rs"]
@@ -64,6 +66,7 @@ async fn every_promise_holds() {
         letters::all(),
         hooks::all(),
         told::all(),
+        first_hour::all(),
     ];
     runner::play(&stage, Some(Part::Releases), scenarios.into_iter().flatten().collect()).await;
 }

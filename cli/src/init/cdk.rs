@@ -32,10 +32,15 @@ fn group(it: &Missing<'_>) -> String {
     let around = &it.balancer.around;
     let port = around.port.map_or_else(String::new, |port| format!("  port: {port},\n"));
     let vpc = around.vpc.as_ref().map_or_else(String::new, |vpc| format!("  vpcId: '{vpc}',\n"));
-    let path = around
-        .health_path
-        .as_ref()
-        .map_or_else(String::new, |path| format!("  healthCheckPath: '{path}',\n"));
+    let path = around.health.path.as_ref().map(|path| format!("  healthCheckPath: '{path}',\n"));
+    let numbers = [
+        ("healthCheckIntervalSeconds", around.health.interval_secs),
+        ("healthCheckTimeoutSeconds", around.health.timeout_secs),
+        ("healthyThresholdCount", around.health.healthy_threshold),
+        ("unhealthyThresholdCount", around.health.unhealthy_threshold),
+    ];
+    let numbers = numbers.iter().filter_map(|(name, value)| Some(format!("  {name}: {},\n", (*value)?)));
+    let path: String = path.into_iter().chain(numbers).collect();
     format!(
         "\nconst {}SecondGroup = new elbv2.CfnTargetGroup(this, '{}SecondGroup', {{\n  name: '{}',\n  protocol: '{}',\n{port}{vpc}  targetType: '{}',\n{path}}});\n",
         variable(&it.id),

@@ -31,8 +31,16 @@ fn group(it: &Missing<'_>) -> String {
     );
     let port = around.port.map(|port| format!("      Port: {port}\n"));
     let vpc = around.vpc.as_ref().map(|vpc| format!("      VpcId: {vpc}\n"));
-    let path = around.health_path.as_ref().map(|path| format!("      HealthCheckPath: \"{path}\"\n"));
+    let path = around.health.path.as_ref().map(|path| format!("      HealthCheckPath: \"{path}\"\n"));
     text.extend([port, vpc, path].into_iter().flatten());
+    let health = &around.health;
+    let numbers = [
+        ("HealthCheckIntervalSeconds", health.interval_secs),
+        ("HealthCheckTimeoutSeconds", health.timeout_secs),
+        ("HealthyThresholdCount", health.healthy_threshold),
+        ("UnhealthyThresholdCount", health.unhealthy_threshold),
+    ];
+    text.extend(numbers.iter().filter_map(|(name, value)| Some(format!("      {name}: {}\n", (*value)?))));
     text
 }
 

@@ -28,10 +28,16 @@ fn group(it: &Missing<'_>) -> String {
     let around = &it.balancer.around;
     let port = around.port.map_or_else(String::new, |port| format!("  port        = {port}\n"));
     let vpc = around.vpc.as_ref().map_or_else(String::new, |vpc| format!("  vpc_id      = \"{vpc}\"\n"));
-    let health = around
-        .health_path
-        .as_ref()
-        .map_or_else(String::new, |path| format!("\n  health_check {{\n    path = \"{path}\"\n  }}\n"));
+    let path = around.health.path.as_ref().map(|path| format!("    path                = \"{path}\"\n"));
+    let numbers = [
+        ("interval           ", around.health.interval_secs),
+        ("timeout            ", around.health.timeout_secs),
+        ("healthy_threshold  ", around.health.healthy_threshold),
+        ("unhealthy_threshold", around.health.unhealthy_threshold),
+    ];
+    let numbers = numbers.iter().filter_map(|(name, value)| Some(format!("    {name} = {}\n", (*value)?)));
+    let inside: String = path.into_iter().chain(numbers).collect();
+    let health = if inside.is_empty() { inside } else { format!("\n  health_check {{\n{inside}  }}\n") };
     format!(
         "\nresource \"aws_lb_target_group\" \"{}_second\" {{\n  name        = \"{}\"\n  protocol    = \"{}\"\n{port}{vpc}  target_type = \"{}\"\n{health}}}\n",
         label(&it.id),

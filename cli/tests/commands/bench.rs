@@ -18,7 +18,7 @@ use tidegate_cli::wakes::Wakes;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{ReleaseId, Target, TargetGroupArn};
 use tidegate_core::ports::{LoadBalancing, Waker};
-use tidegate_core::vocab::elb::Surroundings;
+use tidegate_core::vocab::elb::{HealthCheck, Surroundings};
 use tidegate_runtime::time::Time;
 use tidegate_runtime::{Context, Installation};
 use tidegate_testkit::buffer::Buffer;
@@ -60,7 +60,7 @@ impl LoadBalancing for Around {
             port: Some(80),
             vpc: Some("vpc-1".into()),
             target_type: "ip".into(),
-            health_path: Some("/".into()),
+            health: HealthCheck::default(),
             load_balancer: Some(
                 "arn:aws:elasticloadbalancing:eu-central-1:111122223333:loadbalancer/app/shop/1".into(),
             ),

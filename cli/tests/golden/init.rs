@@ -5,7 +5,7 @@ use tidegate_cli::init::{Balancer, Ground, Language};
 use tidegate_core::finding::FindingCode;
 use tidegate_core::ids::{RuleArn, Tag, TargetGroupArn};
 use tidegate_core::policy;
-use tidegate_core::vocab::elb::Surroundings;
+use tidegate_core::vocab::elb::{HealthCheck, Surroundings};
 
 fn ground() -> Ground {
     let arn = |rest: &str| format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:{rest}");
@@ -23,7 +23,13 @@ fn ground() -> Ground {
                 port: Some(8080),
                 vpc: Some("vpc-0a1b2c3d".into()),
                 target_type: "ip".into(),
-                health_path: Some("/health".into()),
+                health: HealthCheck {
+                    path: Some("/health".into()),
+                    interval_secs: Some(10),
+                    timeout_secs: Some(5),
+                    healthy_threshold: Some(3),
+                    unhealthy_threshold: Some(2),
+                },
                 load_balancer: Some(arn("loadbalancer/app/shop/50dc6c495c0c9188")),
                 senders: Vec::new(),
             },

@@ -145,8 +145,8 @@ impl Parser {
     }
 }
 
-/// Arithmetic over metrics by their ids: numbers, `+ - * /`, parentheses, `FILL(id, number)`. `None` when a metric has no
-/// data or the result is not a number, as division by zero: CloudWatch has no datapoint then.
+/// Arithmetic over metrics by their ids: numbers, `+ - * /`, parentheses, `FILL(id, number)`, and
+/// `IF(a > b, x, y)` with one comparison. `None` when a metric has no data or the result is not a number, as division by zero: CloudWatch has no datapoint then.
 pub(super) fn arithmetic(text: &str, values: &HashMap<String, Option<f64>>) -> Result<Option<f64>, String> {
     let mut sum = Sum { rest: text, values };
     let value = sum.terms()?;
@@ -195,6 +195,30 @@ impl Sum<'_> {
         }
     }
 
+    /// The rest of `IF(a > b, x, y)`.
+    fn choice(&mut self) -> Result<Option<f64>, String> {
+        let chosen = self.comparison()?;
+        if !self.eat(',') {
+            return Err("',' expected".to_owned());
+        }
+        let yes = self.terms()?;
+        let no = if self.eat(',') { self.terms()? } else { None };
+        let value = chosen.and_then(|chosen| if chosen { yes } else { no });
+        if self.eat(')') { Ok(value) } else { Err("')' expected".to_owned()) }
+    }
+
+    /// `a > b`; unknown when one of them has no data.
+    fn comparison(&mut self) -> Result<Option<bool>, String> {
+        let left = self.terms()?;
+        let greater = match (self.eat('>'), self.eat('<')) {
+            (true, false) => true,
+            (false, true) => false,
+            (_, _) => return Err("'>' or '<' expected".to_owned()),
+        };
+        let right = self.terms()?;
+        Ok(left.zip(right).map(|(left, right)| if greater { left > right } else { left < right }))
+    }
+
     fn atom(&mut self) -> Result<Option<f64>, String> {
         if self.eat('(') {
             let value = self.terms()?;
@@ -216,6 +240,9 @@ impl Sum<'_> {
             let value = self.terms()?;
             let filled = if self.eat(',') { self.terms()? } else { None };
             return if self.eat(')') { Ok(value.or(filled)) } else { Err("')' expected".to_owned()) };
+        }
+        if word == "IF" && self.eat('(') {
+            return self.choice();
         }
         self.values
             .get(word)
@@ -271,10 +298,14 @@ mod tests {
             ("errors + none", None),
             ("errors + FILL(none, 0)", Some(5.0)),
             ("-errors + 2 * 3", Some(1.0)),
+            ("IF(requests > 20, 100 * FILL(none, 0) / requests, 7)", Some(0.0)),
+            ("IF(zero > 20, errors, 7)", Some(7.0)),
+            ("IF(none > 20, 1, 0)", None),
         ] {
             assert_eq!(arithmetic(text, &values), Ok(expected), "{text}");
         }
         assert!(arithmetic("errors / nothing", &values).is_err());
         assert!(arithmetic("(errors", &values).is_err());
+        assert!(arithmetic("IF(errors, 1, 0)", &values).is_err());
     }
 }

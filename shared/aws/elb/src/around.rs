@@ -7,7 +7,7 @@ use tidegate_aws::port_error;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{RuleArn, Target, TargetGroupArn};
 use tidegate_core::ports::LoadBalancing;
-use tidegate_core::vocab::elb::Surroundings;
+use tidegate_core::vocab::elb::{HealthCheck, Surroundings};
 
 use crate::{DESCRIBE_LISTENERS, DESCRIBE_RULES, ElbAdapter};
 
@@ -31,7 +31,13 @@ impl LoadBalancing for ElbAdapter {
             port: found.port,
             vpc: found.vpc_id.clone(),
             target_type: found.target_type.as_ref().map_or("instance", |it| it.as_str()).to_owned(),
-            health_path: found.health_check_path.clone(),
+            health: HealthCheck {
+                path: found.health_check_path.clone(),
+                interval_secs: found.health_check_interval_seconds,
+                timeout_secs: found.health_check_timeout_seconds,
+                healthy_threshold: found.healthy_threshold_count,
+                unhealthy_threshold: found.unhealthy_threshold_count,
+            },
             load_balancer,
             senders,
         }))
@@ -48,7 +54,7 @@ async fn described(client: &Client, group: &TargetGroupArn) -> Result<Option<Tar
 }
 
 async fn senders(client: &Client, balancer: &str, group: &TargetGroupArn) -> Result<Vec<RuleArn>, PortError> {
-    let mut senders = Vec::new();
+    let (mut senders, mut defaults) = (Vec::new(), Vec::new());
     for listener in listeners(client, balancer).await? {
         let Some(arn) = listener.listener_arn.clone() else { continue };
         if !arn.contains(":listener/app/") {
@@ -60,10 +66,11 @@ async fn senders(client: &Client, balancer: &str, group: &TargetGroupArn) -> Res
         let rules = call.collect::<Result<Vec<_>, _>>().await;
         for rule in rules.map_err(|error| port_error(DESCRIBE_RULES, error))? {
             let sends = rule.actions().iter().any(|action| names(action, group));
-            senders.extend(rule.rule_arn.and_then(|arn| RuleArn::new(arn).ok()).filter(|_| sends));
+            let found = if rule.is_default == Some(true) { &mut defaults } else { &mut senders };
+            found.extend(rule.rule_arn.and_then(|arn| RuleArn::new(arn).ok()).filter(|_| sends));
         }
     }
-    Ok(senders)
+    Ok(if senders.is_empty() { defaults } else { senders })
 }
 
 async fn listeners(client: &Client, balancer: &str) -> Result<Vec<Listener>, PortError> {
@@ -110,7 +117,8 @@ mod tests {
              <TargetType>ip</TargetType><HealthCheckPath>/health</HealthCheckPath><LoadBalancerArns><member>{BALANCER}</member></LoadBalancerArns></member></TargetGroups>"
         );
         let listener = "<Listeners><member><ListenerArn>arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener/app/web/1/2</ListenerArn></member></Listeners>";
-        let rules = format!("<Rules>{}{}</Rules>", rule(3, GROUP), rule(4, "arn:other"));
+        let default = rule(5, GROUP).replace("<Priority>", "<IsDefault>true</IsDefault><Priority>");
+        let rules = format!("<Rules>{}{}{default}</Rules>", rule(3, GROUP), rule(4, "arn:other"));
         let replay = Replay::new();
         replay
             .answer("DescribeTargetGroups", answer("DescribeTargetGroups", &groups))
@@ -119,7 +127,7 @@ mod tests {
         let adapter = ElbAdapter::new(replay.config());
         let group = TargetGroupArn::new(GROUP).unwrap();
         let seen = adapter.around(&target(), &group).await.unwrap().unwrap();
-        assert_eq!((seen.port, seen.health_path.as_deref()), (Some(80), Some("/health")));
+        assert_eq!((seen.port, seen.health.path.as_deref()), (Some(80), Some("/health")));
         assert_eq!((seen.vpc.as_deref(), seen.target_type.as_str()), (Some("vpc-1"), "ip"));
         let senders: Vec<&str> = seen.senders.iter().map(RuleArn::as_str).collect();
         assert_eq!(senders.len(), 1);

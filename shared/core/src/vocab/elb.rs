@@ -48,12 +48,23 @@ pub struct Surroundings {
     pub vpc: Option<String>,
     /// `ip`, `instance`, …
     pub target_type: String,
-    /// The path health checks ask for, where they speak HTTP.
-    pub health_path: Option<String>,
+    pub health: HealthCheck,
     /// The load balancer it belongs to.
     pub load_balancer: Option<String>,
-    /// The rules (Application Load Balancer) or listeners (Network Load Balancer) that send it requests.
+    /// The rules (Application Load Balancer) or listeners (Network Load Balancer) that send it requests. Default rules only where there are no others.
     pub senders: Vec<RuleArn>,
+}
+
+/// How the targets of a target group are checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub struct HealthCheck {
+    /// Where they are asked by HTTP.
+    pub path: Option<String>,
+    pub interval_secs: Option<i32>,
+    pub timeout_secs: Option<i32>,
+    pub healthy_threshold: Option<i32>,
+    pub unhealthy_threshold: Option<i32>,
 }
 
 /// One thing to do to a load balancer.
