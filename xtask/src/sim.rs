@@ -170,20 +170,6 @@ const MUTATIONS: &[Mutation] = &[
         within: 60,
     },
     Mutation {
-        name: "a paused release does not move",
-        file: "shared/core/src/decide/running.rs",
-        rule: "    if let Some(pause) = &turn.old.pause {\n        return paused",
-        without: "    if let Some(pause) = turn.old.pause.as_ref().filter(|pause| pause.until < pause.since) {\n        return paused",
-        within: 100,
-    },
-    Mutation {
-        name: "a pause ends",
-        file: "shared/core/src/decide/running.rs",
-        rule: "    if turn.now >= pause.until {",
-        without: "    if turn.now >= pause.until && pause.until < pause.since {",
-        within: 100,
-    },
-    Mutation {
         name: "an event of before the candidate is not its breach",
         file: "shared/core/src/decide/evidence.rs",
         rule: "seen.since.is_none_or(|since| since >= proven_at)",
