@@ -140,6 +140,21 @@ async fn a_link_opens_what_it_was_made_for_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_link_to_a_release_opens_no_other_one_of_the_same_service() {
+    let (fixture, id) = two_services().await;
+    let other = fixture.release(3, provenance()).await;
+    for act in [false, true] {
+        let link = fixture.dashboard(ANNA, &json!({ "release": id, "act": act })).await;
+        let query = format!("key={}", key(&link));
+        assert_eq!(fixture.get(&format!("/releases/{id}"), &query).await.status, 200);
+        for path in ["", "/cancel"] {
+            let got = fixture.get(&format!("/releases/{other}{path}"), &query).await;
+            assert_eq!((got.status, got.body.contains("main-3")), (403, false), "{path}: {}", got.body);
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_a_link_does_not_open_looks_the_same_whether_or_not_it_exists() {
     let (fixture, id) = two_services().await;
     let link = fixture.dashboard(ZOE, &json!({ "service": "search" })).await;
