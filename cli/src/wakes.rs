@@ -8,7 +8,7 @@ use aws_sdk_sqs::Client;
 use tidegate_aws::port_error;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::ReleaseId;
-use tidegate_core::ports::Waker;
+use tidegate_core::ports::{WakeUp, Waker};
 use tidegate_sqs::SqsWaker;
 use tokio::sync::OnceCell;
 
@@ -40,6 +40,13 @@ impl Waker for QueueByName {
     async fn wake(&self, release: &ReleaseId, delay_secs: u32, why: &str) -> Result<(), PortError> {
         self.found.get_or_try_init(|| self.find()).await?.wake(release, delay_secs, why).await
     }
+
+    async fn wake_all(&self, wakes: &[WakeUp]) -> Vec<(ReleaseId, PortError)> {
+        match self.found.get_or_try_init(|| self.find()).await {
+            Ok(waker) => waker.wake_all(wakes).await,
+            Err(error) => wakes.iter().map(|wake| (wake.release.clone(), error.clone())).collect(),
+        }
+    }
 }
 
 /// Remembers whether a wake-up was sent.
@@ -58,15 +65,25 @@ impl Wakes {
     pub fn missed(&self) -> Option<PortError> {
         self.missed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+
+    fn keep(&self, error: Option<&PortError>) {
+        if let Some(error) = error {
+            self.missed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
+        }
+    }
 }
 
 #[async_trait]
 impl Waker for Wakes {
     async fn wake(&self, release: &ReleaseId, delay_secs: u32, why: &str) -> Result<(), PortError> {
         let sent = self.inner.wake(release, delay_secs, why).await;
-        if let Err(error) = &sent {
-            self.missed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
-        }
+        self.keep(sent.as_ref().err());
         sent
+    }
+
+    async fn wake_all(&self, wakes: &[WakeUp]) -> Vec<(ReleaseId, PortError)> {
+        let unsent = self.inner.wake_all(wakes).await;
+        self.keep(unsent.first().map(|(_, error)| error));
+        unsent
     }
 }

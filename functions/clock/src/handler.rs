@@ -22,11 +22,11 @@ pub(crate) struct Rotations {
 /// What an invocation is for. Its looks at many services must not keep anybody from being woken, so each half has its own, at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// What is due is woken.
+    /// What is due is woken, and what comes to be due until the next round.
     Wakes,
     /// What was lost is looked for.
     Looks,
-    /// Both: whoever invokes it by hand.
+    /// Both, once: whoever invokes it by hand.
     All,
 }
 
@@ -55,7 +55,13 @@ pub(crate) async fn handle(
     let until = deadline(Timestamp::now(), event.context.deadline);
     let part = Part::of(&event.payload)?;
     let installation = installation.until(until);
-    let wakes = async { if part == Part::Looks { Looked::default() } else { installation.wake_due().await } };
+    let wakes = async {
+        match part {
+            Part::Looks => Looked::default(),
+            Part::Wakes => installation.wake_until(until).await,
+            Part::All => installation.wake_due().await,
+        }
+    };
     let looks = async {
         if part == Part::Wakes {
             Looks::default()

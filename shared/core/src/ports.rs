@@ -495,6 +495,6 @@ pub struct Due {
     pub release: ReleaseId,
     /// When.
     pub at: Timestamp,
-    /// And again shortly after, until something has happened.
+    /// Something is expected any moment.
     pub soon: bool,
 }

@@ -9,7 +9,7 @@ use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{AccountId, Digest, Image, Region, ReleaseId, RepositoryName, ServiceName, Tag};
 use tidegate_core::intent::Provenance;
 use tidegate_core::listing::Listing;
-use tidegate_core::ports::{Images, Watched};
+use tidegate_core::ports::{Images, WakeUp, Watched};
 use tidegate_core::push::PushTimes;
 use tidegate_core::reference::Pick;
 use tidegate_core::registry::ecr_registry;
@@ -20,6 +20,10 @@ use tidegate_core::trigger::{Reason, Refusal, Subject, Trigger};
 use crate::context::Installation;
 use crate::triggers::Attempt;
 use crate::unfinished::Unfinished;
+
+/// When a release is looked at that somebody has just changed, seconds: at once, and then until the clock, whose round may have begun before
+/// anything was expected, has come again. One request takes ten messages.
+const HINTS_SECS: [u32; 10] = [0, 7, 14, 21, 28, 35, 42, 49, 56, 63];
 
 /// An image that was pushed to ECR.
 #[derive(Debug, Clone)]
@@ -220,10 +224,13 @@ impl Installation {
         }
     }
 
-    /// A hint that a release has something to do; lost hints are the clock's to fix.
+    /// A hint that a release has something to do, and some more until the clock's next round, in which it looks by itself how the release
+    /// goes on. Lost hints are the clock's to fix.
     pub(crate) async fn wake_now(&self, release: &ReleaseId, why: &str) {
         let Some(waker) = &self.waker else { return };
-        if let Err(error) = waker.wake(release, 0, why).await {
+        let wake = |delay_secs| WakeUp { release: release.clone(), delay_secs, why: why.to_owned() };
+        let wakes: Vec<WakeUp> = HINTS_SECS.map(wake).into();
+        if let Some((_, error)) = waker.wake_all(&wakes).await.first() {
             tracing::warn!(release.id = %release, error = %error, "the wake-up was not sent; the clock will find the release");
         }
     }

@@ -10,7 +10,7 @@ use tidegate_core::commit::{Commit, RowWrite};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{Image, ReleaseId, RepositoryName, ServiceName};
 use tidegate_core::intent::Provenance;
-use tidegate_core::ports::{Due, ImageDescribed, Images, WakeUp};
+use tidegate_core::ports::{Due, ImageDescribed, Images, WakeUp, Waker};
 use tidegate_core::registry::ecr_registry;
 use tidegate_core::service::ServiceRecord;
 use tidegate_core::sweep::{Fresh, Tagged, TagsSeen};
@@ -25,10 +25,12 @@ use crate::visits::{Looked, Pace};
 
 /// The clock comes every minute; what is due until the next round is sent now.
 const ROUND: SignedDuration = SignedDuration::from_secs(60);
+/// How often it looks again what is due while something is expected any moment: sooner than anybody who was woken wants to be woken again.
+const STEP: SignedDuration = SignedDuration::from_secs(5);
+/// How long after its time a wake-up is sent again that nobody has gone on with.
+const AGAIN: SignedDuration = SignedDuration::from_secs(15);
 /// How many releases back it is looked whether a digest has been released before.
 const LOOK_BACK: u32 = 50;
-/// How often a release is looked at of which something is expected any moment.
-const SOON: SignedDuration = SignedDuration::from_secs(15);
 
 /// What one round did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,23 +52,37 @@ impl Installation {
 
     /// Sends what is due until the next round, each to its second.
     pub async fn wake_due(&self) -> Looked {
-        let now = self.time.now();
-        let mut looked = Looked::default();
-        let Some(waker) = &self.waker else { return looked };
-        let until = now.saturating_add(ROUND).unwrap_or(now);
-        let due = match self.ledger.due(until).await {
-            Ok(due) => due.tell(&mut looked.failed),
-            Err(error) => {
-                looked.failed.push(format!("ask what is due: {error}"));
-                return looked;
+        self.wake_until(self.time.now()).await
+    }
+
+    /// The same, and again every few seconds until `until` while something is expected any moment: those who are woken send nothing to the
+    /// queue, so what they decide in the middle of a round would wait for the next one.
+    pub async fn wake_until(&self, until: Timestamp) -> Looked {
+        let Some(waker) = &self.waker else { return Looked::default() };
+        let (mut sent, mut failed) = (Sent::default(), BTreeSet::new());
+        let mut stays = false;
+        loop {
+            let now = self.time.now();
+            match self.ledger.due(now.saturating_add(ROUND).unwrap_or(now)).await {
+                Ok(listing) => {
+                    let mut damaged = Vec::new();
+                    let due = listing.tell(&mut damaged);
+                    failed.extend(damaged);
+                    failed.extend(sent.send(&**waker, &due, now).await);
+                    stays = due.iter().any(|due| due.soon);
+                }
+                // Whether anything is expected is known from the look before, if there was one.
+                Err(error) => {
+                    failed.insert(format!("ask what is due: {error}"));
+                }
             }
-        };
-        let wakes: Vec<WakeUp> = due.iter().flat_map(|due| wakes(due, now)).collect();
-        let unsent = waker.wake_all(&wakes).await;
-        let asleep: BTreeSet<&ReleaseId> = unsent.iter().map(|(release, _)| release).collect();
-        looked.done = u32::try_from(due.len() - asleep.len()).unwrap_or(u32::MAX);
-        looked.failed.extend(unsent.iter().map(|(release, error)| format!("wake {release}: {error}")));
-        looked
+            let next = now.saturating_add(STEP).unwrap_or(until);
+            if !stays || next >= until {
+                break;
+            }
+            self.time.sleep(next.duration_since(self.time.now())).await;
+        }
+        Looked { done: sent.releases(), failed: failed.into_iter().collect() }
     }
 
     /// Looks for pushes whose event was lost.
@@ -188,21 +204,42 @@ impl Installation {
     }
 }
 
-/// The messages that wake a release until the next round: one at its time and, where something is expected any moment, more after it. Whichever
-/// comes when the release has gone on is answered at once.
-fn wakes(due: &Due, now: Timestamp) -> Vec<WakeUp> {
-    let first = due.at.max(now).duration_since(now);
-    let wake = |after: SignedDuration| WakeUp {
+/// Which wake-ups a round has sent: for what time, and from when on it is sent again if the release has not gone on.
+#[derive(Default)]
+struct Sent(BTreeMap<ReleaseId, (Timestamp, Timestamp)>);
+
+impl Sent {
+    /// Sends those that were not sent yet, each to its second; says what failed. Whichever comes when the release has gone on is answered at
+    /// once.
+    async fn send(&mut self, waker: &dyn Waker, due: &[Due], now: Timestamp) -> Vec<String> {
+        let fresh: Vec<&Due> = due.iter().filter(|due| self.is_unsent(due, now)).collect();
+        let wakes: Vec<WakeUp> = fresh.iter().map(|due| wake_up(due, now)).collect();
+        let unsent = waker.wake_all(&wakes).await;
+        let asleep: BTreeSet<&ReleaseId> = unsent.iter().map(|(release, _)| release).collect();
+        for due in fresh.into_iter().filter(|due| !asleep.contains(&due.release)) {
+            let again = due.at.max(now).saturating_add(AGAIN).unwrap_or(now);
+            self.0.insert(due.release.clone(), (due.at, again));
+        }
+        unsent.iter().map(|(release, error)| format!("wake {release}: {error}")).collect()
+    }
+
+    fn is_unsent(&self, due: &Due, now: Timestamp) -> bool {
+        self.0.get(&due.release).is_none_or(|(at, again)| *at != due.at || *again <= now)
+    }
+
+    /// How many releases were woken.
+    fn releases(&self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
+}
+
+fn wake_up(due: &Due, now: Timestamp) -> WakeUp {
+    let after = due.at.max(now).duration_since(now);
+    WakeUp {
         release: due.release.clone(),
         delay_secs: u32::try_from(after.as_secs()).unwrap_or(0) + u32::from(after.subsec_nanos() > 0),
         why: "it is due".into(),
-    };
-    let mut wakes = vec![wake(first)];
-    if due.soon {
-        let later = std::iter::successors(Some(first + SOON), |after| Some(*after + SOON));
-        wakes.extend(later.take_while(|after| *after < ROUND).map(wake));
     }
-    wakes
 }
 
 /// The repositories of a round, each read once, whichever services ask at the same time.

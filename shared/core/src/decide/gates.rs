@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Flow, rollback, running::advance, wait};
+use super::{Flow, look_until, rollback, running::advance, wait};
 use crate::actor::Actor;
 use crate::approval::{ApprovalGate, Approver, Invitation, Opened, Token};
 use crate::effect::{Effect, Invite, RETRY_AFTER};
@@ -60,7 +60,7 @@ pub(super) fn approve(turn: &mut Turn<'_>, plan: &Plan, stage: usize, gate: usiz
     invite(turn, stage, gate, &eligible);
     // Once something of the candidate runs, weights and alarms are looked at as in a bake.
     let every = if turn.next.is_started() { LOOK_EVERY } else { LOOK_EVERY * 5 };
-    let next_look = turn.now.saturating_add(every).unwrap_or(opened.expires_at).min(opened.expires_at);
+    let next_look = look_until(turn, every, opened.expires_at);
     let missing = usize::from(gate.approval.count) - yes;
     let of = names(&eligible);
     let waiting_on = WaitingOn::Approvals { missing, of, until: opened.expires_at };
@@ -178,11 +178,7 @@ pub(super) fn freeze(turn: &mut Turn<'_>, plan: &Plan, stage: usize) -> Flow {
         FreezeThen::Wait => {
             turn.note(Fact::Frozen { window: frozen.window.clone(), until: frozen.until });
             // A look in between, so that a changed clock or a long window is never waited for in one piece.
-            let next_look = turn
-                .now
-                .saturating_add(SignedDuration::from_hours(1))
-                .unwrap_or(frozen.until)
-                .min(frozen.until);
+            let next_look = look_until(turn, SignedDuration::from_hours(1), frozen.until);
             Flow::Rest(next_look, WaitingOn::FreezeEnd { window: frozen.window, until: frozen.until })
         }
     }

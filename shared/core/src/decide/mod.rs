@@ -52,16 +52,24 @@ enum Flow {
     /// Another phase has begun, and is decided in the same turn.
     Next,
     /// Look again then, and what for.
-    Rest(Timestamp, WaitingOn),
+    Rest(Wake, WaitingOn),
     /// Nothing more to wait for.
     Over,
     /// Nothing to do at all.
     Unchanged,
 }
 
-/// Look again after `delay`, and what for.
+/// Look again after `delay`, and what for. What is looked for sooner than usual is expected any moment, and so is what comes after an end.
 fn wait(turn: &Turn<'_>, delay: SignedDuration, waiting_on: WaitingOn) -> Flow {
-    Flow::Rest(turn.now.saturating_add(delay).unwrap_or(turn.now), waiting_on)
+    let at = turn.now.saturating_add(delay).unwrap_or(turn.now);
+    let soon = delay < LOOK_EVERY || waiting_on.until() == Some(at);
+    Flow::Rest(Wake { soon, ..Wake::new(at) }, waiting_on)
+}
+
+/// When to look again while something lasts until `end`: every so often, and at its end, of which something comes at once.
+fn look_until(turn: &Turn<'_>, every: SignedDuration, end: Timestamp) -> Wake {
+    let next = turn.now.saturating_add(every).unwrap_or(end);
+    if next < end { Wake::new(next) } else { Wake::soon(end) }
 }
 
 /// Decides what to do with a release now.
@@ -70,14 +78,14 @@ pub fn decide(release: &Release, seen: &Observation, now: Timestamp) -> Decision
     for _ in 0..PHASES_MAX {
         match step(&mut turn) {
             Flow::Next => {}
-            Flow::Rest(at, waiting_on) => return rest(turn, at, waiting_on),
+            Flow::Rest(wake, waiting_on) => return rest(turn, wake, waiting_on),
             Flow::Over => return over(turn),
             Flow::Unchanged => return Decision::unchanged(release),
         }
     }
     // Not reached: every phase leads to a later one, and back at most once. The next look would go on from here.
     let at = now.saturating_add(LOOK_SOON).unwrap_or(now);
-    rest(turn, at, WaitingOn::Unknown)
+    rest(turn, Wake::soon(at), WaitingOn::Unknown)
 }
 
 /// One phase. None calls another: each says what is next, and the loop above goes there.
@@ -97,11 +105,10 @@ fn step(turn: &mut Turn<'_>) -> Flow {
     }
 }
 
-/// Ends the turn: look again at `at`, and what for.
-fn rest(mut turn: Turn<'_>, at: Timestamp, waiting_on: WaitingOn) -> Decision {
+/// Ends the turn: look again then, and what for.
+fn rest(mut turn: Turn<'_>, wake: Wake, waiting_on: WaitingOn) -> Decision {
     turn.next.report.waiting_on = waiting_on;
-    let soon = at.duration_since(turn.now) < LOOK_EVERY;
-    turn.next.wake = Some(Wake { soon, ..Wake::new(at) });
+    turn.next.wake = Some(wake);
     finish(turn)
 }
 

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::evidence::Hold;
-use super::{Flow, evidence, gates, keep_measured, rollback, settle, start, wait};
+use super::{Flow, evidence, gates, keep_measured, look_until, rollback, settle, start, wait};
 use crate::effect::RETRY_AFTER;
 use crate::engine::{self, Act, Move, Traffic};
 use crate::history::{Event, Held, Missing, StageResult, WaitingOn};
@@ -169,8 +169,8 @@ pub(super) fn advance(turn: &mut Turn<'_>, plan: &Plan, stage: usize, result: St
     let now = turn.now;
     turn.enter(Phase::Running { stage: stage + 1, since: now, step: Step::Entered });
     let least = if turn.old.promote_now.is_some() { 0 } else { next.at_least_secs() };
-    let delay = SignedDuration::from_secs(i64::from(least)).min(LOOK_EVERY);
-    wait(turn, delay, WaitingOn::Stage { stage: next.clone() })
+    let end = now.saturating_add(SignedDuration::from_secs(i64::from(least))).unwrap_or(now);
+    Flow::Rest(look_until(turn, LOOK_EVERY, end), WaitingOn::Stage { stage: next.clone() })
 }
 
 fn bake(
@@ -198,8 +198,7 @@ fn bake(
     let missing = missing.into_iter().next();
     // The look itself must be from after the end, so that the whole bake was watched.
     if turn.seen.at < end {
-        let next_look = turn.now.saturating_add(LOOK_EVERY).unwrap_or(end).min(end);
-        return Flow::Rest(next_look, WaitingOn::Bake { percent, until: end, missing });
+        return Flow::Rest(look_until(turn, LOOK_EVERY, end), WaitingOn::Bake { percent, until: end, missing });
     }
     if let Some(cause) = evidence::inconclusive(turn, plan) {
         return rollback::begin(turn, cause, Some(stage));

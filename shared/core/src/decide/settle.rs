@@ -9,7 +9,7 @@ use crate::history::{Event, Unseen, WaitingOn};
 use crate::intent::{Intent, Request};
 use crate::outcome::{Cause, Outcome};
 use crate::plan::Plan;
-use crate::release::Phase;
+use crate::release::{Phase, Wake};
 use crate::service::{Promoted, Quarantined, ServiceRecord};
 use crate::turn::{LAG, LOOK_SOON, Turn};
 
@@ -89,7 +89,9 @@ fn asked_back(request: Option<&Request>) -> Option<Cause> {
 fn wait_out(turn: &mut Turn<'_>, plan: &Plan, settling: Settling) -> Flow {
     let safe = turn.next.acted_at.map(|at| at.saturating_add(SETTLE).unwrap_or(at));
     match safe {
-        Some(safe) if turn.seen.at < safe => Flow::Rest(safe, WaitingOn::InFlightCalls { until: safe }),
+        Some(safe) if turn.seen.at < safe => {
+            Flow::Rest(Wake::soon(safe), WaitingOn::InFlightCalls { until: safe })
+        }
         Some(_) | None => last_look(turn, plan, settling),
     }
 }

@@ -223,6 +223,21 @@ pub enum Missing {
     Unknown,
 }
 
+impl WaitingOn {
+    /// When it is over by itself, where that is known.
+    pub(crate) fn until(&self) -> Option<Timestamp> {
+        if let Self::Bake { until, .. }
+        | Self::Approvals { until, .. }
+        | Self::FreezeEnd { until, .. }
+        | Self::InFlightCalls { until }
+        | Self::Draining { until } = self
+        {
+            return Some(*until);
+        }
+        None
+    }
+}
+
 impl std::fmt::Display for WaitingOn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

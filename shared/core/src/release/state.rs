@@ -30,6 +30,9 @@ pub struct EcsWeighted {
     /// The revision to roll back to when the one that ran does not name every image by digest: the same document, pinned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable: Option<TaskDefinitionArn>,
+    /// When the second service was asked for last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create_asked_at: Option<Timestamp>,
     /// Whether the second service was seen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub created: bool,
@@ -61,6 +64,7 @@ fn is_none(count: &u32) -> bool {
 static ECS_WEIGHTED: EcsWeighted = EcsWeighted {
     task_definition: None,
     stable: None,
+    create_asked_at: None,
     created: false,
     set_at: None,
     repaired: 0,

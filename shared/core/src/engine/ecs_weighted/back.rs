@@ -150,18 +150,18 @@ fn unfinished(turn: &mut Turn<'_>, setup: &Setup, outcome: &Outcome) -> Option<S
     let Some(canary) = turn.seen.ecs.canary.known() else {
         return Some(Settle::Until(WaitingOn::Look { unseen: Unseen::Deployment }));
     };
-    if setup.groups.is_some() {
-        if let Some(next) = bring_home(turn, setup) {
-            return Some(next);
-        }
-        if let Some(next) = drain(turn, canary.as_ref()) {
-            return Some(next);
-        }
+    let home = || setup.groups.as_ref().map(|_| ());
+    if let Some(next) = home().and_then(|()| bring_home(turn, setup)) {
+        return Some(next);
     }
-    delete(turn, setup, canary.as_ref())
-        .or_else(|| restore_rules(turn, setup))
-        .or_else(|| restore_scaling(turn, setup))
-        .or_else(|| restore_configuration(turn, setup, outcome))
+    // None of these waits for the candidate's requests to end.
+    if let Some(next) = restore_scaling(turn, setup).or_else(|| restore_configuration(turn, setup, outcome)) {
+        return Some(next);
+    }
+    if let Some(next) = home().and_then(|()| drain(turn, canary.as_ref())) {
+        return Some(next);
+    }
+    remove(turn, setup, canary.as_ref())
 }
 
 /// Wherever a release ends, nothing of the traffic stays with what is taken away.
@@ -196,23 +196,32 @@ fn drain(turn: &Turn<'_>, canary: Option<&ServiceSeen>) -> Option<Settle> {
         .then(|| Settle::Wait(until.duration_since(turn.now), WaitingOn::Draining { until }))
 }
 
-fn delete(turn: &mut Turn<'_>, setup: &Setup, canary: Option<&ServiceSeen>) -> Option<Settle> {
-    if !canary.is_some_and(is_serving) {
+/// The second service, and the rules as they were.
+fn remove(turn: &mut Turn<'_>, setup: &Setup, canary: Option<&ServiceSeen>) -> Option<Settle> {
+    let there = canary.is_some_and(is_serving);
+    let mut effects: Vec<AnyEffect> = Vec::new();
+    if there {
+        effects.push(Effect::DeleteCanary { name: setup.canary.clone() }.into());
+    }
+    effects.extend(restored_rules(turn, setup));
+    if effects.is_empty() {
         return None;
     }
     if turn.is_due(RETRY_AFTER) {
         turn.note_refusals();
-        turn.act(Effect::DeleteCanary { name: setup.canary.clone() }.into());
+        for effect in effects {
+            turn.act(effect);
+        }
     }
-    Some(Settle::Wait(RETRY_AFTER, WaitingOn::CanaryGone))
+    let waiting_on = if there { WaitingOn::CanaryGone } else { WaitingOn::WeightsShown };
+    Some(Settle::Wait(RETRY_AFTER, waiting_on))
 }
 
 /// The rules as they were: without the candidate's target group where it did not stand in them before. What somebody else has put there
 /// meanwhile stays.
-fn restore_rules(turn: &mut Turn<'_>, setup: &Setup) -> Option<Settle> {
-    let groups = setup.groups.as_ref()?;
-    let live = turn.seen.elb.weights.known()?;
+fn restored_rules(turn: &Turn<'_>, setup: &Setup) -> Vec<AnyEffect> {
     let mut effects: Vec<AnyEffect> = Vec::new();
+    let (Some(groups), Some(live)) = (&setup.groups, turn.seen.elb.weights.known()) else { return effects };
     for before in &setup.rollback_target.weights {
         let Some(rule) = live.iter().find(|rule| rule.arn == before.arn) else { continue };
         let was = |group| before.weights.iter().find(|(known, _)| known == group).map(|(_, weight)| *weight);
@@ -230,16 +239,7 @@ fn restore_rules(turn: &mut Turn<'_>, setup: &Setup) -> Option<Settle> {
             effects.push(elb::Effect::SetWeights { rule: rule.arn.clone(), weights, share }.into());
         }
     }
-    if effects.is_empty() {
-        return None;
-    }
-    if turn.is_due(RETRY_AFTER) {
-        turn.note_refusals();
-        for effect in effects {
-            turn.act(effect);
-        }
-    }
-    Some(Settle::Wait(RETRY_AFTER, WaitingOn::WeightsShown))
+    effects
 }
 
 /// What was read before is set again, whoever had suspended what.

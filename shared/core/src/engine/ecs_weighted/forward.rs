@@ -110,9 +110,7 @@ fn start(turn: &mut Turn<'_>, at: At<'_>) -> Move {
     let desired = at.setup.min_tasks;
     match canary {
         Some(canary) if canary.status == "ACTIVE" => started(turn, at, canary, desired),
-        _ if !at.step.is_due(turn.now, CREATE_RETRY_AFTER) => {
-            Move::Wait(RETRY_AFTER, WaitingOn::DeploymentStart)
-        }
+        _ if is_asked_for(turn) => Move::Wait(RETRY_AFTER, WaitingOn::DeploymentStart),
         _ => {
             let effect = Effect::CreateCanary {
                 name: at.setup.canary.clone(),
@@ -122,12 +120,20 @@ fn start(turn: &mut Turn<'_>, at: At<'_>) -> Move {
                 target_group: at.setup.groups.as_ref().map(|groups| groups.canary.clone()),
                 beside: at.setup.groups.as_ref().map(|groups| groups.stable.clone()),
             };
-            let asked = begin(turn, vec![effect.into()], WaitingOn::DeploymentStart);
+            let now = turn.now;
+            let mut asked = begin(turn, vec![effect.into()], WaitingOn::DeploymentStart);
+            learnt(&mut asked.progress).create_asked_at = Some(now);
             // An alarm in ALARM could not be told from one that the candidate sets off.
             let proof = Some(Proof { what: Held::Start, traffic_since: None });
             Move::Act(Box::new(Act { proof, ..asked }))
         }
     }
+}
+
+/// Whether the second service was asked for a moment ago, and may show up yet.
+fn is_asked_for(turn: &Turn<'_>) -> bool {
+    let asked_at = EcsWeighted::state(turn).create_asked_at;
+    asked_at.is_some_and(|at| turn.now.duration_since(at) < CREATE_RETRY_AFTER)
 }
 
 /// From now on something of the target is changed.
@@ -181,7 +187,7 @@ fn started(turn: &mut Turn<'_>, at: At<'_>, canary: &ServiceSeen, desired: u32) 
         Some(ready) if ready >= desired => Move::Done(StageResult::CandidateHealthy),
         Some(ready) => {
             turn.note(Fact::CandidateTasks { running: ready, wanted: canary.desired });
-            Move::Wait(LOOK_SOON, WaitingOn::CandidateTasks)
+            Move::Wait(RETRY_AFTER, WaitingOn::CandidateTasks)
         }
     }
 }
@@ -204,7 +210,7 @@ fn shift(turn: &mut Turn<'_>, at: At<'_>, percent: Percent) -> Move {
         None => return unseen(turn, Unseen::Weights),
         Some(ready) if ready < needed => {
             turn.note(Fact::CandidateTasks { running: ready, wanted: needed });
-            return Move::Wait(LOOK_SOON, WaitingOn::CandidateTasks);
+            return Move::Wait(RETRY_AFTER, WaitingOn::CandidateTasks);
         }
         Some(_) => {}
     }
@@ -272,7 +278,7 @@ fn promote(turn: &mut Turn<'_>, at: At<'_>) -> Move {
             wanted: service.desired,
             earlier: service.other_tasks,
         });
-        return Move::Wait(LOOK_SOON, WaitingOn::TasksReplaced { last: false });
+        return Move::Wait(RETRY_AFTER, WaitingOn::TasksReplaced { last: false });
     }
     if at.setup.groups.is_none() {
         return Move::Done(StageResult::Completed);

@@ -446,8 +446,12 @@ impl Simulation {
                 let context = universe.context(caller, true).until(until);
                 Box::pin(async move {
                     let pace = Pace { listed: &Listed::default(), rotation: &Rotation::default(), until };
-                    let round = context.installation.round(&*context.images, pace).await;
-                    if round.failed.is_empty() { Ok(()) } else { Err(round.failed.join("; ")) }
+                    let (woken, lost) = futures::join!(
+                        context.installation.wake_until(until),
+                        context.installation.find_lost_pushes(&*context.images, pace),
+                    );
+                    let failed = [woken.failed, lost.failed].concat();
+                    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
                 })
             }),
         }

@@ -2,6 +2,8 @@
 //! world is a model of what AWS documents; what really happens at a load balancer is tried in the scenarios.
 #![expect(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
+mod pace;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -267,6 +269,16 @@ impl World {
     }
 }
 
+/// The policy of a world.
+fn policy_of(world: &World) -> policy::Policy {
+    let canary = if world.balanced {
+        format!("{{ target_group: \"{}\", rules: [\"{}\"] }}", names::green(), names::rule())
+    } else {
+        "{ min_tasks: 1 }".to_owned()
+    };
+    policy::parse("weighted.yaml", &POLICY.replace("CANARY", &canary)).unwrap()
+}
+
 struct Play {
     world: World,
     base: Observation,
@@ -280,12 +292,7 @@ struct Play {
 
 impl Play {
     fn new(world: World) -> Self {
-        let canary = if world.balanced {
-            format!("{{ target_group: \"{}\", rules: [\"{}\"] }}", names::green(), names::rule())
-        } else {
-            "{ min_tasks: 1 }".to_owned()
-        };
-        let policy = policy::parse("weighted.yaml", &POLICY.replace("CANARY", &canary)).unwrap();
+        let policy = policy_of(&world);
         let mut fixture = Fixture::queued_with(policy);
         fixture.seen.requests = Seen::Known(1000);
         let Fixture { release, seen, .. } = fixture;
