@@ -21,6 +21,7 @@ pub(crate) const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 pub(crate) const LAG: SignedDuration = SignedDuration::from_secs(20);
 
 /// The old release, the next one in the making, and the world as seen.
+#[derive(Clone)]
 pub(crate) struct Turn<'a> {
     pub(crate) old: &'a Release,
     pub(crate) next: Release,
@@ -134,8 +135,11 @@ impl<'a> Turn<'a> {
         let mut told = std::mem::take(&mut self.told);
         told.extend(self.noticed.take());
         let actions: Vec<Action> = self.effects.iter().map(Effect::action).collect();
-        if told.is_empty() && !actions.is_empty() {
-            let first = matches!(self.old.phase, Phase::Running { step: Step::Entered, .. });
+        // What a stage began with stands beside the end of the one before.
+        let only_ended = told.iter().all(|event| matches!(event, Event::StageDone { .. }));
+        if only_ended && !actions.is_empty() {
+            let first =
+                !told.is_empty() || matches!(self.old.phase, Phase::Running { step: Step::Entered, .. });
             told.push(Event::Acted { actions: actions.clone(), again: !first });
         }
         let mut told = told.into_iter();

@@ -168,9 +168,40 @@ pub(super) fn advance(turn: &mut Turn<'_>, plan: &Plan, stage: usize, result: St
     let Some(next) = plan.stages.get(stage + 1) else { return settle::begin(turn, Outcome::Promoted) };
     let now = turn.now;
     turn.enter(Phase::Running { stage: stage + 1, since: now, step: Step::Entered });
+    if let Some(flow) = acts_at_once(turn, plan, stage) {
+        return flow;
+    }
     let least = if turn.old.promote_now.is_some() { 0 } else { next.at_least_secs() };
     let end = now.saturating_add(SignedDuration::from_secs(i64::from(least))).unwrap_or(now);
     Flow::Rest(look_until(turn, LOOK_EVERY, end), WaitingOn::Stage { stage: next.clone() })
+}
+
+/// A bake's end and what follows are one decision, if that needs to see nothing more than the look that ended the bake. Whatever does not act
+/// at once is looked at anew, and nothing of it is kept: stages are taken one at a time.
+fn acts_at_once(turn: &mut Turn<'_>, plan: &Plan, stage: usize) -> Option<Flow> {
+    let (Stage::Bake { .. }, Stage::Shift { .. } | Stage::Promote) =
+        (&plan.stages[stage], &plan.stages[stage + 1])
+    else {
+        return None;
+    };
+    if !has_seen_enough(turn) {
+        return None;
+    }
+    let mut ahead = turn.clone();
+    let next = engine::of(plan).step(&mut ahead, plan, stage + 1, turn.now, &Step::Entered);
+    let Move::Act(act) = next else { return None };
+    let flow = perform(&mut ahead, plan, stage + 1, *act);
+    if ahead.effects.is_empty() {
+        return None;
+    }
+    *turn = ahead;
+    Some(flow)
+}
+
+/// Whether the look was asked for everything that the stage which has just begun needs to see.
+fn has_seen_enough(turn: &Turn<'_>) -> bool {
+    let asked = super::needs(turn.old, turn.seen);
+    super::needs(&turn.next, turn.seen).without(&asked).is_empty()
 }
 
 fn bake(
@@ -198,7 +229,10 @@ fn bake(
     let missing = missing.into_iter().next();
     // The look itself must be from after the end, so that the whole bake was watched.
     if turn.seen.at < end {
-        return Flow::Rest(look_until(turn, LOOK_EVERY, end), WaitingOn::Bake { percent, until: end, missing });
+        return Flow::Rest(
+            look_until(turn, LOOK_EVERY, end),
+            WaitingOn::Bake { percent, until: end, missing },
+        );
     }
     if let Some(cause) = evidence::inconclusive(turn, plan) {
         return rollback::begin(turn, cause, Some(stage));

@@ -86,9 +86,9 @@ fn shifts_and_bakes() {
     check(Fixture::shifted().waiting(2).later(3), "shift to 10% |  | +6s");
     check(Fixture::baking(10).later(10), "bake at 10% for 5m |  | +60s");
     check(Fixture::baking(10).later(290), "bake at 10% for 5m |  | +10s");
-    check(Fixture::baking(10).later(300), "shift to 100% |  | +0s");
+    check(Fixture::baking(10).later(300), "shift to 100% | continue deployment d0001 | +6s");
     check(Fixture::baking(10).blind_to_alarms().later(300), "bake at 10% for 5m |  | +15s");
-    check(Fixture::baking(100).later(900), "promote |  | +0s");
+    check(Fixture::baking(100).later(900), "promote | continue deployment d0001 | +6s");
     check(Fixture::promoting(), "promote | continue deployment d0001 | +6s");
     check(
         Fixture::promoting().status(DeploymentStatus::Successful),
@@ -152,7 +152,7 @@ fn a_pause_of_ours_is_found_whatever_stage_the_deployment_names() {
         check(Fixture::shifting().saying(said), "shift to 10% | continue deployment d0001 | +6s");
         let arrived = Fixture::shifted().waiting(2).weight(10).later(3).saying(said);
         check(arrived, "bake at 10% for 5m |  | +60s");
-        let to_all = Fixture::baking(10).later(300).decided().saying(said);
+        let to_all = Fixture::baking(10).later(300).saying(said);
         check(to_all.clone(), "shift to 100% | continue deployment d0001 | +6s");
         let arrived = to_all.decided().waiting_for_promotion().weight(100).later(3).saying(said);
         check(arrived, "bake at 100% for 15m |  | +60s");
@@ -1136,7 +1136,8 @@ fn a_bake_ends_only_with_a_look_made_after_its_end() {
     let mut looked_before = over.clone();
     looked_before.seen.at = over.now.saturating_sub(SignedDuration::from_secs(1)).unwrap();
     decides(&looked_before, &Fixture::baking(10).release.summary(), &[]);
-    decides(&over, "shift to 100%", &[]);
+    // The shift rests upon the same look.
+    decides(&over, "shift to 100%", &["continue_hook"]);
 }
 
 #[test]

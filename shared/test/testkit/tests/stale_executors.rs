@@ -34,7 +34,8 @@ fn red_at_the_shift(name: &str, fault: Fault) -> Report {
 #[test]
 fn the_lease_stops_who_stalled_between_commit_and_effect() {
     for secs in [5, 12, 30, 55] {
-        let report = red_at_the_shift("shifting to 100%", Fault::StallAfter(SignedDuration::from_secs(secs)));
+        let report =
+            red_at_the_shift("bake at 10% for 40s: done", Fault::StallAfter(SignedDuration::from_secs(secs)));
         assert_eq!(shifts(&report).len(), 1, "only the shift to 10% was performed");
     }
 }
