@@ -44,7 +44,10 @@ impl Waker for QueueByName {
     async fn wake_all(&self, wakes: &[WakeUp]) -> Vec<(ReleaseId, PortError)> {
         match self.found.get_or_try_init(|| self.find()).await {
             Ok(waker) => waker.wake_all(wakes).await,
-            Err(error) => wakes.iter().map(|wake| (wake.release.clone(), error.clone())).collect(),
+            Err(error) => {
+                let releases = wakes.iter().flat_map(WakeUp::releases);
+                releases.map(|release| (release.clone(), error.clone())).collect()
+            }
         }
     }
 }

@@ -21,12 +21,15 @@ pub(crate) async fn handle(
     Ok(response)
 }
 
-/// Drives one message's release; `Some` names the message that failed.
+/// Drives one message's releases, all at the same time; `Some` names the message that failed.
 async fn drive(context: &Context, message: &SqsMessage, until: Timestamp) -> Option<BatchItemFailure> {
     let id = message.message_id.clone().unwrap_or_default();
     let outcome: Result<(), Error> = async {
         let wake = WakeMessage::parse(message.body.as_deref().unwrap_or_default())?;
-        context.woken(&wake.release, until).await?;
+        let driven = wake.releases().map(|release| context.woken(release, until));
+        for driven in futures::future::join_all(driven).await {
+            driven?;
+        }
         Ok(())
     }
     .await;

@@ -11,6 +11,7 @@ use tidegate_ecr::EcrAdapter;
 use tidegate_ecs::EcsAdapter;
 use tidegate_elb::ElbAdapter;
 use tidegate_runtime::Context;
+use tidegate_runtime::together::Together;
 use tidegate_sns::SnsMessenger;
 use tidegate_start::Start;
 
@@ -28,7 +29,7 @@ pub fn context(start: &Start) -> Context {
         ecs: Arc::new(EcsAdapter::new(aws())),
         elb: Arc::new(ElbAdapter::new(aws())),
         autoscaling: Arc::new(AutoScalingAdapter::new(aws())),
-        alarms: cloudwatch.clone(),
+        alarms: Arc::new(Together::new(cloudwatch.clone())),
         metrics: cloudwatch,
         images: Arc::new(EcrAdapter::new(aws())),
         messenger: Arc::new(SnsMessenger::new(aws(), start.config.gate_url.clone())),

@@ -438,8 +438,10 @@ pub trait Waker: Send + Sync {
     async fn wake_all(&self, wakes: &[WakeUp]) -> Vec<(ReleaseId, PortError)> {
         let mut unsent = Vec::new();
         for wake in wakes {
-            if let Err(error) = self.wake(&wake.release, wake.delay_secs, &wake.why).await {
-                unsent.push((wake.release.clone(), error));
+            for release in wake.releases() {
+                if let Err(error) = self.wake(release, wake.delay_secs, &wake.why).await {
+                    unsent.push((release.clone(), error));
+                }
             }
         }
         unsent
@@ -482,10 +484,24 @@ pub trait Postpone: Send + Sync {
 pub struct WakeUp {
     /// The release to look at.
     pub release: ReleaseId,
+    /// More of them, to be looked at together.
+    pub also: Vec<ReleaseId>,
     /// After how long, seconds.
     pub delay_secs: u32,
     /// Why.
     pub why: String,
+}
+
+impl WakeUp {
+    /// One release.
+    pub fn of(release: ReleaseId, delay_secs: u32, why: impl Into<String>) -> Self {
+        Self { release, also: Vec::new(), delay_secs, why: why.into() }
+    }
+
+    /// All releases to look at.
+    pub fn releases(&self) -> impl Iterator<Item = &ReleaseId> {
+        std::iter::once(&self.release).chain(&self.also)
+    }
 }
 
 /// A release that is to be woken.

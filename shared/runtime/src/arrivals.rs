@@ -228,7 +228,7 @@ impl Installation {
     /// goes on. Lost hints are the clock's to fix.
     pub(crate) async fn wake_now(&self, release: &ReleaseId, why: &str) {
         let Some(waker) = &self.waker else { return };
-        let wake = |delay_secs| WakeUp { release: release.clone(), delay_secs, why: why.to_owned() };
+        let wake = |delay_secs| WakeUp::of(release.clone(), delay_secs, why);
         let wakes: Vec<WakeUp> = HINTS_SECS.map(wake).into();
         if let Some((_, error)) = waker.wake_all(&wakes).await.first() {
             tracing::warn!(release.id = %release, error = %error, "the wake-up was not sent; the clock will find the release");

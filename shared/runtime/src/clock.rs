@@ -27,6 +27,10 @@ use crate::visits::{Looked, Pace};
 const ROUND: SignedDuration = SignedDuration::from_secs(60);
 /// How often it looks again what is due while something is expected any moment: sooner than anybody who was woken wants to be woken again.
 const STEP: SignedDuration = SignedDuration::from_secs(5);
+/// How many releases that are only looked at are woken by one message, and how far apart their times may be: they are looked at together, and
+/// what is asked for all of them is asked once.
+const TOGETHER: usize = 20;
+const APART: SignedDuration = SignedDuration::from_secs(3);
 /// How long after its time a wake-up is sent again that nobody has gone on with.
 const AGAIN: SignedDuration = SignedDuration::from_secs(15);
 /// How many releases back it is looked whether a digest has been released before.
@@ -213,7 +217,7 @@ impl Sent {
     /// once.
     async fn send(&mut self, waker: &dyn Waker, due: &[Due], now: Timestamp) -> Vec<String> {
         let fresh: Vec<&Due> = due.iter().filter(|due| self.is_unsent(due, now)).collect();
-        let wakes: Vec<WakeUp> = fresh.iter().map(|due| wake_up(due, now)).collect();
+        let wakes: Vec<WakeUp> = grouped(&fresh).iter().map(|group| wake_up(group, now)).collect();
         let unsent = waker.wake_all(&wakes).await;
         let asleep: BTreeSet<&ReleaseId> = unsent.iter().map(|(release, _)| release).collect();
         for due in fresh.into_iter().filter(|due| !asleep.contains(&due.release)) {
@@ -233,13 +237,29 @@ impl Sent {
     }
 }
 
-fn wake_up(due: &Due, now: Timestamp) -> WakeUp {
-    let after = due.at.max(now).duration_since(now);
-    WakeUp {
-        release: due.release.clone(),
-        delay_secs: u32::try_from(after.as_secs()).unwrap_or(0) + u32::from(after.subsec_nanos() > 0),
-        why: "it is due".into(),
+/// Whoever waits for something comes alone, to its second; those that are only looked at come together.
+fn grouped<'a>(due: &[&'a Due]) -> Vec<Vec<&'a Due>> {
+    let (soon, mut looked): (Vec<&Due>, Vec<&Due>) = due.iter().copied().partition(|due| due.soon);
+    looked.sort_by_key(|due| due.at);
+    let mut groups: Vec<Vec<&Due>> = soon.into_iter().map(|due| vec![due]).collect();
+    let singles = groups.len();
+    for due in looked {
+        match groups[singles..].last_mut() {
+            Some(group) if group.len() < TOGETHER && due.at.duration_since(group[0].at) <= APART => {
+                group.push(due);
+            }
+            Some(_) | None => groups.push(vec![due]),
+        }
     }
+    groups
+}
+
+/// One message, when the last of them is due.
+fn wake_up(group: &[&Due], now: Timestamp) -> WakeUp {
+    let after = group.iter().map(|due| due.at).max().unwrap_or(now).max(now).duration_since(now);
+    let secs = u32::try_from(after.as_secs()).unwrap_or(0) + u32::from(after.subsec_nanos() > 0);
+    let also = group[1..].iter().map(|due| due.release.clone()).collect();
+    WakeUp { also, ..WakeUp::of(group[0].release.clone(), secs, "it is due") }
 }
 
 /// The repositories of a round, each read once, whichever services ask at the same time.

@@ -16,6 +16,7 @@ pub mod sentinel;
 pub mod telemetry;
 pub mod tell;
 pub mod time;
+pub mod together;
 pub mod triggers;
 pub mod unfinished;
 pub mod visits;

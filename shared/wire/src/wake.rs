@@ -18,6 +18,9 @@ pub struct WakeMessage {
     pub schema: u32,
     /// The release to look at.
     pub release: ReleaseId,
+    /// More of them, looked at together. An old reader looks at the first alone, and the clock's next round finds the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<ReleaseId>,
     /// Why, for logs and people.
     pub why: String,
 }
@@ -54,7 +57,12 @@ struct Header {
 impl WakeMessage {
     /// A message of the current schema.
     pub fn new(release: ReleaseId, why: impl Into<String>) -> Self {
-        Self { schema: SCHEMA, release, why: why.into() }
+        Self { schema: SCHEMA, release, also: Vec::new(), why: why.into() }
+    }
+
+    /// All releases to look at.
+    pub fn releases(&self) -> impl Iterator<Item = &ReleaseId> {
+        std::iter::once(&self.release).chain(&self.also)
     }
 
     /// Reads a message body.
@@ -68,7 +76,11 @@ impl WakeMessage {
 
     /// The message body.
     pub fn to_json(&self) -> String {
-        serde_json::json!({ "schema": self.schema, "release": self.release, "why": self.why }).to_string()
+        let mut body = serde_json::json!({ "schema": self.schema, "release": self.release, "why": self.why });
+        if !self.also.is_empty() {
+            body["also"] = serde_json::json!(self.also);
+        }
+        body.to_string()
     }
 }
 
@@ -93,6 +105,16 @@ mod tests {
     fn an_old_reader_reads_a_new_message_of_the_same_schema() {
         let newer = BODY.replace("}", r#","lease":{"until":"2026-01-01T00:00:00Z"}}"#);
         assert_eq!(WakeMessage::parse(&newer).unwrap(), WakeMessage::parse(BODY).unwrap());
+    }
+
+    #[test]
+    fn a_message_may_be_about_several_releases() {
+        let first = ReleaseId::new("01k9zq3v8wd4x5n6p7r8s9t0ab").unwrap();
+        let second = ReleaseId::new("01k9zq3v8wd4x5n6p7r8s9t0ac").unwrap();
+        let message =
+            WakeMessage { also: vec![second.clone()], ..WakeMessage::new(first.clone(), "it is due") };
+        let read = WakeMessage::parse(&message.to_json()).unwrap();
+        assert_eq!(read.releases().collect::<Vec<_>>(), [&first, &second]);
     }
 
     #[track_caller]

@@ -52,7 +52,7 @@ async fn send_batch(waker: &SqsWaker, batch: &[WakeUp]) -> Vec<(ReleaseId, PortE
         for (wake, error) in attempt_once(waker, &left).await {
             // A request that failed as a whole has no entry of its own; the SDK has repeated it already.
             if error.request_failed || attempt == ATTEMPTS || !error.error.kind.is_transient() {
-                unsent.push((wake.release.clone(), error.error));
+                unsent.extend(wake.releases().map(|release| (release.clone(), error.error.clone())));
             } else {
                 again.push(wake);
             }
@@ -94,7 +94,7 @@ async fn attempt_once<'a>(waker: &SqsWaker, wakes: &[&'a WakeUp]) -> Vec<(&'a Wa
 fn entry(at: usize, wake: &WakeUp) -> Result<SendMessageBatchRequestEntry, PortError> {
     SendMessageBatchRequestEntry::builder()
         .id(at.to_string())
-        .message_body(body(&wake.release, &wake.why))
+        .message_body(body(&wake.release, &wake.also, &wake.why))
         .delay_seconds(delay(wake.delay_secs))
         .build()
         .map_err(|error| PortError::new(ErrorKind::Invalid, SEND, "NotSent", error.to_string()))

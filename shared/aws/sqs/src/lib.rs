@@ -52,7 +52,7 @@ impl Waker for SqsWaker {
         self.client
             .send_message()
             .queue_url(&self.queue_url)
-            .message_body(body(release, why))
+            .message_body(body(release, &[], why))
             .delay_seconds(delay(delay_secs))
             .send()
             .await
@@ -83,9 +83,9 @@ impl Postpone for SqsWaker {
     }
 }
 
-fn body(release: &ReleaseId, why: &str) -> String {
+fn body(release: &ReleaseId, also: &[ReleaseId], why: &str) -> String {
     let why: String = why.chars().take(LONGEST_WHY).collect();
-    WakeMessage::new(release.clone(), why).to_json()
+    WakeMessage { also: also.to_vec(), ..WakeMessage::new(release.clone(), why) }.to_json()
 }
 
 fn delay(secs: u32) -> i32 {

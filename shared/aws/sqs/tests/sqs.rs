@@ -31,7 +31,7 @@ fn release(n: usize) -> ReleaseId {
 }
 
 fn wakes(count: usize) -> Vec<WakeUp> {
-    (0..count).map(|n| WakeUp { release: release(n), delay_secs: 0, why: format!("number {n}") }).collect()
+    (0..count).map(|n| WakeUp::of(release(n), 0, format!("number {n}"))).collect()
 }
 
 /// Takes everything that can be received now.
@@ -68,7 +68,7 @@ async fn a_wake_up_waits_for_its_second_and_never_asks_for_more_than_sqs_allows(
     let waker = SqsWaker::new(client.clone(), &url);
     waker.wake(&release(1), 30, "later").await.unwrap();
     waker.wake(&release(2), 5000, "much later").await.unwrap();
-    let later = WakeUp { release: release(3), delay_secs: 901, why: "later".into() };
+    let later = WakeUp::of(release(3), 901, "later");
     waker.wake_many(&[later]).await.unwrap();
     assert!(receive(&client, &url).await.is_empty());
     assert_eq!(delayed(&client, &url).await, "3");

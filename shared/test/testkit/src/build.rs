@@ -70,6 +70,11 @@ pub fn release() -> Release {
 
 /// So many services in a universe moved by hand, each with a release that bakes at 10%, all judged by one alarm, which is red.
 pub fn crowd(universe: &Universe, count: u32) {
+    crowd_of(universe, count, |_, _| {});
+}
+
+/// The same, each changed by its number.
+pub fn crowd_of(universe: &Universe, count: u32, change: impl Fn(u32, &mut Release)) {
     let built = Fixture::baking(10).breached();
     let policy = built.seen.head.clone().expect("a service").policy;
     let mut state = universe.state();
@@ -83,7 +88,8 @@ pub fn crowd(universe: &Universe, count: u32) {
         let active = Some(id.clone());
         let mut policy = policy.clone();
         (policy.service, policy.to.ecs.service) = (service.clone(), target.ecs().service.clone());
-        let release = Release { id, service, target, version: 0, ..built.release.clone() };
+        let mut release = Release { id, service, target, version: 0, ..built.release.clone() };
+        change(number, &mut release);
         let head = ServiceRecord { active, ..ServiceRecord::new(policy, built.now) };
         let now = state.now;
         state.rows.seed(release, head, now);

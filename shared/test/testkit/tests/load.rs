@@ -2,23 +2,29 @@
 //! clock reaches everybody. Time is the simulation's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
 
 use jiff::SignedDuration;
 use tidegate_core::actor::Actor;
 use tidegate_core::admission::ReleaseRequest;
 use tidegate_core::effect::Effect;
-use tidegate_core::ids::ServiceName;
+use tidegate_core::fault::PortError;
+use tidegate_core::ids::{AlarmName, ReleaseId, ServiceName, Target};
 use tidegate_core::intent::Provenance;
 use tidegate_core::observation::Hint;
 use tidegate_core::outcome::Cause;
 use tidegate_core::policy::parse;
-use tidegate_core::ports::Watched;
-use tidegate_core::release::{Phase, RollingBack};
+use tidegate_core::ports::{Alarms, WakeUp, Waker, Watched};
+use tidegate_core::release::{Phase, RollingBack, Wake};
+use tidegate_core::vocab::cloudwatch::AlarmSeen;
 use tidegate_core::vocab::ecs;
-use tidegate_runtime::Installation;
+use tidegate_runtime::together::Together;
 use tidegate_runtime::visits::{Listed, Pace, Rotation};
-use tidegate_testkit::build::{Fixture as Built, crowd};
+use tidegate_runtime::{Context, Installation};
+use tidegate_testkit::build::{Fixture as Built, crowd, crowd_of};
 use tidegate_testkit::fakes::{
     Aws, Balancing, Caller, Conditions, Delivery, EcsHabits, Fault, Faults, Quality, Universe,
 };
@@ -179,6 +185,78 @@ fn the_clock_wakes_500_releases_and_looks_at_500_services_within_seconds() {
     println!("500 releases and 500 services took {took} s, at 20 ms a call");
     // One after the other it would be 20 s for the messages and as much for the looks.
     assert!(took < 6.0, "{took} s");
+}
+
+/// Keeps the messages that are sent.
+#[derive(Default)]
+struct Kept(Mutex<Vec<WakeUp>>);
+
+#[async_trait]
+impl Waker for Kept {
+    async fn wake(&self, release: &ReleaseId, delay_secs: u32, why: &str) -> Result<(), PortError> {
+        self.0.lock().expect("not poisoned").push(WakeUp::of(release.clone(), delay_secs, why));
+        Ok(())
+    }
+
+    async fn wake_all(&self, wakes: &[WakeUp]) -> Vec<(ReleaseId, PortError)> {
+        self.0.lock().expect("not poisoned").extend(wakes.iter().cloned());
+        Vec::new()
+    }
+}
+
+/// Counts the calls.
+struct Counted {
+    inner: Arc<dyn Alarms>,
+    calls: AtomicU32,
+}
+
+#[async_trait]
+impl Alarms for Counted {
+    async fn states(
+        &self,
+        target: &Target,
+        names: &[AlarmName],
+    ) -> Result<BTreeMap<AlarmName, AlarmSeen>, PortError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.inner.states(target, names).await
+    }
+}
+
+#[test]
+fn releases_that_bake_are_looked_at_together_and_cloudwatch_is_asked_a_tenth_as_often() {
+    // As many a second as 540 that are looked at once a minute.
+    const COUNT: u32 = 180;
+    let (universe, installation, _) = universe(20);
+    let now = universe.state().now;
+    crowd_of(&universe, COUNT, |number, release| {
+        let after = SignedDuration::from_millis(i64::from(number) * 20_000 / i64::from(COUNT));
+        release.wake = Some(Wake::new(now.saturating_add(after).expect("a time")));
+    });
+    universe.state().aws.set_alarm(false, now);
+    let kept = Arc::new(Kept::default());
+    let clock = Installation { waker: Some(kept.clone()), ..installation.clone() };
+    assert_eq!(universe.run(clock.wake_due()).done, COUNT);
+    universe.run(installation.time.sleep(SignedDuration::from_secs(23)));
+    let context = universe.context(Caller { id: 2, name: "conductor".into() }, false);
+    let counted = Arc::new(Counted { inner: context.alarms.clone(), calls: AtomicU32::new(0) });
+    let messages = kept.0.lock().expect("not poisoned").clone();
+    let mut driven = 0;
+    for message in &messages {
+        // Each message has an invocation of its own.
+        let context = Context { alarms: Arc::new(Together::new(counted.clone())), ..context.clone() };
+        let until = universe.state().now.saturating_add(SignedDuration::from_secs(57)).expect("a time");
+        let drives = message.releases().map(|release| context.woken(release, until));
+        for one in universe.run(futures::future::join_all(drives)) {
+            driven += one.expect("driven").turns;
+        }
+    }
+    let calls = counted.calls.load(Ordering::Relaxed);
+    println!(
+        "{COUNT} baking releases: {} messages, {driven} turns, {calls} calls of DescribeAlarms",
+        messages.len()
+    );
+    assert!(driven >= COUNT, "{driven} turns");
+    assert!(messages.len() <= 10 && calls <= 20, "{} messages, {calls} calls", messages.len());
 }
 
 #[test]

@@ -149,13 +149,16 @@ impl Port {
             for wake in batch {
                 let delay = SignedDuration::from_secs(i64::from(wake.delay_secs.min(900)));
                 let at = state.now.saturating_add(delay).unwrap_or(state.now);
-                state.queue.push((at, Delivery::Wake(wake.release.clone())));
+                state.queue.extend(wake.releases().map(|release| (at, Delivery::Wake(release.clone()))));
             }
             Ok(())
         });
         match sent.await {
             Ok(()) => Vec::new(),
-            Err(error) => batch.iter().map(|wake| (wake.release.clone(), error.clone())).collect(),
+            Err(error) => {
+                let releases = batch.iter().flat_map(WakeUp::releases);
+                releases.map(|release| (release.clone(), error.clone())).collect()
+            }
         }
     }
 

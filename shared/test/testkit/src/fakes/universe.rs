@@ -12,6 +12,7 @@ use tidegate_core::ids::Target;
 use tidegate_core::ids::{AlarmName, Digest, ReleaseId, RepositoryName, Tag};
 use tidegate_core::vocab::cloudwatch::AlarmSeen;
 use tidegate_core::vocab::tasks::StoppedTask;
+use tidegate_runtime::together::Together;
 use tidegate_runtime::{Context, Installation};
 
 use super::aws::{Aws, Balancing, EcsHabits};
@@ -321,7 +322,7 @@ impl Universe {
             ecs: port.clone(),
             elb: port.clone(),
             autoscaling: port.clone(),
-            alarms: port.clone(),
+            alarms: Arc::new(Together::new(port.clone())),
             metrics: port.clone(),
             images: port.clone(),
             messenger: port.clone(),
