@@ -3,6 +3,7 @@
 //! Run with `cargo xtask bench`, which makes the release build. Nothing here fails on a figure: figures are read, not asserted.
 
 mod cold_start;
+mod costs;
 mod decide;
 mod turns;
 
@@ -45,7 +46,21 @@ async fn main() -> Result<()> {
     rows.extend(turns::measure(if args.quick { &turns::QUICK } else { &turns::ALL })?);
     rows.extend(cold_start::measure(&args.binaries, &args.functions, starts).await?);
     print(&rows);
+    print_costs(&costs::count()?);
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "this is what it is for")]
+fn print_costs(costs: &costs::Costs) {
+    println!("\n{:<72} {:>10}", format!("an idle month, list prices of {}", costs.prices), "USD");
+    for item in &costs.idle {
+        println!("{:<72} {:>10.4}", item.name, item.usd);
+    }
+    let sum: f64 = costs.idle.iter().map(|item| item.usd).sum();
+    println!("{:<72} {sum:>10.4}\n", "in all");
+    for item in &costs.used {
+        println!("{:<72} {:>10.6}", item.name, item.usd);
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "this is what it is for")]
