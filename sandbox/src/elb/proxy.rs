@@ -234,7 +234,7 @@ impl Inner {
     fn choose(
         self: &Arc<Self>,
         plane: &Plane,
-        node: usize,
+        number: usize,
         peer: SocketAddr,
         request: &http::request::Parts,
     ) -> Choice {
@@ -247,7 +247,7 @@ impl Inner {
             source: peer.ip(),
         };
         let mut nodes = lock(&plane.nodes);
-        let node = &mut nodes[node];
+        let node = &mut nodes[number];
         node.catch_up(Instant::now());
         let view = node.view.clone();
         let Some(rule) = view.rules.iter().find(|rule| rules::matches(&rule.conditions, &seen)) else {
@@ -286,6 +286,11 @@ impl Inner {
                 match self.take_target(&group) {
                     Some(in_flight) => {
                         Choice::Target { address: in_flight.address, group, in_flight, cookie }
+                    }
+                    // Between the choice of the group and that of its target the rule was changed and the group was emptied. AWS takes seconds for
+                    // what happened here within a moment.
+                    None if !Arc::ptr_eq(&view, &lock(&plane.nodes)[number].view) => {
+                        self.choose(plane, number, peer, request)
                     }
                     // Never another group: AWS does not fail over between the groups of a rule.
                     None => Choice::NoTarget { group: Some(group) },
