@@ -71,9 +71,11 @@ impl Prices {
     }
 }
 
-/// How often the template says this.
+/// How often the template says this of what is there without being asked for.
 fn installed(what: &str) -> f64 {
-    let count = TEMPLATE.lines().filter(|line| line.trim() == what).count();
+    let asked_for = |resource: &&str| resource.contains("    Condition: HasFigures");
+    let resources = TEMPLATE.split("\n\n").filter(|resource| !asked_for(resource));
+    let count = resources.flat_map(str::lines).filter(|line| line.trim() == what).count();
     u32::try_from(count).map_or(f64::NAN, f64::from)
 }
 

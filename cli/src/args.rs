@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     answer, apply, cancel, init, notify, open, plan, policy, quarantine, release, releases, rollback, shell,
-    steer, validate, watch, why,
+    stats, steer, validate, watch, why,
 };
 use crate::exit;
 use crate::global::Global;
@@ -72,6 +72,8 @@ pub enum Command {
     Completions(shell::CompletionArgs),
     /// Write manual pages
     Man(shell::ManArgs),
+    /// Show how often, how fast and how safely services are released
+    Stats(stats::Args),
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod rollback;
 pub mod schema;
 pub mod services;
 pub mod shell;
+pub mod stats;
 pub mod steer;
 pub mod validate;
 pub mod watch;
@@ -60,7 +61,8 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<Exit> {
         | Command::Doctor
         | Command::Policy(_)
         | Command::Quarantine(_)
-        | Command::Services => {}
+        | Command::Services
+        | Command::Stats(_) => {}
     }
     run_with(&cli.command, &Connection::open(&cli.global).await?, out).await
 }
@@ -92,6 +94,7 @@ pub async fn run_with(command: &Command, connection: &Connection, out: &mut Outp
         Command::Notify(args) => Box::pin(notify::run(args, connection, out)).await,
         Command::Open(args) => Box::pin(open::run(args, connection, out)).await,
         Command::Services => Box::pin(services::run(connection, out)).await,
+        Command::Stats(args) => Box::pin(stats::run(args, connection, out)).await,
     }
 }
 

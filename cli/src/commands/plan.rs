@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context as _;
 use tidegate_core::actor::Actor;
 use tidegate_core::change::Change;
+use tidegate_core::course::Course;
 use tidegate_core::engine::{self, Preflight};
 use tidegate_core::fault::PortError;
 use tidegate_core::finding::{Finding, FindingCode};
@@ -149,6 +150,7 @@ fn imagined(
         phase: Phase::Preparing { since: now },
         plan: None,
         progress: Progress::default(),
+        course: Course::default(),
         gates: BTreeMap::new(),
         provenance: Provenance::default(),
         bypass_freeze: None,

@@ -66,7 +66,10 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
 }
 
 /// All services by name, also those of which only the name can be read.
-async fn services(ledger: &dyn Ledger, damaged: &mut Vec<String>) -> anyhow::Result<Vec<ServiceName>> {
+pub(super) async fn services(
+    ledger: &dyn Ledger,
+    damaged: &mut Vec<String>,
+) -> anyhow::Result<Vec<ServiceName>> {
     let listing = ledger.services().await.context("failed to list the services")?;
     let (services, unreadable) = listing.split();
     damaged.extend(unreadable.iter().map(ToString::to_string));

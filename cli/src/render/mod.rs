@@ -1,6 +1,7 @@
 //! From what was fetched to lines for people. Pure: the time and the time zone are arguments.
 
 mod changes;
+mod figures;
 mod plan;
 mod tables;
 mod tree;
@@ -13,6 +14,7 @@ use crate::line::Tone;
 use tidegate_view::{ReleaseView, State};
 
 pub use changes::changes;
+pub use figures::figures;
 pub use plan::{plan, rollback};
 pub use tables::{quarantine, releases, services};
 pub use tidegate_core::words::span;

@@ -9,6 +9,7 @@ use tidegate_cli::render::Clock;
 use tidegate_core::actor::Actor;
 use tidegate_core::approval::{ApprovalGate, Approver, Opened, Vote};
 use tidegate_core::change::Change;
+use tidegate_core::course::Course;
 use tidegate_core::effect::Action;
 use tidegate_core::engine::ecs_native::compile;
 use tidegate_core::engine::ecs_native::ground::Ground;
@@ -161,6 +162,7 @@ pub(crate) fn queued() -> Release {
         version: 0,
         phase: Phase::Queued,
         plan: None,
+        course: Course::default(),
         progress: Progress::default(),
         gates: BTreeMap::new(),
         provenance: Provenance::default(),
@@ -194,6 +196,7 @@ pub(crate) fn baking() -> Release {
         version: 9,
         phase: Phase::Running { stage: 3, since: at(52), step: Step::Entered },
         plan: Some(plan()),
+        course: Course::default(),
         progress: Progress {
             started_at: Some(at(2)),
             state: State::EcsNative(state::EcsNative {
@@ -268,6 +271,7 @@ pub(crate) fn approving() -> Release {
         version: 4,
         phase: Phase::Running { stage: 0, since: at(5), step: Step::Entered },
         plan: Some(plan),
+        course: Course::default(),
         progress: Progress { started_at: Some(at(2)), ..Progress::default() },
         gates: BTreeMap::from([(0, opened)]),
         wake: Some(Wake::new(at(306))),

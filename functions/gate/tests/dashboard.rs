@@ -608,8 +608,12 @@ async fn pages_fetch_and_run_nothing_and_refresh_until_they_are_stopped() {
 async fn what_others_wrote_is_text() {
     let fixture = Fixture::new(1).await;
     let evil = r#""><script>alert(1)</script>"#;
-    let provenance =
-        Provenance { commit: Some(evil.into()), author: Some(evil.into()), url: Some(evil.into()) };
+    let provenance = Provenance {
+        commit: Some(evil.into()),
+        committed_at: None,
+        author: Some(evil.into()),
+        url: Some(evil.into()),
+    };
     let id = fixture.release(2, provenance).await;
     fixture.answer(&id, "anna", "reject", "checkout", evil).await;
     fixture.drive(&id).await;

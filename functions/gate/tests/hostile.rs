@@ -141,8 +141,12 @@ async fn garbage_is_answered_at_once_and_asks_the_ledger_nothing() {
 async fn what_cannot_be_seen_is_shown_on_every_page() {
     let fixture = Fixture::new(2).await;
     let evil = "gnp.\u{202e}exe\u{200b}\u{2066}\u{1b}[31m";
-    let provenance =
-        Provenance { commit: Some(evil.into()), author: Some(evil.into()), url: Some(evil.into()) };
+    let provenance = Provenance {
+        commit: Some(evil.into()),
+        committed_at: None,
+        author: Some(evil.into()),
+        url: Some(evil.into()),
+    };
     let id = fixture.release(2, provenance).await;
     // A U+FFFD that somebody typed is a character like others.
     let comment = fixture.answer(&id, "anna", "approve", "checkout", &format!("\u{fffd} {evil}")).await;
@@ -401,6 +405,7 @@ async fn html_in_what_others_wrote_is_text_on_the_page() {
     let evil = r#""><script>alert(1)</script><img src=x onerror=alert(1)>'&"#;
     let provenance = Provenance {
         commit: Some(evil.into()),
+        committed_at: None,
         author: Some(evil.into()),
         url: Some(format!("javascript:alert(1)//{evil}")),
     };

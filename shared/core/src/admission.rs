@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::actor::Actor;
 use crate::change::Change;
 use crate::commit::{Commit, IdempotencyKey, ReleaseWrite, ServiceWrite};
+use crate::course::Course;
 use crate::history::{Entry, Event, Report, WaitingOn};
 use crate::ids::{ContainerName, ReleaseId, ServiceName, Target};
 use crate::intent::{Intent, Provenance, Request};
@@ -275,6 +276,7 @@ pub(crate) fn new_release(
         phase: Phase::Queued,
         plan: None,
         progress: Progress::default(),
+        course: Course::queued(request.pushed.values().filter_map(|times| times.image).max(), now),
         gates: BTreeMap::new(),
         provenance: request.provenance.clone(),
         bypass_freeze: request.bypass_freeze.clone(),
@@ -297,9 +299,12 @@ pub(crate) fn creation(release: Release, why: String, now: Timestamp) -> Commit 
 pub(crate) fn superseded(waiting: &Release, by: &ReleaseId, now: Timestamp) -> ReleaseWrite {
     let outcome = Outcome::Superseded { by: by.clone().into() };
     let event = Event::Ended { outcome: Box::new(outcome.clone()), restore_pending: None };
+    let mut course = waiting.course.clone();
+    course.held_until(now);
     let next = Release {
         version: waiting.version + 1,
         phase: Phase::Ended { outcome, at: now, restored_at: None },
+        course,
         wake: None,
         report: Report::waiting_on(WaitingOn::Nothing),
         ..waiting.clone()

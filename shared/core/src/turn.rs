@@ -8,6 +8,9 @@ use crate::effect::{Action, Effect};
 use crate::fault::PortError;
 use crate::history::{Entry, Event, Fact, Report, WaitingOn};
 use crate::observation::Observation;
+use crate::outcome::Outcome;
+use crate::plan::Stage;
+use crate::policy::Percent;
 use crate::release::{Phase, Release, RollingBack, Step};
 use crate::service::ServiceRecord;
 
@@ -116,6 +119,24 @@ impl<'a> Turn<'a> {
             (self.next.pause, self.next.promote_now) = (None, None);
         }
         self.next.phase = phase;
+    }
+
+    /// Keeps the times that figures are made of.
+    pub(crate) fn follow_course(&mut self) {
+        let now = self.now;
+        let Release { phase, course, report, .. } = &mut self.next;
+        let all_shifted = |event: &Event| matches!(event, Event::StageDone { stage: Stage::Shift { percent }, .. } if *percent == Percent::ALL);
+        match phase {
+            Phase::Running { .. } if self.told.iter().any(all_shifted) => course.has_all_traffic(now),
+            Phase::Settling { outcome, .. } | Phase::Ended { outcome, .. } => {
+                if *outcome == Outcome::Promoted {
+                    course.has_all_traffic(now);
+                }
+            }
+            Phase::RollingBack(back) => course.rolls_back(&back.cause, back.since),
+            Phase::Queued | Phase::Preparing { .. } | Phase::Running { .. } => {}
+        }
+        course.waits(&report.waiting_on, now);
     }
 
     /// Marks the running stage's step.

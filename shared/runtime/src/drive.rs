@@ -13,6 +13,7 @@ use tidegate_core::release::{Phase, Release, Wake};
 use tidegate_core::service::ServiceRecord;
 
 use crate::context::Context;
+use crate::metrics;
 use crate::observe::{Alarming, Feedback, alarming, confirmed, observe};
 
 /// During a rollback a wake-up this soon is waited for where we are: no message is as exact.
@@ -408,6 +409,9 @@ impl Context {
             }
         };
         log(&decision, changed);
+        if changed {
+            metrics::tell(&release, &decision.release, now);
+        }
         let lease = Lease::after(decision.release.version, now);
         let feedback = self.perform(&decision, lease).await;
         let performed = !decision.effects.is_empty();

@@ -10,6 +10,7 @@ pub mod config;
 pub mod context;
 pub mod drive;
 pub mod ledger_retry;
+mod metrics;
 pub mod observe;
 pub mod requests;
 pub mod sentinel;

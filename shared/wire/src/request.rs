@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tidegate_core::ids::{ContainerName, Digest, ServiceName, Tag};
@@ -75,6 +76,7 @@ struct RawRequest {
     tag: Option<Tag>,
     digest: Option<Digest>,
     commit: Option<Line>,
+    committed_at: Option<Moment>,
     by: Option<Line>,
     url: Option<Link>,
     delivery: Option<Line>,
@@ -89,6 +91,7 @@ struct RawParameters {
     tag: Option<Tag>,
     digest: Option<Digest>,
     commit: Option<Line>,
+    committed_at: Option<Moment>,
     by: Option<Line>,
     url: Option<Link>,
     #[serde(default = "yes")]
@@ -122,7 +125,7 @@ impl RequestDocument {
         let images = images.ok_or_else(|| {
             RequestError::new("image", "missing; one of image, images, tag and digest is needed")
         })?;
-        let provenance = provenance(raw.commit, raw.by, raw.url);
+        let provenance = provenance(raw.commit, raw.committed_at, raw.by, raw.url);
         Ok(Self { service: raw.service, images, provenance, delivery: raw.delivery.map(|Line(text)| text) })
     }
 }
@@ -138,7 +141,7 @@ impl ActionParameters {
         }
         let raw: RawParameters = decode::from_slice(text.as_bytes())?;
         let images = picked(raw.image.as_deref(), raw.images, raw.tag, raw.digest)?;
-        let provenance = provenance(raw.commit, raw.by, raw.url);
+        let provenance = provenance(raw.commit, raw.committed_at, raw.by, raw.url);
         let execution = raw.execution.map(|Line(text)| text);
         Ok(Self { service: raw.service, images, provenance, wait: raw.wait, execution })
     }
@@ -179,9 +182,15 @@ fn each(images: BTreeMap<ContainerName, String>) -> Result<Selection, RequestErr
     images.into_iter().map(one).collect::<Result<_, _>>().map(Selection::Each)
 }
 
-fn provenance(commit: Option<Line>, by: Option<Line>, url: Option<Link>) -> Provenance {
+fn provenance(
+    commit: Option<Line>,
+    committed_at: Option<Moment>,
+    by: Option<Line>,
+    url: Option<Link>,
+) -> Provenance {
     Provenance {
         commit: commit.map(|Line(text)| text),
+        committed_at: committed_at.map(|Moment(at)| at),
         author: by.map(|Line(text)| text),
         url: url.map(|Link(text)| text),
     }
@@ -193,6 +202,19 @@ struct Line(String);
 impl<'de> Deserialize<'de> for Line {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         line(deserializer, TEXT_MAX).map(Self)
+    }
+}
+
+/// A moment with its zone, as git prints it.
+struct Moment(Timestamp);
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let example = "a time with its zone such as 2026-03-05T15:54:41+01:00 (git show -s --format=%cI)";
+        text.parse()
+            .map(Self)
+            .map_err(|_| serde::de::Error::custom(format!("found {text:?}, allowed {example}")))
     }
 }
 

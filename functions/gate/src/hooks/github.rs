@@ -82,11 +82,17 @@ struct WorkflowRun {
     run_attempt: u64,
     conclusion: Option<String>,
     head_sha: String,
+    head_commit: Option<HeadCommit>,
     html_url: Option<String>,
     actor: Option<User>,
     head_repository: Option<Repository>,
     created_at: Option<Timestamp>,
     updated_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Deserialize)]
+struct HeadCommit {
+    timestamp: Option<Timestamp>,
 }
 
 fn first() -> u64 {
@@ -164,6 +170,7 @@ fn deployment(event: DeploymentEvent, delivery: String, now: Timestamp) -> Resul
         image: Reference::named(named.unwrap_or(&deployment.sha)),
         provenance: Provenance {
             commit: short(Some(deployment.sha)),
+            committed_at: None,
             author: short(deployment.creator.and_then(|user| user.login)),
             url: short(deployment.url),
         },
@@ -187,6 +194,7 @@ fn workflow_run(event: WorkflowRunEvent, delivery: String, now: Timestamp) -> Re
         image: Reference::named(&run.head_sha),
         provenance: Provenance {
             commit: short(Some(run.head_sha)),
+            committed_at: run.head_commit.and_then(|commit| commit.timestamp),
             author: short(run.actor.and_then(|user| user.login)),
             url: short(run.html_url),
         },

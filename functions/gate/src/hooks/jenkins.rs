@@ -25,6 +25,7 @@ struct Body {
     tag: Option<String>,
     digest: Option<String>,
     commit: Option<String>,
+    committed_at: Option<Timestamp>,
     by: Option<String>,
     url: Option<String>,
 }
@@ -50,7 +51,9 @@ pub(super) fn read(call: &Call, secrets: &Accepted, now: Timestamp) -> Result<Sa
         ));
     };
     let body: Body = serde_json::from_slice(&call.body).map_err(|error| {
-        Refused::malformed(format!("the body has to be {{image | tag | digest, commit, by, url}}: {error}"))
+        Refused::malformed(format!(
+            "the body has to be {{image | tag | digest, commit, committed_at, by, url}}: {error}"
+        ))
     })?;
     let named: Vec<&String> = [&body.image, &body.tag, &body.digest].into_iter().flatten().collect();
     let [named] = named.as_slice() else {
@@ -58,7 +61,12 @@ pub(super) fn read(call: &Call, secrets: &Accepted, now: Timestamp) -> Result<Sa
     };
     Ok(Said::Release(Box::new(Wish {
         image: Reference::named(named),
-        provenance: Provenance { commit: short(body.commit), author: short(body.by), url: short(body.url) },
+        provenance: Provenance {
+            commit: short(body.commit),
+            committed_at: body.committed_at,
+            author: short(body.by),
+            url: short(body.url),
+        },
         delivery: format!("jenkins/{delivery}"),
         announcing: Announcing { at, is_push: false },
         sender: "jenkins".to_owned(),

@@ -297,6 +297,7 @@ impl Fixture {
 pub(crate) fn provenance() -> Provenance {
     Provenance {
         commit: Some("4f2a9c1".into()),
+        committed_at: None,
         author: Some("dora".into()),
         url: Some("https://github.com/shop/checkout/actions/runs/17".into()),
     }

@@ -125,6 +125,7 @@ fn finish(mut turn: Turn<'_>) -> Decision {
         return Decision::unchanged(turn.old);
     }
     turn.next.version = turn.old.version + 1;
+    turn.follow_course();
     let entry = turn.entry(turn.next.version);
     Decision { release: turn.next, entry, head: turn.head, effects: turn.effects }
 }

@@ -67,9 +67,8 @@ fn paused(turn: &mut Turn<'_>, plan: &Plan, stage: usize, pause: &Pause) -> Flow
     if let Some(missing) = evidence::alarms_missing(turn.seen, &plan.alarms) {
         turn.note(missing);
     }
-    let next_look = turn.now.saturating_add(LOOK_EVERY).unwrap_or(pause.until).min(pause.until);
     let (by, why, until) = (pause.by.clone(), pause.why.clone(), pause.until);
-    Flow::Rest(next_look, WaitingOn::Paused { by, why, until })
+    Flow::Rest(look_until(turn, LOOK_EVERY, until), WaitingOn::Paused { by, why, until })
 }
 
 /// Does what the engine would do next, if it may.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::actor::Actor;
 use crate::approval::Opened;
 use crate::change::Change;
+use crate::course::Course;
 use crate::history::Report;
 use crate::ids::{ContainerName, ReleaseId, ServiceName, Target};
 use crate::plan::{Plan, Stage};
@@ -47,6 +48,9 @@ pub struct Release {
     /// What has been learnt on the way.
     #[serde(default)]
     pub progress: Progress,
+    /// When what happened to it that figures are made of.
+    #[serde(default)]
+    pub course: Course,
     /// The approval gates that were opened, by stage.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gates: BTreeMap<usize, Opened>,

@@ -166,6 +166,7 @@ impl Installation {
             why: format!("build {} succeeded", made.id),
             provenance: Provenance {
                 commit: made.commit.clone().or_else(|| made.source_version.clone()),
+                committed_at: committed_at(made),
                 author: made.initiator.clone(),
                 url: made.log_url.clone(),
             },
@@ -234,6 +235,8 @@ fn asked_by_a_person(release: &Release) -> bool {
     }
 }
 
+/// The variable in which a build may say when its commit was made.
+const COMMITTED_AT: &str = "COMMITTED_AT";
 /// The variable in which a webhook's build knows its branch.
 const HEAD_REF: &str = "CODEBUILD_WEBHOOK_HEAD_REF";
 
@@ -272,6 +275,16 @@ fn half_followed(files: &artifact::Files, policy: &Policy) -> Option<String> {
             policy.to.ecs.container_names()
         )
     })
+}
+
+/// When the build's commit was made, if it says so.
+fn committed_at(made: &BuildMade) -> Option<Timestamp> {
+    let text = made.exported.get(COMMITTED_AT).filter(|text| !text.is_empty())?;
+    let read = text.parse();
+    if let Err(error) = &read {
+        tracing::warn!(build.id = %made.id, error = %error, "the variable {COMMITTED_AT} is passed over: it is no time with a zone");
+    }
+    read.ok()
 }
 
 /// The images a build made: its exported variable, else what its artifacts name. What nobody can fix by waiting is a reason.

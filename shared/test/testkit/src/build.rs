@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use tidegate_core::actor::Actor;
 use tidegate_core::commit::Commit;
+use tidegate_core::course::Course;
 use tidegate_core::decide::{Decision, decide};
 use tidegate_core::effect::EffectKind;
 use tidegate_core::engine::ecs_native::pauses::{PAUSE_BEFORE_PROMOTION, PAUSE_BEFORE_SHIFT};
@@ -59,6 +60,7 @@ pub fn release() -> Release {
         phase: Phase::Queued,
         plan: None,
         progress: Progress::default(),
+        course: Course::default(),
         request: None,
         pause: None,
         promote_now: None,

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tidegate_core::actor::Actor;
 use tidegate_core::change::Change;
 use tidegate_core::commit::{Commit, ReleaseWrite, ServiceWrite};
+use tidegate_core::course::Course;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::{Entry, Event, Report, WaitingOn};
 use tidegate_core::ids::{
@@ -166,6 +167,7 @@ pub(crate) fn release(n: usize, service: &str) -> Release {
         phase: Phase::Queued,
         plan: None,
         progress: Progress::default(),
+        course: Course::default(),
         gates: std::collections::BTreeMap::new(),
         provenance: tidegate_core::intent::Provenance::default(),
         bypass_freeze: None,
