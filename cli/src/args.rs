@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    answer, apply, cancel, init, notify, open, plan, policy, quarantine, release, releases, rollback, shell,
-    stats, steer, validate, watch, why,
+    answer, apply, cancel, drill, init, notify, open, plan, policy, quarantine, release, releases, rollback,
+    shell, stats, steer, validate, watch, why,
 };
 use crate::exit;
 use crate::global::Global;
@@ -60,6 +60,8 @@ pub enum Command {
     Policy(policy::Args),
     /// List what was rolled back and is not released again, or let it be
     Quarantine(quarantine::Args),
+    /// Release what runs again and roll it back on purpose, to see that it works and how long it takes
+    Drill(drill::Args),
     /// Try whom a service's releases are told to
     Notify(notify::Args),
     /// Open the dashboard in a browser: all services, a service, a release; prints a signed link that expires

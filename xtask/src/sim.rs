@@ -186,8 +186,8 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a bake lasts as long as the plan says",
         file: "shared/core/src/decide/running.rs",
-        rule: "    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs))).unwrap_or(since);\n    let traffic",
-        without: "    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs) / 2)).unwrap_or(since);\n    let traffic",
+        rule: "    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs))).unwrap_or(since);\n    release.promote_now",
+        without: "    let end = since.saturating_add(SignedDuration::from_secs(i64::from(secs) / 2)).unwrap_or(since);\n    release.promote_now",
         within: 60,
     },
     Mutation {

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod apply;
 pub mod cancel;
 pub mod doctor;
+pub mod drill;
 pub mod expect;
 pub mod init;
 pub mod notify;
@@ -55,6 +56,7 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<Exit> {
         | Command::Promote(_)
         | Command::Approve(_)
         | Command::Reject(_)
+        | Command::Drill(_)
         | Command::Notify(_)
         | Command::Open(_)
         | Command::Init(_)
@@ -95,6 +97,7 @@ pub async fn run_with(command: &Command, connection: &Connection, out: &mut Outp
         Command::Open(args) => Box::pin(open::run(args, connection, out)).await,
         Command::Services => Box::pin(services::run(connection, out)).await,
         Command::Stats(args) => Box::pin(stats::run(args, connection, out)).await,
+        Command::Drill(args) => Box::pin(drill::run(args, connection, out)).await,
     }
 }
 

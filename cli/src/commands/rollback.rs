@@ -223,6 +223,7 @@ fn told(error: RequestError, service: &ServiceName, clock: &Clock) -> anyhow::Er
         | RequestError::NotLifted(_)
         | RequestError::NoRelease(_)
         | RequestError::NoService(_)
+        | RequestError::NoDrill { .. }
         | RequestError::SameEcsService { .. } => {
             anyhow::Error::from(error).context(format!("failed to roll {service} back"))
         }

@@ -199,6 +199,7 @@ fn breach(cause: &Cause) -> Option<Timestamp> {
         Cause::Deployment { .. }
         | Cause::Requested { .. }
         | Cause::CancelRequested { .. }
+        | Cause::Drill
         | Cause::PauseExpired { .. }
         | Cause::Newer { .. }
         | Cause::Refused { .. }

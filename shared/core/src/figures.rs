@@ -176,7 +176,7 @@ fn ended_at(release: &Release) -> Option<Timestamp> {
 fn taken_back(release: &Release) -> Option<&ReleaseId> {
     match (&release.intent, release.outcome()) {
         (Intent::Rollback { from, .. }, Some(Outcome::Promoted)) => from.as_ref(),
-        (Intent::Rollback { .. } | Intent::Deploy, _) => None,
+        (Intent::Rollback { .. } | Intent::Deploy | Intent::Drill, _) => None,
     }
 }
 
@@ -218,6 +218,7 @@ fn has_failed(release: &Release) -> bool {
         | Cause::TimedOut { .. } => true,
         Cause::Gate { gate, .. } => *gate == crate::outcome::GateKind::Verification,
         Cause::CancelRequested { .. }
+        | Cause::Drill
         | Cause::PauseExpired { .. }
         | Cause::Newer { .. }
         | Cause::Refused { .. }

@@ -31,6 +31,8 @@ pub struct Provenance {
 pub enum Intent {
     /// Bring a new image.
     Deploy,
+    /// Bring what runs already, as far as the end of the first bake, and roll it back on purpose.
+    Drill,
     /// Bring a release promoted before again, on a person's word.
     Rollback {
         /// The release gone back from; `None` when what ran was deployed outside Tidegate.
@@ -41,6 +43,16 @@ pub enum Intent {
         /// What that release had deployed.
         deployed: Deployed,
     },
+}
+
+impl Intent {
+    /// Whether an image is brought by every step of the policy, rather than back.
+    pub fn goes_forward(&self) -> bool {
+        match self {
+            Self::Deploy | Self::Drill => true,
+            Self::Rollback { .. } => false,
+        }
+    }
 }
 
 /// What a promoted release has deployed: what is deployed again to bring it back.

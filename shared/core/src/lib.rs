@@ -13,6 +13,7 @@ pub mod commit;
 pub mod container_image;
 pub mod course;
 pub mod decide;
+pub mod drill;
 pub mod effect;
 pub mod engine;
 pub mod fault;

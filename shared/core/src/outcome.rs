@@ -138,6 +138,8 @@ pub enum Cause {
     Requested { by: Actor, why: String },
     /// A person cancelled the release.
     CancelRequested { by: Actor, why: String },
+    /// It was a drill, and got as far as it should.
+    Drill,
     /// A newer release replaces this one (`on_newer: replace`).
     Newer { release: ReleaseId },
     /// AWS refused an effect for good.
@@ -203,6 +205,7 @@ impl std::fmt::Display for Cause {
             Self::Deployment { reason } => write!(f, "Amazon ECS ended the deployment: {reason}"),
             Self::Requested { by, why } => write!(f, "{by} asked to roll back: {why}"),
             Self::CancelRequested { by, why } => write!(f, "{by} cancelled it: {why}"),
+            Self::Drill => f.write_str("it is a drill: rolled back on purpose, to see that it works"),
             Self::Newer { release } => write!(f, "the newer release {release} replaces it"),
             Self::Refused { effect, error } => write!(f, "AWS refused to {effect}: {error}"),
             Self::FailedTasks { count, last } => {

@@ -7,7 +7,7 @@ use crate::admission::{asked, turning_back, write};
 use crate::commit::{Commit, ServiceWrite};
 use crate::history::{AlarmStands, Entry, Event, Fact, Missing};
 use crate::ids::{AlarmName, ReleaseId, ServiceName};
-use crate::intent::{Intent, Pause, PromoteNow, Request};
+use crate::intent::{Pause, PromoteNow, Request};
 use crate::plan::{Plan, Stage};
 use crate::release::{Phase, Release, Step, Wake};
 use crate::service::ServiceRecord;
@@ -161,7 +161,7 @@ fn pause(release: &Release, by: Actor, why: String, now: Timestamp) -> Result<Pa
     if let Some(Pause { by, until, .. }) = release.pause.clone() {
         return Err(NotPossible::AlreadyPaused { release: id, by, until });
     }
-    if release.intent != Intent::Deploy {
+    if !release.intent.goes_forward() {
         return Err(NotPossible::Restores { release: id });
     }
     // The target does the rest by itself: only a rollback could keep it from that.

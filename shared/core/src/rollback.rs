@@ -158,7 +158,9 @@ impl Ended {
     fn of(release: &Release) -> Option<Self> {
         let Phase::Ended { outcome, at, .. } = &release.phase else { return None };
         let did = match (outcome, &release.intent) {
-            (Outcome::Promoted, Intent::Deploy) | (Outcome::Superseded { .. }, _) => return None,
+            (Outcome::Promoted, Intent::Deploy | Intent::Drill) | (Outcome::Superseded { .. }, _) => {
+                return None;
+            }
             (Outcome::Promoted, Intent::Rollback { .. }) => "was brought back",
             (Outcome::RolledBack { .. }, _) => "was rolled back",
             (Outcome::Cancelled { .. }, _) => "was cancelled",

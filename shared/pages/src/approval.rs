@@ -99,7 +99,7 @@ pub fn approval(view: &ApprovalView<'_>) -> Page {
 
 /// What changes, who made it, and whom it reaches.
 fn in_short(view: &ApprovalView<'_>) -> Markup {
-    let Provenance { commit, author, url } = &view.release.provenance;
+    let Provenance { commit, author, url, committed_at: _ } = &view.release.provenance;
     let stable = view.stable.as_deref().unwrap_or("what runs now");
     html! {
         p.swap { span.away { "From " } (stable) " " span aria-hidden="true" { "→" } span.away { " to " } " " strong { (view.release.change.label()) } }

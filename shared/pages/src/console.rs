@@ -68,7 +68,12 @@ mod tests {
     #[test]
     fn a_commit_is_linked_only_where_the_build_names_its_repository() {
         let of = |commit: &str, url: &str| {
-            self::commit(&Provenance { commit: Some(commit.into()), url: Some(url.into()), author: None })
+            self::commit(&Provenance {
+                commit: Some(commit.into()),
+                url: Some(url.into()),
+                author: None,
+                committed_at: None,
+            })
         };
         let build = "https://github.com/shop/checkout/actions/runs/17";
         assert_eq!(of("4f2a9c1", build).as_deref(), Some("https://github.com/shop/checkout/commit/4f2a9c1"));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tidegate_core::actor::Actor;
 use tidegate_core::admission::{self, Current};
 use tidegate_core::commit::Commit;
+use tidegate_core::drill::{self, NoDrill};
 use tidegate_core::fault::PortError;
 use tidegate_core::ids::{ContainerName, Digest, ReleaseId, ServiceName, Target};
 use tidegate_core::outcome::Outcome;
@@ -48,6 +49,14 @@ pub enum RequestError {
     /// There is no such service.
     #[error("there is no service {0}; store its policy with `tidegate apply` first")]
     NoService(ServiceName),
+    /// No drill is held.
+    #[error("no drill of {service}: {why}")]
+    NoDrill {
+        /// Of what.
+        service: ServiceName,
+        /// Why.
+        why: NoDrill,
+    },
     /// What was confirmed is not what would be done now.
     #[error("the service changed while you answered; nothing was done")]
     Changed,
@@ -88,6 +97,25 @@ impl Looked {
     fn choose(&self, service: &ServiceName, wanted: RollbackTo<'_>) -> Result<Choice, RequestError> {
         let seen = Situation { current: self.current(), last: self.last.as_ref(), running: &self.running };
         Ok(rollback::choose(seen, service, wanted)?)
+    }
+}
+
+impl Installation {
+    /// Releases what runs again, to be rolled back on purpose. Returns the release to follow.
+    pub async fn drill(&self, service: &ServiceName, asking: Asking<'_>) -> Result<ReleaseId, RequestError> {
+        let Asking { by, why } = asking;
+        let id = self.new_id();
+        self.attempt(async || {
+            let head = self.ledger.service(service).await.map_err(RequestError::Ledger)?;
+            let head = head.ok_or_else(|| RequestError::NoService(service.clone()))?;
+            let target = head.policy.target(&self.account, &self.region);
+            let ask = drill::Ask { service, target, by, why, id: id.clone(), now: self.time.now() };
+            drill::commit(Current { head: &head, active: None, waiting: None }, ask)
+                .map_err(|why| RequestError::NoDrill { service: service.clone(), why })
+        })
+        .await?;
+        self.wake_now(&id, "it was created").await;
+        Ok(id)
     }
 }
 

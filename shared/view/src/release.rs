@@ -55,6 +55,8 @@ pub struct ReleaseView {
     pub images: Change,
     /// The release this one goes back to, when it is a manual rollback.
     pub goes_back_to: Option<ReleaseId>,
+    /// It brings what runs already, and is rolled back on purpose.
+    pub drill: bool,
     /// Who or what asked for it.
     pub requested_by: String,
     pub created_at: Timestamp,
@@ -292,9 +294,10 @@ impl ReleaseView {
             target: release.target.clone(),
             images: release.change.clone(),
             goes_back_to: match &release.intent {
-                Intent::Deploy => None,
+                Intent::Deploy | Intent::Drill => None,
                 Intent::Rollback { to, .. } => Some(to.clone()),
             },
+            drill: release.intent == Intent::Drill,
             requested_by: requester(release),
             created_at: release.created_at,
             version: release.version,
@@ -525,6 +528,7 @@ pub fn cause_kind(cause: &Cause) -> &'static str {
         Cause::FailedTasks { .. } => "failed_tasks",
         Cause::Inconclusive { .. } => "inconclusive",
         Cause::TimedOut { .. } => "timed_out",
+        Cause::Drill => "drill",
         Cause::PauseExpired { .. } => "pause_expired",
         Cause::Weights { .. } => "weights",
         Cause::Preflight { .. } => "preflight",

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tidegate_core::change::Change;
 use tidegate_core::ids::{AccountId, Digest, Region, ReleaseId, ServiceName, Target};
+use tidegate_core::intent::Intent;
 use tidegate_core::policy::{Percent, Policy, Shift};
 use tidegate_core::release::{Phase, Release, requester};
 use tidegate_core::service::{Promoted, Quarantined, ServiceRecord};
@@ -19,6 +20,8 @@ pub struct ReleaseRow {
     pub service: ServiceName,
     /// What is released.
     pub images: Change,
+    /// It brings what runs already, and is rolled back on purpose.
+    pub drill: bool,
     pub state: State,
     /// Where it is, for people.
     pub summary: String,
@@ -38,6 +41,7 @@ impl From<&Release> for ReleaseRow {
             release: release.id.clone(),
             service: release.service.clone(),
             images: release.change.clone(),
+            drill: release.intent == Intent::Drill,
             state: state(&release.phase),
             summary: summary(release),
             set_percent: release.progress.set,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidegate_core::history::WaitingOn;
+use tidegate_core::intent::Intent;
 use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::release::Release;
 use tidegate_sandbox::images::Behaviour;
@@ -25,6 +26,13 @@ pub(crate) fn all() -> Vec<Scenario> {
             let story = Story::open_behind(&stage, "queue", Balancer::None).await?;
             queue(&story).await
         }),
+        scenario(
+            "a drill takes what runs through its first step and back, and nobody notices",
+            async |stage| {
+                let mut story = Story::open(&stage, "drilled").await?;
+                drilled(&mut story).await
+            },
+        ),
         scenario("on_newer replace: the newer one takes the place", async |stage| {
             let story = Story::open(&stage, "replace").await?;
             replace(&story).await
@@ -75,6 +83,40 @@ pub(crate) fn all() -> Vec<Scenario> {
             exit_codes(&story).await
         }),
     ]
+}
+
+async fn drilled(story: &mut Story) -> Result<()> {
+    let strategy = "{ canary: { percent: 10, bake: 3s }, bake: 3s }";
+    story.policy(strategy).await?;
+    story.let_in()?;
+    let digest = story.push("main-2", good("v2")).await?;
+    let id = story.release_of(&digest).await?;
+    story.ends(&id, "promoted").await?;
+    let drill = ["drill", story.name.as_str(), "--yes", "--watch"];
+    let (code, text) = story.stage.tidegate(&drill).await?;
+    ensure!(code == 1 && text.contains("the policy allows none"), "exit code {code}: {text}");
+    ensure!(story.releases().await?.len() == 1, "a drill was held that nobody allowed");
+    let allowed = format!(
+        "{}drill: {{ time_zone: UTC, weekly: [{{ from: Mon 00:00, to: Mon 00:00 }}] }}\n",
+        story.shop.policy(strategy)
+    );
+    story.policy_of(&allowed).await?;
+    let (code, text) = story.stage.tidegate(&drill).await?;
+    ensure!(code == 0 && text.contains("the drill has worked"), "exit code {code}: {text}");
+    let newest = story.releases().await?.into_iter().next().context("a release")?;
+    ensure!(
+        newest.intent == Intent::Drill
+            && newest.outcome() == Some(&Outcome::RolledBack { cause: Cause::Drill }),
+        "{newest:?}"
+    );
+    story.runs(&digest).await?;
+    story.configuration_is_its_own().await?;
+    ensure!(story.head().await?.quarantine.is_empty(), "what runs was quarantined");
+    story.nobody_was_turned_away().await?;
+    let (code, text) = story.stage.tidegate(&["stats", story.name.as_str()]).await?;
+    ensure!(code == 0 && text.contains("0 of 1 deployed changes failed"), "exit code {code}: {text}");
+    ensure!(text.contains("time to restore") && text.contains("1 rollback"), "{text}");
+    Ok(())
 }
 
 async fn queue(story: &Story) -> Result<()> {

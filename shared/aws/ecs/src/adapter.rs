@@ -78,13 +78,13 @@ impl EcsAdapter {
         revision: &DerivedRevision,
     ) -> Result<(Candidate, Option<TaskDefinitionArn>), PortError> {
         let described = describe_task_definition(client, revision.from.as_str()).await?;
-        let candidate = Candidate::derive(&described, &revision.images)?;
+        let candidate = Candidate::derive(&described, &revision.images)?.apart(revision.apart);
         let is_it = |seen: &TaskDefinitionSeen| {
             let same = |(container, reference)| seen.images.get(container) == Some(reference);
             seen.active && revision.images.iter().all(same)
         };
         let from = task_definition(described)?;
-        if is_it(&from) {
+        if !revision.apart && is_it(&from) {
             return Ok((candidate, Some(from.arn)));
         }
         let newest = newest_revisions(client, revision.from.family()).await?;
@@ -609,7 +609,9 @@ pub(crate) mod tests {
 
     async fn find(replay: &Replay, image: &Image) -> Option<TaskDefinitionArn> {
         let ecs = EcsAdapter::new(replay.config());
-        ecs.find_revision(&target(), &DerivedRevision { from: arn(7), images: images(image) }).await.unwrap()
+        ecs.find_revision(&target(), &DerivedRevision { from: arn(7), images: images(image), apart: false })
+            .await
+            .unwrap()
     }
 
     #[tokio::test]

@@ -630,7 +630,7 @@ mod tests {
     async fn an_image_is_registered_once() {
         let effect = Effect::RegisterTaskDefinition {
             release: release(),
-            revision: DerivedRevision { from: arn(7), images: images(&image('a')) },
+            revision: DerivedRevision { from: arn(7), images: images(&image('a')), apart: false },
         };
         let replay = Replay::new();
         replay

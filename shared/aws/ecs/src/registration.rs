@@ -44,6 +44,11 @@ impl Candidate {
         Ok(Self { document, tags, source })
     }
 
+    /// One that is `apart` is recognised as another revision than the one it was made of, though nothing differs.
+    pub(crate) fn apart(self, apart: bool) -> Self {
+        if apart { Self { source: format!("{}-drill", self.source), ..self } } else { self }
+    }
+
     /// The hash the revision is recognised by.
     pub(crate) fn source(&self) -> &str {
         &self.source
@@ -261,6 +266,22 @@ pub(crate) mod tests {
             source(json!({ "environmentFiles": files.collect::<Vec<_>>() }))
         };
         assert_ne!(files(&["a.env", "b.env"]), files(&["b.env", "a.env"]), "the first file wins");
+    }
+
+    #[test]
+    fn a_drills_candidate_is_another_revision_with_nothing_else_changed() {
+        let derive = || Candidate::derive(&described(7), &images(&image('a'))).unwrap();
+        let apart = derive().apart(true);
+        assert_ne!(apart.source(), derive().source());
+        assert_eq!(
+            apart.source(),
+            derive().apart(true).source(),
+            "registered twice it is found the second time"
+        );
+        assert_eq!(derive().apart(false), derive());
+        let containers =
+            |candidate: &Candidate| candidate.request(&release())["containerDefinitions"].clone();
+        assert_eq!(containers(&apart), containers(&derive()));
     }
 
     #[test]

@@ -99,6 +99,7 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
         Cause::Alarm { .. }
         | Cause::Deployment { .. }
         | Cause::Requested { .. }
+        | Cause::Drill
         | Cause::Refused { .. }
         | Cause::FailedTasks { .. }
         | Cause::Inconclusive { .. }

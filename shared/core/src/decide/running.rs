@@ -7,7 +7,7 @@ use super::{Flow, evidence, gates, keep_measured, look_until, rollback, settle, 
 use crate::effect::RETRY_AFTER;
 use crate::engine::{self, Act, Move, Traffic};
 use crate::history::{Event, Held, Missing, StageResult, WaitingOn};
-use crate::intent::{Pause, Request};
+use crate::intent::{Intent, Pause, Request};
 use crate::outcome::{Cause, Outcome};
 use crate::plan::{Plan, Stage};
 use crate::policy::Percent;
@@ -164,6 +164,9 @@ fn is_begun(turn: &Turn<'_>) -> bool {
 /// To the next stage.
 pub(super) fn advance(turn: &mut Turn<'_>, plan: &Plan, stage: usize, result: StageResult) -> Flow {
     turn.tell(Event::StageDone { stage: plan.stages[stage].clone(), result });
+    if turn.old.intent == Intent::Drill && is_as_far_as_a_drill_goes(plan, stage) {
+        return rollback::begin(turn, Cause::Drill, Some(stage));
+    }
     let Some(next) = plan.stages.get(stage + 1) else { return settle::begin(turn, Outcome::Promoted) };
     let now = turn.now;
     turn.enter(Phase::Running { stage: stage + 1, since: now, step: Step::Entered });
@@ -173,6 +176,13 @@ pub(super) fn advance(turn: &mut Turn<'_>, plan: &Plan, stage: usize, result: St
     let least = if turn.old.promote_now.is_some() { 0 } else { next.at_least_secs() };
     let end = now.saturating_add(SignedDuration::from_secs(i64::from(least))).unwrap_or(now);
     Flow::Rest(look_until(turn, LOOK_EVERY, end), WaitingOn::Stage { stage: next.clone() })
+}
+
+/// A drill shows that the first step can be taken back. It goes no further: where nothing bakes, it ends before the stable version would.
+fn is_as_far_as_a_drill_goes(plan: &Plan, stage: usize) -> bool {
+    let baked = matches!(plan.stages[stage], Stage::Bake { .. });
+    let last = plan.stages[stage + 1..].iter().all(|it| matches!(it, Stage::Promote | Stage::Approve { .. }));
+    baked || last
 }
 
 /// A bake's end and what follows are one decision, if that needs to see nothing more than the look that ended the bake. Whatever does not act

@@ -189,7 +189,7 @@ fn remember(head: &mut ServiceRecord, turn: &Turn<'_>, outcome: &Outcome) {
                 head.promoted.truncate(ServiceRecord::PROMOTED_KEPT);
             }
         }
-        // What is gone back to was good before; that going back did not work says nothing against it.
+        // What is gone back to was good before; that going back did not work says nothing against it. What a drill brings runs already.
         Outcome::RolledBack { .. } if release.intent != Intent::Deploy => {}
         // A person has to end the rollback; the digest is no better for that.
         Outcome::Failed { cause, .. } if !speaks_against_image(cause) || release.intent != Intent::Deploy => {
@@ -228,6 +228,7 @@ fn speaks_against_image(cause: &Cause) -> bool {
         | Cause::Refused { .. }
         | Cause::Inconclusive { .. }
         | Cause::TimedOut { .. }
+        | Cause::Drill
         | Cause::PauseExpired { .. }
         | Cause::Weights { .. }
         | Cause::Preflight { .. }

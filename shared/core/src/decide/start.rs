@@ -9,7 +9,7 @@ use crate::engine::{self, Preflight};
 use crate::fault::PortError;
 use crate::finding::{Finding, FindingCode};
 use crate::history::{Event, Fact, Unseen, WaitingOn};
-use crate::intent::{Intent, Request};
+use crate::intent::Request;
 use crate::outcome::{Cause, Outcome, Successor};
 use crate::plan::Plan;
 use crate::release::{Phase, Progress, Release, Step};
@@ -71,7 +71,7 @@ pub(super) fn queued(turn: &mut Turn<'_>) -> Flow {
 fn goes_elsewhere(release: &Release, head: &ServiceRecord) -> bool {
     let target = &release.target;
     // What is brought back ran before, wherever the policy takes its images from by now.
-    let from_elsewhere = release.intent == Intent::Deploy && !head.policy.releases(&release.change);
+    let from_elsewhere = release.intent.goes_forward() && !head.policy.releases(&release.change);
     head.policy.target(&target.account, &target.region) != *target || from_elsewhere
 }
 

@@ -273,7 +273,7 @@ impl Outline {
             wait_secs: policy.evidence.wait_secs(),
         };
         let (alarms, gates, evidence, pause_secs) = match intent {
-            Intent::Deploy => (
+            Intent::Deploy | Intent::Drill => (
                 policy.rollback.alarms.clone(),
                 gates(policy, bypass_freeze),
                 (counted && needed.min_requests > 0).then_some(needed),
@@ -314,7 +314,7 @@ impl Outline {
 fn strategy_for(policy: &Policy, intent: &Intent) -> Strategy {
     let strategy = &policy.strategy;
     let shift = match (intent, &strategy.shift) {
-        (Intent::Deploy, _) => return strategy.clone(),
+        (Intent::Deploy | Intent::Drill, _) => return strategy.clone(),
         (Intent::Rollback { .. }, Shift::Rolling) => Shift::Rolling,
         (
             Intent::Rollback { .. },

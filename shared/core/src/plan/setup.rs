@@ -155,6 +155,7 @@ impl RollbackTarget {
         DerivedRevision {
             from: self.task_definition.clone(),
             images: self.images.iter().filter_map(pinned).collect(),
+            apart: false,
         }
     }
 

@@ -192,6 +192,50 @@ pub struct Dated {
     pub why: Option<String>,
 }
 
+/// When a drill may be held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Drill {
+    /// The time zone of all windows, e.g. `Europe/Berlin`.
+    pub time_zone: Zone,
+    /// Every week; at least one.
+    #[serde(deserialize_with = "some_windows")]
+    #[schemars(length(min = 1))]
+    pub weekly: Vec<Weekly>,
+}
+
+fn some_windows<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Weekly>, D::Error> {
+    let windows = Vec::deserialize(deserializer)?;
+    if windows.is_empty() {
+        return Err(serde::de::Error::custom(
+            "found no window, at least one is needed; without the whole field `drill` there are no drills",
+        ));
+    }
+    Ok(windows)
+}
+
+impl Drill {
+    /// The window that is open at `now`.
+    pub fn at(&self, now: Timestamp) -> Option<Frozen> {
+        let windows = Freeze {
+            time_zone: self.time_zone.clone(),
+            weekly: self.weekly.clone(),
+            dated: Vec::new(),
+            then: FreezeThen::Wait,
+        };
+        windows.at(now)
+    }
+}
+
+impl std::fmt::Display for Drill {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let windows: Vec<String> =
+            self.weekly.iter().map(|window| format!("{} to {}", window.from, window.to)).collect();
+        let zone = self.time_zone.0.iana_name().unwrap_or("UTC");
+        write!(f, "{} ({zone})", windows.join(", "))
+    }
+}
+
 /// An IANA time zone that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zone(TimeZone);

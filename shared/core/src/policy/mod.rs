@@ -24,8 +24,8 @@ use crate::ids::{
 
 pub use containers::ContainerSource;
 pub use gates::{
-    Allowed, Approval, Before, Dated, Freeze, FreezeThen, Frozen, OnExpiry, Person, PipelineAction, Scan,
-    SeverityName, Verify, VerifyAt, WeekTime, Weekly, Zone,
+    Allowed, Approval, Before, Dated, Drill, Freeze, FreezeThen, Frozen, OnExpiry, Person, PipelineAction,
+    Scan, SeverityName, Verify, VerifyAt, WeekTime, Weekly, Zone,
 };
 pub use notify::{Channel, Moment, Receiver, parse_channels};
 pub use parse::{PolicyError, parse, to_yaml};
@@ -89,6 +89,9 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "OneOrMany<Verify>")]
     pub verify: Vec<Verify>,
+    /// When a drill may be held: the running image is released again and rolled back on purpose. Default never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<Drill>,
     /// Who is told. Default: whom the installation names; an empty list tells nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Vec<Channel>>,
@@ -132,6 +135,8 @@ struct Unchecked {
     #[serde(default, deserialize_with = "gates::one_or_many")]
     verify: Vec<Verify>,
     #[serde(default)]
+    drill: Option<Drill>,
+    #[serde(default)]
     notify: Option<Vec<Channel>>,
 }
 
@@ -154,6 +159,7 @@ impl TryFrom<Unchecked> for Policy {
             freeze,
             scan,
             verify,
+            drill,
             notify,
         } = raw;
         let policy = Self {
@@ -171,6 +177,7 @@ impl TryFrom<Unchecked> for Policy {
             freeze,
             scan,
             verify,
+            drill,
             notify,
         };
         policy.check()?;

@@ -190,7 +190,7 @@ on_newer: queue
         refused(
             "on_newer: queue",
             "on_never: queue",
-            "p.yaml:7:1: on_never: there is no field on_never here; did you mean on_newer? Allowed: service, from, to, strategy, rollback, evidence, pause, on_newer, approval, people, groups, freeze, scan, verify, notify",
+            "p.yaml:7:1: on_never: there is no field on_never here; did you mean on_newer? Allowed: service, from, to, strategy, rollback, evidence, pause, on_newer, approval, people, groups, freeze, scan, verify, drill, notify",
         );
         refused("service: checkout\n", "", "p.yaml:1:1: service is missing; add service: …");
     }

@@ -324,6 +324,9 @@ impl Release {
 
 /// Who or what asked for a release: `push of main-2`.
 pub fn requester(release: &Release) -> String {
+    if release.intent == Intent::Drill {
+        return format!("{}, as a drill", release.requested_by);
+    }
     let label = release.change.label();
     match &release.requested_by {
         Actor::Event { source, .. } if source == "aws.ecr" => format!("push of {label}"),

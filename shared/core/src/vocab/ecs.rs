@@ -547,6 +547,9 @@ pub struct DerivedRevision {
     pub from: TaskDefinitionArn,
     /// The references that replace those of `from`, by container, each by digest.
     pub images: BTreeMap<ContainerName, String>,
+    /// It is to be another revision than `from`, also where nothing differs: a drill's candidate has to be told from what runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
 }
 
 impl std::fmt::Display for DerivedRevision {

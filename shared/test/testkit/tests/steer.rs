@@ -140,7 +140,7 @@ fn after_a_pause_everything_has_as_much_time_as_before() {
     let baking = continued(Fixture::baking(10).later(100), 1000);
     check(&baking, "bake at 10% for 5m |  | +60s");
     check(&baking.clone().later(199), "bake at 10% for 5m |  | +1s");
-    check(&baking.later(200), "shift to 100% |  | +0s");
+    check(&baking.later(200), "shift to 100% | continue deployment d0001 | +6s");
     // Limits, too: a shift may take 25 minutes.
     check(&continued(Fixture::shifting(), 3000), "shift to 10% | continue deployment d0001 | +6s");
     let expires = |fixture: &Fixture| fixture.release.gates[&0].expires_at;
@@ -246,7 +246,7 @@ fn a_persons_continue_does_not_answer_a_pause_of_the_services_own() {
 fn promoting_now_skips_the_time_of_bakes_and_nothing_else() {
     let now = |fixture: Fixture| fixture.told_to(Ask::PromoteNow);
     let baking = Fixture::baking(10).later(42);
-    check(&now(baking.clone()), "shift to 100% |  | +0s");
+    check(&now(baking.clone()), "shift to 100% | continue deployment d0001 | +6s");
     let entry = now(baking.clone()).decide().entry.expect("a stage is done");
     let Event::StageDone { result, .. } = &entry.event else { panic!("{entry:?}") };
     let skipped =
@@ -264,7 +264,7 @@ fn promoting_now_skips_the_time_of_bakes_and_nothing_else() {
         few.clone().later(300 + 1800).decide().release.cause(),
         Some(Cause::Inconclusive { .. })
     ));
-    check(&few.later(42).requests(100), "shift to 100% |  | +0s");
+    check(&few.later(42).requests(100), "shift to 100% | continue deployment d0001 | +6s");
     assert_eq!(answer(&now(baking.clone()).breached()), answer(&baking.clone().breached()));
     assert_eq!(answer(&now(baking.clone()).crashed(3)), answer(&baking.crashed(3)));
     // A look from before they said so proves nothing.
@@ -313,7 +313,7 @@ fn nothing_is_promoted_now_while_an_alarm_is_in_alarm_or_nothing_is_left_to_skip
 fn promoting_now_ends_a_pause_and_a_pause_ends_promoting_now() {
     let promoted = Fixture::baking(10).told_to(Ask::Pause).later(60).told_to(Ask::PromoteNow);
     assert_eq!(promoted.release.pause, None);
-    check(&promoted, "shift to 100% |  | +0s");
+    check(&promoted, "shift to 100% | continue deployment d0001 | +6s");
     let paused = Fixture::baking(10).told_to(Ask::PromoteNow).told_to(Ask::Pause);
     assert_eq!(paused.release.promote_now, None);
     check(&paused.later(60).told_to(Ask::Continue), "bake at 10% for 5m |  | +60s");

@@ -82,7 +82,7 @@ pub(in crate::engine) fn needs_of_preflight(
     needs.own_alarms = Some(configuration::watched_alarms(&service.deployment_configuration));
     needs.ecs.task_definition = Some(service.task_definition.clone());
     needs.ecs.destination = match &release.intent {
-        Intent::Deploy => None,
+        Intent::Deploy | Intent::Drill => None,
         Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } => Some(deployed.task_definition.clone()),
     };
     needs.new_images = true;
@@ -122,7 +122,7 @@ impl Engine for EcsNative {
             Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } if !plan::registers(plan) => {
                 Some(deployed.task_definition.clone())
             }
-            Intent::Deploy | Intent::Rollback { .. } => None,
+            Intent::Deploy | Intent::Drill | Intent::Rollback { .. } => None,
         };
         State::EcsNative(state::EcsNative { task_definition, ..state::EcsNative::default() })
     }

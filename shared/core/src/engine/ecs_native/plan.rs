@@ -81,7 +81,7 @@ pub(in crate::engine) fn candidate(
     ground: Ground<'_>,
 ) -> (DerivedRevision, bool) {
     match intent {
-        Intent::Deploy => {
+        Intent::Deploy | Intent::Drill => {
             let pinned = change.iter().map(|(container, image)| (container.clone(), image.pinned()));
             let mut images: BTreeMap<ContainerName, String> = pinned.collect();
             let running = stable_images(ground.task_definition, ground.running);
@@ -94,7 +94,8 @@ pub(in crate::engine) fn candidate(
                 ground.is_in_ecr(&pinned).then(|| (name.clone(), pinned))
             });
             images.extend(proven);
-            (DerivedRevision { from: ground.task_definition.arn.clone(), images }, false)
+            let from = ground.task_definition.arn.clone();
+            (DerivedRevision { from, images, apart: *intent == Intent::Drill }, false)
         }
         Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } => {
             let mut images = destination_images(intent, ground.destination);
@@ -110,7 +111,7 @@ pub(in crate::engine) fn candidate(
                 there.is_some_and(|there| there.get(name) == Some(reference))
             };
             let registered = images.iter().all(same);
-            (DerivedRevision { from: deployed.task_definition.clone(), images }, registered)
+            (DerivedRevision { from: deployed.task_definition.clone(), images, apart: false }, registered)
         }
     }
 }

@@ -203,7 +203,7 @@ fn look<'a>(question: Question<'_>, intent: &Intent, seen: &'a Observation) -> V
     findings.extend(images::rollback_target(change, ground));
     findings.extend(traffic_findings(question.shifts, ground));
     match intent {
-        Intent::Deploy => {
+        Intent::Deploy | Intent::Drill => {
             findings.extend(images::others(change, ground));
             findings.extend(too_many_tags(task_definition));
             findings.extend(alarm_findings(question.alarms, seen));

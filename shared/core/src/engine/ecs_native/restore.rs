@@ -13,7 +13,7 @@ use crate::effect::RETRY_AFTER;
 use crate::engine::{Settle, Traffic};
 use crate::history::{Before, Event, Fact, Missing, Unseen, WaitingOn};
 use crate::ids::{ContainerName, HookId, TaskDefinitionArn};
-use crate::intent::{Deployed, EcsDeployed, Intent};
+use crate::intent::{Deployed, EcsDeployed};
 use crate::outcome::{Cause, Outcome};
 use crate::plan::{EcsNative, Plan, RollbackTarget};
 use crate::reference::pinned;
@@ -280,7 +280,7 @@ pub(in crate::engine) fn ran(
     target: &RollbackTarget,
 ) -> BTreeMap<ContainerName, String> {
     let mut images: BTreeMap<ContainerName, String> = candidate.images.clone();
-    if let (Intent::Deploy, Some(running)) = (&turn.old.intent, turn.seen.ecs.running.known()) {
+    if let (true, Some(running)) = (turn.old.intent.goes_forward(), turn.seen.ecs.running.known()) {
         for (container, before) in &target.images {
             if let Some(digest) = running.of(container).first() {
                 images.entry(container.clone()).or_insert_with(|| pinned(&before.reference, digest));

@@ -72,7 +72,7 @@ pub fn destination_images(
     destination: Option<&TaskDefinitionSeen>,
 ) -> BTreeMap<ContainerName, String> {
     let ran = match intent {
-        Intent::Deploy => return BTreeMap::new(),
+        Intent::Deploy | Intent::Drill => return BTreeMap::new(),
         Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } => &deployed.images,
     };
     let by_digest = |(name, reference): (&ContainerName, &String)| {

@@ -97,7 +97,7 @@ impl Engine for EcsWeighted {
             Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } if registered => {
                 Some(deployed.task_definition.clone())
             }
-            Intent::Deploy | Intent::Rollback { .. } => None,
+            Intent::Deploy | Intent::Drill | Intent::Rollback { .. } => None,
         };
         State::EcsWeighted(state::EcsWeighted { task_definition, ..state::EcsWeighted::default() })
     }

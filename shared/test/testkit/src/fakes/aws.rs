@@ -1419,8 +1419,9 @@ impl Scene {
     pub fn revision(&self, revision: &DerivedRevision) -> Option<TaskDefinitionArn> {
         let mut wanted = self.registered.get(&revision.from)?.images.clone();
         wanted.extend(revision.images.clone());
-        let same = |(_, registered): &(&TaskDefinitionArn, &Registered)| {
-            registered.active && registered.images == wanted
+        let same = |(arn, registered): &(&TaskDefinitionArn, &Registered)| {
+            let another = !revision.apart || **arn != revision.from;
+            another && registered.active && registered.images == wanted
         };
         let newest = |arn: &TaskDefinitionArn| {
             arn.short().rsplit_once(':').and_then(|(_, number)| number.parse::<u32>().ok())

@@ -802,9 +802,13 @@ async fn roll_back(context: &Context, service: &ServiceName) -> Result<(), Reque
 /// What is not possible is an answer, not a failure.
 fn asked(result: Result<(), RequestError>) -> Outcome {
     match result {
-        Ok(()) | Err(RequestError::NotPossible(_) | RequestError::NotLifted(_) | RequestError::Changed) => {
-            Ok(())
-        }
+        Ok(())
+        | Err(
+            RequestError::NotPossible(_)
+            | RequestError::NotLifted(_)
+            | RequestError::NoDrill { .. }
+            | RequestError::Changed,
+        ) => Ok(()),
         Err(
             error @ (RequestError::Ledger(_)
             | RequestError::NoRelease(_)

@@ -22,7 +22,7 @@ pub(super) fn unseen(change: &Change, intent: &Intent, ground: Ground<'_>) -> Ve
     let of = |container: &ContainerName| running.get(container).and_then(StableImage::pinned);
     let released: Vec<String> = change.containers().filter_map(of).collect();
     let needed = |reference: &String| {
-        *intent == Intent::Deploy && released.contains(reference)
+        intent.goes_forward() && released.contains(reference)
             || change.images().iter().any(|image| *reference == image.pinned())
     };
     let errors = ground.stored.iter().filter_map(|(reference, seen)| Some((reference, seen.error()?)));
