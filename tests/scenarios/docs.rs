@@ -361,3 +361,17 @@ fn resources_of_the_stack_are_called_what_the_template_calls_them() {
     }
     assert!(seen > 8, "only {seen} names were found");
 }
+
+#[test]
+fn the_changelog_tells_of_the_version_that_is_built() {
+    let manifest = read("Cargo.toml");
+    let version =
+        manifest.lines().find_map(|line| line.strip_prefix("version = ")).unwrap().trim_matches('"');
+    let changelog = read("CHANGELOG.md");
+    let newest = changelog.lines().find_map(|line| line.strip_prefix("## ")).unwrap();
+    let told = newest.split(',').next().unwrap();
+    assert_eq!(
+        told, version,
+        "the newest part of CHANGELOG.md is {newest:?}, Cargo.toml has version {version}"
+    );
+}

@@ -7,8 +7,9 @@
 
 use futures::stream::{self, StreamExt as _};
 use http::StatusCode;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::figures::{Figures, Period};
 use tidegate_core::ids::{ReleaseId, ServiceName};
 use tidegate_core::release::Release;
 use tidegate_core::service::ServiceRecord;
@@ -30,6 +31,8 @@ const AT_ONCE: usize = 16;
 const NEWEST: u32 = 5;
 /// How many releases stand on a service's page.
 const RELEASES: u32 = 20;
+/// How far back the figures on a service's page reach.
+const FIGURES: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How many entries of a service's own history do.
 const ENTRIES: u32 = 15;
 
@@ -210,6 +213,7 @@ pub(crate) async fn service(
         service,
         head: &head,
         releases: releases.iter().map(ReleaseRow::from).collect(),
+        figures: figures(&releases, visitor.now),
         history: &history,
         unreadable,
         now: visitor.now,
@@ -222,6 +226,17 @@ pub(crate) async fn service(
     };
     tell(&view.unreadable);
     Ok(Reply::page(StatusCode::OK, tidegate_pages::service(&view)))
+}
+
+/// What the releases that stand on a service's page come to, over a month or as far as they reach.
+fn figures(releases: &[Release], now: Timestamp) -> Figures {
+    let mut since = now.saturating_sub(FIGURES).unwrap_or(now);
+    if releases.len() >= usize::try_from(RELEASES).unwrap_or(usize::MAX)
+        && let Some(oldest) = releases.iter().map(|release| release.created_at).min()
+    {
+        since = since.max(oldest);
+    }
+    Figures::of(releases, Period { since, until: now })
 }
 
 /// `GET /releases/ID`

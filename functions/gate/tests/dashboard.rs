@@ -677,6 +677,10 @@ async fn the_pages_in_words() {
                 "Quarantine",
                 "policy stored",
                 "shop/checkout",
+                "change failure rate",
+                "1 of 1 deployed changes failed",
+                "from the breach until traffic was back; 1 rollback",
+                "waiting for approval",
             ],
         ),
     ] {

@@ -16,7 +16,7 @@ use crate::intent::Intent;
 use crate::outcome::{Cause, Outcome};
 use crate::release::{Phase, Release};
 
-/// From when to when. A release belongs to the time in which it ended.
+/// From when to when; its last moment is within, its first is the last of the period before. A release belongs to the time in which it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Period {
     pub since: Timestamp,
@@ -25,7 +25,7 @@ pub struct Period {
 
 impl Period {
     fn contains(self, at: Timestamp) -> bool {
-        self.since <= at && at < self.until
+        self.since < at && at <= self.until
     }
 
     fn days(self) -> f64 {

@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use maud::{Markup, html};
+use tidegate_core::figures::Figures;
 use tidegate_core::history::Entry;
 use tidegate_core::policy::{Approval, Before, OnExpiry, Policy};
 use tidegate_core::service::{Promoted, ServiceRecord};
 use tidegate_core::words::span;
-use tidegate_view::{ReleaseRow, ServiceView, State, entries};
+use tidegate_view::{ReleaseRow, ServiceView, State, entries, figure_lines};
 
 use crate::act::{Doing, actions};
 use crate::layout::{Frame, Page};
@@ -29,6 +30,8 @@ pub struct ServicePageView<'a> {
     pub head: &'a ServiceRecord,
     /// Its newest releases, newest first.
     pub releases: Vec<ReleaseRow>,
+    /// What they come to.
+    pub figures: Figures,
     /// What happened to the service itself, newest first.
     pub history: &'a [Entry],
     /// What cannot be read, a line each.
@@ -52,6 +55,7 @@ pub fn service(view: &ServicePageView<'_>) -> Page {
         (standing(view))
         (unreadable(&view.unreadable))
         (releases(view))
+        (figures(view))
         (policy(view))
         (approvers(&view.head.policy))
         (promoted(view))
@@ -117,6 +121,22 @@ fn releases(view: &ServicePageView<'_>) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+/// The figures of the releases above.
+fn figures(view: &ServicePageView<'_>) -> Markup {
+    html! {
+        section aria-labelledby="figures" {
+            h2 #figures { "Figures" }
+            dl {
+                @for figure in figure_lines(&view.figures) {
+                    dt { (figure.name) }
+                    dd { strong { (figure.value) } " " span.small.soft { (figure.about) } }
+                }
+            }
+            p.small.soft { "Since " (moment(view.figures.period.since)) ", of the releases above. More: " code { "tidegate stats " (view.service.service) " --since 90d" } }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! render it, and none of them looks at the ledger's own types for it: rows may change with a schema version, what scripts read may not.
 //! Fields are only ever added.
 
+mod figures;
 mod headline;
 mod live;
 mod plan;
@@ -10,6 +11,7 @@ mod rows;
 mod services;
 mod stages;
 
+pub use figures::{FigureLine, figure_lines};
 pub use headline::{headline, stable_name};
 pub use live::Live;
 pub use plan::{

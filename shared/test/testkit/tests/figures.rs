@@ -166,9 +166,9 @@ fn time_to_restore_runs_from_the_breach_until_traffic_is_back_and_has_no_made_up
 #[test]
 fn a_release_counts_in_the_time_in_which_it_ended() {
     let first = promoted(2, 100);
-    let early = Period { since: at(-3600), until: at(160) };
-    assert_eq!(Figures::of([&first], early).promoted, 0, "it ends at the end of that hour");
-    assert_eq!(Figures::of([&first], Period { since: at(160), until: at(161) }).promoted, 1);
+    let early = Period { since: at(-3600), until: at(159) };
+    assert_eq!(Figures::of([&first], early).promoted, 0, "it ends after that time");
+    assert_eq!(Figures::of([&first], Period { since: at(159), until: at(160) }).promoted, 1);
     let open = Fixture::baking(10).release;
     assert_eq!(Figures::of([&open], day()).failures.deployed, 0);
 }
