@@ -13,7 +13,6 @@ use tidegate_core::actor::Actor;
 use tidegate_core::admission::{Admission, Current, ReleaseRequest, admit};
 use tidegate_core::decide::decide;
 use tidegate_core::ids::{Digest, Image, ReleaseId};
-use tidegate_core::intent::Provenance;
 use tidegate_core::observation::Observation;
 use tidegate_core::policy;
 use tidegate_core::release::Release;
@@ -82,18 +81,11 @@ fn queued(now: Timestamp) -> Result<(Release, Observation)> {
     let policy = policy::parse("bench.yaml", POLICY)?;
     let target = policy.target(&"111122223333".parse()?, &"eu-central-1".parse()?);
     let head = ServiceRecord::new(policy.clone(), now);
-    let request = ReleaseRequest {
-        service: policy.service.clone(),
-        change: Change::one("app".parse()?, image('b')?),
-        by: Actor::Tidegate,
-        pushed: BTreeMap::new(),
-        why: None,
-        force: false,
-        provenance: Provenance::default(),
-        bypass_freeze: None,
-        trigger: None,
-        delivery: None,
-    };
+    let request = ReleaseRequest::by_hand(
+        policy.service.clone(),
+        Change::one("app".parse()?, image('b')?),
+        Actor::Tidegate,
+    );
     let id = ReleaseId::new("0".repeat(26))?;
     let current = Current { head: &head, active: None, waiting: None };
     let Admission::Created { commit, .. } = admit(current, &request, target, id, now) else {

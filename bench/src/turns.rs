@@ -11,7 +11,6 @@ use serde_json::json;
 use tidegate_core::actor::Actor;
 use tidegate_core::admission::ReleaseRequest;
 use tidegate_core::ids::ReleaseId;
-use tidegate_core::intent::Provenance;
 use tidegate_core::observation::Hint;
 use tidegate_core::policy;
 use tidegate_core::ports::Watched;
@@ -158,18 +157,7 @@ fn canary() -> Result<Vec<Row>> {
     universe.run(context.installation.apply(&policy, &by)).context("the policy is not stored")?;
     let at = now(&universe);
     universe.state().aws.push(2, Quality::Good, at);
-    let request = ReleaseRequest {
-        service: policy.service.clone(),
-        change: names::change(2),
-        by,
-        why: None,
-        trigger: None,
-        pushed: BTreeMap::new(),
-        force: false,
-        provenance: Provenance::default(),
-        bypass_freeze: None,
-        delivery: None,
-    };
+    let request = ReleaseRequest::by_hand(policy.service.clone(), names::change(2), by);
     universe.run(context.installation.release_image(request, |_| true)).context("it is not let in")?;
     let id = universe.state().rows.releases().next().context("no release")?.id.clone();
     let last = course(&universe, &context, &id)?;

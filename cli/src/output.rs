@@ -2,10 +2,12 @@
 
 use std::io::{self, BufRead, IsTerminal as _, Write};
 
+use anyhow::bail;
 use serde::Serialize;
 use tidegate_core::text::{visible, visible_json};
 
 use crate::exit::Exit;
+use crate::fault::Refusal;
 use crate::line::Line;
 
 /// The size of the terminal when it cannot be found out.
@@ -119,8 +121,21 @@ impl Output {
         if damaged.is_empty() { Exit::Ok } else { Exit::Error }
     }
 
+    /// A person at a terminal is asked before something is done; a script has said `--yes`. Where there is nobody to ask, the command says what
+    /// it would do, and what to add instead.
+    pub fn agreed(&mut self, yes: bool, question: &str, unasked: Refusal) -> anyhow::Result<()> {
+        if yes {
+            return Ok(());
+        }
+        match self.confirmed(question)? {
+            Some(true) => Ok(()),
+            Some(false) => bail!(Refusal::new("nothing was done")),
+            None => bail!(unasked.exit(Exit::Usage)),
+        }
+    }
+
     /// Asks a yes-or-no question; no answer is no. `None` when there is nobody to ask.
-    pub fn confirmed(&mut self, question: &str) -> io::Result<Option<bool>> {
+    fn confirmed(&mut self, question: &str) -> io::Result<Option<bool>> {
         let Some(answers) = &mut self.answers else { return Ok(None) };
         write!(self.notes, "{question} [y/N] ")?;
         self.notes.flush()?;

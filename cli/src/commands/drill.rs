@@ -1,6 +1,5 @@
 //! `drill`: releases what runs again, and has it rolled back on purpose.
 
-use anyhow::bail;
 use serde::Serialize;
 use tidegate_core::drill;
 use tidegate_core::figures::time_to_restore;
@@ -55,21 +54,12 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     let will = format!(
         "release {change}, which runs already, to {service} again, and roll it back after its first step"
     );
-    if !args.yes {
-        match out.confirmed(&format!(
-            "This will {will}. Users are served by both sets of tasks meanwhile. Go on?"
-        ))? {
-            Some(true) => {}
-            Some(false) => bail!(Refusal::new("nothing was done")),
-            None => bail!(
-                Refusal::new(format!(
-                    "drill asks before it acts, and there is no terminal to ask on: it would {will}"
-                ))
-                .remedy("add --yes to do it without a question")
-                .exit(Exit::Usage)
-            ),
-        }
-    }
+    let question = format!("This will {will}. Users are served by both sets of tasks meanwhile. Go on?");
+    let unasked = Refusal::new(format!(
+        "drill asks before it acts, and there is no terminal to ask on: it would {will}"
+    ))
+    .remedy("add --yes to do it without a question");
+    out.agreed(args.yes, &question, unasked)?;
     let by = connection.actor().await?;
     let id = installation.drill(service, Asking { by: &by, why: &args.reason }).await?;
     let answer = Answer {

@@ -184,23 +184,13 @@ fn stays(head: &ServiceRecord) -> String {
     )
 }
 
-/// A person at a terminal is asked; a script says `--yes`.
 fn confirm(args: &RemoveArgs, head: &ServiceRecord, out: &mut Output) -> anyhow::Result<()> {
     let service = &args.service;
-    if args.yes {
-        return Ok(());
-    }
     let question = format!(
         "The policy is gone for good, unless you keep it: tidegate policy export {service} > {service}.yaml\n{}.\nRemove the policy of {service}?",
         stays(head)
     );
-    match out.confirmed(&question)? {
-        Some(true) => Ok(()),
-        Some(false) => bail!(Refusal::new("nothing was done")),
-        None => bail!(
-            Refusal::new("policy remove asks before it acts, and there is no terminal to ask on")
-                .remedy("add --yes to do it without a question")
-                .exit(Exit::Usage)
-        ),
-    }
+    let unasked = Refusal::new("policy remove asks before it acts, and there is no terminal to ask on")
+        .remedy("add --yes to do it without a question");
+    out.agreed(args.yes, &question, unasked)
 }

@@ -1,14 +1,11 @@
 //! `release`: asks for the release of an image, by a person and for a reason.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 use tidegate_core::admission::Admission;
 use tidegate_core::admission::ReleaseRequest;
 use tidegate_core::change::Change;
 use tidegate_core::ids::{Image, ReleaseId, ServiceName};
-use tidegate_core::intent::Provenance;
 use tidegate_core::ports::Images;
 
 use super::watch::{self, Until};
@@ -62,16 +59,10 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
         must_exist(registry.images, image).await?;
     }
     let request = ReleaseRequest {
-        service: args.service.clone(),
-        change: change.clone(),
-        by: connection.actor().await?,
         why: args.reason.clone(),
-        trigger: None,
-        pushed: BTreeMap::new(),
         force: args.force,
-        delivery: None,
-        provenance: Provenance::default(),
         bypass_freeze: args.reason.clone().filter(|_| args.bypass_freeze),
+        ..ReleaseRequest::by_hand(args.service.clone(), change.clone(), connection.actor().await?)
     };
     let admission = installation.release_image(request, |_| true).await;
     let admission = admission.with_context(|| format!("failed to release {change} to {}", args.service))?;

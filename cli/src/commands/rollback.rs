@@ -122,23 +122,12 @@ async fn service(args: &Args, connection: &Connection) -> anyhow::Result<Service
     bail!(refusal)
 }
 
-/// A person at a terminal is asked; a script says `--yes`.
 fn confirm(args: &Args, service: &ServiceName, choice: &Choice, out: &mut Output) -> anyhow::Result<()> {
-    if args.yes {
-        return Ok(());
-    }
-    match out.confirmed(&question(service, choice))? {
-        Some(true) => Ok(()),
-        Some(false) => bail!(Refusal::new("nothing was done")),
-        None => bail!(
-            Refusal::new(format!(
-                "rollback asks before it acts, and there is no terminal to ask on: {}",
-                will(service, choice)
-            ))
-            .remedy("add --yes to do it without a question, or --dry-run to see the plan")
-            .exit(Exit::Usage)
-        ),
-    }
+    let would = will(service, choice);
+    let unasked =
+        Refusal::new(format!("rollback asks before it acts, and there is no terminal to ask on: {would}"))
+            .remedy("add --yes to do it without a question, or --dry-run to see the plan");
+    out.agreed(args.yes, &question(service, choice), unasked)
 }
 
 /// What will happen, as a clause.

@@ -1,26 +1,15 @@
 //! The addition for the AWS CDK, in TypeScript.
 
-use super::{Alarm, ERROR_RATE, Ground, Missing, group_name};
+use super::{Alarm, Dialect, ERROR_RATE, Missing, group_name};
 
-pub(super) fn write(ground: &Ground) -> String {
-    let mut text = ground.header("//");
-    text.push_str(
-        "import { aws_cloudwatch as cloudwatch, aws_elasticloadbalancingv2 as elbv2, aws_iam as iam } from 'aws-cdk-lib';\n",
-    );
-    for it in ground.missing().iter().filter(|it| it.group) {
-        text.push_str(&group(it));
-    }
-    if ground.needs_role() {
-        text.push_str(ROLE);
-    }
-    for one in ground.alarms_to_make() {
-        text.push_str(&alarm(&one));
-    }
-    for it in ground.missing().iter().filter(|it| it.rule || it.role) {
-        text.push_str(&changes(it));
-    }
-    text
-}
+pub(super) const DIALECT: Dialect = Dialect {
+    comment: "//",
+    begins: "import { aws_cloudwatch as cloudwatch, aws_elasticloadbalancingv2 as elbv2, aws_iam as iam } from 'aws-cdk-lib';\n",
+    group,
+    role: ROLE,
+    alarm,
+    changes,
+};
 
 /// `Checkout2` as `checkout2`.
 fn variable(id: &str) -> String {

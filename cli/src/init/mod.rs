@@ -75,6 +75,19 @@ struct Alarm {
     group: Option<String>,
 }
 
+/// How an infrastructure language writes each part of an addition; the order of the parts is the same in all of them.
+struct Dialect {
+    /// What a comment begins with.
+    comment: &'static str,
+    /// What stands before the first part.
+    begins: &'static str,
+    group: fn(&Missing<'_>) -> String,
+    role: &'static str,
+    alarm: fn(&Alarm) -> String,
+    /// What a person has to change by hand.
+    changes: fn(&Missing<'_>) -> String,
+}
+
 impl Ground {
     fn has(&self, code: FindingCode) -> bool {
         self.lacks.contains(&code)
@@ -147,11 +160,18 @@ impl Ground {
 
     /// What has to be added, in this language.
     pub fn addition(&self, language: Language) -> String {
-        match language {
-            Language::Cloudformation => cloudformation::write(self),
-            Language::Terraform => terraform::write(self),
-            Language::Cdk => cdk::write(self),
-        }
+        let dialect = match language {
+            Language::Cloudformation => cloudformation::DIALECT,
+            Language::Terraform => terraform::DIALECT,
+            Language::Cdk => cdk::DIALECT,
+        };
+        let (missing, alarms) = (self.missing(), self.alarms_to_make());
+        let groups = missing.iter().filter(|it| it.group).map(dialect.group);
+        let role = self.needs_role().then(|| dialect.role.to_owned());
+        let changes = missing.iter().filter(|it| it.rule || it.role).map(dialect.changes);
+        let parts = groups.chain(role).chain(alarms.iter().map(dialect.alarm)).chain(changes);
+        let begins = [self.header(dialect.comment), dialect.begins.to_owned()];
+        begins.into_iter().chain(parts).collect()
     }
 
     /// The first lines of an addition.

@@ -338,8 +338,8 @@ async fn a_release_is_rejected_and_another_one_cancelled() {
     }
 }
 
-#[tokio::test]
-async fn a_service_goes_back_to_what_was_promoted_before_as_it_was_shown_or_not_at_all() {
+/// A service with builds 2 and 3 promoted one after the other, and a link that acts on it.
+async fn promoted_twice() -> (Fixture, String) {
     let fixture = Fixture::new(1).await;
     for build in [2, 3] {
         let id = fixture.release(build, provenance()).await;
@@ -347,6 +347,12 @@ async fn a_service_goes_back_to_what_was_promoted_before_as_it_was_shown_or_not_
         fixture.drive_until(&id, |_| false).await;
     }
     let key = acting(&fixture, json!({ "service": "checkout" })).await;
+    (fixture, key)
+}
+
+#[tokio::test]
+async fn a_service_goes_back_to_what_was_promoted_before_as_it_was_shown_or_not_at_all() {
+    let (fixture, key) = promoted_twice().await;
     let path = "/services/checkout/rollback";
     let page = act_page(&fixture, &key, path).await;
     assert!(page.body.contains("Roll checkout back from main-3 to main-2?"), "{}", page.body);
@@ -363,13 +369,7 @@ async fn a_service_goes_back_to_what_was_promoted_before_as_it_was_shown_or_not_
 
 #[tokio::test]
 async fn a_service_goes_back_in_the_persons_name_and_once() {
-    let fixture = Fixture::new(1).await;
-    for build in [2, 3] {
-        let id = fixture.release(build, provenance()).await;
-        fixture.answer(&id, "anna", "approve", "checkout", "").await;
-        fixture.drive_until(&id, |_| false).await;
-    }
-    let key = acting(&fixture, json!({ "service": "checkout" })).await;
+    let (fixture, key) = promoted_twice().await;
     let path = "/services/checkout/rollback";
     let service = fixture.get("/services/checkout", &format!("key={key}")).await;
     assert!(service.body.contains("Roll back…"), "{}", service.body);

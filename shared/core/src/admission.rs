@@ -46,6 +46,22 @@ pub struct ReleaseRequest {
 }
 
 impl ReleaseRequest {
+    /// What is asked for by hand, with nothing more said. Whatever a trigger asks for names every field, so that none is forgotten.
+    pub fn by_hand(service: ServiceName, change: Change, by: Actor) -> Self {
+        Self {
+            service,
+            change,
+            by,
+            why: None,
+            trigger: None,
+            pushed: BTreeMap::new(),
+            force: false,
+            provenance: Provenance::default(),
+            bypass_freeze: None,
+            delivery: None,
+        }
+    }
+
     /// What the delivery is remembered by.
     pub fn idempotency_key(&self, now: Timestamp) -> Option<IdempotencyKey> {
         self.delivery.as_deref().map(|delivery| IdempotencyKey::of_delivery(&self.service, delivery, now))

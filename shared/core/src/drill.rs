@@ -8,7 +8,7 @@ use crate::admission::{Current, ReleaseRequest, creation, new_release};
 use crate::change::Change;
 use crate::commit::{Commit, ServiceWrite};
 use crate::ids::{ReleaseId, ServiceName, Target};
-use crate::intent::{Intent, Provenance};
+use crate::intent::Intent;
 use crate::service::ServiceRecord;
 
 /// Why no drill is held; fits "no drill of checkout: {error}".
@@ -75,18 +75,7 @@ pub fn change(current: Current<'_>, now: Timestamp) -> Result<Change, NoDrill> {
 pub fn commit(current: Current<'_>, ask: Ask<'_>) -> Result<Commit, NoDrill> {
     let Ask { service, target, by, why, id, now } = ask;
     let head = current.head;
-    let request = ReleaseRequest {
-        service: service.clone(),
-        change: change(current, now)?,
-        by: by.clone(),
-        why: Some(why.to_owned()),
-        trigger: None,
-        pushed: std::collections::BTreeMap::new(),
-        force: true,
-        provenance: Provenance::default(),
-        bypass_freeze: None,
-        delivery: None,
-    };
+    let request = ReleaseRequest::by_hand(service.clone(), change(current, now)?, by.clone());
     let release = new_release(id.clone(), &request, target, Intent::Drill, now);
     let mut commit = creation(release, format!("a drill: {why}"), now);
     let next = ServiceRecord { version: head.version + 1, waiting: Some(id), ..head.clone() };

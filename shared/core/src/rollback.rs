@@ -10,7 +10,7 @@ use crate::admission::{Current, ReleaseRequest, creation, new_release, supersede
 use crate::change::Change;
 use crate::commit::{Commit, ServiceWrite};
 use crate::ids::{ContainerName, Digest, ReleaseId, ServiceName, Target};
-use crate::intent::{Intent, Provenance};
+use crate::intent::Intent;
 use crate::outcome::Outcome;
 use crate::release::{Phase, Release};
 use crate::service::{Promoted, Quarantined, ServiceRecord};
@@ -422,18 +422,7 @@ pub struct Ask<'a> {
 pub fn commit(current: Current<'_>, from: &Leaving, to: &Promoted, ask: Ask<'_>) -> Commit {
     let Ask { service, target, by, why, id, now } = ask;
     let head = current.head;
-    let request = ReleaseRequest {
-        service: service.clone(),
-        change: head.version_of(to),
-        by: by.clone(),
-        why: None,
-        pushed: BTreeMap::new(),
-        force: false,
-        provenance: Provenance::default(),
-        bypass_freeze: None,
-        trigger: None,
-        delivery: None,
-    };
+    let request = ReleaseRequest::by_hand(service.clone(), head.version_of(to), by.clone());
     let intent = Intent::Rollback {
         from: from.release.clone(),
         to: to.release.clone(),

@@ -1,6 +1,5 @@
 //! The gate over a ledger, an AWS and a clock in memory, with a release that waits for Anna and Ben, and calls as Lambda hands them over.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -123,16 +122,9 @@ impl Fixture {
             self.push(build);
         }
         let request = ReleaseRequest {
-            service: names::service(),
-            change: names::change(build),
-            by,
             why: Some("the new basket".into()),
-            trigger: None,
-            pushed: BTreeMap::new(),
-            force: false,
             provenance,
-            bypass_freeze: None,
-            delivery: None,
+            ..ReleaseRequest::by_hand(names::service(), names::change(build), by)
         };
         self.context.installation.release_image(request, |_| true).await.unwrap().unwrap()
     }

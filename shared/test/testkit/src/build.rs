@@ -14,6 +14,7 @@ use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::{Report, WaitingOn};
 use tidegate_core::ids::{EcsService, Resource, ServiceName, Target, TaskDefinitionArn};
 use tidegate_core::intent::{Intent, Provenance, Request};
+use tidegate_core::invariants::check_decision;
 use tidegate_core::observation::{Hint, Observation, Refusal};
 use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::plan::Stage;
@@ -257,6 +258,18 @@ impl Fixture {
     /// Decides now.
     pub fn decide(&self) -> Decision {
         decide(&self.release, &self.seen, self.now)
+    }
+
+    /// What is decided now, which must be a decision that may be made: `phase | effects | next look`.
+    pub fn in_words(&self) -> String {
+        let decision = self.decide();
+        check_decision(&self.release, &decision).expect("it may be decided");
+        let effects: Vec<String> = decision.effects.iter().map(ToString::to_string).collect();
+        let wake = decision.release.wake.as_ref().map_or_else(
+            || "never".to_owned(),
+            |wake| format!("+{}s", wake.at.duration_since(self.now).as_secs()),
+        );
+        format!("{} | {} | {wake}", decision.release.summary(), effects.join(", "))
     }
 
     /// As it is once what is decided now has been committed.

@@ -10,7 +10,7 @@ use tidegate_core::admission::{Admission, Current, ReleaseRequest, admit};
 use tidegate_core::change::Change;
 use tidegate_core::effect::Effect;
 use tidegate_core::ids::{ContainerName, Digest, Image, ReleaseId, RepositoryName};
-use tidegate_core::intent::{Deployed, EcsDeployed, Intent, Provenance};
+use tidegate_core::intent::{Deployed, EcsDeployed, Intent};
 use tidegate_core::observation::{ScanSeen, ScanStatus};
 use tidegate_core::outcome::Outcome;
 use tidegate_core::policy::{self, OnNewer, Policy};
@@ -167,18 +167,7 @@ fn record(policy: Policy) -> ServiceRecord {
 }
 
 fn request(change: Change) -> ReleaseRequest {
-    ReleaseRequest {
-        service: names::service(),
-        change,
-        by: Actor::Tidegate,
-        why: None,
-        trigger: None,
-        pushed: BTreeMap::new(),
-        force: false,
-        provenance: Provenance::default(),
-        bypass_freeze: None,
-        delivery: None,
-    }
+    ReleaseRequest::by_hand(names::service(), change, Actor::Tidegate)
 }
 
 fn admitted(head: &ServiceRecord, active: Option<&Release>, change: Change) -> Admission {

@@ -27,21 +27,9 @@ use tidegate_core::vocab::tasks::{StopCode, StoppedTask};
 use tidegate_testkit::build::{Fixture, cancel_asked, rollback_asked, stopped_task};
 use tidegate_testkit::names;
 
-/// `phase | effects | next look`.
-fn answer(fixture: &Fixture) -> String {
-    let decision = fixture.decide();
-    check_decision(&fixture.release, &decision).expect("it may be decided");
-    let effects: Vec<String> = decision.effects.iter().map(ToString::to_string).collect();
-    let wake = decision.release.wake.as_ref().map_or_else(
-        || "never".to_owned(),
-        |wake| format!("+{}s", wake.at.duration_since(fixture.now).as_secs()),
-    );
-    format!("{} | {} | {wake}", decision.release.summary(), effects.join(", "))
-}
-
 #[track_caller]
 fn check(fixture: Fixture, expected: &str) {
-    assert_eq!(answer(&fixture), expected);
+    assert_eq!(fixture.in_words(), expected);
 }
 
 #[test]

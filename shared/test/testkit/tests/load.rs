@@ -13,7 +13,6 @@ use tidegate_core::admission::ReleaseRequest;
 use tidegate_core::effect::Effect;
 use tidegate_core::fault::PortError;
 use tidegate_core::ids::{AlarmName, ReleaseId, ServiceName, Target};
-use tidegate_core::intent::Provenance;
 use tidegate_core::observation::Hint;
 use tidegate_core::outcome::Cause;
 use tidegate_core::policy::parse;
@@ -123,18 +122,7 @@ fn services(universe: &Universe, installation: &Installation, count: usize) {
 }
 
 fn asked(service: ServiceName, build: u32) -> ReleaseRequest {
-    ReleaseRequest {
-        service,
-        change: names::change(build),
-        by: Actor::Person { name: "tester".into() },
-        why: None,
-        trigger: None,
-        pushed: BTreeMap::new(),
-        force: false,
-        provenance: Provenance::default(),
-        bypass_freeze: None,
-        delivery: None,
-    }
+    ReleaseRequest::by_hand(service, names::change(build), Actor::Person { name: "tester".into() })
 }
 
 fn woken(universe: &Universe) -> Vec<(i64, String)> {

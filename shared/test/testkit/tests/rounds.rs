@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use tidegate_core::actor::Actor;
 use tidegate_core::admission::ReleaseRequest;
-use tidegate_core::intent::Provenance;
 use tidegate_core::policy::parse;
 use tidegate_testkit::fakes::{Aws, Balancing, Caller, Conditions, EcsHabits, Quality, Universe};
 use tidegate_testkit::names;
@@ -32,18 +31,7 @@ fn canary() -> BTreeMap<&'static str, i128> {
     let by = Actor::Person { name: "tester".into() };
     universe.run(context.installation.apply(&policy, &by)).expect("it is stored");
     universe.state().aws.push(2, Quality::Good, names::start());
-    let request = ReleaseRequest {
-        service: policy.service.clone(),
-        change: names::change(2),
-        by,
-        why: None,
-        trigger: None,
-        pushed: BTreeMap::new(),
-        force: false,
-        provenance: Provenance::default(),
-        bypass_freeze: None,
-        delivery: None,
-    };
+    let request = ReleaseRequest::by_hand(policy.service.clone(), names::change(2), by);
     universe.run(context.installation.release_image(request, |_| true)).expect("it is let in");
     let id = universe.state().rows.releases().next().map(|release| release.id.clone()).expect("one");
     let mut rounds = BTreeMap::new();

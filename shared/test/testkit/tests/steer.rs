@@ -20,21 +20,9 @@ const HOUR: i64 = 3600;
 /// What happens to a release.
 type Happens = fn(Fixture) -> Fixture;
 
-/// `phase | effects | next look`.
-fn answer(fixture: &Fixture) -> String {
-    let decision = fixture.decide();
-    check_decision(&fixture.release, &decision).expect("it may be decided");
-    let effects: Vec<String> = decision.effects.iter().map(ToString::to_string).collect();
-    let wake = decision.release.wake.as_ref().map_or_else(
-        || "never".to_owned(),
-        |wake| format!("+{}s", wake.at.duration_since(fixture.now).as_secs()),
-    );
-    format!("{} | {} | {wake}", decision.release.summary(), effects.join(", "))
-}
-
 #[track_caller]
 fn check(fixture: &Fixture, expected: &str) {
-    assert_eq!(answer(fixture), expected);
+    assert_eq!(fixture.in_words(), expected);
 }
 
 /// Everywhere between the plan and the last step, with what would be done next.
@@ -103,7 +91,7 @@ fn whatever_rolls_a_release_back_does_so_while_it_is_paused() {
             let (decided, without) = (paused.decide().release, unpaused.decide().release);
             assert!(matches!(decided.phase, Phase::RollingBack(_)), "{name}: {}", decided.summary());
             assert_eq!(decided.phase, without.phase, "{name}");
-            assert_eq!(answer(&paused), answer(&unpaused), "{name}");
+            assert_eq!(paused.in_words(), unpaused.in_words(), "{name}");
             assert_eq!(decided.pause, None);
             check_release(&decided).expect("a rollback is not paused");
         }
@@ -265,8 +253,8 @@ fn promoting_now_skips_the_time_of_bakes_and_nothing_else() {
         Some(Cause::Inconclusive { .. })
     ));
     check(&few.later(42).requests(100), "shift to 100% | continue deployment d0001 | +6s");
-    assert_eq!(answer(&now(baking.clone()).breached()), answer(&baking.clone().breached()));
-    assert_eq!(answer(&now(baking.clone()).crashed(3)), answer(&baking.crashed(3)));
+    assert_eq!(now(baking.clone()).breached().in_words(), baking.clone().breached().in_words());
+    assert_eq!(now(baking.clone()).crashed(3).in_words(), baking.crashed(3).in_words());
     // A look from before they said so proves nothing.
     let mut stale = Fixture::baking(10).later(42);
     stale.seen.at = names::at(0);
@@ -287,7 +275,7 @@ fn promoting_now_asks_whom_the_policy_names_and_opens_no_gate() {
         let now = gated.clone().told_to(Ask::PromoteNow);
         let stages = |release: &Release| release.plan.as_ref().map(|plan| plan.stages.clone());
         assert_eq!(stages(&now.release), stages(&gated.release), "no stage is taken out of the plan");
-        assert_eq!(answer(&now), answer(&gated));
+        assert_eq!(now.in_words(), gated.in_words());
         assert_eq!(now.decide().release.stage(), gated.release.stage());
     }
 }

@@ -539,20 +539,12 @@ impl Simulation {
             }
             Action::Insist(build) => self.spawn("person", None, move |universe, caller, _| {
                 let installation = universe.context(caller, true).installation;
+                let image = Image { repository: repository(&of), ..names::image(build) };
+                let change = Change::one(names::container(), image);
                 let request = ReleaseRequest {
-                    change: Change::one(
-                        names::container(),
-                        Image { repository: repository(&of), ..names::image(build) },
-                    ),
-                    service: of,
-                    by: Actor::Person { name: "ana".into() },
                     why: Some("it is right after all".into()),
-                    trigger: None,
-                    pushed: BTreeMap::new(),
                     force: true,
-                    provenance: tidegate_core::intent::Provenance::default(),
-                    bypass_freeze: None,
-                    delivery: None,
+                    ..ReleaseRequest::by_hand(of, change, Actor::Person { name: "ana".into() })
                 };
                 Box::pin(async move {
                     installation

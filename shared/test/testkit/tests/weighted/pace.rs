@@ -15,7 +15,6 @@ use tidegate_core::admission::ReleaseRequest;
 use tidegate_core::effect::Effect;
 use tidegate_core::fault::PortError;
 use tidegate_core::ids::{AlarmName, Target};
-use tidegate_core::intent::Provenance;
 use tidegate_core::observation::Observation;
 use tidegate_core::outcome::Outcome;
 use tidegate_core::ports::{Alarms, AutoScaling, Ecs, Elb, Metrics};
@@ -166,18 +165,7 @@ impl Played {
         let policy = super::policy_of(&World::new());
         played.universe.run(installation.apply(&policy, &by)).expect("it is stored");
         played.universe.state().aws.push(2, Quality::Good, names::start());
-        let request = ReleaseRequest {
-            service: policy.service.clone(),
-            change: names::change(2),
-            by,
-            why: None,
-            trigger: None,
-            pushed: BTreeMap::new(),
-            force: false,
-            provenance: Provenance::default(),
-            bypass_freeze: None,
-            delivery: None,
-        };
+        let request = ReleaseRequest::by_hand(policy.service.clone(), names::change(2), by);
         played.universe.run(installation.release_image(request, |_| true)).expect("it is let in");
         played
     }
