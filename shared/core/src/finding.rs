@@ -57,6 +57,7 @@ pub enum FindingCode {
     AlarmWithoutData,
     AlarmStateUnknown,
     AlreadyRunning,
+    NotRunning,
     ImageMissing,
     ImageArchived,
     PlatformUnproven,
@@ -134,6 +135,7 @@ impl FindingCode {
             Self::AlarmWithoutData => "alarm_without_data",
             Self::AlarmStateUnknown => "alarm_state_unknown",
             Self::AlreadyRunning => "already_running",
+            Self::NotRunning => "not_running",
             Self::ImageMissing => "image_missing",
             Self::ImageArchived => "image_archived",
             Self::PlatformUnproven => "platform_unproven",
@@ -212,6 +214,9 @@ impl FindingCode {
             Self::AlarmWithoutData => "send it traffic, or treat missing data as not breaching",
             Self::AlarmStateUnknown => "update Tidegate",
             Self::AlreadyRunning => "nothing to do",
+            Self::NotRunning => {
+                "find out who deployed what runs, then release what should run; a drill can be held after that"
+            }
             Self::ImageMissing => "push the image again",
             Self::ImageArchived => "restore the image in ECR",
             Self::PlatformUnproven => {

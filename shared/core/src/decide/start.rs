@@ -168,7 +168,7 @@ fn blocked(turn: &mut Turn<'_>, findings: Vec<Finding>, waited: SignedDuration) 
     }
     let blocking: Vec<Finding> = findings.into_iter().filter(|finding| finding.blocking).collect();
     if let [only] = blocking.as_slice()
-        && only.code == FindingCode::AlreadyRunning
+        && matches!(only.code, FindingCode::AlreadyRunning | FindingCode::NotRunning)
     {
         let why = only.problem.clone();
         return settle::end(turn, Outcome::Cancelled { by: Actor::Tidegate, why }, None);

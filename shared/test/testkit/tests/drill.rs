@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
+
 use tidegate_core::actor::Actor;
 use tidegate_core::admission::Current;
 use tidegate_core::drill::{self, Ask, NoDrill};
@@ -11,7 +13,10 @@ use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::plan::Stage;
 use tidegate_core::policy::{self, Policy};
 use tidegate_core::release::{Phase, Release};
+use tidegate_core::seen::Seen;
 use tidegate_core::service::{Promoted, ServiceRecord};
+use tidegate_core::vocab::ecr::ImageSeen;
+use tidegate_core::vocab::ecs::DeploymentStatus;
 use tidegate_testkit::build::Fixture;
 use tidegate_testkit::names;
 
@@ -160,22 +165,21 @@ fn where_nothing_bakes_on_the_way_it_ends_before_the_stable_version_would() {
 
 #[test]
 fn no_outcome_of_a_drill_quarantines_what_runs() {
-    for cause in [Cause::Drill, tidegate_testkit::build::alarm_cause()] {
-        let mut fixture = drilled(Fixture::rolling_back()).own_configuration().later(3600);
-        let outcome = Outcome::RolledBack { cause };
-        fixture.release.phase =
-            Phase::Settling { outcome, since: names::start(), restored_at: Some(names::start()) };
-        let decision = fixture
-            .returned(1)
-            .status(tidegate_core::vocab::ecs::DeploymentStatus::RollbackSuccessful)
-            .decide();
-        assert!(
-            matches!(decision.release.phase, Phase::Ended { .. }),
-            "{:?}",
-            decision.release.report.waiting_on
-        );
-        let head = decision.head.unwrap();
-        assert!(head.quarantine.is_empty(), "{:?}", head.quarantine);
+    // In time it ends as rolled back; after too long a person has to see to it.
+    for (secs, restored, word) in [(60, true, "rolled back"), (24 * 3600, false, "failed")] {
+        for cause in [Cause::Drill, tidegate_testkit::build::alarm_cause()] {
+            let mut fixture = drilled(Fixture::rolling_back());
+            let outcome = Outcome::RolledBack { cause };
+            fixture.release.phase =
+                Phase::Settling { outcome, since: names::start(), restored_at: Some(names::start()) };
+            let fixture =
+                fixture.later(secs).returned(1).status(DeploymentStatus::RollbackSuccessful).weight(0);
+            let decision = if restored { fixture.own_configuration() } else { fixture }.decide();
+            let ended = decision.release.outcome().map(Outcome::word);
+            assert_eq!(ended, Some(word), "{:?}", decision.release.report);
+            let head = decision.head.unwrap();
+            assert!(head.quarantine.is_empty(), "{word}: {:?}", head.quarantine);
+        }
     }
 }
 
@@ -192,4 +196,36 @@ fn a_drill_counts_in_the_time_to_restore_and_is_no_change() {
     let figures = Figures::of([&release], Period { since: at, until });
     assert_eq!(figures.failures.deployed, 0);
     assert_eq!(figures.restore.unwrap().worst_secs, 4);
+}
+
+/// The ledger says that build 1 runs. What runs is looked at, and again directly before the start.
+#[test]
+fn what_does_not_run_is_never_drilled_whatever_was_promoted_last() {
+    let drilled = |build: u32| {
+        let mut fixture = drilled(Fixture::queued());
+        fixture.release.change = names::change(build);
+        fixture.seen.new_images = Seen::Known(BTreeMap::from([(
+            names::digest(build),
+            Some(ImageSeen::there(names::digest(build))),
+        )]));
+        fixture.decided()
+    };
+    let passed = drilled(1).decided();
+    assert!(matches!(passed.release.phase, Phase::Running { .. }), "{:?}", passed.release.phase);
+    let plan = passed.release.plan.as_ref().unwrap();
+    assert!(
+        plan.setup.candidate().apart,
+        "whatever tells the candidate from what runs has to tell it here, too"
+    );
+    let replaced = drilled(2).decided();
+    let Some(Outcome::Cancelled { why, .. }) = replaced.release.outcome() else {
+        panic!("{:?}", replaced.release.phase)
+    };
+    assert!(why.contains("does not run"), "{why}");
+    assert!(!replaced.release.is_started());
+    // Somebody deploys while it waits for a person: nothing is started, and it is planned anew.
+    let mut starting = passed.found(2).decided();
+    starting = starting.runs(7).runs_image(7);
+    let decision = starting.decide();
+    assert!(decision.effects.is_empty(), "{:?}", decision.effects);
 }

@@ -46,12 +46,20 @@ pub(super) fn released(
         let runs = running.get(container).map_or(&[][..], |stable| &stable.digests);
         !runs.is_empty() && runs.iter().all(|digest| known.contains(digest))
     };
-    if *intent == Intent::Deploy && change.iter().all(runs) {
-        let names: Vec<&str> = change.images().into_iter().map(|image| image.digest.short()).collect();
-        findings.push(Finding::blocking(
+    let names: Vec<&str> = change.images().into_iter().map(|image| image.digest.short()).collect();
+    let names = names.join(" and ");
+    match (intent, change.iter().all(runs)) {
+        (Intent::Deploy, true) => findings.push(Finding::blocking(
             FindingCode::AlreadyRunning,
-            format!("the service already runs {}", names.join(" and ")),
-        ));
+            format!("the service already runs {names}"),
+        )),
+        // The ledger's word is not enough: users would be sent to a version that somebody has replaced.
+        (Intent::Drill, false) => findings.push(Finding::blocking(
+            FindingCode::NotRunning,
+            format!("a drill brings what runs, and the service does not run {names}"),
+        )),
+        (Intent::Deploy | Intent::Rollback { .. }, false)
+        | (Intent::Drill | Intent::Rollback { .. }, true) => {}
     }
     findings.extend(change.images().into_iter().flat_map(|image| there(image, ground, seen)));
     findings
