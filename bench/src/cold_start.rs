@@ -17,6 +17,32 @@ use crate::{Row, median};
 
 const BASELINE: &str = "tidegate-bench-baseline";
 const LIMIT: Duration = Duration::from_secs(10);
+/// What Lambda gives every function.
+const LAMBDA: &[(&str, &str)] = &[
+    ("AWS_LAMBDA_FUNCTION_NAME", "bench"),
+    ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+    ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+    ("AWS_LAMBDA_LOG_STREAM_NAME", "bench"),
+    ("AWS_LAMBDA_LOG_GROUP_NAME", "bench"),
+    ("AWS_REGION", "eu-central-1"),
+    ("AWS_ACCESS_KEY_ID", "test"),
+    ("AWS_SECRET_ACCESS_KEY", "test"),
+    ("AWS_EC2_METADATA_DISABLED", "true"),
+];
+/// What the template gives one function or another.
+const TIDEGATE: &[(&str, &str)] = &[
+    ("TIDEGATE_STACK", "bench"),
+    ("TIDEGATE_TABLE", "bench-ledger"),
+    ("TIDEGATE_WAKE_QUEUE_URL", "http://127.0.0.1/bench-wake"),
+    ("TIDEGATE_ACCOUNT_ID", "111122223333"),
+    ("TIDEGATE_EXTRA_ROOTS", ""),
+    // The door that reads no secret at its start: that would measure a refused connection.
+    ("TIDEGATE_DOOR", "api"),
+    ("TIDEGATE_SECRET_ARN", "arn:aws:secretsmanager:eu-central-1:111122223333:secret:bench"),
+    ("TIDEGATE_GATE_URL", "https://gate.example"),
+    ("TIDEGATE_NOTIFY", ""),
+    ("TIDEGATE_NOTIFY_SECRET_ARN", "arn:aws:secretsmanager:eu-central-1:111122223333:secret:bench-notify"),
+];
 
 /// Starts every function `starts` times, in turn with the baseline.
 pub(crate) async fn measure(binaries: &Path, functions: &[String], starts: usize) -> Result<Vec<Row>> {
@@ -52,26 +78,11 @@ async fn start(binary: &Path, address: &str, asked: &Notify) -> Result<Duration>
     let started = Instant::now();
     let mut child = Command::new(binary)
         .env_clear()
-        .envs([
-            ("AWS_LAMBDA_RUNTIME_API", address),
-            ("AWS_LAMBDA_FUNCTION_NAME", "bench"),
-            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
-            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-            ("AWS_LAMBDA_LOG_STREAM_NAME", "bench"),
-            ("AWS_LAMBDA_LOG_GROUP_NAME", "bench"),
-            ("AWS_REGION", "eu-central-1"),
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-            ("TIDEGATE_TABLE", "bench-ledger"),
-            ("TIDEGATE_WAKE_QUEUE_URL", "http://127.0.0.1/bench-wake"),
-            ("TIDEGATE_ACCOUNT_ID", "111122223333"),
-            // The door without a secret: reading one would measure a refused connection.
-            ("TIDEGATE_DOOR", "api"),
-            ("TIDEGATE_SECRET_ARN", "arn:aws:secretsmanager:eu-central-1:111122223333:secret:bench"),
-        ])
+        .env("AWS_LAMBDA_RUNTIME_API", address)
+        .envs(LAMBDA.iter().chain(TIDEGATE).copied())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        // Why it does not start, if it does not.
+        .stderr(Stdio::inherit())
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("failed to start {}", binary.display()))?;
@@ -83,4 +94,20 @@ async fn start(binary: &Path, address: &str, asked: &Notify) -> Result<Duration>
     let took = started.elapsed();
     child.kill().await.context("failed to end the function")?;
     Ok(took)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TIDEGATE;
+
+    /// A variable that a function asks for and this does not know would only be missed when the bench runs.
+    #[test]
+    fn every_variable_of_the_template_has_a_value() {
+        let template = include_str!("../../template.yaml");
+        let named = template.lines().filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name);
+        let missing: Vec<_> = named
+            .filter(|name| name.starts_with("TIDEGATE_") && !TIDEGATE.iter().any(|(known, _)| known == name))
+            .collect();
+        assert!(missing.is_empty(), "bench/src/cold_start.rs gives no value for {missing:?}");
+    }
 }
