@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use crate::workspace::Workspace;
 
 /// Layers from the bottom: a crate imports only crates of layers below its own. What stands in no layer is an adapter of one AWS service.
-const BELOW_ADAPTERS: &[&[&str]] = &[&["tidegate-core"], &["tidegate-aws", "tidegate-view", "tidegate-wire"]];
+const BELOW_ADAPTERS: &[&[&str]] =
+    &[&["tidegate-stats"], &["tidegate-core"], &["tidegate-aws", "tidegate-view", "tidegate-wire"]];
 /// Above the adapters.
 const ABOVE_ADAPTERS: &[&[&str]] = &[
     &["tidegate-pages", "tidegate-runtime"],
@@ -19,7 +20,8 @@ const ABOVE_ADAPTERS: &[&[&str]] = &[
 ];
 
 /// The frame and what is shown of it: the same wherever a release goes, so that an engine can be added without a look at them.
-const WITHOUT_AWS: &[&str] = &["shared/core/src/decide", "shared/core/src/turn.rs", "shared/view/src"];
+const WITHOUT_AWS: &[&str] =
+    &["shared/core/src/decide", "shared/core/src/turn.rs", "shared/stats/src", "shared/view/src"];
 /// AWS's words, in singular and lower case, with what the frame says instead. What an engine or an adapter has to say is said there.
 const WORDS_OF_AWS: &[(&str, &str)] = &[
     ("alb", "load balancer"),
@@ -323,5 +325,6 @@ mod tests {
         assert!(may("tidegate-ecs", "tidegate-aws") && may("tidegate-assembly", "tidegate-start"));
         assert!(!may("tidegate-ecs", "tidegate-dynamodb") && !may("tidegate-core", "tidegate-view"));
         assert!(!may("tidegate-ecs", "tidegate-runtime") && !may("tidegate-view", "tidegate-pages"));
+        assert!(may("tidegate-core", "tidegate-stats") && !may("tidegate-stats", "tidegate-core"));
     }
 }
