@@ -6,13 +6,20 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 
 use crate::build::{self, SHIPPED, Scope};
-use crate::workspace::{Workspace, run};
+use crate::workspace::{Workspace, cargo, run};
 
 /// Shows that every measurement works, with the development build and few repetitions. Its figures say nothing.
 const QUICK: &str = "--quick";
+/// The figures of the comparison of candidate and stable instead: a program of its own, without AWS, built in seconds.
+const EVIDENCE: &str = "--evidence";
 
 /// Measures. `args` go to the measuring program.
 pub(crate) fn bench(workspace: &Workspace, scope: Scope, args: &[OsString]) -> Result<ExitCode> {
+    if args.iter().any(|arg| arg == EVIDENCE) {
+        let rest = args.iter().filter(|arg| *arg != EVIDENCE);
+        run(cargo().args(["run", "--quiet", "--release", "-p", "tidegate-bench-evidence", "--"]).args(rest))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let functions = workspace.functions()?;
     let quick = args.iter().any(|arg| arg == QUICK);
     let (program, binaries) = if quick {

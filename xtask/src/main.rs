@@ -48,7 +48,7 @@ enum Command {
         arch: Arch,
     },
     /// Measures the build that is shipped: each figure a ratio against a named baseline of the same run. `--quick` only shows that it
-    /// works.
+    /// works. `--evidence` simulates releases instead: how often the comparison of candidate and stable is wrong, how soon it is right.
     Bench(Forwarded),
     /// The simulator's adverse worlds.
     Sim {

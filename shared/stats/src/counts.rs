@@ -41,19 +41,20 @@ pub(crate) struct Counts {
     pub(crate) bad: i64,
 }
 
-const PARTS: f64 = 1000.0;
+/// Parts of a request.
+pub(crate) const PARTS: i64 = 1000;
 /// More requests than a minute can bring; what lies above is no count. Keeps every sum far from its limits.
 const MOST: f64 = 1e9;
 
 #[expect(clippy::cast_possible_truncation, reason = "held between 0 and 1e12")]
 fn parts(count: f64) -> i64 {
     // What is not a number is not above 0 either.
-    if count > 0.0 { (count.min(MOST) * PARTS).round() as i64 } else { 0 }
+    if count > 0.0 { (count.min(MOST) * 1000.0).round() as i64 } else { 0 }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to nine quadrillion thousandths")]
 fn whole(parts: i64) -> f64 {
-    parts as f64 / PARTS
+    parts as f64 / 1000.0
 }
 
 impl Counts {

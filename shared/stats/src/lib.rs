@@ -28,8 +28,10 @@
 //! counts for Poisson. Requests that each fail or not, with a fixed probability, split less widely than that (hypergeometric against binomial;
 //! Hoeffding, "Probability Inequalities for Sums of Bounded Random Variables", 1963, section 6), which only makes the test more careful.
 //!
-//! What it does not hold against is over-dispersion: a candidate whose rate swings by itself from minute to minute. `tolerate` is the room for
-//! that.
+//! What no such test holds against by itself is over-dispersion: a candidate whose rate swings from minute to minute without being worse. Two
+//! things make room for it: `tolerate`, and that no tick counts for more than 50 bad requests of both arms together, however many there were.
+//! Ten times as many bad requests are still found within the first minute that has enough of them; what it costs is minutes for
+//! twice as many. Figures: `docs/evidence-figures.md`.
 //!
 //! # What is counted
 //!

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::counts::{Arm, Counts, Tick};
+use crate::counts::{Arm, Counts, PARTS, Tick};
 use crate::{GRID, e_value, ln_enough, ln_mean_exp};
 
 /// What is asked. Has to stay the same for as long as a [`Tally`] grows.
@@ -47,7 +47,7 @@ pub struct Tally {
     evidence: [i64; GRID.len()],
     candidate: Counts,
     stable: Counts,
-    /// The counts of ticks in which both had requests, by how traffic was shared then: what the interval is made from.
+    /// What counted of the ticks in which both had requests, by how traffic was shared then: the interval is made from it.
     shares: BTreeMap<i8, Shared>,
 }
 
@@ -92,10 +92,11 @@ impl Tally {
         if candidate.requests == 0 || stable.requests == 0 {
             return;
         }
+        let said = Shared { candidate, stable }.moderated();
         for (sum, multiple) in self.evidence.iter_mut().zip(GRID) {
-            *sum += times * evidence(test.tolerated(), multiple, candidate, stable);
+            *sum += times * said.evidence(test.tolerated(), multiple);
         }
-        self.share(step(candidate, stable), Shared { candidate, stable }, times);
+        self.share(said.step(), said, times);
     }
 
     fn share(&mut self, share: i8, counts: Shared, times: i64) {
@@ -142,19 +143,39 @@ impl Tally {
     }
 }
 
-/// What one tick says for `multiple` times the tolerated ratio, millionths of a nat, rounded down.
-///
-/// k1·ln(m) + K·ln((ρ0·n1 + n0) / (m·ρ0·n1 + n0)): falls with every good request of the candidate, as it should.
-#[expect(clippy::cast_possible_truncation, reason = "a billion bad requests bring five billion nats")]
-fn evidence(tolerated: f64, multiple: f64, candidate: Counts, stable: Counts) -> i64 {
-    let exposed = tolerated * candidate.requests();
-    let less = (multiple - 1.0) * exposed / (multiple * exposed + stable.requests());
-    let all = candidate.bad() + stable.bad();
-    ((candidate.bad() * libm::log(multiple) + all * libm::log1p(-less)) * MICRO).floor() as i64
-}
+/// No tick counts for more bad requests than this, of both arms together: rates swing from minute to minute by themselves, and no number of
+/// requests tells a swing of one minute from a regression.
+const MOST: i64 = 50 * PARTS;
 
-#[expect(clippy::cast_possible_truncation, reason = "held between -120 and 120")]
-fn step(candidate: Counts, stable: Counts) -> i8 {
-    let odds = libm::log(candidate.requests() / stable.requests());
-    (odds * STEPS).round().clamp(-120.0, 120.0) as i8
+impl Shared {
+    /// With the bad requests of both made fewer in proportion when there are more than a tick may count for. How many there were in all is given,
+    /// so what is expected of E can only become less (Jensen), and the test remains valid.
+    fn moderated(self) -> Self {
+        let all = self.candidate.bad + self.stable.bad;
+        if all <= MOST {
+            return self;
+        }
+        let bad = self.candidate.bad * MOST / all;
+        Self {
+            candidate: Counts { bad, ..self.candidate },
+            stable: Counts { bad: MOST - bad, ..self.stable },
+        }
+    }
+
+    /// What the tick says for `multiple` times the tolerated ratio, millionths of a nat, rounded down.
+    ///
+    /// k1·ln(m) + K·ln((ρ0·n1 + n0) / (m·ρ0·n1 + n0)): falls with every good request of the candidate, as it should.
+    #[expect(clippy::cast_possible_truncation, reason = "fifty bad requests bring 231 nats at most")]
+    fn evidence(&self, tolerated: f64, multiple: f64) -> i64 {
+        let exposed = tolerated * self.candidate.requests();
+        let less = (multiple - 1.0) * exposed / (multiple * exposed + self.stable.requests());
+        let (bad, all) = (self.candidate.bad(), self.candidate.bad() + self.stable.bad());
+        ((bad * libm::log(multiple) + all * libm::log1p(-less)) * MICRO).floor() as i64
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "held between -120 and 120")]
+    fn step(&self) -> i8 {
+        let odds = libm::log(self.candidate.requests() / self.stable.requests());
+        (odds * STEPS).round().clamp(-120.0, 120.0) as i8
+    }
 }

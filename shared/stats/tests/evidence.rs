@@ -46,9 +46,9 @@ fn known() -> [Known; 4] {
             interval: Some([1.02645, 5.24178, 30.91822]),
         },
         Known {
-            ticks: vec![tick(3000.0, 30.0, 27_000.0, 27.0)],
-            ln_evidence: [30.446_031, 20.904_303, 15.230_209],
-            interval: Some([3.90507, 10.0, 26.02648]),
+            ticks: vec![tick(3000.0, 20.0, 27_000.0, 18.0)],
+            ln_evidence: [19.686_703, 13.501_529, 9.693_448],
+            interval: Some([3.15984, 10.0, 32.4286]),
         },
         Known {
             ticks: vec![tick(500.0, 2.0, 500.0, 9.0), tick(480.0, 3.0, 520.0, 11.0)],
@@ -125,10 +125,11 @@ fn under_the_tolerated_ratio_the_evidence_neither_grows_nor_shrinks_on_average()
     for tolerate in [1.0, 1.5, 3.0] {
         let test = Test::new(tolerate, 0.01);
         for arms in [[100.0, 900.0], [1000.0, 1000.0], [5000.0, 100.0]] {
-            for bad in [1, 7, 40] {
+            for bad in [1, 7, 40, 100] {
                 let mean = mean_evidence(&test, tolerate, arms, bad);
                 assert!(mean <= 1.0 + 1e-9, "a mean of {mean} is a false alarm in the making");
-                close(mean, 1.0, 1e-4);
+                // A tick with more than 50 is moderated, which only makes it less.
+                assert!(bad > 50 || mean > 1.0 - 1e-4, "{mean}");
                 assert!(mean_evidence(&test, 0.7 * tolerate, arms, bad) < 1.0);
                 assert!(mean_evidence(&test, 3.0 * tolerate, arms, bad) > 1.0);
             }
@@ -150,7 +151,7 @@ fn a_rate_within_the_limit_brings_no_evidence_on_average() {
 fn fewer_bad_requests_than_asked_for_are_never_enough() {
     let test = Test::new(1.5, 0.01);
     let four = tally(&test, &[tick(100.0, 4.0, 100_000.0, 4.0)]);
-    assert!(four.evidence() > 1e6 && !four.is_bad(&test));
+    assert!(four.evidence() > 1e4 && !four.is_bad(&test));
     assert!(four.is_bad(&Test { min_bad: 4.0, ..test }));
     assert!(tally(&test, &[tick(100.0, 5.0, 100_000.0, 4.0)]).is_bad(&test));
     let limit = Limit { rate: 1e-4, alpha: 0.01, min_bad: 5.0 };
@@ -164,6 +165,18 @@ fn several_comparisons_share_the_false_alarms() {
     let ticks = [tick(1000.0, 10.0, 9000.0, 11.0)];
     let seen = tally(&test, &ticks);
     assert!(seen.is_bad(&test) && !seen.is_bad(&test.one_of(10)));
+}
+
+#[test]
+fn one_minute_counts_for_fifty_bad_requests_at_most() {
+    let test = Test::new(1.5, 0.01);
+    let [as_it_was, as_it_counts] = [[3000.0, 2000.0], [30.0, 20.0]]
+        .map(|[k1, k0]| tally(&test, &[tick(100_000.0, k1, 200_000.0, k0)]).ln_evidence());
+    close(as_it_was, as_it_counts, 1e-4);
+    // A swing of one minute, however busy, is no regression; the same minute after minute is.
+    let swing = tick(60_000.0, 1800.0, 540_000.0, 5400.0);
+    assert!(!tally(&test, &[swing]).is_bad(&test) && tally(&test, &[swing; 10]).is_bad(&test));
+    assert_eq!(tally(&test, &[swing]).candidate(), swing.candidate, "all of it is told");
 }
 
 #[test]
@@ -198,12 +211,11 @@ fn what_is_no_count_counts_nothing() {
 #[test]
 fn with_ten_times_the_data_the_interval_is_narrower() {
     let test = Test::new(1.5, 0.01);
-    let width = |times: f64| {
-        let ticks = [tick(300.0 * times, 3.0 * times, 2700.0 * times, 9.0 * times)];
-        let found = tally(&test, &ticks).ratio(&test).unwrap();
+    let width = |times: usize| {
+        let found = tally(&test, &vec![tick(300.0, 3.0, 2700.0, 9.0); times]).ratio(&test).unwrap();
         found.high.map_or(f64::INFINITY, |high| high / found.low)
     };
-    let widths = [1.0, 4.0, 10.0, 100.0, 1000.0, 100_000.0].map(width);
+    let widths = [1, 4, 10, 100, 1000, 20_000].map(width);
     assert!(widths.is_sorted_by(|before, after| before > after), "{widths:?}");
     assert!(widths[5] < 1.27, "the finest step of the grid, up and down: {widths:?}");
 }
