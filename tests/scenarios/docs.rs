@@ -349,8 +349,8 @@ fn resources_of_the_stack_are_called_what_the_template_calls_them() {
     let template = read("template.yaml").replace("${AWS::StackName}-", "tidegate-");
     let made = resources(&template);
     assert!(made.contains("tidegate-ledger"), "the template's names were not found: {made:?}");
-    // What a person is told to make besides.
-    let theirs = ["tidegate-ledger-restored"];
+    // What a person is told to make besides, and the command line as it is published.
+    let theirs = ["tidegate-ledger-restored", "tidegate-linux-x86_64"];
     let mut seen = 0;
     for page in ["README.md", "docs/operations.md", "examples/github-actions/permissions.json"] {
         for name in resources(&read(page)) {

@@ -1,5 +1,7 @@
 //! The files under `examples/` are what the code takes: read by the very parsers, or run.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -220,4 +222,196 @@ fn the_webhook_is_signed_as_the_gate_verifies() {
     let mut mac = Hmac::<Sha256>::new_from_slice(b"s3cret 'with' \"quotes\"").unwrap();
     mac.update(signed.as_bytes());
     assert_eq!(header("X-Tidegate-Signature"), hex::encode(mac.finalize().into_bytes()));
+}
+
+/// Programs that stand in for others, first in the search path of what is run.
+struct Tools(tempfile::TempDir);
+
+impl Tools {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn tool(&self, name: &str, script: &str) {
+        std::fs::write(self.path(name), format!("#!/bin/bash\n{script}\n")).unwrap();
+        assert!(Command::new("chmod").arg("755").arg(self.path(name)).status().unwrap().success());
+    }
+
+    /// Runs a step as GitHub does; whether it succeeded, and what it printed.
+    fn step(&self, script: &str, environment: &[(&str, &str)]) -> (bool, String) {
+        let search = format!("{}:{}", self.0.path().display(), std::env::var("PATH").unwrap());
+        let mut bash = Command::new("bash");
+        bash.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).env("PATH", search);
+        let output = bash.envs(environment.iter().copied()).current_dir(self.0.path()).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+fn publish_step(name: &str) -> String {
+    let workflow = yaml_of("github-actions/publish.yml");
+    run_of(workflow["jobs"]["publish"]["steps"].as_array().unwrap(), name).to_owned()
+}
+
+#[test]
+fn only_a_tag_that_is_the_version_is_published() {
+    let tools = Tools::new();
+    let env = tools.path("env");
+    tools.tool("cargo", "test \"$*\" = 'pkgid --package xtask' && echo 'path+file:///x/xtask#1.2.3'");
+    let script = publish_step("The tag is the version");
+    let of =
+        |tag: &str| tools.step(&script, &[("GITHUB_REF_NAME", tag), ("GITHUB_ENV", env.to_str().unwrap())]);
+    let (refused, said) = of("v1.2.4");
+    assert!(!refused && said.contains("the tag is v1.2.4, Cargo.toml has version 1.2.3"), "{said}");
+    assert!(!env.exists());
+    assert!(of("v1.2.3").0);
+    assert_eq!(std::fs::read_to_string(&env).unwrap(), "VERSION=1.2.3\n");
+}
+
+/// The script that publishes, with an `aws` whose buckets are directories.
+#[test]
+fn what_is_published_is_never_written_over_and_the_checksums_come_last() {
+    let tools = Tools::new();
+    let script = publish_step("Publish in every region");
+    tools.tool(
+        "aws",
+        r#"shift; verb=$1; shift; left=()
+while [ $# -gt 0 ]; do case "$1" in --region|--exclude) shift 2 ;; --*) shift ;; *) left+=("$1"); shift ;; esac; done
+from="${left[0]/#s3:\/\//buckets/}"; to="${left[1]/#s3:\/\//buckets/}"
+echo "$verb ${left[*]}" >> calls
+mkdir -p "$(dirname "$to")"
+if [ "$verb" = cp ]; then cp "$from" "$to" 2>/dev/null; else mkdir -p "$to"; find "$from" -type f ! -name SHA256SUMS -exec cp {} "$to" \;; fi"#,
+    );
+    let environment =
+        [("BUCKET", "acme-{region}"), ("REGIONS", "eu-central-1 us-east-1"), ("VERSION", "1.2.3")];
+    let built = |text: &str| {
+        std::fs::create_dir_all(tools.path("target/dist")).unwrap();
+        for name in ["SHA256SUMS", "template.yaml"] {
+            std::fs::write(tools.path("target/dist").join(name), text).unwrap();
+        }
+    };
+    let calls = || std::fs::read_to_string(tools.path("calls")).unwrap_or_default();
+    let there =
+        |region: &str, name: &str| tools.path(&format!("buckets/acme-{region}/tidegate/1.2.3/{name}"));
+
+    built("one");
+    let (done, said) = tools.step(&script, &environment);
+    assert!(done, "{said}");
+    for region in ["eu-central-1", "us-east-1"] {
+        assert_eq!(std::fs::read_to_string(there(region, "template.yaml")).unwrap(), "one");
+        assert!(there(region, "SHA256SUMS").exists());
+        let calls = calls();
+        let place = format!("s3://acme-{region}/tidegate/1.2.3/");
+        let at = |call: String| calls.lines().position(|line| line == call).unwrap();
+        let (sync, last) =
+            (format!("sync target/dist {place}"), format!("cp target/dist/SHA256SUMS {place}SHA256SUMS"));
+        assert!(at(sync) < at(last), "{calls}");
+    }
+    // A run that broke off goes on.
+    std::fs::remove_file(there("us-east-1", "SHA256SUMS")).unwrap();
+    let before = calls().len();
+    let (done, said) = tools.step(&script, &environment);
+    let again = calls().split_off(before);
+    assert!(
+        done && again.matches("sync").count() == 1 && again.contains("sync target/dist s3://acme-us-east-1"),
+        "{said}{again}"
+    );
+    // Another one of the same version.
+    built("two");
+    let (done, said) = tools.step(&script, &environment);
+    assert!(
+        !done && said.contains("version 1.2.3 is published in eu-central-1, and is another one"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read_to_string(there("eu-central-1", "template.yaml")).unwrap(), "one");
+}
+
+#[test]
+fn the_release_on_github_has_its_part_of_the_changelog() {
+    let tools = Tools::new();
+    tools.tool("gh", "echo \"$@\" > asked");
+    std::fs::write(
+        tools.path("CHANGELOG.md"),
+        "# Changelog\n\n## 1.2.3, 1 May\n\n- new\n\n## 1.2.2\n\n- old\n",
+    )
+    .unwrap();
+    let script = publish_step("Release on GitHub");
+    let (done, said) = tools.step(&script, &[("VERSION", "1.2.3"), ("GITHUB_REF_NAME", "v1.2.3")]);
+    assert!(done, "{said}");
+    assert_eq!(std::fs::read_to_string(tools.path("notes.md")).unwrap().trim(), "- new");
+    assert!(
+        std::fs::read_to_string(tools.path("asked"))
+            .unwrap()
+            .starts_with("release create v1.2.3 --verify-tag")
+    );
+}
+
+#[test]
+fn the_workflow_that_publishes_may_do_what_it_does_and_no_more() {
+    let workflow = yaml_of("github-actions/publish.yml");
+    assert_eq!(
+        workflow["permissions"],
+        json!({ "contents": "write", "id-token": "write", "attestations": "write" })
+    );
+    assert!(publish_step("Build").contains("cargo xtask dist --bucket \"$BUCKET\""));
+    assert!(workflow["env"]["BUCKET"].as_str().unwrap().contains("{region}"));
+}
+
+/// The parameters, outputs and capabilities of the Terraform module are the template's.
+#[test]
+fn the_terraform_module_names_what_the_template_has() {
+    let module = read("terraform/main.tf");
+    let template = std::fs::read_to_string(path("../template.yaml")).unwrap();
+    let part = |name: &str| {
+        let rest = template.split(&format!("\n{name}:\n")).nth(1).unwrap();
+        let lines = rest.lines().take_while(|line| line.is_empty() || line.starts_with([' ', '#']));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let entries = |text: &str| -> Vec<(String, bool)> {
+        let mut found: Vec<(String, bool)> = Vec::new();
+        for line in text.lines() {
+            match line.strip_prefix("  ").filter(|rest| !rest.starts_with([' ', '#', '-'])) {
+                Some(name) if !name.is_empty() => found.push((name.trim_end_matches(':').to_owned(), false)),
+                _ => {
+                    if let Some(last) = found.last_mut() {
+                        last.1 |= line.trim().starts_with("Default:");
+                    }
+                }
+            }
+        }
+        found
+    };
+    let given: Vec<&str> = module
+        .lines()
+        .filter_map(|line| line.trim().split_once('='))
+        .map(|(name, _)| name.trim())
+        .filter(|name| name.starts_with(|c: char| c.is_ascii_uppercase()))
+        .collect();
+    let parameters = entries(&part("Parameters"));
+    assert!(parameters.len() > 20, "{parameters:?}");
+    // Those of a packaged template, which `cargo xtask dist` adds.
+    let added = ["ArtifactsBucket", "ArtifactsPrefix"];
+    for name in &given {
+        assert!(
+            added.contains(name) || parameters.iter().any(|(known, _)| known == name),
+            "there is no parameter {name}"
+        );
+    }
+    for name in
+        parameters.iter().filter(|(_, has_default)| !has_default).map(|(name, _)| name.as_str()).chain(added)
+    {
+        assert!(given.contains(&name), "{name} has no default, and is not given");
+    }
+    let outputs = entries(&part("Outputs"));
+    let asked: Vec<&str> =
+        module.split("outputs[\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(
+        asked.len() > 1 && asked.iter().all(|name| outputs.iter().any(|(known, _)| known == name)),
+        "{asked:?}"
+    );
+    assert!(module.contains(r#"capabilities = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]"#));
 }

@@ -105,6 +105,7 @@ fn with_test_env<'a>(command: &'a mut Command, workspace: &Workspace) -> &'a mut
         .env("TIDEGATE_VENV", workspace.venv())
         .env("TIDEGATE_FUNCTIONS", workspace.sandbox_functions())
         .env("TIDEGATE_TEMPLATE", workspace.root.join("template.yaml"))
+        .env("TIDEGATE_XTASK_BIN", workspace.binary("xtask"))
         .env("TIDEGATE_BIN", workspace.binary("tidegate"))
         .env("TIDEGATE_SANDBOX_BIN", workspace.binary("tidegate-sandbox"))
 }

@@ -15,7 +15,11 @@ with open(sys.argv[1], encoding="utf-8") as file:
 
 for resource in template["Resources"].values():
     if resource["Type"] == "AWS::Serverless::Function":
-        print(resource["Properties"]["CodeUri"])
+        code = resource["Properties"]["CodeUri"]
+        if isinstance(code, dict):
+            print(code["Key"]["Fn::Sub"])
+            continue
+        print(code)
         # The translator runs after packaging, when CodeUri is an object in S3.
         resource["Properties"]["CodeUri"] = "s3://bucket/key"
 

@@ -63,9 +63,20 @@ pub async fn deploy(client: &Client, deployment: &Deployment) -> Result<Deployed
     // By its address, as `sam deploy` does it: a template in the call itself may have 51,200 bytes only.
     let key = format!("{}.template", hex::encode(Sha256::digest(&template)));
     put(client, &key, template.into_bytes()).await.context("failed to upload the template")?;
-    create_stack(client, deployment, &key).await?;
-    let outputs = wait_until_created(client, &deployment.stack).await?;
-    enable_time_to_live(client, &deployment.stack).await?;
+    let address = format!("https://s3.{}.amazonaws.com/{BUCKET}/{key}", client.region());
+    create(client, &deployment.stack, &address, &deployment.parameters).await
+}
+
+/// Creates a stack of a template that is in S3 with all it names, and waits until it is complete. `client` must be root's.
+pub async fn create(
+    client: &Client,
+    stack: &str,
+    address: &str,
+    parameters: &BTreeMap<String, String>,
+) -> Result<Deployed> {
+    create_stack(client, stack, address, parameters).await?;
+    let outputs = wait_until_created(client, stack).await?;
+    enable_time_to_live(client, stack).await?;
     number_concurrency(client).await?;
     Ok(Deployed { outputs })
 }
@@ -135,24 +146,28 @@ fn zipped(bootstrap: &[u8]) -> zip::result::ZipResult<Vec<u8>> {
     Ok(writer.finish()?.into_inner())
 }
 
-async fn create_stack(client: &Client, deployment: &Deployment, key: &str) -> Result<()> {
-    let address = format!("https://s3.{}.amazonaws.com/{BUCKET}/{key}", client.region());
+async fn create_stack(
+    client: &Client,
+    stack: &str,
+    address: &str,
+    parameters: &BTreeMap<String, String>,
+) -> Result<()> {
     let mut params = vec![
         ("Action".to_owned(), "CreateStack"),
         (API_VERSION.0.to_owned(), API_VERSION.1),
-        ("StackName".to_owned(), deployment.stack.as_str()),
-        ("TemplateURL".to_owned(), &address),
+        ("StackName".to_owned(), stack),
+        ("TemplateURL".to_owned(), address),
         ("Capabilities.member.1".to_owned(), "CAPABILITY_IAM"),
         ("Capabilities.member.2".to_owned(), "CAPABILITY_AUTO_EXPAND"),
         ("OnFailure".to_owned(), "DO_NOTHING"),
     ];
-    for (i, (key, value)) in deployment.parameters.iter().enumerate() {
+    for (i, (key, value)) in parameters.iter().enumerate() {
         params.push((format!("Parameters.member.{}.ParameterKey", i + 1), key));
         params.push((format!("Parameters.member.{}.ParameterValue", i + 1), value));
     }
     let params: Vec<_> = params.iter().map(|(key, value)| (key.as_str(), *value)).collect();
     let created = client.query("cloudformation", &params).await;
-    created.map_err(|e| aws(&format!("create stack {}", deployment.stack), &e))?;
+    created.map_err(|e| aws(&format!("create stack {stack}"), &e))?;
     Ok(())
 }
 

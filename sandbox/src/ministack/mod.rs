@@ -30,7 +30,7 @@ mod session;
 
 pub use client::Client;
 pub(crate) use client::object_path;
-pub use deploy::{Deployed, Deployment, deploy};
+pub use deploy::{Deployed, Deployment, create, deploy};
 pub use process::{Options, Process};
 pub use session::Session;
 
