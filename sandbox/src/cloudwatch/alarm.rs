@@ -9,7 +9,7 @@ use super::State;
 use super::evaluate::{Criteria, LOOK_BACK, evaluate};
 use super::expression::{Rule, arithmetic};
 use super::mute::Schedule;
-use super::store::{BUCKET_MS, Metric, Store};
+use super::store::{BUCKET_MS, Metric, Store, Summary};
 use crate::ports::{AlarmState, ServiceEvent};
 
 /// An alarm of either kind.
@@ -287,25 +287,37 @@ impl MetricAlarm {
         let periods = i64::try_from(self.criteria.evaluation_periods + LOOK_BACK).unwrap_or(i64::MAX);
         (0..periods)
             .rev()
-            .map(|back| self.source.value(store, end - (back + 1) * period, end - back * period))
+            .map(|back| {
+                let (from, to) = (end - (back + 1) * period, end - back * period);
+                self.source.value(&|metric| store.between(metric, from, to))
+            })
             .collect()
     }
 }
 
 impl Source {
-    pub(super) fn value(&self, store: &Store, from_ms: i64, to_ms: i64) -> Option<f64> {
+    /// Its value where the metrics have what `read` says.
+    pub(super) fn value(&self, read: &dyn Fn(&Metric) -> Option<Summary>) -> Option<f64> {
         match self {
-            Self::Metric { metric, statistic } => store.between(metric, from_ms, to_ms)?.statistic(statistic),
+            Self::Metric { metric, statistic } => read(metric)?.statistic(statistic),
             Self::Math { metrics, expression } => {
-                let value =
-                    |metric, statistic: &str| store.between(metric, from_ms, to_ms)?.statistic(statistic);
                 let values: HashMap<String, Option<f64>> = metrics
                     .iter()
-                    .map(|(id, metric, statistic)| (id.clone(), value(metric, statistic)))
+                    .map(|(id, metric, statistic)| {
+                        (id.clone(), read(metric).and_then(|it| it.statistic(statistic)))
+                    })
                     .collect();
                 // Checked when the alarm was put.
                 arithmetic(expression, &values).ok().flatten()
             }
+        }
+    }
+
+    /// The metrics it is made of.
+    pub(super) fn metrics(&self) -> Vec<&Metric> {
+        match self {
+            Self::Metric { metric, .. } => vec![metric],
+            Self::Math { metrics, .. } => metrics.iter().map(|(_, metric, _)| metric).collect(),
         }
     }
 }

@@ -9,13 +9,13 @@ use super::alarm::{Alarm, Condition, Kind, MetricAlarm, MuteRule, Source, parse_
 use super::evaluate::{Comparison, Criteria, Missing};
 use super::expression::{Rule, arithmetic};
 use super::mute::Schedule;
-use super::store::Metric;
+use super::store::{Bounded, Metric};
 use super::{Options, State};
 use crate::ports::{AlarmState, AwsError, ServiceEvent};
 
-type Answer = Result<Value, AwsError>;
+pub(super) type Answer = Result<Value, AwsError>;
 
-fn invalid(message: impl Into<String>) -> AwsError {
+pub(super) fn invalid(message: impl Into<String>) -> AwsError {
     AwsError::new("ValidationError", message)
 }
 
@@ -27,33 +27,29 @@ fn not_found(what: &str, name: &str) -> AwsError {
     }
 }
 
-fn required<'a>(input: &'a Value, member: &str) -> Result<&'a str, AwsError> {
+pub(super) fn required<'a>(input: &'a Value, member: &str) -> Result<&'a str, AwsError> {
     let text = input[member].as_str().filter(|text| !text.is_empty());
     text.ok_or_else(|| AwsError::new("MissingParameter", format!("The parameter {member} is required.")))
 }
 
-fn list<'a>(input: &'a Value, member: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn list<'a>(input: &'a Value, member: &str) -> impl Iterator<Item = &'a Value> {
     input[member].as_array().into_iter().flatten()
 }
 
-fn strings(input: &Value, member: &str) -> Vec<String> {
+pub(super) fn strings(input: &Value, member: &str) -> Vec<String> {
     list(input, member).filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
-fn time(value: &Value) -> Option<Timestamp> {
+pub(super) fn time(value: &Value) -> Option<Timestamp> {
     millis(value).and_then(|ms| Timestamp::from_millisecond(ms).ok())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "milliseconds since the epoch fit")]
-fn millis(value: &Value) -> Option<i64> {
+pub(super) fn millis(value: &Value) -> Option<i64> {
     value.as_f64().map(|secs| (secs * 1000.0).round() as i64)
 }
 
-fn seconds(ms: i64) -> Value {
-    Timestamp::from_millisecond(ms).map_or(Value::Null, |time| time.as_duration().as_secs_f64().into())
-}
-
-fn metric(input: &Value) -> Result<Metric, AwsError> {
+pub(super) fn metric(input: &Value) -> Result<Metric, AwsError> {
     let dimensions: Vec<(&str, &str)> = list(input, "Dimensions")
         .filter_map(|dimension| {
             Some((dimension["Name"].as_str()?, dimension["Value"].as_str().unwrap_or_default()))
@@ -81,8 +77,8 @@ impl State {
             "EnableAlarmActions" => quiet(self.enable_actions(input, true)),
             "DisableAlarmActions" => quiet(self.enable_actions(input, false)),
             "PutMetricData" => quiet(self.put_metric_data(input, now)),
-            "GetMetricData" => quiet(self.get_metric_data(input)),
-            "GetMetricStatistics" => quiet(self.get_metric_statistics(input)),
+            "GetMetricData" => quiet(self.get_metric_data(options, input, now)),
+            "GetMetricStatistics" => quiet(self.get_metric_statistics(options, input, now)),
             "ListMetrics" => quiet(self.list_metrics(input)),
             "ListTagsForResource" => quiet(self.list_tags(input)),
             "PutAlarmMuteRule" => quiet(self.put_mute(options, input, now)),
@@ -290,148 +286,6 @@ impl State {
         Ok(json!({}))
     }
 
-    fn put_metric_data(&mut self, input: &Value, now: Timestamp) -> Answer {
-        let namespace = required(input, "Namespace")?;
-        if namespace.starts_with("AWS/") {
-            return Err(AwsError::new(
-                "InvalidParameterValue",
-                "The value AWS/ for parameter Namespace is invalid.",
-            ));
-        }
-        for datum in list(input, "MetricData") {
-            let mut datum = datum.clone();
-            datum["Namespace"] = namespace.into();
-            let (metric, at) = (metric(&datum)?, time(&datum["Timestamp"]).unwrap_or(now));
-            let set = &datum["StatisticValues"];
-            if set.is_object() {
-                let number = |member: &str| set[member].as_f64().unwrap_or_default();
-                let count = number("SampleCount");
-                if count <= 0.0 {
-                    return Err(AwsError::new("InvalidParameterValue", "SampleCount must be positive"));
-                }
-                self.store.add_set(metric, at, count, number("Sum"), number("Minimum"), number("Maximum"));
-            } else if let Some(values) = datum["Values"].as_array().filter(|values| !values.is_empty()) {
-                let counts: Vec<f64> = list(&datum, "Counts").filter_map(Value::as_f64).collect();
-                for (index, value) in values.iter().filter_map(Value::as_f64).enumerate() {
-                    self.store.add(metric.clone(), at, value, counts.get(index).copied().unwrap_or(1.0));
-                }
-            } else {
-                let value = datum["Value"].as_f64();
-                let value = value.ok_or_else(|| {
-                    AwsError::new("MissingParameter", "The parameter MetricData.member.Value is required.")
-                })?;
-                self.store.add(metric, at, value, 1.0);
-            }
-        }
-        Ok(json!({}))
-    }
-
-    fn get_metric_data(&self, input: &Value) -> Answer {
-        let (from, to) = range(input)?;
-        let queries: Vec<&Value> = list(input, "MetricDataQueries").collect();
-        let metrics = query_metrics(&queries)?;
-        let mut results = Vec::new();
-        for query in queries {
-            if query["ReturnData"] == false {
-                continue;
-            }
-            let id = required(query, "Id")?;
-            let (source, period_secs) = match query["Expression"].as_str() {
-                Some(expression) => {
-                    let named = metrics
-                        .iter()
-                        .map(|(id, metric, stat, _)| (id.clone(), metric.clone(), stat.clone()));
-                    let source = Source::Math { metrics: named.collect(), expression: expression.to_owned() };
-                    check_expression(&source)?;
-                    let shared = metrics_period(&metrics);
-                    (source, if query["Period"].is_null() { shared } else { period(&query["Period"])? })
-                }
-                None => {
-                    let of = &query["MetricStat"];
-                    let statistic = required(of, "Stat")?.to_owned();
-                    check_statistic(&statistic)?;
-                    (Source::Metric { metric: metric(&of["Metric"])?, statistic }, period(&of["Period"])?)
-                }
-            };
-            // Periods begin where the question does, as an alarm's windows end where the clock stands: bakes are seconds long here.
-            let mut points = self.points(from, from, to, period_secs, |a, b| source.value(&self.store, a, b));
-            if input["ScanBy"] != "TimestampAscending" {
-                points.reverse();
-            }
-            results.push(json!({
-                "Id": id,
-                "Label": query["Label"].as_str().or_else(|| query["MetricStat"]["Metric"]["MetricName"].as_str()).unwrap_or(id),
-                "Timestamps": points.iter().map(|(at, _)| seconds(*at)).collect::<Vec<_>>(),
-                "Values": points.iter().map(|(_, value)| *value).collect::<Vec<_>>(),
-                "StatusCode": "Complete",
-            }));
-        }
-        Ok(json!({"MetricDataResults": results, "Messages": []}))
-    }
-
-    /// One value a period, on a grid of periods; periods without data have none.
-    fn points<T>(
-        &self,
-        grid: i64,
-        from: i64,
-        to: i64,
-        period_secs: i64,
-        value: impl Fn(i64, i64) -> Option<T>,
-    ) -> Vec<(i64, T)> {
-        let period = period_secs * 1000;
-        let mut points = Vec::new();
-        let mut start = grid + (from - grid).div_euclid(period) * period;
-        while start < to {
-            points.extend(value(start, start + period).map(|value| (start, value)));
-            start += period;
-        }
-        points
-    }
-
-    fn get_metric_statistics(&self, input: &Value) -> Answer {
-        let (from, to) = range(input)?;
-        let (metric, period_secs) = (metric(input)?, period(&input["Period"])?);
-        let (plain, extended) = (strings(input, "Statistics"), strings(input, "ExtendedStatistics"));
-        plain.iter().chain(&extended).try_for_each(|statistic| check_statistic(statistic))?;
-        let points = self.points(0, from, to, period_secs, |a, b| self.store.between(&metric, a, b));
-        let datapoints: Vec<Value> = (points.iter())
-            .map(|(at, summary)| {
-                let mut point = Map::new();
-                point.insert("Timestamp".to_owned(), seconds(*at));
-                point.extend(plain.iter().map(|name| (name.clone(), summary.statistic(name).into())));
-                if !extended.is_empty() {
-                    let values: Map<String, Value> =
-                        extended.iter().map(|name| (name.clone(), summary.statistic(name).into())).collect();
-                    point.insert("ExtendedStatistics".to_owned(), values.into());
-                }
-                Value::Object(point)
-            })
-            .collect();
-        Ok(json!({"Label": metric.name, "Datapoints": datapoints}))
-    }
-
-    fn list_metrics(&self, input: &Value) -> Answer {
-        let wanted = |member: &str, value: &str| input[member].as_str().is_none_or(|wanted| wanted == value);
-        let metrics: Vec<Value> = (self.store.metrics().into_iter())
-            .filter(|metric| wanted("Namespace", &metric.namespace) && wanted("MetricName", &metric.name))
-            .filter(|metric| {
-                list(input, "Dimensions").all(|filter| {
-                    metric.dimensions.iter().any(|(name, value)| {
-                        filter["Name"] == **name
-                            && filter["Value"].as_str().is_none_or(|wanted| wanted == value)
-                    })
-                })
-            })
-            .map(|metric| {
-                let dimensions: Vec<Value> = (metric.dimensions.iter())
-                    .map(|(name, value)| json!({"Name": name, "Value": value}))
-                    .collect();
-                json!({"Namespace": metric.namespace, "MetricName": metric.name, "Dimensions": dimensions})
-            })
-            .collect();
-        Ok(json!({"Metrics": metrics}))
-    }
-
     fn list_tags(&self, input: &Value) -> Answer {
         let arn = required(input, "ResourceARN")?;
         let alarm = self.alarms.values().find(|alarm| alarm.arn == arn);
@@ -509,7 +363,7 @@ fn count(input: &Value, member: &str) -> Result<Option<usize>, AwsError> {
     number.map(Some).ok_or_else(|| invalid(format!("{member} must be a positive number")))
 }
 
-fn period(value: &Value) -> Result<i64, AwsError> {
+pub(super) fn period(value: &Value) -> Result<i64, AwsError> {
     value
         .as_i64()
         .filter(|secs| *secs > 0)
@@ -532,29 +386,17 @@ fn check_alarm_period(secs: i64, periods: usize) -> Result<(), AwsError> {
     Ok(())
 }
 
-fn range(input: &Value) -> Result<(i64, i64), AwsError> {
-    let of = |member: &str| {
-        millis(&input[member]).ok_or_else(|| invalid(format!("The parameter {member} is required.")))
-    };
-    let (from, to) = (of("StartTime")?, of("EndTime")?);
-    if from >= to {
-        return Err(invalid("The parameter StartTime must be less than the parameter EndTime."));
-    }
-    Ok((from, to))
-}
-
-fn check_statistic(name: &str) -> Result<(), AwsError> {
-    let percentile =
-        || name.strip_prefix('p')?.parse::<f64>().ok().filter(|percent| (0.0..=100.0).contains(percent));
-    if matches!(name, "Sum" | "Average" | "Minimum" | "Maximum" | "SampleCount") || percentile().is_some() {
+pub(super) fn check_statistic(name: &str) -> Result<(), AwsError> {
+    let is_plain = matches!(name, "Sum" | "Average" | "Minimum" | "Maximum" | "SampleCount");
+    if is_plain || Bounded::parse(name).is_some() {
         return Ok(());
     }
     Err(AwsError::new("InvalidParameterValue", format!("the sandbox does not know the statistic {name}")))
 }
 
-type QueryMetric = (String, Metric, String, i64);
+pub(super) type QueryMetric = (String, Metric, String, i64);
 
-fn query_metrics(queries: &[&Value]) -> Result<Vec<QueryMetric>, AwsError> {
+pub(super) fn query_metrics(queries: &[&Value]) -> Result<Vec<QueryMetric>, AwsError> {
     let with_metric = queries.iter().filter(|query| query["MetricStat"].is_object());
     with_metric
         .map(|query| {
@@ -566,7 +408,7 @@ fn query_metrics(queries: &[&Value]) -> Result<Vec<QueryMetric>, AwsError> {
         .collect()
 }
 
-fn metrics_period(metrics: &[QueryMetric]) -> i64 {
+pub(super) fn metrics_period(metrics: &[QueryMetric]) -> i64 {
     metrics.iter().map(|(_, _, _, period)| *period).max().unwrap_or(60)
 }
 
@@ -596,7 +438,7 @@ fn math(queries: &[Value]) -> Result<(Source, i64), AwsError> {
 }
 
 /// An expression that cannot be evaluated is refused at once, not silently without data for ever.
-fn check_expression(source: &Source) -> Result<(), AwsError> {
+pub(super) fn check_expression(source: &Source) -> Result<(), AwsError> {
     let Source::Math { metrics, expression } = source else { return Ok(()) };
     let values: HashMap<String, Option<f64>> =
         metrics.iter().map(|(id, ..)| (id.clone(), Some(1.0))).collect();

@@ -3,15 +3,21 @@
 //! traffic.
 //!
 //! Differences from AWS, on purpose: a minute of an alarm can be short ([`Options::seconds_per_minute`]), windows slide with the clock
-//! instead of being aligned to it, and every alarm is evaluated several times a second. Alarm actions (SNS and so on) are kept but not
-//! performed; the EventBridge event is.
+//! instead of being aligned to it, and every alarm is evaluated several times a second, on data that have not arrived yet for anybody else.
+//! Alarm actions (SNS and so on) are kept but not performed; the EventBridge event is.
+//!
+//! The minute of the load balancers' metrics can be short, too ([`Options::load_balancer_secs`]): whoever asks for them by the minute gets
+//! short ones, whoever asks for as many seconds gets the same. A minute is told by one node of the load balancer after the other once it is over, the
+//! last one [`Options::lateness`] later: the newest is not there, and the one before may still grow.
 
 mod alarm;
 mod api;
+mod data;
 mod evaluate;
 mod expression;
 mod mute;
 mod store;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,14 +25,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, put};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
 use self::alarm::{Alarm, MuteRule};
-use self::store::{BUCKET_MS, Metric, Store};
-use crate::elb::{Hosts, Served, ServedBy, TrafficObserver};
+pub use self::data::{Incomplete, Lack};
+use self::store::{BUCKET_MS, Store};
 use crate::ports::{AlarmState, Alarms, AwsError, Caller, EventSink, Service};
 
 /// Where the alarms live.
@@ -39,15 +45,29 @@ pub struct Options {
     /// How long a minute of an alarm's period takes. AWS allows periods of 10, 20 and 30 seconds and of whole minutes, and so does this;
     /// nobody wants to wait for them.
     pub seconds_per_minute: f64,
+    /// How long a minute of the load balancers' metrics takes, whole seconds; 60 on AWS.
+    pub load_balancer_secs: u32,
+    /// How long after its end the last of a minute's numbers arrives. AWS does not say; about a minute has been seen.
+    pub lateness: Duration,
 }
 
 impl Options {
     /// Alarms of this account and region, whose minutes are minutes.
     pub fn new(account: impl Into<String>, region: impl Into<String>) -> Self {
-        Self { account: account.into(), region: region.into(), seconds_per_minute: 60.0 }
+        Self {
+            account: account.into(),
+            region: region.into(),
+            seconds_per_minute: 60.0,
+            load_balancer_secs: 60,
+            lateness: Duration::from_secs(60),
+        }
     }
 
-    /// How long a period really takes, milliseconds.
+    fn load_balancer_ms(&self) -> i64 {
+        i64::from(self.load_balancer_secs.max(1)) * 1000
+    }
+
+    /// How long a period of an alarm really takes, milliseconds.
     fn played_ms(&self, period_secs: i64) -> i64 {
         let period = u32::try_from(period_secs).map_or(f64::from(u32::MAX), f64::from);
         let played =
@@ -73,6 +93,10 @@ struct State {
     store: Store,
     alarms: BTreeMap<String, Alarm>,
     mutes: BTreeMap<String, MuteRule>,
+    /// The next of a load balancer's nodes.
+    turn: u8,
+    /// What answers lack, as asked for.
+    incomplete: Vec<Incomplete>,
 }
 
 impl CloudWatch {
@@ -103,7 +127,12 @@ impl CloudWatch {
         }
     }
 
-    /// `GET /_sandbox/alarms`: every alarm with its state and reason.
+    /// Answers of `GetMetricData` that lack something from now on, until each has been given as often as it says.
+    pub fn set_incomplete(&self, incomplete: Vec<Incomplete>) {
+        self.inner.lock().incomplete = incomplete;
+    }
+
+    /// `GET /_sandbox/alarms`: every alarm with its state and reason. `PUT /_sandbox/incomplete`: [`CloudWatch::set_incomplete`].
     pub fn admin(&self) -> Router {
         let cloudwatch = self.clone();
         let list = async move || {
@@ -113,7 +142,12 @@ impl CloudWatch {
                 .collect();
             axum::Json(json!({"alarms": alarms}))
         };
-        Router::new().route("/_sandbox/alarms", get(list))
+        let cloudwatch = self.clone();
+        let set = async move |axum::Json(incomplete): axum::Json<Vec<Incomplete>>| {
+            cloudwatch.set_incomplete(incomplete);
+            axum::http::StatusCode::NO_CONTENT
+        };
+        Router::new().route("/_sandbox/alarms", get(list)).route("/_sandbox/incomplete", put(set))
     }
 }
 
@@ -135,59 +169,13 @@ impl Alarms for CloudWatch {
     }
 }
 
-impl TrafficObserver for CloudWatch {
-    /// The metrics of `AWS/ApplicationELB`, each for the load balancer, the target group, and both together.
-    fn served(&self, served: &Served) {
-        let namespace =
-            if served.load_balancer.starts_with("net/") { "AWS/NetworkELB" } else { "AWS/ApplicationELB" };
-        let lb = ("LoadBalancer", served.load_balancer.as_str());
-        let mut dimensions = vec![vec![lb]];
-        if let Some(group) = &served.target_group {
-            dimensions
-                .extend([vec![("TargetGroup", group.as_str())], vec![lb, ("TargetGroup", group.as_str())]]);
-        }
-        let class = served.status / 100;
-        let mut values = vec![("RequestCount".to_owned(), 1.0)];
-        match served.by {
-            ServedBy::Target => values.push((format!("HTTPCode_Target_{class}XX_Count"), 1.0)),
-            ServedBy::LoadBalancer => {
-                values.push((format!("HTTPCode_ELB_{class}XX_Count"), 1.0));
-                if class == 5 {
-                    values.push((format!("HTTPCode_ELB_{}_Count", served.status), 1.0));
-                }
-            }
-        }
-        if let Some(time) = served.target_time {
-            values.push(("TargetResponseTime".to_owned(), time.as_secs_f64()));
-        }
-        let mut state = self.inner.lock();
-        for (name, value) in &values {
-            for dimensions in &dimensions {
-                state.store.add(Metric::new(namespace, name, dimensions), served.at, *value, 1.0);
-            }
-        }
-    }
-
-    fn hosts(&self, hosts: &Hosts) {
-        let dimensions =
-            [("LoadBalancer", hosts.load_balancer.as_str()), ("TargetGroup", hosts.target_group.as_str())];
-        let mut state = self.inner.lock();
-        for (name, count) in [("HealthyHostCount", hosts.healthy), ("UnHealthyHostCount", hosts.unhealthy)] {
-            let metric = Metric::new(namespace(&hosts.load_balancer), name, &dimensions);
-            state.store.add(metric, hosts.at, u32::try_from(count).map_or(f64::MAX, f64::from), 1.0);
-        }
-    }
-}
-
-fn namespace(load_balancer: &str) -> &'static str {
-    if load_balancer.starts_with("net/") { "AWS/NetworkELB" } else { "AWS/ApplicationELB" }
-}
-
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+#[cfg(test)]
+mod data_tests;
 #[cfg(test)]
 mod tests;

@@ -27,9 +27,38 @@ impl Metric {
     }
 }
 
+/// Who brought a value: 0 for `PutMetricData`, whose values are there at once; else a node of a load balancer, which tells its numbers later.
+pub(super) type Node = u8;
+
+/// What has arrived by a moment. The nodes of a load balancer tell the numbers of a period one after the other once it is over, so the newest
+/// period is not there yet, and the one before it may still grow.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrived {
+    pub(super) now_ms: i64,
+    /// How long the periods of load balancers are.
+    pub(super) period_ms: i64,
+    /// How late the last node is.
+    pub(super) late_ms: i64,
+}
+
+impl Arrived {
+    fn has(&self, bucket: i64, node: Node) -> bool {
+        if node == 0 {
+            return true;
+        }
+        let end = ((bucket * BUCKET_MS).div_euclid(self.period_ms) + 1) * self.period_ms;
+        end + self.late_ms * i64::from(node) / i64::from(NODES) <= self.now_ms
+    }
+}
+
+/// Nodes of each load balancer: two in each of two zones.
+pub(super) const NODES: Node = 4;
+
 /// Values of one stretch of time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Summary {
+    /// Something was told, if only that there was nothing: 0 is not missing.
+    is_told: bool,
     pub(super) count: f64,
     pub(super) sum: f64,
     pub(super) minimum: f64,
@@ -40,6 +69,7 @@ pub(super) struct Summary {
 
 impl Summary {
     fn add(&mut self, other: &Self) {
+        self.is_told |= other.is_told;
         if other.count == 0.0 {
             return;
         }
@@ -53,6 +83,10 @@ impl Summary {
 
     /// Equal values are kept once: counters are mostly ones.
     fn add_value(&mut self, value: f64, times: f64) {
+        self.is_told = true;
+        if times == 0.0 {
+            return;
+        }
         match self.values.iter_mut().find(|(known, _)| known.to_bits() == value.to_bits()) {
             Some((_, count)) => *count += times,
             None => self.values.push((value, times)),
@@ -64,16 +98,28 @@ impl Summary {
         self.sum += value * times;
     }
 
-    /// A statistic by its CloudWatch name: `Sum`, `p99`, …; `None` for one the sandbox does not know.
+    /// A statistic by its CloudWatch name: `Sum`, `p99`, `TC(0.5:)`, …; `None` for one the sandbox does not know, or that has no value.
     pub(super) fn statistic(&self, name: &str) -> Option<f64> {
         match name {
             "Sum" => Some(self.sum),
             "SampleCount" => Some(self.count),
-            "Average" => Some(self.sum / self.count),
-            "Minimum" => Some(self.minimum),
+            "Average" if self.count > 0.0 => Some(self.sum / self.count),
+            "Minimum" | "Average" => Some(self.minimum),
             "Maximum" => Some(self.maximum),
-            _ => self.percentile(name.strip_prefix('p')?.parse().ok()?),
+            _ => match Bounded::parse(name)? {
+                Bounded::Percentile(percent) => self.percentile(percent),
+                Bounded::Count { above, up_to } => Some(self.within(above, up_to)),
+                Bounded::Share { above, up_to } => {
+                    (self.count > 0.0).then(|| 100.0 * self.within(above, up_to) / self.count)
+                }
+            },
         }
+    }
+
+    /// How many values lie above one bound and not above the other.
+    fn within(&self, above: f64, up_to: f64) -> f64 {
+        let inside = self.values.iter().filter(|(value, _)| above < *value && *value <= up_to);
+        inside.map(|(_, times)| times).sum()
     }
 
     /// Nearest rank.
@@ -96,16 +142,54 @@ impl Summary {
     }
 }
 
+/// A statistic that is not made of sums alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Bounded {
+    /// `p99`.
+    Percentile(f64),
+    /// `TC(0.5:)`: how many values.
+    Count { above: f64, up_to: f64 },
+    /// `PR(:0.5)`: how many of a hundred.
+    Share { above: f64, up_to: f64 },
+}
+
+impl Bounded {
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        if let Some(percent) = name.strip_prefix('p') {
+            let percent = percent.parse().ok().filter(|percent| (0.0..=100.0).contains(percent))?;
+            return Some(Self::Percentile(percent));
+        }
+        let (kind, bounds) = name.split_once('(')?;
+        let (above, up_to) = bounds.strip_suffix(')')?.split_once(':')?;
+        let bound = |text: &str, open: f64| if text.is_empty() { Some(open) } else { text.parse().ok() };
+        let (above, up_to) = (bound(above, f64::NEG_INFINITY)?, bound(up_to, f64::INFINITY)?);
+        // Without any bound there is nothing to count by.
+        if above >= up_to || (above.is_infinite() && up_to.is_infinite()) {
+            return None;
+        }
+        match kind {
+            "TC" => Some(Self::Count { above, up_to }),
+            "PR" => Some(Self::Share { above, up_to }),
+            _ => None,
+        }
+    }
+}
+
 /// All metric data.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    series: HashMap<Metric, BTreeMap<i64, Summary>>,
+    series: HashMap<Metric, BTreeMap<(i64, Node), Summary>>,
 }
 
 impl Store {
     /// Adds a value that came `times` times.
     pub(super) fn add(&mut self, metric: Metric, at: Timestamp, value: f64, times: f64) {
-        self.bucket(metric, at).add_value(value, times);
+        self.bucket(metric, at, 0).add_value(value, times);
+    }
+
+    /// Adds a value of a load balancer's node; one that came no times says that there is nothing to tell.
+    pub(super) fn add_of(&mut self, node: Node, metric: Metric, at: Timestamp, value: f64, times: f64) {
+        self.bucket(metric, at, node).add_value(value, times);
     }
 
     /// Adds values of which only the statistics are known.
@@ -118,31 +202,49 @@ impl Store {
         min: f64,
         max: f64,
     ) {
-        let set = Summary { count, sum, minimum: min, maximum: max, values: vec![(sum / count, count)] };
-        self.bucket(metric, at).add(&set);
+        let values = vec![(sum / count, count)];
+        let set = Summary { is_told: true, count, sum, minimum: min, maximum: max, values };
+        self.bucket(metric, at, 0).add(&set);
     }
 
-    fn bucket(&mut self, metric: Metric, at: Timestamp) -> &mut Summary {
+    fn bucket(&mut self, metric: Metric, at: Timestamp, node: Node) -> &mut Summary {
         let index = at.as_millisecond().div_euclid(BUCKET_MS);
         let buckets = self.series.entry(metric).or_default();
         let oldest = index - KEEP_MS / BUCKET_MS;
-        while buckets.first_key_value().is_some_and(|(first, _)| *first < oldest) {
+        while buckets.first_key_value().is_some_and(|((first, _), _)| *first < oldest) {
             buckets.pop_first();
         }
-        buckets.entry(index).or_default()
+        buckets.entry((index, node)).or_default()
     }
 
-    /// What came in `[from, to)`, both rounded down to buckets; `None` when nothing did.
+    /// What came in `[from, to)`, both rounded down to buckets, as alarms see it, at once; `None` when nothing did.
     pub(super) fn between(&self, metric: &Metric, from_ms: i64, to_ms: i64) -> Option<Summary> {
-        let range = from_ms.div_euclid(BUCKET_MS)..to_ms.div_euclid(BUCKET_MS);
+        self.total(metric, from_ms, to_ms, |_, _| true)
+    }
+
+    /// The same, as far as it has arrived.
+    pub(super) fn arrived(&self, metric: &Metric, from_ms: i64, to_ms: i64, by: Arrived) -> Option<Summary> {
+        self.total(metric, from_ms, to_ms, |bucket, node| by.has(bucket, node))
+    }
+
+    fn total(
+        &self,
+        metric: &Metric,
+        from_ms: i64,
+        to_ms: i64,
+        counts: impl Fn(i64, Node) -> bool,
+    ) -> Option<Summary> {
+        let range = (from_ms.div_euclid(BUCKET_MS), 0)..(to_ms.div_euclid(BUCKET_MS), 0);
         if range.is_empty() {
             return None;
         }
         let mut total = Summary::default();
-        for (_, bucket) in self.series.get(metric)?.range(range) {
-            total.add(bucket);
+        for ((bucket, node), values) in self.series.get(metric)?.range(range) {
+            if counts(*bucket, *node) {
+                total.add(values);
+            }
         }
-        (total.count > 0.0).then_some(total)
+        total.is_told.then_some(total)
     }
 
     /// The metrics there are, in order.
@@ -176,12 +278,28 @@ mod tests {
             ("Maximum", 100.0),
             ("p99", 99.0),
             ("p50", 50.0),
+            ("TC(90:)", 10.0),
+            ("TC(:90)", 90.0),
+            ("TC(10:20)", 10.0),
+            ("PR(90:)", 10.0),
         ];
         for (name, value) in expected {
             assert_eq!(summary.statistic(name), Some(value), "{name}");
         }
-        assert_eq!(summary.statistic("tm90"), None);
+        for unknown in ["tm90", "p101", "TC(:)", "TC(2:1)", "TC(a:1)", "TC(1:2", "XX(1:2)"] {
+            assert_eq!(summary.statistic(unknown), None, "{unknown}");
+        }
         assert_eq!(store.between(&same, 11_000, 12_000).unwrap().maximum, 1000.0);
         assert_eq!(store.between(&same, 12_000, 13_000), None);
+    }
+
+    #[test]
+    fn a_zero_is_told_and_nothing_is_not() {
+        let (metric, mut store) = (Metric::new("N", "M", &[]), Store::default());
+        store.add_of(1, metric.clone(), Timestamp::from_millisecond(10_000).unwrap(), 0.0, 0.0);
+        let told = store.between(&metric, 10_000, 11_000).unwrap();
+        assert_eq!((told.statistic("Sum"), told.statistic("Average")), (Some(0.0), Some(0.0)));
+        assert_eq!((told.statistic("p99"), told.statistic("PR(1:)")), (None, None));
+        assert_eq!(store.between(&metric, 11_000, 12_000), None);
     }
 }

@@ -36,7 +36,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::runtime::Handle;
 
-pub use self::stats::{Hosts, Served, ServedBy, TrafficObserver};
+pub use self::stats::{Hosts, Sent, Served, ServedBy, TrafficObserver};
 
 use self::model::{Model, Rule, Target};
 use self::past::Past;

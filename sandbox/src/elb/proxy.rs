@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 use super::model::Model;
 use super::rules::{self, Forward, Outcome, Seen};
-use super::stats::{Served, ServedBy};
+use super::stats::{Sent, Served, ServedBy};
 use super::weights::Rotation;
 use super::{Inner, lock};
 use crate::ports::TargetHealth;
@@ -192,10 +192,11 @@ impl Inner {
         let (parts, body) = request.into_parts();
         let Ok(body) = body.collect().await else { return plain(StatusCode::BAD_REQUEST) };
         let choice = self.choose(plane, node, peer, &parts);
-        let (group, by, target_time, mut response) = match choice {
-            Choice::Own(response) => (None, ServedBy::LoadBalancer, None, response),
+        let own = ServedBy::LoadBalancer;
+        let (group, by, sent, target_time, mut response) = match choice {
+            Choice::Own(response) => (None, own, Sent::Not, None, response),
             Choice::NoTarget { group } => {
-                (group, ServedBy::LoadBalancer, None, plain(StatusCode::SERVICE_UNAVAILABLE))
+                (group, own, Sent::Not, None, plain(StatusCode::SERVICE_UNAVAILABLE))
             }
             Choice::Target { group, address, in_flight, cookie } => {
                 let started = Instant::now();
@@ -206,9 +207,9 @@ impl Inner {
                         if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
                             response.headers_mut().append(SET_COOKIE, cookie);
                         }
-                        (Some(group), ServedBy::Target, Some(started.elapsed()), response)
+                        (Some(group), ServedBy::Target, Sent::Taken, Some(started.elapsed()), response)
                     }
-                    Err(status) => (Some(group), ServedBy::LoadBalancer, None, plain(status)),
+                    Err((status, sent)) => (Some(group), own, sent, None, plain(status)),
                 }
             }
         };
@@ -224,6 +225,7 @@ impl Inner {
             target_group,
             status: response.status().as_u16(),
             by,
+            sent,
             target_time,
             version,
         });
@@ -351,14 +353,14 @@ impl Inner {
         peer: SocketAddr,
         mut parts: http::request::Parts,
         body: Bytes,
-    ) -> Result<Response<Full<Bytes>>, StatusCode> {
+    ) -> Result<Response<Full<Bytes>>, (StatusCode, Sent)> {
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         parts.uri = Uri::builder()
             .scheme("http")
             .authority(target.to_string())
             .path_and_query(path)
             .build()
-            .map_err(|_| StatusCode::BAD_REQUEST)?;
+            .map_err(|_| (StatusCode::BAD_REQUEST, Sent::Not))?;
         parts.version = http::Version::HTTP_11;
         let headers = &mut parts.headers;
         headers.remove(CONNECTION);
@@ -377,17 +379,18 @@ impl Inner {
             let answer =
                 self.client.request(Request::from_parts(parts, Full::new(body))).await.map_err(|error| {
                     tracing::debug!(%target, %error, "target did not answer");
-                    StatusCode::BAD_GATEWAY
+                    let sent = if error.is_connect() { Sent::NotTaken } else { Sent::Taken };
+                    (StatusCode::BAD_GATEWAY, sent)
                 })?;
             let (mut parts, body) = answer.into_parts();
-            let body = body.collect().await.map_err(|_| StatusCode::BAD_GATEWAY)?.to_bytes();
+            let body = body.collect().await.map_err(|_| (StatusCode::BAD_GATEWAY, Sent::Taken))?.to_bytes();
             parts.headers.remove(CONNECTION);
             parts.headers.remove(TRANSFER_ENCODING);
             Ok(Response::from_parts(parts, Full::new(body)))
         };
         tokio::time::timeout(self.idle_timeout(plane), exchange)
             .await
-            .unwrap_or(Err(StatusCode::GATEWAY_TIMEOUT))
+            .unwrap_or(Err((StatusCode::GATEWAY_TIMEOUT, Sent::Taken)))
     }
 }
 

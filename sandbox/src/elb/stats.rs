@@ -17,6 +17,17 @@ pub enum ServedBy {
     LoadBalancer,
 }
 
+/// Whether a request came to a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// No target was chosen.
+    Not,
+    /// One was chosen, and took the connection.
+    Taken,
+    /// One was chosen, and took no connection.
+    NotTaken,
+}
+
 /// One answered request.
 #[derive(Debug, Clone)]
 pub struct Served {
@@ -30,6 +41,8 @@ pub struct Served {
     pub status: u16,
     /// Who answered.
     pub by: ServedBy,
+    /// Whether a target was asked.
+    pub sent: Sent,
     /// Time the target took.
     pub target_time: Option<Duration>,
     /// The target's `x-version` header.

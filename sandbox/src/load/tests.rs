@@ -108,7 +108,10 @@ async fn a_shift_loses_nothing_and_a_bad_version_raises_the_alarm() {
         call(&elb, "CreateListener", input).await["Listeners"][0]["ListenerArn"].as_str().unwrap().to_owned();
     let alarm = json!({
         "AlarmName": "errors", "Namespace": "AWS/ApplicationELB", "MetricName": "HTTPCode_Target_5XX_Count",
-        "Dimensions": [{"Name": "TargetGroup", "Value": groups[1].0.rsplit(':').next().unwrap()}],
+        "Dimensions": [
+            {"Name": "TargetGroup", "Value": groups[1].0.rsplit(':').next().unwrap()},
+            {"Name": "LoadBalancer", "Value": lb.as_str().unwrap().split_once("loadbalancer/").unwrap().1},
+        ],
         "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1, "Threshold": 5, "TreatMissingData": "notBreaching",
         "ComparisonOperator": "GreaterThanThreshold",
     });

@@ -83,6 +83,8 @@ pub struct Options {
     pub ecs: Settings,
     /// How long a minute of an alarm's period takes.
     pub alarm_seconds_per_minute: f64,
+    /// How long a minute of the load balancers' metrics takes, seconds; the last of its numbers arrives as long after it.
+    pub load_balancer_secs: u32,
     /// Changes of weights reach the last load balancer node this late.
     pub weight_propagation: Duration,
     /// A stickiness cookie keeps its client on a target group of weight 0. AWS does not say.
@@ -129,6 +131,7 @@ impl Options {
             task_binary: None,
             ecs,
             alarm_seconds_per_minute: 5.0,
+            load_balancer_secs: 5,
             weight_propagation: Duration::ZERO,
             sticky_at_zero: false,
             rule_read_lag: Duration::ZERO,
@@ -196,6 +199,8 @@ impl Local {
         );
         let place = cloudwatch::Options {
             seconds_per_minute: options.alarm_seconds_per_minute,
+            load_balancer_secs: options.load_balancer_secs,
+            lateness: Duration::from_secs(options.load_balancer_secs.into()),
             ..cloudwatch::Options::new(ACCOUNT, REGION)
         };
         let cloudwatch = CloudWatch::new(place, Arc::new(events.clone()));
