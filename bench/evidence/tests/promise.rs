@@ -3,6 +3,7 @@
 use tidegate_bench_evidence::judges::Judge;
 use tidegate_bench_evidence::report::{Runs, canary, judge, usual};
 use tidegate_bench_evidence::traffic::Traffic;
+use tidegate_stats::forecast::{Load, Step, Windows, regressions};
 
 const RUNS: Runs = Runs { releases: 400, seed: 1 };
 
@@ -45,4 +46,21 @@ fn ten_times_as_many_bad_requests_are_found_in_minutes_where_an_alarm_on_the_ser
     assert!(seen[0].caught >= 0.99 && seen[0].secs.is_some_and(|secs| secs <= 180.0), "{seen:?}");
     assert!(seen[1].caught <= 0.01, "{seen:?}");
     assert!(seen[2].users > 5.0 * seen[0].users, "{seen:?}");
+}
+
+#[test]
+fn what_is_forecast_is_what_comes() {
+    for (requests_per_sec, ratio) in [(10.0, 10.0), (100.0, 3.0), (100.0, 10.0), (1000.0, 2.0), (1000.0, 3.0)]
+    {
+        let traffic = canary(requests_per_sec, 0.001, ratio);
+        let [came] = &judge(RUNS, &traffic, &[Judge::Compare(usual())])[..] else { panic!() };
+        let steps = [Step { share: 0.1, secs: 3600.0 }];
+        let load = Load { requests_per_sec, bad_rate: 0.001 };
+        let windows = Windows { every_secs: 60.0, late_secs: 0.0 };
+        let [forecast] = regressions(&usual(), load, &steps, windows, &[ratio])[..] else { panic!() };
+        let (came_after, told_after) = (came.secs.unwrap(), forecast.found_after_secs.unwrap());
+        // Within a third, or within one minute where it is about minutes.
+        assert!((told_after - came_after).abs() <= (came_after / 3.0).max(60.0), "{came:?} {forecast:?}");
+        assert!(forecast.bad_requests <= 2.0 * came.users && came.users <= 2.0 * forecast.bad_requests);
+    }
 }

@@ -41,7 +41,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod calibrate;
 mod counts;
+pub mod forecast;
 mod interval;
 mod limit;
 mod tally;
