@@ -30,6 +30,8 @@ mod people;
 mod runner;
 #[path = "releases/stage.rs"]
 mod stage;
+#[path = "releases/steer.rs"]
+mod steer;
 #[path = "releases/story.rs"]
 mod story;
 #[path = "releases/strategies.rs"]
@@ -61,6 +63,7 @@ async fn every_promise_holds() {
         digests::all(),
         strategies::all(),
         people::all(),
+        steer::all(),
         faults::all(),
         alarms::all(),
         letters::all(),

@@ -92,6 +92,21 @@ fn everything_aws_would_refuse_or_never_answer_is_noticed() {
     }
 }
 
+/// What is sent to a function's URL is signed for Lambda, and is the function's own.
+#[test]
+fn a_functions_url_is_no_operation_and_any_other_path_has_to_be_one() {
+    let call = |path: &str| {
+        json!({
+            "service": "lambda", "operation": "POST", "protocol": "rest_json", "method": "POST", "path": path,
+            "headers": { "user-agent": "tidegate" }, "request": {}, "response": {}, "status": 200,
+        })
+    };
+    let (content, said) = check(&[call("/_aws/lambda-url/abc/links"), stop()]);
+    assert!(content, "{said}");
+    let (content, said) = check(&[call("/links")]);
+    assert!(!content && said.contains("no operation has this method and path"), "{said}");
+}
+
 #[test]
 fn a_record_of_nothing_proves_nothing() {
     assert!(!check(&[]).0);

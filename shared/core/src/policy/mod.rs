@@ -42,7 +42,7 @@ pub const FAILED_TASKS_KEPT: usize = 50;
 /// Amazon ECS ends a stage after 24 hours; our pause hooks in it wait a quarter of an hour longer than the release.
 const STAGE_MAX_SECS: u32 = 24 * 3600 - 15 * 60;
 /// How long people may pause a release when the policy does not say.
-const PAUSE_SECS: u32 = 3600;
+const PAUSE_SECS: u32 = 15 * 60;
 
 /// One service's policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,7 +63,7 @@ pub struct Policy {
     /// How much has to be seen of the candidate before a bake counts.
     #[serde(default, skip_serializing_if = "Evidence::is_default")]
     pub evidence: Evidence,
-    /// How long people may pause a release in all, at most 23h; then it is rolled back. 0s: not at all. Default 1h.
+    /// How long people may pause a release in all, at most 23h; then it is rolled back. 0s: not at all. Default 15m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<Span>,
     /// What happens when a newer image arrives while a release is under way.
@@ -686,7 +686,7 @@ impl Policy {
         Ok(())
     }
 
-    /// How long people may pause a release in all, seconds. Where the policy does not say, as much of an hour as Amazon ECS leaves for it.
+    /// How long people may pause a release in all, seconds. Where the policy does not say, as much of the default as Amazon ECS leaves for it.
     pub fn pause_secs(&self) -> u32 {
         let stages =
             [Before::Shift, Before::Promote].into_iter().filter_map(|before| self.stage_secs(before));

@@ -99,7 +99,7 @@ fn ecs_waits_at_its_pauses_for_as_long_as_a_bake_may_be_held() {
     let longer =
         |hook: usize, least: u64| minutes(hook).is_some_and(|minutes| (least..least + 30).contains(&minutes));
     // The bake, the requests, a pause by a person, and what Tidegate may be late.
-    assert!(longer(0, 5 + 30 + 60 + 15) && longer(1, 15 + 30 + 60 + 15), "{:?}", (minutes(0), minutes(1)));
+    assert!(longer(0, 5 + 30 + 15 + 15) && longer(1, 15 + 30 + 15 + 15), "{:?}", (minutes(0), minutes(1)));
 }
 
 #[test]

@@ -15,7 +15,8 @@ use tidegate_core::vocab::ecs::DeploymentStatus;
 use tidegate_testkit::build::{Fixture, cancel_asked, rollback_asked};
 use tidegate_testkit::names;
 
-const HOUR: i64 = 3600;
+/// How long people may pause a release whose policy does not say.
+const LIMIT: i64 = 900;
 
 /// What happens to a release.
 type Happens = fn(Fixture) -> Fixture;
@@ -47,7 +48,7 @@ fn why_not(fixture: &Fixture, ask: Ask) -> NotPossible {
 #[test]
 fn a_paused_release_is_looked_at_every_minute_and_does_not_move() {
     for fixture in on_the_way() {
-        let mut paused = fixture.told_to(Ask::Pause);
+        let mut paused = patient(fixture).told_to(Ask::Pause);
         let before = paused.release.phase.clone();
         for _ in 0..30 {
             // Ten times the same event.
@@ -102,12 +103,12 @@ fn whatever_rolls_a_release_back_does_so_while_it_is_paused() {
 
 #[test]
 fn a_pause_that_nobody_ends_is_rolled_back_at_its_limit() {
-    let paused = |fixture: Fixture| fixture.told_to(Ask::Pause).later(HOUR - 1).decided();
+    let paused = |fixture: Fixture| fixture.told_to(Ask::Pause).later(LIMIT - 1).decided();
     let last = paused(Fixture::baking(10));
     check(&last, "paused: bake at 10% for 5m |  | +1s");
     let ended = last.later(1).decide().release;
     let by = tidegate_core::actor::Actor::Person { name: "ana".into() };
-    let Some(Cause::PauseExpired { by: who, limit_secs: 3600 }) = ended.cause() else {
+    let Some(Cause::PauseExpired { by: who, limit_secs: 900 }) = ended.cause() else {
         panic!("{:?}", ended.phase)
     };
     assert_eq!(*who, by);
@@ -121,10 +122,16 @@ fn a_pause_that_nobody_ends_is_rolled_back_at_its_limit() {
     assert!(matches!(outcome, Outcome::Cancelled { .. }), "{outcome:?}");
 }
 
+/// One that people may pause for two hours, longer than the limits of its stages.
+fn patient(mut fixture: Fixture) -> Fixture {
+    fixture.release.plan.as_mut().expect("a plan").pause_secs = 7200;
+    fixture
+}
+
 #[test]
 fn after_a_pause_everything_has_as_much_time_as_before() {
     let continued =
-        |fixture: Fixture, secs: i64| fixture.told_to(Ask::Pause).later(secs).told_to(Ask::Continue);
+        |fixture: Fixture, secs: i64| patient(fixture).told_to(Ask::Pause).later(secs).told_to(Ask::Continue);
     let baking = continued(Fixture::baking(10).later(100), 1000);
     check(&baking, "bake at 10% for 5m |  | +60s");
     check(&baking.clone().later(199), "bake at 10% for 5m |  | +1s");
@@ -144,13 +151,13 @@ fn all_pauses_of_a_release_together_have_one_limit() {
         let pause = fixture.release.pause.clone().expect("it is paused");
         pause.until.duration_since(fixture.now).as_secs()
     };
-    assert_eq!(until(&paused), HOUR);
-    let again = paused.later(1800).told_to(Ask::Continue).told_to(Ask::Pause);
-    assert_eq!(until(&again), 1799);
-    let spent = again.later(1798).told_to(Ask::Continue);
+    assert_eq!(until(&paused), LIMIT);
+    let again = paused.later(400).told_to(Ask::Continue).told_to(Ask::Pause);
+    assert_eq!(until(&again), 499);
+    let spent = again.later(498).told_to(Ask::Continue);
     assert_eq!(
         why_not(&spent, Ask::Pause),
-        NotPossible::PausedEnough { release: names::release(1), allowed_secs: 3600 }
+        NotPossible::PausedEnough { release: names::release(1), allowed_secs: 900 }
     );
     let mut forbidden = Fixture::baking(10);
     forbidden.release.plan.as_mut().expect("a plan").pause_secs = 0;
@@ -171,7 +178,9 @@ fn the_hooks_of_amazon_ecs_wait_longer_than_people_may_pause() {
         let policy = policy::parse("pause.yaml", &text).expect("a policy");
         Fixture::queued_with(policy).decided().decided().release.plan.expect("a plan")
     };
-    for (pause, secs) in [("", 3600), ("pause: 0s", 0), ("pause: 20m", 1200), ("pause: 6h", 21_600)] {
+    for (pause, secs) in
+        [("", 900), ("pause: 1h", 3600), ("pause: 0s", 0), ("pause: 20m", 1200), ("pause: 6h", 21_600)]
+    {
         let plan = plan_of(pause);
         assert_eq!(plan.pause_secs, secs, "{pause}");
         for (hook, bake) in [(0, 5 * 60), (1, 15 * 60)] {
@@ -315,7 +324,7 @@ fn what_was_asked_is_told_with_who_and_why() {
         format!("{} · {} · {}", entry.actor, entry.event, entry.event.why())
     };
     let baking = Fixture::baking(10);
-    assert_eq!(told(&baking, Ask::Pause), "ana · paused until 2026-03-02T10:00:00Z at most · to have a look");
+    assert_eq!(told(&baking, Ask::Pause), "ana · paused until 2026-03-02T09:15:00Z at most · to have a look");
     assert_eq!(
         told(&baking, Ask::PromoteNow),
         "ana · promoting without waiting for the bakes · to have a look"

@@ -443,11 +443,12 @@ fn cancelled_in_a_bake(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
     scenario
 }
 
-/// A person pauses a release in a bake or just as it shifts, and continues it a while later.
+/// A person pauses a release in a bake or just as it shifts, and continues it a while later, before the quarter of an hour is over that a policy allows
+/// which says nothing.
 fn paused_and_continued(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
     let mut scenario = paused(seed, rng);
     let (at, _) = scenario.script[scenario.script.len() - 1];
-    scenario.script.push((at + secs(rng, 1, 900), Action::Steer(Ask::Continue)));
+    scenario.script.push((at + secs(rng, 1, 840), Action::Steer(Ask::Continue)));
     scenario.promotes = Some(true);
     scenario
 }
