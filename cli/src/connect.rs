@@ -19,6 +19,7 @@ use crate::global::{Global, endpoint};
 use crate::image::Registry;
 use crate::output::Output;
 use crate::queues::{Queues, QueuesOfStack};
+use crate::stack::{NamedStack, Stack};
 use crate::wakes::{QueueByName, Wakes};
 
 /// Everything a command needs of AWS.
@@ -31,6 +32,7 @@ pub struct Connection {
     door: Option<Arc<dyn Door>>,
     balancing: Option<Arc<dyn LoadBalancing>>,
     queues: Option<Arc<dyn Queues>>,
+    stack: Option<Arc<dyn Stack>>,
 }
 
 /// Who is asking; found out when it matters.
@@ -117,13 +119,15 @@ impl Connection {
         let door = Arc::new(GateApi::new(aws.clone(), &global.stack));
         let balancing = tidegate_assembly::load_balancing(&aws);
         let queues = Arc::new(QueuesOfStack::new(aws_sdk_sqs::Client::new(&aws), &global.stack));
+        let stack = Arc::new(NamedStack::new(&aws, &global.stack));
         let start = Start { config, aws };
         let notebook = Arc::new(start.ledger());
         Ok(Self::with(tidegate_assembly::context(&start), wakes, caller)
             .with_notebook(notebook)
             .with_door(door)
             .with_balancing(balancing)
-            .with_queues(queues))
+            .with_queues(queues)
+            .with_stack(stack))
     }
 
     /// With what stands around target groups.
@@ -141,6 +145,17 @@ impl Connection {
     #[must_use]
     pub fn with_queues(self, queues: Arc<dyn Queues>) -> Self {
         Self { queues: Some(queues), ..self }
+    }
+
+    /// With the stack itself.
+    #[must_use]
+    pub fn with_stack(self, stack: Arc<dyn Stack>) -> Self {
+        Self { stack: Some(stack), ..self }
+    }
+
+    /// The stack itself.
+    pub fn stack(&self) -> anyhow::Result<&dyn Stack> {
+        self.stack.as_deref().context("this connection cannot look at the stack")
     }
 
     /// The stack's queues.
@@ -183,6 +198,7 @@ impl Connection {
             door: None,
             balancing: None,
             queues: None,
+            stack: None,
         }
     }
 

@@ -20,5 +20,7 @@ pub mod output;
 pub mod policies;
 pub mod queues;
 pub mod render;
+mod signed;
+pub mod stack;
 pub mod wakes;
 pub mod words;

@@ -1,4 +1,4 @@
-//! How a link is asked for over HTTP: found by the function's name, signed for Lambda, and told when it is refused.
+//! Calls that are signed here, over HTTP: how a link is asked for, and how IAM is asked what a function may do.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use tidegate_aws::SdkConfig;
 use tidegate_cli::door::{Door as _, GateApi, Wanted};
 use tidegate_cli::fault;
+use tidegate_cli::stack::{Call, NamedStack, SecretState, Stack as _};
+use tidegate_core::fault::ErrorKind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -106,4 +108,104 @@ async fn a_refusal_says_what_to_do() {
     let error =
         GateApi::new(config("http://127.0.0.1:1"), "tide").link(&Wanted::default()).await.unwrap_err();
     assert!(fault::chain(&error).contains("could not be reached"), "{}", fault::chain(&error));
+}
+
+/// What IAM answers; the texts have nothing to escape.
+fn simulated(decisions: &[(&str, &str)]) -> (u16, Value) {
+    let members: String = decisions
+        .iter()
+        .map(|(action, decision)| {
+            format!("<member><EvalActionName>{action}</EvalActionName><EvalDecision>{decision}</EvalDecision></member>")
+        })
+        .collect();
+    (200, Value::String(format!("<R><EvaluationResults>{members}</EvaluationResults></R>")))
+}
+
+fn call(action: &'static str, resource: &str) -> Call {
+    Call { action, resource: resource.into() }
+}
+
+#[tokio::test]
+async fn iam_is_asked_for_the_role_of_the_function_resource_by_resource() {
+    let role =
+        (200, json!({ "FunctionName": "tide-clock", "Role": "arn:aws:iam::111122223333:role/tide-Clock" }));
+    let first = simulated(&[("ecr:DescribeImages", "allowed"), ("ecr:BatchGetImage", "implicitDeny")]);
+    // Of the second call IAM says nothing.
+    let second = simulated(&[("ecs:UpdateService", "explicitDeny")]);
+    let (endpoint, came) = server(vec![role, first, second]).await;
+    let stack = NamedStack::new(&config(&endpoint), "tide");
+    let calls = [
+        call("ecs:StopServiceDeployment", "arn:b"),
+        call("ecr:DescribeImages", "arn:a"),
+        call("ecs:UpdateService", "arn:b"),
+        call("ecr:BatchGetImage", "arn:a"),
+    ];
+    let mut denied = stack.denied("clock", &calls).await.unwrap();
+    denied.sort();
+    let mut wanted = [calls[0].clone(), calls[2].clone(), calls[3].clone()];
+    wanted.sort();
+    assert_eq!(denied, wanted);
+    let came = came.lock().unwrap().clone();
+    assert!(
+        came[0].starts_with("GET /2015-03-31/functions/tide-clock/configuration HTTP/1.1"),
+        "{}",
+        came[0]
+    );
+    assert!(came[0].contains("/eu-central-1/lambda/aws4_request"), "{}", came[0]);
+    for (request, resource) in [(&came[1], "arn%3Aa"), (&came[2], "arn%3Ab")] {
+        assert!(request.starts_with("POST / HTTP/1.1"), "{request}");
+        assert!(
+            request.contains("/us-east-1/iam/aws4_request"),
+            "IAM has one endpoint in a partition: {request}"
+        );
+        for part in [
+            "Action=SimulatePrincipalPolicy",
+            "PolicySourceArn=arn%3Aaws%3Aiam%3A%3A111122223333%3Arole%2Ftide-Clock",
+            &format!("ResourceArns.member.1={resource}"),
+            "ActionNames.member.2=",
+        ] {
+            assert!(request.contains(part), "{part}: {request}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn that_nobody_may_ask_iam_is_no_answer() {
+    let role = (200, json!({ "Role": "arn:aws:iam::111122223333:role/tide-Clock" }));
+    let refused = Value::String(
+        "<E><Error><Code>AccessDenied</Code><Message>no policy allows it</Message></Error></E>".into(),
+    );
+    let (endpoint, _) = server(vec![role, (403, refused)]).await;
+    let stack = NamedStack::new(&config(&endpoint), "tide");
+    let error = stack.denied("clock", &[call("ecr:DescribeImages", "arn:a")]).await.unwrap_err();
+    assert_eq!((error.kind, error.operation.as_str()), (ErrorKind::Denied, "iam:SimulatePrincipalPolicy"));
+    assert!(error.told().contains("no policy allows it"), "{}", error.told());
+    let (endpoint, _) = server(vec![(404, json!({ "Message": "Function not found" }))]).await;
+    let error = NamedStack::new(&config(&endpoint), "tide").denied("clock", &[]).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.operation.as_str()),
+        (ErrorKind::NotFound, "lambda:GetFunctionConfiguration")
+    );
+}
+
+#[tokio::test]
+async fn a_secret_is_described_and_never_read() {
+    for (answer, state) in [
+        (json!({ "VersionIdsToStages": { "a": ["AWSPREVIOUS"], "b": ["AWSCURRENT"] } }), SecretState::Valued),
+        (json!({ "VersionIdsToStages": { "a": ["AWSPENDING"] } }), SecretState::Empty),
+        (
+            json!({ "VersionIdsToStages": { "b": ["AWSCURRENT"] }, "DeletedDate": 1_790_000_000 }),
+            SecretState::Deleted,
+        ),
+    ] {
+        let (endpoint, came) = server(vec![(200, answer)]).await;
+        let stack = NamedStack::new(&config(&endpoint), "tide");
+        assert_eq!(stack.secret("gate").await.unwrap(), state);
+        let came = came.lock().unwrap().clone();
+        assert!(
+            came[0].contains("secretsmanager.DescribeSecret") && came[0].contains("tide-gate"),
+            "{}",
+            came[0]
+        );
+    }
 }

@@ -1,5 +1,7 @@
-//! `doctor`: whether Tidegate itself works: its ledger, its queues, the events that have to reach it, what its functions are refused, the alarms its
-//! policies name. One line each, the remedy beside it. What could not be seen is unavailable, and never fine.
+//! `doctor`: whether Tidegate itself works: its ledger, its queues, its secret, the events that have to reach it, what its functions may do and were
+//! refused, the alarms its policies name. One line each, the remedy beside it. What could not be seen is unavailable, and never fine.
+
+mod allowed;
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -16,6 +18,7 @@ use crate::connect::Connection;
 use crate::exit::Exit;
 use crate::line::{Line, Tone};
 use crate::output::Output;
+use crate::stack::SecretState;
 
 /// A release that has to be woken is looked at every minute by the clock; so late, nobody does.
 const LATE: SignedDuration = SignedDuration::from_mins(3);
@@ -85,11 +88,13 @@ pub async fn run(connection: &Connection, out: &mut Output) -> anyhow::Result<Ex
     let mut checks = Vec::new();
     let services = ledger(connection, &mut checks).await;
     queues(connection, &mut checks).await?;
+    checks.push(secret(connection).await?);
     open_releases(connection, &mut checks).await;
     for (service, head) in &services {
         events(connection, service, &mut checks).await;
         alarms(connection, service, head, &mut checks).await;
     }
+    checks.extend(allowed::look(connection, &services).await?);
     checks.extend(not_looked(&services));
     let healthy = checks.iter().all(|it| matches!(it.verdict, Verdict::Ok | Verdict::NotLooked));
     if out.is_json() {
@@ -165,6 +170,30 @@ async fn queues(connection: &Connection, checks: &mut Vec<Check>) -> anyhow::Res
         });
     }
     Ok(())
+}
+
+/// Whether the gate can sign links and know webhooks. What the secret says is not asked for.
+async fn secret(connection: &Connection) -> anyhow::Result<Check> {
+    let what = "secret gate";
+    let restored = "see the stack's resource GateSecret; without it no approval, webhook or link works. The command line does without";
+    Ok(match connection.stack()?.secret("gate").await {
+        Ok(SecretState::Valued) => Check::new(Verdict::Ok, what, "it has a value, which was not read"),
+        Ok(SecretState::Empty) => {
+            Check::new(Verdict::Bad, what, "it is there, and holds nothing").remedy(restored)
+        }
+        Ok(SecretState::Deleted) => {
+            Check::new(Verdict::Bad, what, "its deletion is scheduled, and nobody can read it any more")
+                .remedy("take that back: aws secretsmanager restore-secret --secret-id STACK-gate")
+        }
+        Err(error) if error.kind == ErrorKind::NotFound => {
+            Check::new(Verdict::Bad, what, "there is none").remedy(restored)
+        }
+        Err(error) if error.kind == ErrorKind::Denied => {
+            Check::new(Verdict::NotLooked, what, format!("you may not ask ({})", error.operation))
+                .remedy("allow it to whoever runs this; the value is not read")
+        }
+        Err(error) => Check::unavailable(what, &error),
+    })
 }
 
 /// Releases that nobody looks at, and what the functions are refused.
@@ -285,17 +314,12 @@ fn not_looked(services: &[(ServiceName, ServiceRecord)]) -> Vec<Check> {
         .filter(|(_, head)| head.policy.from.webhooks.is_some())
         .map(|(service, _)| service.as_str())
         .collect();
-    let mut checks = vec![
-        Check::new(
-            Verdict::NotLooked,
-            "permissions of the functions",
-            "what a role may do shows when it does it: what open releases were refused is told above",
-        )
-        .remedy("before the first release: tidegate plan SERVICE IMAGE, and aws iam simulate-principal-policy for the roles"),
-    ];
+    let mut checks = Vec::new();
     if !hooked.is_empty() {
-        let found =
-            format!("the gate's secret is not read here; {} release from webhooks", hooked.join(", "));
+        let found = format!(
+            "what the gate's secret says is not read here; {} release from webhooks",
+            hooked.join(", ")
+        );
         checks.push(
             Check::new(Verdict::NotLooked, "webhooks", found)
                 .remedy("send one: what is refused stands in the service's history (tidegate why SERVICE)"),

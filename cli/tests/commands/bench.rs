@@ -14,6 +14,7 @@ use tidegate_cli::door::{Door, Given, Wanted};
 use tidegate_cli::fault;
 use tidegate_cli::output::Output;
 use tidegate_cli::queues::{Depth, Queues};
+use tidegate_cli::stack::{Call, SecretState, Stack};
 use tidegate_cli::wakes::Wakes;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{ReleaseId, Target, TargetGroupArn};
@@ -42,6 +43,40 @@ pub(crate) struct Bench {
     pub(crate) door: Asked,
     /// How many messages wait in each queue; `None`: nobody may look.
     pub(crate) letters: Option<u64>,
+    /// What is known of the gate's secret, and what IAM says.
+    pub(crate) account: Account,
+}
+
+/// What the stack has in its account.
+#[derive(Debug, Clone)]
+pub(crate) struct Account {
+    pub(crate) secret: Result<SecretState, ErrorKind>,
+    /// The actions that roles are not allowed; `Err`: nobody may ask, or nothing answers.
+    pub(crate) denied: Result<Vec<&'static str>, ErrorKind>,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self { secret: Ok(SecretState::Valued), denied: Ok(Vec::new()) }
+    }
+}
+
+fn failed(kind: ErrorKind, operation: &'static str) -> PortError {
+    PortError::new(kind, operation, "AccessDenied", "it was not answered")
+}
+
+#[async_trait]
+impl Stack for Account {
+    async fn secret(&self, name: &str) -> Result<SecretState, PortError> {
+        assert_eq!(name, "gate");
+        self.secret.map_err(|kind| failed(kind, "secretsmanager:DescribeSecret"))
+    }
+
+    async fn denied(&self, function: &str, calls: &[Call]) -> Result<Vec<Call>, PortError> {
+        assert!(["conductor", "sentinel", "intake", "clock"].contains(&function), "{function}");
+        let denied = self.denied.clone().map_err(|kind| failed(kind, "iam:SimulatePrincipalPolicy"))?;
+        Ok(calls.iter().filter(|call| denied.contains(&call.action)).cloned().collect())
+    }
 }
 
 /// Every target group is behind one load balancer with one rule.
@@ -139,7 +174,7 @@ pub(crate) fn caller(id: u64, name: &str) -> Caller {
 impl Bench {
     /// The service runs build 1, and there is no policy.
     pub(crate) fn empty(universe: Universe) -> Self {
-        Self { universe, door: Asked::default(), letters: Some(0) }
+        Self { universe, door: Asked::default(), letters: Some(0), account: Account::default() }
     }
 
     /// The service runs build 1, and its policy is stored.
@@ -174,6 +209,7 @@ impl Bench {
             .with_notebook(self.universe.notebook(caller(3, "person")))
             .with_balancing(Arc::new(Around))
             .with_queues(Arc::new(Letters(self.letters)))
+            .with_stack(Arc::new(self.account.clone()))
             .with_door(Arc::new(self.door.clone()))
     }
 

@@ -4,7 +4,10 @@ use serde_json::Value;
 use tidegate_testkit::fakes::{Quality, Row};
 use tidegate_testkit::names;
 
-use crate::bench::Bench;
+use tidegate_cli::stack::SecretState;
+use tidegate_core::fault::ErrorKind;
+
+use crate::bench::{Account, Bench};
 
 fn check<'a>(answer: &'a Value, what: &str) -> &'a Value {
     let checks = answer["checks"].as_array().unwrap();
@@ -21,10 +24,75 @@ async fn what_is_fine_is_ok_and_ends_with_0() {
     {
         assert_eq!(check(&answer, what)["verdict"], "ok", "{what}: {answer:#}");
     }
-    // What this command does not look at is not said to be fine.
-    assert_eq!(check(&answer, "permissions of the functions")["verdict"], "not_looked");
-    let shown = bench.run(&["doctor"]).await;
-    assert!(shown.out.lines().any(|line| line.starts_with("not looked  permissions")), "{}", shown.out);
+    for (what, found) in [
+        ("secret gate", "it has a value, which was not read"),
+        ("permissions for checkout", "all allowed to the roles"),
+    ] {
+        let check = check(&answer, what);
+        assert_eq!(check["verdict"], "ok", "{check}");
+        assert!(check["found"].as_str().unwrap().contains(found), "{check}");
+    }
+}
+
+/// The checks with this account.
+async fn with(account: Account) -> (u8, Value) {
+    let bench = Bench { account, ..Bench::new().await };
+    bench.promote(2).await;
+    bench.json(&["doctor"]).await
+}
+
+#[tokio::test]
+async fn a_secret_that_is_empty_deleted_or_gone_is_bad_and_its_value_is_not_asked_for() {
+    for (secret, found) in [
+        (Ok(SecretState::Empty), "holds nothing"),
+        (Ok(SecretState::Deleted), "its deletion is scheduled"),
+        (Err(ErrorKind::NotFound), "there is none"),
+    ] {
+        let (code, answer) = with(Account { secret, ..Account::default() }).await;
+        let check = check(&answer, "secret gate");
+        assert_eq!((code, &check["verdict"]), (1, &"bad".into()), "{check}");
+        assert!(check["found"].as_str().unwrap().contains(found), "{check}");
+        assert!(!check["remedy"].is_null(), "{check}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_a_role_may_not_make_is_told_with_the_parameter_that_allows_it() {
+    let denied = Ok(vec!["ecr:DescribeImages", "ecs:UpdateService"]);
+    let (code, answer) = with(Account { denied, ..Account::default() }).await;
+    let check = check(&answer, "permissions for checkout");
+    assert_eq!((code, &check["verdict"]), (1, &"bad".into()), "{check}");
+    let found = check["found"].as_str().unwrap();
+    for said in [
+        "intake and clock and conductor and sentinel may not ecr:DescribeImages on arn:aws:ecr:eu-central-1:111122223333:repository/shop/checkout",
+        "conductor and sentinel may not ecs:UpdateService on arn:aws:ecs:eu-central-1:111122223333:service/prod/checkout",
+    ] {
+        assert!(found.contains(said), "{said:?} is not in {found:?}");
+    }
+    assert_eq!(found.matches("may not").count(), 2, "what two functions are denied is told once: {found}");
+    let remedy = check["remedy"].as_str().unwrap();
+    assert!(remedy.contains("RepositoryArns") && remedy.contains("ClusterArns"), "{remedy}");
+}
+
+#[tokio::test]
+async fn whoever_may_not_ask_is_told_so_and_nothing_is_said_to_be_fine() {
+    let may_not = Account { secret: Err(ErrorKind::Denied), denied: Err(ErrorKind::Denied) };
+    let (code, answer) = with(may_not).await;
+    assert_eq!(code, 0, "most people may not: {answer:#}");
+    for (what, action) in [
+        ("secret gate", "secretsmanager:DescribeSecret"),
+        ("permissions of the functions", "iam:SimulatePrincipalPolicy"),
+    ] {
+        let check = check(&answer, what);
+        assert_eq!(check["verdict"], "not_looked", "{check}");
+        assert!(check["found"].as_str().unwrap().contains(action), "{check}");
+    }
+    let nobody = Account { secret: Err(ErrorKind::Unavailable), denied: Err(ErrorKind::Throttled) };
+    let (code, answer) = with(nobody).await;
+    assert_eq!(code, 1);
+    for what in ["secret gate", "permissions of the functions"] {
+        assert_eq!(check(&answer, what)["verdict"], "unavailable", "{what}");
+    }
 }
 
 #[tokio::test]

@@ -54,7 +54,21 @@ async fn from_nothing(story: &mut Story) -> Result<()> {
     let id = story.release_of(&digest).await?;
     story.until_shifted(&id, 10.0).await?;
     story.ends(&id, "promoted").await?;
-    story.runs(&digest).await
+    story.runs(&digest).await?;
+    doctor(story).await
+}
+
+/// Other scenarios spoil what `doctor` sees of their services; this one's is well, and so is what belongs to all.
+async fn doctor(story: &Story) -> Result<()> {
+    let (_, text) = story.stage.tidegate(&["--json", "doctor"]).await?;
+    let answer: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
+    let checks = answer["checks"].as_array().context("checks")?;
+    for what in ["secret gate".to_owned(), format!("permissions for {}", story.name)] {
+        let check = checks.iter().find(|check| check["what"] == what);
+        let check = check.with_context(|| format!("no check {what}: {text}"))?;
+        ensure!(check["verdict"] == "ok", "{check}");
+    }
+    Ok(())
 }
 
 /// Does what the template and its comments say, as AWS CloudFormation and a person would.
