@@ -247,6 +247,7 @@ impl Options {
         Arrived {
             now_ms: now.as_millisecond(),
             period_ms: self.load_balancer_ms(),
+            interpolates: self.interpolates,
             late_ms: i64::try_from(self.lateness.as_millis()).unwrap_or(i64::MAX / 8),
         }
     }

@@ -19,7 +19,10 @@ impl EventSink for Nobody {
 fn cloudwatch(secs: u32, late: u64) -> CloudWatch {
     let place = Options::new("123456789012", "eu-west-1");
     let lateness = Duration::from_secs(late);
-    CloudWatch::new(Options { load_balancer_secs: secs, lateness, ..place }, Arc::new(Nobody))
+    CloudWatch::new(
+        Options { load_balancer_secs: secs, lateness, interpolates: false, ..place },
+        Arc::new(Nobody),
+    )
 }
 
 /// Seconds after the beginning of a minute.
@@ -200,6 +203,23 @@ fn slow_requests_are_counted_by_their_bounds() {
         let asked = question(0.0, 60.0, &[green("m", "TargetResponseTime", stat)]);
         assert_eq!(told(&cloudwatch, 600.0, &asked), [[(0.0, value)]], "{stat}");
     }
+}
+
+#[test]
+fn counts_between_bounds_may_be_fractions() {
+    let place = Options::new("123456789012", "eu-west-1");
+    let cloudwatch = CloudWatch::new(Options { lateness: Duration::ZERO, ..place }, Arc::new(Nobody));
+    for took in [10, 500, 520, 900] {
+        answered(&cloudwatch, 1.0, 200, took);
+    }
+    let count = |stat: &str| {
+        let asked = question(0.0, 60.0, &[green("m", "TargetResponseTime", stat)]);
+        told(&cloudwatch, 600.0, &asked)[0][0].1
+    };
+    let (slow, fast) = (count("TC(0.5:)"), count("TC(:0.5)"));
+    assert!(slow > 2.0 && slow < 3.0 && slow.fract() > 0.0, "{slow}");
+    assert!((slow + fast - 4.0).abs() < 1e-9, "{slow} and {fast} are all of them");
+    assert!((count("PR(0.5:)") - 25.0 * slow).abs() < 1e-9);
 }
 
 #[test]

@@ -49,6 +49,9 @@ pub struct Options {
     pub load_balancer_secs: u32,
     /// How long after its end the last of a minute's numbers arrives. AWS does not say; about a minute has been seen.
     pub lateness: Duration,
+    /// Counts between bounds (`TC`, `PR`) are interpolated, as the user guide has it, and may be fractions. How exact they are, AWS does not say;
+    /// otherwise they are exact.
+    pub interpolates: bool,
 }
 
 impl Options {
@@ -60,6 +63,7 @@ impl Options {
             seconds_per_minute: 60.0,
             load_balancer_secs: 60,
             lateness: Duration::from_secs(60),
+            interpolates: true,
         }
     }
 

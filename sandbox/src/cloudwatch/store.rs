@@ -39,6 +39,8 @@ pub(super) struct Arrived {
     pub(super) period_ms: i64,
     /// How late the last node is.
     pub(super) late_ms: i64,
+    /// Values are only known roughly.
+    pub(super) interpolates: bool,
 }
 
 impl Arrived {
@@ -50,6 +52,10 @@ impl Arrived {
         end + self.late_ms * i64::from(node) / i64::from(NODES) <= self.now_ms
     }
 }
+
+/// How roughly values are known where they are: the part of a value by which it may be less or more. A count between bounds then is a fraction where
+/// values lie near a bound.
+const ROUGHLY: f64 = 0.05;
 
 /// Nodes of each load balancer: two in each of two zones.
 pub(super) const NODES: Node = 4;
@@ -65,6 +71,8 @@ pub(super) struct Summary {
     pub(super) maximum: f64,
     /// Each value with how often it came, for percentiles.
     values: Vec<(f64, f64)>,
+    /// Values are only known to lie within [`ROUGHLY`] of what is kept.
+    is_rough: bool,
 }
 
 impl Summary {
@@ -118,8 +126,15 @@ impl Summary {
 
     /// How many values lie above one bound and not above the other.
     fn within(&self, above: f64, up_to: f64) -> f64 {
-        let inside = self.values.iter().filter(|(value, _)| above < *value && *value <= up_to);
-        inside.map(|(_, times)| times).sum()
+        let part = |value: f64| {
+            let (least, most) = (value * (1.0 - ROUGHLY), value * (1.0 + ROUGHLY));
+            if self.is_rough && least < most {
+                (most.min(up_to) - least.max(above)).max(0.0) / (most - least)
+            } else {
+                f64::from(u8::from(above < value && value <= up_to))
+            }
+        };
+        self.values.iter().map(|(value, times)| times * part(*value)).sum()
     }
 
     /// Nearest rank.
@@ -203,7 +218,7 @@ impl Store {
         max: f64,
     ) {
         let values = vec![(sum / count, count)];
-        let set = Summary { is_told: true, count, sum, minimum: min, maximum: max, values };
+        let set = Summary { is_told: true, is_rough: false, count, sum, minimum: min, maximum: max, values };
         self.bucket(metric, at, 0).add(&set);
     }
 
@@ -224,7 +239,8 @@ impl Store {
 
     /// The same, as far as it has arrived.
     pub(super) fn arrived(&self, metric: &Metric, from_ms: i64, to_ms: i64, by: Arrived) -> Option<Summary> {
-        self.total(metric, from_ms, to_ms, |bucket, node| by.has(bucket, node))
+        let total = self.total(metric, from_ms, to_ms, |bucket, node| by.has(bucket, node))?;
+        Some(Summary { is_rough: by.interpolates, ..total })
     }
 
     fn total(
