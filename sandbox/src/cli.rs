@@ -1,7 +1,7 @@
 //! The command line, and what each command does.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +13,7 @@ use tidegate_sandbox::ecs::{DeleteRunning, GoneServices, PauseStage, StaleBlocks
 use tidegate_sandbox::load::{self, Load};
 use tidegate_sandbox::local::admin::PushRequest;
 use tidegate_sandbox::local::shop::{Plan, Shop};
+use tidegate_sandbox::local::web::reachable;
 use tidegate_sandbox::local::{Local, Options, Tidegate};
 use tidegate_sandbox::{demo, tasks};
 
@@ -63,6 +64,14 @@ enum Command {
         /// Everything, as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Prints a link to the dashboard that a browser on this machine reaches: `tidegate open` with what is given.
+    Open {
+        #[arg(long, default_value = ".sandbox")]
+        state: PathBuf,
+        /// A service or a release, and `--act`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
     },
     /// Ends it.
     Down {
@@ -188,6 +197,7 @@ impl Cli {
             Command::Serve { parts, state, rate } => serve(&parts, &state, rate).await,
             Command::Push { push, state } => push_image(push, &state).await,
             Command::Status { state, json } => status(&state, json).await,
+            Command::Open { state, args } => open(&state, &args).await,
             Command::Down { state } => down(&state).await,
             Command::Task(args) => tasks::run(args).await.map(|()| ExitCode::SUCCESS),
         }
@@ -232,6 +242,7 @@ async fn serve(parts: &Parts, dir: &Path, rate: f64) -> Result<ExitCode> {
         canary: shop.canary.clone(),
         pid: std::process::id(),
         environment: local.environment(),
+        tidegate: parts.tidegate.clone(),
     };
     state.save(dir)?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
@@ -286,6 +297,7 @@ async fn status(dir: &Path, as_json: bool) -> Result<ExitCode> {
         say(&format!("a target group for a canary of your own: {}", state.canary));
     }
     say(&format!("its policy: {}", dir.join("checkout.yaml").display()));
+    say("its dashboard: cargo xtask sandbox open");
     for service in status["services"].as_array().into_iter().flatten() {
         let text = |field: &str| service[field].as_str().unwrap_or_default().to_owned();
         let definition = text("taskDefinition").rsplit('/').next().unwrap_or_default().to_owned();
@@ -296,6 +308,21 @@ async fn status(dir: &Path, as_json: bool) -> Result<ExitCode> {
             service["desiredCount"]
         ));
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The link leads to a name of AWS's; here it is made one of this machine's.
+async fn open(dir: &Path, args: &[String]) -> Result<ExitCode> {
+    let state = State::load(dir)?;
+    let mut tidegate = tokio::process::Command::new(&state.tidegate);
+    tidegate.args(["--json", "open", "--print"]).args(args).envs(state.environment.iter().cloned());
+    let output = tidegate.stdin(Stdio::null()).output().await;
+    let output = output.with_context(|| format!("failed to run {}", state.tidegate.display()))?;
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let Some(url) = answer["url"].as_str() else {
+        bail!("tidegate open gave no link: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+    };
+    say(&reachable(url, state.port()?));
     Ok(ExitCode::SUCCESS)
 }
 

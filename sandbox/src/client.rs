@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(crate) pid: u32,
     /// Further environment for the AWS CLI and `tidegate`.
     pub(crate) environment: Vec<(String, String)>,
+    /// The `tidegate` command line.
+    pub(crate) tidegate: PathBuf,
 }
 
 impl State {
@@ -56,6 +58,12 @@ impl State {
         {
             eprintln!("warning: {} could not be removed: {error}", file(dir).display());
         }
+    }
+
+    /// The endpoint's port.
+    pub(crate) fn port(&self) -> Result<u16> {
+        let port = self.endpoint.rsplit(':').next().and_then(|port| port.trim_end_matches('/').parse().ok());
+        port.with_context(|| format!("the endpoint {} has no port", self.endpoint))
     }
 
     /// Calls the admin API.

@@ -83,6 +83,8 @@ enum Sandbox {
     Push(Forwarded),
     /// What runs in it.
     Status(Forwarded),
+    /// Prints a link to its dashboard, as a browser on this machine reaches it; takes a service or a release, and --act.
+    Open(Forwarded),
     /// Stops it.
     Down(Forwarded),
 }
@@ -117,6 +119,7 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Sandbox(Sandbox::Up(forwarded)) => run::up(&workspace, scope, &forwarded.args),
         Command::Sandbox(Sandbox::Push(forwarded)) => run::hand_over(&workspace, "push", &forwarded.args),
         Command::Sandbox(Sandbox::Status(forwarded)) => run::hand_over(&workspace, "status", &forwarded.args),
+        Command::Sandbox(Sandbox::Open(forwarded)) => run::hand_over(&workspace, "open", &forwarded.args),
         Command::Sandbox(Sandbox::Down(forwarded)) => run::hand_over(&workspace, "down", &forwarded.args),
         Command::Test(forwarded) => run::test(&workspace, &forwarded.args),
         Command::Package { arch } => package::package(&workspace, arch),

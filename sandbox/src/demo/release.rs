@@ -33,12 +33,7 @@ pub(super) struct Tidegate {
 
 impl Tidegate {
     pub(super) fn new(binary: &Path, local: &Local) -> Self {
-        let mut environment = local.environment();
-        // Function URLs are reached below localhost here, which not every resolver knows.
-        let door = local.deployed.as_ref().and_then(|deployed| deployed.output("GateApiUrl").ok());
-        environment.extend(
-            door.and_then(|url| local.plainly(url)).map(|url| ("TIDEGATE_GATE_API_URL".to_owned(), url)),
-        );
+        let environment = local.environment();
         Self { binary: binary.to_owned(), environment, patience: LIMIT }
     }
 

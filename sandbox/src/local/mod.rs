@@ -281,17 +281,20 @@ impl Local {
 
     /// The environment of a process that is to use this AWS, as root.
     pub fn environment(&self) -> Vec<(String, String)> {
-        [
-            ("AWS_ENDPOINT_URL", self.endpoint.url().as_str()),
-            ("AWS_REGION", REGION),
+        let endpoint = self.endpoint.url();
+        let mut environment = vec![
+            ("AWS_ENDPOINT_URL", endpoint.clone()),
+            ("AWS_REGION", REGION.to_owned()),
             // The AWS CLI and the Python SDK read the region from here only.
-            ("AWS_DEFAULT_REGION", REGION),
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec()
+            ("AWS_DEFAULT_REGION", REGION.to_owned()),
+            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ];
+        // Function URLs are reached below localhost here, which not every resolver knows.
+        let door = self.deployed.as_ref().and_then(|deployed| deployed.output("GateApiUrl").ok());
+        environment.extend(door.and_then(|url| self.plainly(url)).map(|url| ("TIDEGATE_GATE_API_URL", url)));
+        environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// Ends everything in order: no more events, no more tasks, then ministack and its functions.

@@ -61,7 +61,8 @@ impl Local {
     }
 }
 
-fn reachable(url: &str, port: u16) -> String {
+/// A function URL as it is reached at this port of this machine; every other address stays as it is.
+pub fn reachable(url: &str, port: u16) -> String {
     let Some((host, rest)) = url.strip_prefix("https://").and_then(|rest| rest.split_once(".on.aws")) else {
         return url.to_owned();
     };

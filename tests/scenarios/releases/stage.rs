@@ -99,13 +99,9 @@ impl Stage {
 
     /// Runs a command of the command line; its exit code, and what it printed.
     pub(crate) async fn tidegate(&self, args: &[&str]) -> Result<(i32, String)> {
-        // Function URLs are reached below localhost here, which not every resolver knows.
-        let door = self.local.deployed.as_ref().and_then(|deployed| deployed.output("GateApiUrl").ok());
-        let door = door.and_then(|url| self.local.plainly(url)).unwrap_or_default();
         let output = tokio::process::Command::new(&self.tidegate)
             .args(args)
             .envs(self.local.environment())
-            .env("TIDEGATE_GATE_API_URL", door)
             .stdin(std::process::Stdio::null())
             .kill_on_drop(true)
             .output()

@@ -295,7 +295,7 @@ fn runs(pid: &str) -> bool {
 pub(crate) async fn nothing_is_left_behind(binaries: [PathBuf; 5]) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let [sandbox, venv, template, functions, tidegate] = binaries;
-    let mut child = Command::new(sandbox)
+    let mut child = Command::new(&sandbox)
         .arg("serve")
         .args(["--venv".as_ref(), venv.as_os_str(), "--template".as_ref(), template.as_os_str()])
         .args(["--functions".as_ref(), functions.as_os_str(), "--tidegate".as_ref(), tidegate.as_os_str()])
@@ -308,9 +308,18 @@ pub(crate) async fn nothing_is_left_behind(binaries: [PathBuf; 5]) -> Result<()>
     let state = dir.path().join("state.json");
     let is_up = until("the sandbox to be up", SOON, async || Ok(state.exists().then_some(()))).await;
     let started = descendants(child.id());
+    let link = Command::new(&sandbox).args(["open", "--state"]).arg(dir.path()).output();
     child.kill().context("failed to kill the sandbox")?;
     child.wait().context("failed to wait for the sandbox")?;
     is_up?;
+    // As a browser on this machine reaches it.
+    let link = link.context("failed to ask for the dashboard")?;
+    let text = String::from_utf8_lossy(&link.stdout).into_owned();
+    ensure!(
+        text.starts_with("http://") && text.contains(".localhost:") && text.contains("/services?key="),
+        "{text}{}",
+        String::from_utf8_lossy(&link.stderr)
+    );
     ensure!(started.len() >= 4, "ministack, its launcher and two tasks were expected, found {started:?}");
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {

@@ -147,8 +147,13 @@ fn checksums(workspace: &Workspace) -> Result<BTreeMap<Id, String>> {
 pub(super) mod tests {
     use super::*;
 
-    /// The crates of what is shipped, for this machine's instruction set.
-    pub(in crate::dist) fn shipped() -> Crates {
+    /// The crates of what is shipped, for both instruction sets; cargo is asked once, since each answer takes it seconds.
+    pub(in crate::dist) fn shipped() -> &'static Crates {
+        static SHIPPED: std::sync::OnceLock<Crates> = std::sync::OnceLock::new();
+        SHIPPED.get_or_init(asked)
+    }
+
+    pub(in crate::dist) fn asked() -> Crates {
         let workspace = Workspace::find().unwrap();
         let packages = crate::dist::packages(&workspace.functions().unwrap());
         Crates::of(&workspace, &[Arch::X86_64, Arch::Arm64], &packages).unwrap()

@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn every_linked_crate_is_named_and_every_text_is_there_once() {
         let crates = shipped();
-        let text = text(&crates).unwrap();
+        let text = text(crates).unwrap();
         for ((name, version), one) in &crates.all {
             let named = text.contains(&format!("\n{name} {version}: "));
             assert_eq!(named, one.linked && one.checksum.is_some(), "{name} {version}");
