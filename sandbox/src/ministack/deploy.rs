@@ -14,10 +14,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::Client;
-use super::client::records;
+use super::client::{records, sha256};
 use crate::ports::AwsError;
 
 const BUCKET: &str = "tidegate-deployments";
@@ -61,7 +60,7 @@ pub async fn deploy(client: &Client, deployment: &Deployment) -> Result<Deployed
     create_bucket(client).await?;
     let template = package(client, &template, &deployment.functions).await?;
     // By its address, as `sam deploy` does it: a template in the call itself may have 51,200 bytes only.
-    let key = format!("{}.template", hex::encode(Sha256::digest(&template)));
+    let key = format!("{}.template", sha256(template.as_bytes()));
     put(client, &key, template.into_bytes()).await.context("failed to upload the template")?;
     let address = format!("https://s3.{}.amazonaws.com/{BUCKET}/{key}", client.region());
     create(client, &deployment.stack, &address, &deployment.parameters).await
@@ -100,7 +99,8 @@ async fn create_bucket(client: &Client) -> Result<()> {
 /// Uploads what every `CodeUri` names and returns the template with the `CodeUri`s rewritten, all else byte for byte.
 async fn package(client: &Client, template: &str, functions: &Path) -> Result<String> {
     let mut packaged = String::with_capacity(template.len());
-    let mut found = 0;
+    // One binary may be several functions.
+    let mut uploaded: BTreeMap<&str, String> = BTreeMap::new();
     for line in template.split_inclusive('\n') {
         let Some((indent, code_uri)) = line.split_once("CodeUri:").filter(|(i, _)| i.trim().is_empty())
         else {
@@ -108,11 +108,14 @@ async fn package(client: &Client, template: &str, functions: &Path) -> Result<St
             continue;
         };
         let function = code_uri.trim().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        let key = upload(client, &functions.join(function).join("bootstrap")).await?;
+        let key = match uploaded.get(function) {
+            Some(key) => key.clone(),
+            None => upload(client, &functions.join(function).join("bootstrap")).await?,
+        };
         writeln!(packaged, "{indent}CodeUri: s3://{BUCKET}/{key}").context("failed to write to a string")?;
-        found += 1;
+        uploaded.insert(function, key);
     }
-    if found == 0 {
+    if uploaded.is_empty() {
         bail!("the template names no CodeUri, so there is nothing to deploy");
     }
     Ok(packaged)
@@ -122,7 +125,7 @@ async fn upload(client: &Client, bootstrap: &Path) -> Result<String> {
     let binary =
         std::fs::read(bootstrap).with_context(|| format!("failed to read {}", bootstrap.display()))?;
     let zip = zipped(&binary).with_context(|| format!("failed to zip {}", bootstrap.display()))?;
-    let key = format!("{}.zip", hex::encode(Sha256::digest(&zip)));
+    let key = format!("{}.zip", sha256(&zip));
     put(client, &key, zip).await.with_context(|| format!("failed to upload {}", bootstrap.display()))?;
     Ok(key)
 }
