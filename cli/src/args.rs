@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    answer, apply, cancel, drill, init, notify, open, plan, policy, quarantine, release, releases, rollback,
-    shell, stats, steer, validate, watch, why,
+    answer, apply, cancel, drill, init, notify, open, plan, policy, quarantine, release, releases, replay,
+    rollback, shell, stats, steer, validate, watch, why,
 };
 use crate::exit;
 use crate::global::Global;
@@ -42,6 +42,8 @@ pub enum Command {
     Watch(watch::Args),
     /// Explain where a release is and how it came there
     Why(why::Args),
+    /// Decide a release's comparisons again from its history: as they were, or with another tolerance; looks at nothing but the history
+    Replay(replay::Args),
     /// Roll a service back: the release under way, else to the version promoted before; asks first
     Rollback(rollback::Args),
     /// Cancel a release; traffic that has moved is moved back first

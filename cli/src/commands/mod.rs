@@ -14,6 +14,7 @@ pub mod policy;
 pub mod quarantine;
 pub mod release;
 pub mod releases;
+pub mod replay;
 pub mod rollback;
 pub mod schema;
 pub mod services;
@@ -49,6 +50,7 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<Exit> {
         | Command::Releases(_)
         | Command::Watch(_)
         | Command::Why(_)
+        | Command::Replay(_)
         | Command::Rollback(_)
         | Command::Cancel(_)
         | Command::Pause(_)
@@ -86,6 +88,7 @@ pub async fn run_with(command: &Command, connection: &Connection, out: &mut Outp
         Command::Releases(args) => Box::pin(releases::run(args, connection, out)).await,
         Command::Watch(args) => Box::pin(watch::run(args, connection, out)).await,
         Command::Why(args) => Box::pin(why::run(args, connection, out)).await,
+        Command::Replay(args) => Box::pin(replay::run(args, connection, out)).await,
         Command::Rollback(args) => Box::pin(rollback::run(args, connection, out)).await,
         Command::Cancel(args) => Box::pin(cancel::run(args, connection, out)).await,
         Command::Pause(args) => Box::pin(steer::run(args, Ask::Pause, connection, out)).await,

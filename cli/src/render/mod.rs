@@ -3,6 +3,7 @@
 mod changes;
 mod figures;
 mod plan;
+mod replay;
 mod tables;
 mod tree;
 mod why;
@@ -16,6 +17,7 @@ use tidegate_view::{ReleaseView, State};
 pub use changes::changes;
 pub use figures::figures;
 pub use plan::{plan, rollback};
+pub use replay::replay;
 pub use tables::{quarantine, releases, services};
 pub use tidegate_core::words::span;
 pub use tree::{fitted, tree};

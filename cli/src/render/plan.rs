@@ -102,10 +102,10 @@ fn moved_by(plan: &PlannedView) -> String {
     } else {
         plan.alarms.join(", ")
     };
-    match plan.failed_tasks {
-        0 => alarms,
-        count => format!("{alarms}; {count} failed tasks"),
-    }
+    let mut by = vec![alarms];
+    by.extend((plan.failed_tasks > 0).then(|| format!("{} failed tasks", plan.failed_tasks)));
+    by.extend(plan.judged_by.iter().cloned());
+    by.join("; ")
 }
 
 fn rollback_target(back: &RollbackTargetView) -> Vec<Line> {

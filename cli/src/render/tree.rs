@@ -4,7 +4,7 @@ use tidegate_core::history::{Deadline, DeadlineAction};
 
 use super::{Clock, span, tone, traffic, word};
 use crate::line::{Line, Tone};
-use tidegate_view::{AlarmView, FailedTaskView, ReleaseView, StageState, StageView, State};
+use tidegate_view::{AlarmView, ComparisonView, FailedTaskView, ReleaseView, StageState, StageView, State};
 
 /// As wide as the names beside the tree.
 const LABEL: usize = 9;
@@ -58,6 +58,7 @@ fn rest(view: &ReleaseView, clock: &Clock) -> Vec<Line> {
         lines.extend(approvals(view, clock));
         lines.extend(alarms(&view.alarms, clock));
     }
+    lines.extend(comparisons(&view.comparisons));
     lines.extend(failed_tasks(&view.failed_tasks, clock));
     lines.extend(view.unseen.iter().map(|unseen| label("unseen").add(Tone::Warn, unseen.clone())));
     lines.extend(ending(view, clock));
@@ -198,6 +199,26 @@ fn alarms(alarms: &[AlarmView], clock: &Clock) -> Vec<Line> {
             }
         })
         .collect()
+}
+
+/// The candidate's numbers beside the stable version's.
+fn comparisons(comparisons: &[ComparisonView]) -> Vec<Line> {
+    let line = |(index, it): (usize, &ComparisonView)| {
+        let (mark, tone) = match (it.is_bad, it.candidate.requests > 0.0) {
+            (true, _) => ("✗", Tone::Bad),
+            (false, true) => ("✓", Tone::Good),
+            (false, false) => ("·", Tone::Faint),
+        };
+        let ratio = it.ratio_words.as_ref().map(|ratio| format!(", {ratio}")).unwrap_or_default();
+        let dry = if it.dry_run { ", a dry run" } else { "" };
+        label(if index == 0 { "compared" } else { "" })
+            .add(tone, mark)
+            .add(Tone::Plain, format!(" {} ", it.of))
+            .add(tone, it.candidate.rate.clone())
+            .add(Tone::Plain, format!(" against {}{ratio}", it.stable.rate))
+            .add(Tone::Faint, format!("; {} times is tolerated{dry}", it.tolerated))
+    };
+    comparisons.iter().enumerate().map(line).collect()
 }
 
 /// The newest tasks of the candidate that failed.

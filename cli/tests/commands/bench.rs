@@ -179,9 +179,14 @@ impl Bench {
 
     /// The service runs build 1, and its policy is stored.
     pub(crate) async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// The same, with more in its policy.
+    pub(crate) async fn with(fields: &str) -> Self {
         let bench = Self::empty(Universe::quiet());
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(POLICY.as_bytes()).unwrap();
+        file.write_all(format!("{POLICY}{fields}").as_bytes()).unwrap();
         let stored = bench.run(&["apply", file.path().to_str().unwrap()]).await;
         assert_eq!(
             (stored.code, stored.out.as_str()),

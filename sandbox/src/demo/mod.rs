@@ -21,7 +21,7 @@ use narrate::Narrator;
 use release::Tidegate;
 
 /// A bake of the demo is seconds long: at 10% the default rate brings the candidate about 90 requests in it.
-const EVIDENCE: &str = "evidence: { min_requests: 50 }\n";
+const EVIDENCE: &str = "evidence: { min_requests: 50, every: 5s }\n";
 
 /// How long a release of the engine `weighted` may take.
 const WEIGHTED_LIMIT: Duration = Duration::from_secs(600);
@@ -110,7 +110,7 @@ impl DemoArgs {
     /// How many requests each bake has to see: at 1% there are few.
     fn evidence(&self) -> &'static str {
         match (self.engine, self.strategy) {
-            (Engine::Weighted, _) => "evidence: { min_requests: 5 }\n",
+            (Engine::Weighted, _) => "evidence: { min_requests: 5, every: 5s }\n",
             (Engine::Native, Strategy::Rolling) => "evidence: { min_requests: 0 }\n",
             (Engine::Native, Strategy::Canary | Strategy::Linear | Strategy::BlueGreen) => EVIDENCE,
         }

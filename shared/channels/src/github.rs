@@ -63,6 +63,7 @@ fn states(message: &Message) -> (&'static str, &'static str) {
         | Moment::StageDone
         | Moment::TasksFailed
         | Moment::WeightsRepaired
+        | Moment::WouldRollBack
         | Moment::Promoting
         | Moment::RollingBack
         | Moment::TrafficRestored

@@ -238,6 +238,7 @@ fn sign(message: &Message) -> &'static str {
         | Moment::StageDone
         | Moment::TasksFailed
         | Moment::WeightsRepaired
+        | Moment::WouldRollBack
         | Moment::Promoting
         | Moment::Settling => ":ocean:",
     }

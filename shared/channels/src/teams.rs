@@ -58,6 +58,7 @@ fn card(message: &Message) -> Value {
         | Moment::StageDone
         | Moment::TasksFailed
         | Moment::WeightsRepaired
+        | Moment::WouldRollBack
         | Moment::Promoting
         | Moment::TrafficRestored
         | Moment::Redeploying

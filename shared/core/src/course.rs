@@ -67,6 +67,8 @@ pub enum Hold {
     Alarms,
     /// Too few requests.
     Requests,
+    /// Numbers that have not settled, or are not there.
+    Numbers,
     /// The load balancer does not show the weights.
     Weights,
     /// Something could not be seen.
@@ -96,7 +98,8 @@ impl Hold {
                 | Missing::AlarmOk { .. } => Self::Alarms,
                 Missing::Weights { .. } | Missing::WeightsShown { .. } => Self::Weights,
                 Missing::Requests { .. } => Self::Requests,
-                Missing::FreshLook => Self::Unseen,
+                Missing::Settled { .. } | Missing::Value { .. } => Self::Numbers,
+                Missing::FreshLook | Missing::Numbers { .. } => Self::Unseen,
                 Missing::Unknown => Self::Unknown,
             }),
             WaitingOn::Nothing
@@ -142,6 +145,7 @@ impl std::fmt::Display for Hold {
             Self::Verification => "verification",
             Self::Alarms => "alarms that are not OK",
             Self::Requests => "too few requests",
+            Self::Numbers => "numbers that have not settled",
             Self::Weights => "weights that are not shown",
             Self::Unseen => "something that could not be seen",
             Self::Unknown => "something this version of Tidegate does not know",
@@ -204,6 +208,8 @@ fn breach(cause: &Cause) -> Option<Timestamp> {
         | Cause::Newer { .. }
         | Cause::Refused { .. }
         | Cause::Inconclusive { .. }
+        | Cause::Regression { .. }
+        | Cause::Limit { .. }
         | Cause::TimedOut { .. }
         | Cause::Weights { .. }
         | Cause::Preflight { .. }

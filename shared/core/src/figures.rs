@@ -215,6 +215,8 @@ fn has_failed(release: &Release) -> bool {
         | Cause::Deployment { .. }
         | Cause::Requested { .. }
         | Cause::FailedTasks { .. }
+        | Cause::Regression { .. }
+        | Cause::Limit { .. }
         | Cause::TimedOut { .. } => true,
         Cause::Gate { gate, .. } => *gate == crate::outcome::GateKind::Verification,
         Cause::CancelRequested { .. }

@@ -16,6 +16,7 @@ pub enum FindingCode {
     ContainerMissing,
     TooManyTags,
     RequestsNotCounted,
+    NotToldApart,
     LeftoverConfiguration,
     LeftoverOfUnknown,
     OwnPauseHooks,
@@ -94,6 +95,7 @@ impl FindingCode {
             Self::ContainerMissing => "container_missing",
             Self::TooManyTags => "too_many_tags",
             Self::RequestsNotCounted => "requests_not_counted",
+            Self::NotToldApart => "not_told_apart",
             Self::LeftoverConfiguration => "leftover_configuration",
             Self::LeftoverOfUnknown => "leftover_of_unknown",
             Self::OwnPauseHooks => "own_pause_hooks",
@@ -173,6 +175,9 @@ impl FindingCode {
             Self::TaskDefinitionInactive => "register the running task definition again and deploy it once",
             Self::ContainerMissing => "correct to.ecs.container, or containers, in the policy",
             Self::TooManyTags => "remove tags from the task definition that runs",
+            Self::NotToldApart => {
+                "remove it from evidence in the policy, or compare a metric of your own by {digest}"
+            }
             Self::RequestsNotCounted => "remove evidence.min_requests from the policy, or set it to 0",
             Self::LeftoverConfiguration => {
                 "nothing to do: this release restores the configuration the service had before that one"

@@ -16,6 +16,7 @@ pub mod decide;
 pub mod drill;
 pub mod effect;
 pub mod engine;
+pub mod evidence;
 pub mod fault;
 pub mod figures;
 pub mod finding;

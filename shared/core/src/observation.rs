@@ -15,7 +15,7 @@ use crate::vocab::tasks::StoppedTask;
 use crate::vocab::{autoscaling, ecs, elb};
 
 // What a release is judged by is the same wherever it goes, and known by these names.
-pub use crate::vocab::cloudwatch::{AlarmSeen, AlarmState, RequestsAsked};
+pub use crate::vocab::cloudwatch::{AlarmSeen, AlarmState, MetricsAsked, MetricsSeen, Series};
 pub use crate::vocab::codebuild::{BuildSeen, BuildStatus};
 pub use crate::vocab::ecr::{ScanSeen, ScanStatus};
 
@@ -46,8 +46,8 @@ pub struct Observation {
     pub scans: Seen<BTreeMap<Digest, ScanSeen>>,
     /// The verification build of the current stage.
     pub build: Seen<Option<BuildSeen>>,
-    /// How many requests the candidate has answered since [`RequestsAsked::since`], as far as it is known yet.
-    pub requests: Seen<u64>,
+    /// The numbers of both versions, as far as they are known yet.
+    pub metrics: Seen<MetricsSeen>,
     /// What the effects performed just before brought about, where nothing in AWS shows it.
     pub results: Vec<EffectResult>,
     /// Fresh randomness for tokens; never used twice, never kept.
@@ -114,8 +114,8 @@ pub struct Needs {
     pub new_images: bool,
     /// These images in their registries.
     pub stored: BTreeSet<String>,
-    /// The candidate's requests.
-    pub requests: Option<RequestsAsked>,
+    /// The numbers of both versions.
+    pub metrics: Option<MetricsAsked>,
 }
 
 impl Needs {
@@ -135,7 +135,7 @@ impl Needs {
             build: self.build.filter(|_| asked.build.is_none()),
             new_images: self.new_images && !asked.new_images,
             stored: self.stored.difference(&asked.stored).cloned().collect(),
-            requests: self.requests.filter(|_| asked.requests.is_none()),
+            metrics: self.metrics.filter(|_| asked.metrics.is_none()),
         }
     }
 

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
 use crate::effect::EffectKind;
+use crate::evidence::{Measured, Passed};
 use crate::finding::Finding;
 use crate::ids::{AlarmName, ReleaseId};
+use crate::policy::Ratio;
 use crate::vocab::tasks::FailedTask;
 
 /// What a release ends as.
@@ -155,6 +157,14 @@ pub enum Cause {
         /// What was seen, what should have been, and what to do.
         detail: String,
     },
+    /// It does worse than the stable version beside it.
+    Regression {
+        measured: Box<Measured>,
+        /// How many times as much would not be worse.
+        tolerated: Ratio,
+    },
+    /// A metric passed its limit.
+    Limit { passed: Box<Passed> },
     /// A stage took longer than it may.
     TimedOut {
         stage: String,
@@ -214,6 +224,13 @@ impl std::fmt::Display for Cause {
                 last.log.as_ref().map_or(Ok(()), |log| write!(f, "; its log: {}", log.url()))
             }
             Self::Inconclusive { detail } => write!(f, "too little was seen to continue: {detail}"),
+            Self::Regression { measured, tolerated } => {
+                write!(
+                    f,
+                    "it does worse than the stable version beside it: {measured}; {tolerated} times is tolerated"
+                )
+            }
+            Self::Limit { passed } => passed.fmt(f),
             Self::TimedOut { stage, limit_secs } => {
                 let limit = i64::try_from(*limit_secs)
                     .map_or(jiff::SignedDuration::MAX, jiff::SignedDuration::from_secs);

@@ -22,7 +22,7 @@ use crate::refusals::RefusalLog;
 use crate::release::Release;
 use crate::service::ServiceRecord;
 use crate::sweep::TagsSeen;
-use crate::vocab::cloudwatch::{AlarmSeen, RequestsAsked};
+use crate::vocab::cloudwatch::{AlarmSeen, MetricsAsked, MetricsSeen};
 use crate::vocab::codebuild::BuildSeen;
 use crate::vocab::ecr::{ImageSeen, ScanSeen, Stored};
 use crate::vocab::{autoscaling, ecs, elb};
@@ -311,14 +311,14 @@ pub trait Alarms: Send + Sync {
 /// Metrics: observe.
 #[async_trait]
 pub trait Metrics: Send + Sync {
-    /// How many requests these target groups have answered since then, until `until`, all together. Metrics come late: it may turn out to
-    /// have been more, and never to have been less.
-    async fn requests(
+    /// The values of metrics in the windows until `until`. Metrics come late: a window may turn out to have had more. An answer that is not
+    /// complete is none.
+    async fn observe(
         &self,
-        target: &Target,
-        asked: &RequestsAsked,
+        place: &Target,
+        asked: &MetricsAsked,
         until: Timestamp,
-    ) -> Result<u64, PortError>;
+    ) -> Result<MetricsSeen, PortError>;
 }
 
 /// ECR: observe.

@@ -76,6 +76,13 @@ impl Told {
             } else if let Event::RollingBack { cause } = &entry.event {
                 push(&mut told.set, entry.at, Percent::NONE);
                 mark(Kind::Breach, breach(cause));
+            } else if let Event::WouldRollBack { cause } = &entry.event {
+                mark(
+                    Kind::Breach,
+                    format!("a dry run: {}", breach(cause).replace("rollback begins", "nothing is done")),
+                );
+            } else if matches!(entry.event, Event::Answered { approved: true, .. }) {
+                mark(Kind::Step, "approved".to_owned());
             } else if matches!(entry.event, Event::TrafficRestored) {
                 mark(Kind::Back, "traffic is back".to_owned());
             }
@@ -100,6 +107,10 @@ fn push(points: &mut Vec<Point>, at: Timestamp, share: Percent) {
 fn breach(cause: &Cause) -> String {
     if let Cause::Alarm { alarm, .. } = cause {
         format!("alarm {alarm} went off, rollback begins")
+    } else if let Cause::Regression { measured, .. } = cause {
+        format!("{} worse than the stable version's, rollback begins", measured.of)
+    } else if let Cause::Limit { passed } = cause {
+        format!("{} passed its limit, rollback begins", passed.metric)
     } else {
         "rollback begins".to_owned()
     }

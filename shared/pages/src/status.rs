@@ -7,8 +7,8 @@ use tidegate_core::ids::ReleaseId;
 use tidegate_core::release::Release;
 use tidegate_core::words::span;
 use tidegate_view::{
-    AlarmView, EntryView, FailedTaskView, Live, NextView, ReleaseView, StageState, StageView, State,
-    headline, left,
+    AlarmView, ComparisonView, EntryView, FailedTaskView, Live, NextView, ReleaseView, StageState, StageView,
+    State, headline, left,
 };
 
 use crate::act::{Doing, actions};
@@ -59,6 +59,7 @@ pub fn status(view: &StatusView<'_>) -> Page {
         (standing(&release, &line, view))
         (chart(&release.history, release.ended_at.unwrap_or(view.now)))
         (facts(&release, view))
+        (comparisons(&release.comparisons))
         (failed_tasks(&release.failed_tasks))
         (alarms(&release.alarms, view))
         (plan(&release.stages, view.now))
@@ -151,6 +152,52 @@ fn facts(release: &ReleaseView, view: &StatusView<'_>) -> Markup {
             }
         }
     }
+}
+
+/// The candidate's numbers beside the stable version's: one tile each, which says it at one glance.
+fn comparisons(comparisons: &[ComparisonView]) -> Markup {
+    html! {
+        @if !comparisons.is_empty() {
+            section aria-labelledby="compared" {
+                h2 #compared { "Beside the stable version" }
+                ul.cards.tiles { @for comparison in comparisons { li { (tile(comparison)) } } }
+            }
+        }
+    }
+}
+
+fn tile(it: &ComparisonView) -> Markup {
+    let (class, word) = match (it.is_bad, it.candidate.requests > 0.0) {
+        (true, _) => ("word stop", "worse"),
+        (false, true) => ("word go", "not worse"),
+        (false, false) => ("word", "nothing yet"),
+    };
+    html! {
+        div.card {
+            div.head { h3 { (it.of) } span class=(class) { (word) } }
+            p.swap { strong { (it.candidate.rate) } " against " (it.stable.rate) }
+            p {
+                @match &it.ratio_words { Some(ratio) => { (ratio) ". " } None => { "No bad request of either yet. " } }
+                (it.tolerated) " times is tolerated" @if it.dry_run { "; a dry run, which never acts" } "."
+            }
+            p.small.soft {
+                (whole(it.candidate.bad)) " of " (whole(it.candidate.requests)) " requests of the new version, "
+                (whole(it.stable.bad)) " of " (whole(it.stable.requests)) " of the stable one."
+            }
+            label.small {
+                "Evidence of being worse, of what is enough to roll back: " (percent(it.sure))
+                meter min="0" max="1" value=(format!("{:.2}", it.sure)) { (percent(it.sure)) }
+            }
+        }
+    }
+}
+
+fn whole(count: f64) -> String {
+    format!("{count:.0}")
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0}%", share * 100.0)
 }
 
 /// The candidate's tasks that failed, newest first.

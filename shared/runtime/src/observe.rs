@@ -104,7 +104,8 @@ pub async fn observe(
         if needs.is_empty() {
             break;
         }
-        look(context, release, &needs, &mut seen).await;
+        // In a box of its own: everything that is asked at once is too much for a small stack.
+        Box::pin(look(context, release, &needs, &mut seen)).await;
         asked = wanted;
     }
     seen
@@ -114,7 +115,7 @@ pub async fn observe(
 async fn look(context: &Context, release: &Release, needs: &Needs, seen: &mut Observation) {
     let target = &release.target;
     let at = seen.at;
-    let (ecs, elb, autoscaling, alarms, own_alarms, scans, build, requests, new_images, stored) = tokio::join!(
+    let (ecs, elb, autoscaling, alarms, own_alarms, scans, build, metrics, new_images, stored) = tokio::join!(
         context.ecs.observe(target, &needs.ecs),
         context.elb.observe(target, &needs.elb),
         context.autoscaling.observe(target, &needs.autoscaling),
@@ -122,7 +123,7 @@ async fn look(context: &Context, release: &Release, needs: &Needs, seen: &mut Ob
         alarms(context, target, needs.own_alarms.as_deref().unwrap_or_default()),
         Seen::ask(needs.scans.then_some(()), |()| each(release, |image| context.images.scan(image))),
         Seen::ask(needs.build.as_ref(), |build| context.builds.build(build)),
-        Seen::ask(needs.requests.as_ref(), |asked| context.metrics.requests(target, asked, at)),
+        Seen::ask(needs.metrics.as_ref(), |asked| context.metrics.observe(target, asked, at)),
         Seen::ask(needs.new_images.then_some(()), |()| each(release, |image| context.images.image(image))),
         stored(context, &needs.stored),
     );
@@ -133,7 +134,7 @@ async fn look(context: &Context, release: &Release, needs: &Needs, seen: &mut Ob
     seen.own_alarms.merge(own_alarms);
     seen.scans.merge(scans);
     seen.build.merge(build);
-    seen.requests.merge(requests);
+    seen.metrics.merge(metrics);
     seen.new_images.merge(new_images);
     seen.stored.extend(stored);
 }

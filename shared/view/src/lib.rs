@@ -2,15 +2,18 @@
 //! render it, and none of them looks at the ledger's own types for it: rows may change with a schema version, what scripts read may not.
 //! Fields are only ever added.
 
+mod comparison;
 mod figures;
 mod headline;
 mod live;
 mod plan;
 mod release;
+mod replay;
 mod rows;
 mod services;
 mod stages;
 
+pub use comparison::{ArmView, ComparisonView};
 pub use figures::{FigureLine, figure_lines};
 pub use headline::{headline, stable_name};
 pub use live::Live;
@@ -23,6 +26,7 @@ pub use release::{
     PromoteNowView, ReleaseView, State, VoteView, alarms, because, cause_kind, entries, summary,
     waiting_approval,
 };
+pub use replay::{ReplayView, VerdictView, replay};
 pub use rows::{FrozenRow, PromotedRow, QuarantineRow, ReleaseRow, ServiceRow, UnderWayRow, strategy};
 pub use services::{FrozenView, OpenView, RunsView, ServiceView, left};
 pub use stages::{StageState, StageView, stages};

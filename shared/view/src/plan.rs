@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tidegate_core::change::Change;
 use tidegate_core::finding::{Finding, FindingCode};
 use tidegate_core::ids::{ReleaseId, ServiceName, Target};
-use tidegate_core::plan::{Plan, RollbackTarget, Share};
+use tidegate_core::plan::{Bound, Evidence, Plan, RollbackTarget, Share};
 use tidegate_core::policy::Percent;
 use tidegate_core::release::Release;
 use tidegate_core::rollback::Leaving;
@@ -132,6 +132,8 @@ pub struct PlannedView {
     pub failed_tasks: u32,
     /// How many requests each bake has to see; null where none are needed.
     pub requests_needed: Option<u32>,
+    /// The numbers it would be judged by, in words.
+    pub judged_by: Vec<String>,
     /// What undoes it.
     pub rollback_target: RollbackTargetView,
     pub made_at: Timestamp,
@@ -229,11 +231,34 @@ impl From<&Plan> for PlannedView {
             at_least_secs: plan.at_least_secs(),
             alarms: plan.alarms.iter().map(ToString::to_string).collect(),
             failed_tasks: plan.failed_tasks,
-            requests_needed: plan.evidence.map(|needed| needed.min_requests),
+            requests_needed: plan
+                .evidence
+                .as_deref()
+                .map(|evidence| evidence.min_requests)
+                .filter(|count| *count > 0),
+            judged_by: plan.evidence.as_deref().map(judged_by).unwrap_or_default(),
             rollback_target: RollbackTargetView::from(plan.rollback_target()),
             made_at: plan.made_at,
         }
     }
+}
+
+/// `errors more than 1.5 times the stable version's`, and limits.
+fn judged_by(evidence: &Evidence) -> Vec<String> {
+    let dry = if evidence.dry_run { ", a dry run" } else { "" };
+    let compared = evidence
+        .comparisons
+        .iter()
+        .map(|it| format!("{} more than {} times the stable version's{dry}", it.of, evidence.tolerate));
+    let limits = evidence.limits.iter().map(|limit| {
+        let (side, bound) = match limit.bound {
+            Bound::Max(max) => ("above", max),
+            Bound::Min(min) => ("below", min),
+        };
+        let lasting = tidegate_core::words::span(SignedDuration::from_secs(i64::from(limit.lasting_secs)));
+        format!("{} of {} {side} {bound} for {lasting}{dry}", limit.series.stat, limit.series.metric)
+    });
+    compared.chain(limits).collect()
 }
 
 fn stages(plan: &Plan) -> Vec<PlannedStage> {

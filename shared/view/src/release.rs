@@ -13,6 +13,7 @@ use tidegate_core::policy::Percent;
 use tidegate_core::release::{Phase, Release, requester};
 use tidegate_core::vocab::tasks::{FailedTask, Failure, LogStream};
 
+use crate::comparison::{ComparisonView, comparisons};
 use crate::live::Live;
 use crate::stages::{StageView, stages};
 
@@ -88,6 +89,8 @@ pub struct ReleaseView {
     pub requests_seen: Option<u64>,
     /// How many each bake has to see; null where none are needed.
     pub requests_needed: Option<u32>,
+    /// What was counted of the candidate beside the stable version while both had traffic.
+    pub comparisons: Vec<ComparisonView>,
     /// The approvals that have been asked for.
     pub approvals: Vec<ApprovalView>,
     /// That a person holds it where it is.
@@ -317,8 +320,10 @@ impl ReleaseView {
             requests_needed: release
                 .plan
                 .as_ref()
-                .and_then(|plan| plan.evidence)
-                .map(|needed| needed.min_requests),
+                .and_then(|plan| plan.evidence.as_deref())
+                .map(|evidence| evidence.min_requests)
+                .filter(|count| *count > 0),
+            comparisons: comparisons(release),
             approvals: approvals(release),
             paused: release.pause.as_ref().map(PausedView::from),
             promote_now: release.promote_now.as_ref().map(PromoteNowView::from),
@@ -527,6 +532,8 @@ pub fn cause_kind(cause: &Cause) -> &'static str {
         Cause::Refused { .. } => "refused",
         Cause::FailedTasks { .. } => "failed_tasks",
         Cause::Inconclusive { .. } => "inconclusive",
+        Cause::Regression { .. } => "regression",
+        Cause::Limit { .. } => "limit",
         Cause::TimedOut { .. } => "timed_out",
         Cause::Drill => "drill",
         Cause::PauseExpired { .. } => "pause_expired",

@@ -82,7 +82,9 @@ async fn errors(story: &mut Story) -> Result<()> {
 /// Every alarm is OK for a candidate that nobody asked anything.
 async fn without_traffic(story: &mut Story) -> Result<()> {
     let strategy = "{ canary: { percent: 50, bake: 2s }, bake: 2s }";
-    story.policy_of(&format!("{}evidence: {{ min_requests: 20 }}\n", story.shop.policy(strategy))).await?;
+    story
+        .policy_of(&format!("{}evidence: {{ min_requests: 20, every: 5s }}\n", story.shop.policy(strategy)))
+        .await?;
     let id = story.release("main-2", good("v2")).await?;
     let held = story
         .until(&id, "the bake to be held", |release| {

@@ -327,7 +327,7 @@ async fn rollback_target(story: &Story) -> Result<()> {
 
 async fn exit_codes(story: &Story) -> Result<()> {
     let service = story.name.as_str().to_owned();
-    let policy = story.shop.policy(BLUE_GREEN) + "evidence: { min_requests: 0 }\n";
+    let policy = story.shop.policy(BLUE_GREEN) + "evidence: { min_requests: 0, compare: [] }\n";
     let file = story.stage.file("exit-codes.yaml", &policy)?.display().to_string();
     let wrong =
         story.stage.file("wrong.yaml", &policy.replace("blue_green", "green_blue"))?.display().to_string();

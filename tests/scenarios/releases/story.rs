@@ -188,7 +188,8 @@ impl Story {
     /// Stores the policy of this text.
     pub(crate) async fn policy_of(&self, text: &str) -> Result<()> {
         // Bakes of seconds, often without any customer: what they prove is told by each scenario.
-        let none = if text.contains("evidence:") { "" } else { "evidence: { min_requests: 0 }\n" };
+        let none =
+            if text.contains("evidence:") { "" } else { "evidence: { min_requests: 0, compare: [] }\n" };
         let text = format!("{text}{none}");
         let policy = policy::parse("policy.yaml", &text).map_err(|error| anyhow!("{error}"))?;
         self.stage.installation.apply(&policy, &Actor::Person { name: "tests".into() }).await?;

@@ -1,7 +1,7 @@
 //! IO: the CloudWatch adapter, which reads the state of the alarms a release is judged by, whether CloudWatch itself would
-//! act on them now, and how many requests the candidate has answered.
+//! act on them now, and the numbers of both versions.
 
-mod requests;
+mod metrics;
 mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};

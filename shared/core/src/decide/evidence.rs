@@ -1,39 +1,56 @@
-//! What a release is judged by: alarms, failed tasks, where traffic is, and how much was seen at all. An alarm that treats missing data as not
-//! breaching is OK for a candidate that nobody talked to, so a bake counts only once enough requests have been answered.
+//! What a release is judged by: alarms, failed tasks, where traffic is, its numbers beside the stable version's, and how much was seen at all. An
+//! alarm that treats missing data as not breaching is OK for a candidate that nobody talked to, so a bake counts only once enough has been seen.
+
+use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::effect::RETRY_AFTER;
 use crate::engine::{self, Proof, Traffic};
-use crate::history::Missing;
+use crate::evidence::{self, Counted};
+use crate::history::{Event, Fact, Missing};
 use crate::ids::AlarmName;
-use crate::observation::{AlarmSeen, AlarmState, Hint, Observation, RequestsAsked};
+use crate::observation::{AlarmSeen, AlarmState, Hint, MetricsAsked, Observation, Series};
 use crate::outcome::Cause;
-use crate::plan::{Plan, RequestsNeeded, Stage};
+use crate::plan::{Evidence, Plan, Stage};
 use crate::policy::Percent;
 use crate::release::{Phase, Release, RequestsSeen};
-use crate::turn::{CLOCK_SKEW, LAG, LOOK_SOON, Turn};
+use crate::turn::{CLOCK_SKEW, LAG, LOOK_EVERY, LOOK_SOON, Turn};
 
 /// What was seen longer ago is no ground to continue: a look of several calls may hang in one of them.
 const LOOK_HOLDS: SignedDuration = SignedDuration::from_secs(15);
 
-/// A bake that has to see requests.
-struct Bake {
-    needed: RequestsNeeded,
+/// A bake that is judged by numbers.
+struct Bake<'r> {
+    evidence: &'r Evidence,
     percent: Percent,
+    since: Timestamp,
     held_until: Timestamp,
 }
 
-/// The bake the release is in, when it has to see requests.
-fn bake(release: &Release) -> Option<Bake> {
+/// The bake the release is in, when it is judged by numbers.
+fn bake(release: &Release) -> Option<Bake<'_>> {
     let Phase::Running { stage, since, .. } = &release.phase else { return None };
     let plan = release.plan.as_ref()?;
-    let (Some(Stage::Bake { percent, secs }), Some(needed)) = (plan.stages.get(*stage), plan.evidence) else {
+    let (Some(Stage::Bake { percent, secs }), Some(evidence)) = (plan.stages.get(*stage), &plan.evidence)
+    else {
         return None;
     };
-    let held = SignedDuration::from_secs(i64::from(*secs) + i64::from(needed.wait_secs));
+    let held = SignedDuration::from_secs(i64::from(*secs) + i64::from(evidence.wait_secs));
     let held_until = since.saturating_add(held).unwrap_or(*since);
-    Some(Bake { needed, percent: *percent, held_until })
+    Some(Bake { evidence, percent: *percent, since: *since, held_until })
+}
+
+impl Bake<'_> {
+    /// Whether both versions have traffic in it, and are compared.
+    fn compares(&self) -> bool {
+        self.percent < Percent::ALL && !self.evidence.comparisons.is_empty()
+    }
+
+    /// Requests count that were judged: what has not settled yet is only a hint, where anything is compared.
+    fn counts_until(&self, at: Timestamp) -> Timestamp {
+        if self.compares() { evidence::settled_end(self.evidence.every_secs, at) } else { at }
+    }
 }
 
 fn seen(release: &Release) -> Option<RequestsSeen> {
@@ -41,35 +58,161 @@ fn seen(release: &Release) -> Option<RequestsSeen> {
     release.progress.requests.filter(|seen| seen.stage == *stage)
 }
 
-fn is_enough(release: &Release, bake: &Bake) -> bool {
-    seen(release).is_some_and(|seen| seen.count >= u64::from(bake.needed.min_requests))
+fn is_enough(release: &Release, bake: &Bake<'_>) -> bool {
+    let needed = u64::from(bake.evidence.min_requests);
+    needed == 0 || seen(release).is_some_and(|seen| seen.count >= needed)
 }
 
-/// What has to be counted; nothing once enough has been, so that no call is made in vain.
-pub(super) fn needed(release: &Release) -> Option<RequestsAsked> {
-    let Phase::Running { since, .. } = &release.phase else { return None };
-    let bake = bake(release)?;
-    let behind = engine::of(release.plan.as_ref()?).counted_at();
-    (!is_enough(release, &bake)).then_some(RequestsAsked { behind, since: *since })
+/// What the numbers of both versions are compared by, while both have traffic: in every stage from the first shift to the last.
+fn compared(release: &Release) -> Option<(&Evidence, Counted)> {
+    let Phase::Running { stage, since, .. } = &release.phase else { return None };
+    let plan = release.plan.as_ref()?;
+    let evidence = plan.evidence.as_deref()?;
+    let share = plan.share_before(*stage);
+    let is_mixed =
+        plan.stages.get(*stage) == Some(&Stage::RollOut) || (share > Percent::NONE && share < Percent::ALL);
+    if evidence.comparisons.is_empty() || !is_mixed {
+        return None;
+    }
+    let counted = release.progress.evidence.as_deref().cloned();
+    let counted = counted.unwrap_or_else(|| Counted::new(evidence, *since));
+    Some((evidence, counted))
+}
+
+/// What has limits, from the first shift on.
+fn limited(release: &Release) -> Option<&Evidence> {
+    let Phase::Running { stage, .. } = &release.phase else { return None };
+    let plan = release.plan.as_ref()?;
+    let evidence = plan.evidence.as_deref().filter(|evidence| !evidence.limits.is_empty())?;
+    let begun = plan.share_before(*stage) > Percent::NONE || plan.stages.get(*stage) == Some(&Stage::RollOut);
+    begun.then_some(evidence)
+}
+
+/// From when on the values of limits matter: as long as the longest has to last, and as late as they may come.
+fn limits_from(evidence: &Evidence, at: Timestamp) -> Timestamp {
+    let longest = evidence.limits.iter().map(|limit| limit.lasting_secs).max().unwrap_or(0);
+    let windows = SignedDuration::from_secs(i64::from(longest) + 3 * i64::from(evidence.every_secs) + 120);
+    at.saturating_sub(windows).unwrap_or(at)
+}
+
+/// What has to be read; nothing where nothing is missing and no window has settled, so that no call is made in vain.
+pub(super) fn needed(release: &Release, at: Timestamp) -> Option<MetricsAsked> {
+    let mut series = BTreeSet::new();
+    let mut from = None;
+    let mut ask = |some: &mut dyn Iterator<Item = &Series>, since: Timestamp| {
+        series.extend(some.cloned());
+        from = Some(from.map_or(since, |from: Timestamp| from.min(since)));
+    };
+    if let Some(bake) = bake(release).filter(|bake| !is_enough(release, bake)) {
+        ask(&mut bake.evidence.requests.iter(), bake.since);
+    }
+    if let Some((evidence, counted)) = compared(release)
+        && (counted.is_due(evidence.every_secs, at) || counted.is_missing || is_at_the_end(release, at))
+    {
+        ask(&mut evidence.series().iter(), counted.read_from(evidence.every_secs));
+    }
+    if let Some(evidence) = limited(release) {
+        let since = bake(release).map(|bake| bake.since);
+        let from = limits_from(evidence, at);
+        ask(
+            &mut evidence.limits.iter().map(|limit| &limit.series),
+            since.map_or(from, |since| since.min(from)),
+        );
+    }
+    let every_secs = release.plan.as_ref()?.evidence.as_ref()?.every_secs;
+    Some(MetricsAsked { series, from: from?, every_secs })
+}
+
+/// Whether the bake is over by its time.
+fn is_at_the_end(release: &Release, at: Timestamp) -> bool {
+    let Phase::Running { since, .. } = &release.phase else { return false };
+    let secs = release.stage().map_or(0, Stage::at_least_secs);
+    release.promote_now.is_some() || at.duration_since(*since).as_secs() >= i64::from(secs)
 }
 
 /// Keeps what was counted. Counts only grow.
 pub(super) fn count(turn: &mut Turn<'_>) {
     let Phase::Running { stage, .. } = turn.old.phase else { return };
-    if let (Some(_), Some(count)) = (needed(turn.old), turn.seen.requests.known()) {
+    let Some(seen_now) = turn.seen.metrics.known() else {
+        note_unseen(turn);
+        return;
+    };
+    let at = turn.seen.at;
+    if let Some(bake) = bake(turn.old).filter(|bake| !is_enough(turn.old, bake)) {
+        let count = evidence::requests(bake.evidence, seen_now, bake.since, bake.counts_until(at));
         let before = seen(turn.old).map_or(0, |seen| seen.count);
-        turn.next.progress.requests = Some(RequestsSeen { stage, count: (*count).max(before) });
+        turn.next.progress.requests = Some(RequestsSeen { stage, count: count.max(before) });
+    }
+    let Some((evidence, mut counted)) = compared(turn.old) else { return };
+    counted.count(evidence, seen_now, at);
+    let ahead = counted.with_hints(evidence, seen_now, at);
+    counted.is_missing = !evidence.dry_run && ahead.measured(evidence).iter().any(|it| it.is_bad);
+    if counted.has_much_to_tell() {
+        tell(turn, evidence, &mut counted);
+        turn.notice(Event::EvidenceCounted);
+    }
+    turn.next.progress.evidence = Some(Box::new(counted));
+}
+
+/// What was asked for and not answered may be missing at a bake's end.
+fn note_unseen(turn: &mut Turn<'_>) {
+    let Some((evidence, mut counted)) = compared(turn.old) else { return };
+    counted.is_missing = turn.seen.metrics.error().is_some() && !evidence.dry_run;
+    turn.next.progress.evidence = Some(Box::new(counted));
+}
+
+/// Puts into the history what was counted since it was last told, with what all of it says.
+fn tell(turn: &mut Turn<'_>, evidence: &Evidence, counted: &mut Counted) {
+    let measured = counted.measured(evidence);
+    turn.saw(Fact::Evidence { windows: counted.tell(), measured });
+}
+
+/// The same, where an entry is written anyway.
+pub(super) fn tell_counted(turn: &mut Turn<'_>, plan: &Plan) {
+    if let (Some(evidence), Some(mut counted)) = (&plan.evidence, turn.next.progress.evidence.take()) {
+        tell(turn, evidence, &mut counted);
+        turn.next.progress.evidence = Some(counted);
+    }
+}
+
+/// Shows what has been counted so far.
+pub(super) fn note_counted(turn: &mut Turn<'_>, plan: &Plan) {
+    if let (Some(evidence), Some(counted)) = (&plan.evidence, &turn.next.progress.evidence) {
+        let measured = counted.measured(evidence);
+        turn.note(Fact::Evidence { windows: Vec::new(), measured });
     }
 }
 
 /// What is missing before the bake counts; `None` when nothing is, or nothing is asked for.
 pub(super) fn missing(turn: &Turn<'_>) -> Option<Missing> {
-    let bake = bake(&turn.next).filter(|bake| !is_enough(&turn.next, bake))?;
-    Some(Missing::Requests {
-        seen: counted(turn).unwrap_or(0),
-        needed: u64::from(bake.needed.min_requests),
-        error: turn.seen.requests.error().map(ToString::to_string),
+    let bake = bake(&turn.next)?;
+    if !is_enough(&turn.next, &bake) {
+        return Some(Missing::Requests {
+            seen: counted(turn).unwrap_or(0),
+            needed: u64::from(bake.evidence.min_requests),
+            error: turn.seen.metrics.error().map(ToString::to_string),
+        });
+    }
+    numbers_missing(turn).or_else(|| {
+        let evidence = limited(turn.old).filter(|evidence| !evidence.dry_run)?;
+        let metric = evidence::without_value(evidence, turn.seen.metrics.known()?, bake.since, turn.seen.at)?;
+        Some(Missing::Value { metric: metric.to_owned() })
     })
+}
+
+/// Why the numbers say nothing for continuing: they could not be read, or the newest are bad and may still change.
+pub(super) fn numbers_missing(turn: &Turn<'_>) -> Option<Missing> {
+    let judged = compared(turn.old).map(|(evidence, _)| evidence).or_else(|| limited(turn.old))?;
+    if judged.dry_run {
+        return None;
+    }
+    if let Some(error) = turn.seen.metrics.error() {
+        return Some(Missing::Numbers { error: error.to_string() });
+    }
+    let counted = turn.next.progress.evidence.as_ref().filter(|counted| counted.is_missing)?;
+    let ahead = counted.with_hints(judged, turn.seen.metrics.known()?, turn.seen.at);
+    let worse = ahead.measured(judged).into_iter().find(|measured| measured.is_bad)?;
+    Some(Missing::Settled { of: worse.of })
 }
 
 /// How many requests the bake has seen, where they are counted.
@@ -79,19 +222,63 @@ pub(super) fn counted(turn: &Turn<'_>) -> Option<u64> {
 
 /// Until when the bake is held for what is missing.
 pub(super) fn held_until(release: &Release) -> Option<Timestamp> {
-    bake(release).filter(|bake| !is_enough(release, bake)).map(|bake| bake.held_until)
+    let is_missing = release.progress.evidence.as_ref().is_some_and(|counted| counted.is_missing);
+    bake(release).filter(|bake| is_missing || !is_enough(release, bake)).map(|bake| bake.held_until)
 }
 
 /// Why the release cannot continue, once it has been held for as long as the plan says.
-pub(super) fn inconclusive(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
+pub(super) fn inconclusive(turn: &Turn<'_>) -> Option<Cause> {
     let missing = missing(turn)?;
     let bake = bake(&turn.next).filter(|bake| turn.now >= bake.held_until)?;
-    let wait = plan.evidence.map_or(0, |needed| needed.wait_secs / 60);
-    let detail = format!(
-        "{missing} at {}% until {wait} min after the bake; send the new version traffic, or lower evidence.min_requests",
-        bake.percent
-    );
+    let wait = bake.evidence.wait_secs / 60;
+    let remedy = if matches!(missing, Missing::Requests { .. }) {
+        "; send the new version traffic, or lower evidence.min_requests"
+    } else if matches!(missing, Missing::Value { .. }) {
+        "; see that the new version sends it, or remove the limit"
+    } else {
+        ""
+    };
+    let detail = format!("{missing} at {}% until {wait} min after the bake{remedy}", bake.percent);
     Some(Cause::Inconclusive { detail })
+}
+
+/// What the numbers say against the candidate.
+pub(super) fn worse(turn: &mut Turn<'_>, plan: &Plan) -> Option<Cause> {
+    let evidence = plan.evidence.as_deref()?;
+    let compared = turn.next.progress.evidence.as_ref().filter(|_| compared(turn.old).is_some());
+    let regression = compared.and_then(|counted| {
+        let bad = counted.measured(evidence).into_iter().find(|measured| measured.is_bad)?;
+        Some(Cause::Regression { measured: Box::new(bad), tolerated: evidence.tolerate })
+    });
+    let cause = regression.or_else(|| {
+        let from = limits_from(limited(turn.old)?, turn.seen.at);
+        let passed =
+            evidence::passed(evidence, turn.seen.metrics.known()?, begun(turn.old).max(from), turn.seen.at)?;
+        Some(Cause::Limit { passed: Box::new(passed) })
+    })?;
+    if !evidence.dry_run {
+        return Some(cause);
+    }
+    let counted =
+        turn.next.progress.evidence.get_or_insert_with(|| Box::new(Counted::new(evidence, turn.now)));
+    if !std::mem::replace(&mut counted.is_reported, true) {
+        turn.notice(Event::WouldRollBack { cause: Box::new(cause) });
+    }
+    None
+}
+
+/// Since when the candidate has had traffic, as far as is known.
+fn begun(release: &Release) -> Timestamp {
+    let counted = release.progress.evidence.as_ref().map(|counted| counted.since);
+    let started = release.progress.asked_at.unwrap_or(release.created_at);
+    counted.unwrap_or(started)
+}
+
+/// How often a bake is looked at: as often as there are new numbers.
+pub(super) fn look_every(plan: &Plan) -> SignedDuration {
+    let windows = plan.evidence.as_deref().filter(|it| !it.comparisons.is_empty() || !it.limits.is_empty());
+    let every = windows.map(|evidence| SignedDuration::from_secs(i64::from(evidence.every_secs)));
+    every.map_or(LOOK_EVERY, |every| every.min(LOOK_EVERY))
 }
 
 /// An alarm of the plan that is in ALARM and not silenced, now or in the event that woke us.
@@ -150,6 +337,9 @@ pub(super) fn held(turn: &Turn<'_>, plan: &Plan, stage: usize, proof: &Proof) ->
         return Some(Hold::Wait(SignedDuration::ZERO, Missing::FreshLook));
     }
     if let Some(missing) = alarms_missing(turn.seen, &plan.alarms) {
+        return Some(Hold::Wait(LOOK_SOON, missing));
+    }
+    if let Some(missing) = numbers_missing(turn) {
         return Some(Hold::Wait(LOOK_SOON, missing));
     }
     let since = proof.traffic_since?;

@@ -149,7 +149,7 @@ pub fn needs(release: &Release, seen: &Observation) -> Needs {
             needs.alarms = release.plan.as_ref().map(|plan| plan.alarms.clone()).unwrap_or_default();
             needs.scans = release.stage() == Some(&Stage::Scan);
             needs.build = gates::build_of(release);
-            needs.requests = evidence::needed(release);
+            needs.metrics = evidence::needed(release, seen.at);
         }
     }
     needs

@@ -103,6 +103,8 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
         | Cause::Refused { .. }
         | Cause::FailedTasks { .. }
         | Cause::Inconclusive { .. }
+        | Cause::Regression { .. }
+        | Cause::Limit { .. }
         | Cause::TimedOut { .. }
         | Cause::PauseExpired { .. }
         | Cause::Weights { .. }

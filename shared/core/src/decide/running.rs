@@ -20,8 +20,10 @@ pub(super) fn running(turn: &mut Turn<'_>, plan: &Plan, stage: usize, since: Tim
     engine::of(plan).count_failed_tasks(turn, plan);
     evidence::count(turn);
     if let Some(cause) = judgement(turn, plan) {
+        evidence::tell_counted(turn, plan);
         return rollback::begin(turn, cause, Some(stage));
     }
+    evidence::note_counted(turn, plan);
     match engine::of(plan).watch(turn, plan, stage, since) {
         Some(engine::Trouble::Fail(cause)) => return rollback::begin(turn, cause, Some(stage)),
         Some(engine::Trouble::Yield(detail)) => return settle::give_way(turn, detail),
@@ -33,7 +35,7 @@ pub(super) fn running(turn: &mut Turn<'_>, plan: &Plan, stage: usize, since: Tim
     let limit = plan.limit_secs(stage);
     if turn.now.duration_since(since).as_secs() >= i64::try_from(limit).unwrap_or(i64::MAX) {
         let too_long = || Cause::TimedOut { stage: plan.stages[stage].to_string(), limit_secs: limit };
-        let cause = evidence::inconclusive(turn, plan).unwrap_or_else(too_long);
+        let cause = evidence::inconclusive(turn).unwrap_or_else(too_long);
         return rollback::begin(turn, cause, Some(stage));
     }
     if let Some(waiting_on) = engine::of(plan).unclear(turn) {
@@ -110,7 +112,7 @@ fn perform(turn: &mut Turn<'_>, plan: &Plan, stage: usize, act: Act) -> Flow {
 }
 
 /// What speaks against continuing: a person's word, an alarm, failed tasks, a refusal.
-fn judgement(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
+fn judgement(turn: &mut Turn<'_>, plan: &Plan) -> Option<Cause> {
     match &turn.old.request {
         Some(Request::Rollback { by, why }) => {
             return Some(Cause::Requested { by: by.clone(), why: why.clone() });
@@ -127,6 +129,9 @@ fn judgement(turn: &Turn<'_>, plan: &Plan) -> Option<Cause> {
         return Some(cause);
     }
     if let Some(cause) = evidence::failed_tasks(turn, plan) {
+        return Some(cause);
+    }
+    if let Some(cause) = evidence::worse(turn, plan) {
         return Some(cause);
     }
     turn.seen
@@ -175,7 +180,7 @@ pub(super) fn advance(turn: &mut Turn<'_>, plan: &Plan, stage: usize, result: St
     }
     let least = if turn.old.promote_now.is_some() { 0 } else { next.at_least_secs() };
     let end = now.saturating_add(SignedDuration::from_secs(i64::from(least))).unwrap_or(now);
-    Flow::Rest(look_until(turn, LOOK_EVERY, end), WaitingOn::Stage { stage: next.clone() })
+    Flow::Rest(look_until(turn, evidence::look_every(plan), end), WaitingOn::Stage { stage: next.clone() })
 }
 
 /// A drill shows that the first step can be taken back. It goes no further: where nothing bakes, it ends before the stable version would.
@@ -239,16 +244,17 @@ fn bake(
     // The look itself must be from after the end, so that the whole bake was watched.
     if turn.seen.at < end {
         return Flow::Rest(
-            look_until(turn, LOOK_EVERY, end),
+            look_until(turn, evidence::look_every(plan), end),
             WaitingOn::Bake { percent, until: end, missing },
         );
     }
-    if let Some(cause) = evidence::inconclusive(turn, plan) {
+    if let Some(cause) = evidence::inconclusive(turn) {
         return rollback::begin(turn, cause, Some(stage));
     }
     match missing {
         None => {
             let requests = evidence::counted(turn);
+            evidence::tell_counted(turn, plan);
             advance(turn, plan, stage, baked(turn.now, since, Bake { percent, secs, requests }))
         }
         Some(missing) => wait(turn, LOOK_SOON, WaitingOn::Held { what: Held::BakeEnd, missing }),

@@ -220,6 +220,8 @@ fn speaks_against_image(cause: &Cause) -> bool {
         Cause::Alarm { .. }
         | Cause::Deployment { .. }
         | Cause::FailedTasks { .. }
+        | Cause::Regression { .. }
+        | Cause::Limit { .. }
         | Cause::Requested { .. }
         | Cause::Rejected { .. }
         | Cause::Gate { .. } => true,

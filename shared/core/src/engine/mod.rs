@@ -12,13 +12,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::effect::Effect;
 use crate::fault::PortError;
-use crate::finding::Finding;
+use crate::finding::{Finding, FindingCode};
 use crate::history::{Event, Fact, Held, StageResult, WaitingOn};
-use crate::ids::{RuleArn, TargetGroupArn};
-use crate::intent::Deployed;
+use crate::intent::{Deployed, Intent};
 use crate::observation::{Needs, Observation, Refusal};
 use crate::outcome::{Cause, Outcome};
-use crate::plan::{Plan, Setup};
+use crate::plan::{Compared, Plan, Setup};
 use crate::policy::{EngineChoice, Percent, Policy, Shift};
 use crate::release::state::State;
 use crate::release::{Phase, Progress, Release, RollingBack, Step};
@@ -146,8 +145,6 @@ pub(crate) trait Engine {
     fn measured(&self, release: &Release, seen: &Observation) -> Option<Percent>;
     /// Whether production traffic is where it belongs when the candidate has this share.
     fn traffic(&self, release: &Release, seen: &Observation, share: Percent) -> Traffic;
-    /// Where the candidate's requests are counted.
-    fn counted_at(&self) -> Vec<(RuleArn, TargetGroupArn)>;
     /// When the candidate began, once it was seen.
     fn started_at(&self, turn: &Turn<'_>) -> Option<Timestamp>;
 
@@ -218,10 +215,43 @@ pub fn measured(release: &Release, seen: &Observation) -> Option<Percent> {
 
 /// Looks at everything that can be known before there is a plan, and makes it.
 pub fn preflight(policy: &Policy, release: &Release, seen: &Observation, now: Timestamp) -> Preflight {
-    match policy.strategy.engine {
+    let preflight = match policy.strategy.engine {
         EngineChoice::Native => ecs_native::preflight(policy, release, seen, now),
         EngineChoice::Weighted => ecs_weighted::preflight(policy, release, seen, now),
+    };
+    match preflight {
+        Preflight::Pass(plan, mut findings) => match not_seen_apart(policy, release, &plan) {
+            Some(finding) => {
+                findings.push(finding);
+                Preflight::Blocked(findings)
+            }
+            None => Preflight::Pass(plan, findings),
+        },
+        Preflight::Blocked(_) | Preflight::CannotSee(_) => preflight,
     }
+}
+
+/// A policy that asks for a comparison, or a limit, whose numbers nothing can tell from the other version's asks for what never comes.
+fn not_seen_apart(policy: &Policy, release: &Release, plan: &Plan) -> Option<Finding> {
+    if matches!(release.intent, Intent::Rollback { .. }) {
+        return None;
+    }
+    let evidence = plan.evidence.as_deref();
+    let is_compared = |of: &Compared| {
+        evidence.is_some_and(|evidence| evidence.comparisons.iter().any(|comparison| comparison.of == *of))
+    };
+    let mut asked = policy.evidence.compare.iter().flatten().map(Compared::from);
+    if let Some(of) = asked.find(|of| !is_compared(of)) {
+        let problem = format!(
+            "the policy compares {of} of both versions, and nothing tells which were the candidate's: only an Application Load Balancer counts by target group, and a metric of your own needs the digest that runs"
+        );
+        return Some(Finding::blocking(FindingCode::NotToldApart, problem));
+    }
+    let limits = evidence.map_or(0, |evidence| evidence.limits.len());
+    (limits < policy.evidence.limits.len()).then(|| {
+        let problem = "a limit names the digest of a container that the release does not change".to_owned();
+        Finding::blocking(FindingCode::NotToldApart, problem)
+    })
 }
 
 /// What the decision about a release needs to see of its target, as far as that is known from what was `seen` so far.

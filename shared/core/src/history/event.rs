@@ -81,6 +81,10 @@ pub enum Event {
     WeightsRepaired { detail: String, times: u32 },
     /// More of the candidate's tasks have failed.
     TasksFailed { count: u32, last: Box<FailedTask> },
+    /// Windows with the numbers of both versions were counted; what they say stands beside.
+    EvidenceCounted,
+    /// What the numbers would have led to, if they were not only tried.
+    WouldRollBack { cause: Box<Cause> },
     /// The decision itself says all there is to say.
     Acted {
         actions: Vec<Action>,
@@ -234,7 +238,10 @@ impl Event {
             Self::TasksFailed { last, .. } => last.to_string(),
             Self::Acted { again: false, .. } => "the plan's next step".to_owned(),
             Self::Acted { again: true, .. } => "no result was seen of doing it before".to_owned(),
-            Self::RollingBack { cause } | Self::GivingWay { cause } => cause.to_string(),
+            Self::EvidenceCounted => "both versions have traffic".to_owned(),
+            Self::RollingBack { cause } | Self::GivingWay { cause } | Self::WouldRollBack { cause } => {
+                cause.to_string()
+            }
             Self::TrafficRestored => "the load balancer sends the candidate nothing any more".to_owned(),
             Self::Redeploying { because, .. } => because.to_string(),
             Self::RegisteredAgain { .. } => "it was deregistered meanwhile".to_owned(),
@@ -344,6 +351,8 @@ impl std::fmt::Display for Event {
                 let told: Vec<String> = actions.iter().map(ToString::to_string).collect();
                 f.write_str(&told.join("; "))
             }
+            Self::EvidenceCounted => f.write_str("counted both versions"),
+            Self::WouldRollBack { .. } => f.write_str("would be rolled back, were evidence not a dry run"),
             Self::RollingBack { .. } => f.write_str("rolling back"),
             Self::TrafficRestored => f.write_str("traffic restored"),
             Self::Redeploying { revision, .. } => write!(f, "deploying {} again", revision.short()),

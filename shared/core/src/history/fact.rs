@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Missing;
 use crate::effect::EffectKind;
+use crate::evidence::{Measured, Window};
 use crate::finding::Finding;
 use crate::ids::{AlarmName, DeploymentArn, TaskDefinitionArn};
 use crate::policy::Percent;
@@ -96,6 +97,13 @@ pub enum Fact {
     Weights {
         set: Percent,
         measured: Option<Percent>,
+    },
+    /// What was counted of both versions, and what all of it says.
+    Evidence {
+        /// Windows that are counted, and were not told before as they are now.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        windows: Vec<Window>,
+        measured: Vec<Measured>,
     },
     FailedTasks {
         count: u32,
@@ -191,6 +199,10 @@ impl std::fmt::Display for Fact {
                 Some(measured) => write!(f, "set {set}%, measured {measured}%"),
                 None => write!(f, "set {set}%, measured nothing"),
             },
+            Self::Evidence { measured, .. } => {
+                let told: Vec<String> = measured.iter().map(ToString::to_string).collect();
+                f.write_str(&told.join("; "))
+            }
             Self::FailedTasks { count, last, limit } => {
                 write!(f, "{} of the candidate failed: {last}", tasks(*count))?;
                 if let Some(log) = &last.log {

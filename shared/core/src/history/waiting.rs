@@ -8,7 +8,7 @@ use crate::actor::Actor;
 use crate::finding::Finding;
 use crate::ids::{AlarmName, ReleaseId};
 use crate::outcome::Outcome;
-use crate::plan::Stage;
+use crate::plan::{Compared, Stage};
 use crate::policy::Percent;
 use crate::vocab::cloudwatch::AlarmState;
 use crate::words::span;
@@ -218,6 +218,12 @@ pub enum Missing {
     WeightsShown { detail: Option<String> },
     /// Fewer requests were seen than the policy asks for.
     Requests { seen: u64, needed: u64, error: Option<String> },
+    /// The numbers of both versions could not be read.
+    Numbers { error: String },
+    /// The newest numbers are bad, and may still change.
+    Settled { of: Compared },
+    /// A metric that has a limit has had no value.
+    Value { metric: String },
     /// Something that only a newer version of Tidegate knows.
     #[serde(other)]
     Unknown,
@@ -374,6 +380,16 @@ impl std::fmt::Display for Missing {
                     None => Ok(()),
                     Some(error) => write!(f, ", and the metrics could not be read: {error}"),
                 }
+            }
+            Self::Numbers { error } => write!(f, "the metrics could not be read: {error}"),
+            Self::Settled { of } => {
+                write!(
+                    f,
+                    "the newest numbers of {of} look bad and may still change; they count in two minutes"
+                )
+            }
+            Self::Value { metric } => {
+                write!(f, "the metric {metric}, which has a limit, has had no value in this bake")
             }
             Self::Unknown => f.write_str("something this version of Tidegate does not know"),
         }

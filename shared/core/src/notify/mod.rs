@@ -98,6 +98,7 @@ pub fn moment(event: &Event) -> Option<Moment> {
         Event::Promoting => Moment::Promoting,
         Event::WeightsRepaired { .. } => Moment::WeightsRepaired,
         Event::TasksFailed { .. } => Moment::TasksFailed,
+        Event::WouldRollBack { .. } => Moment::WouldRollBack,
         Event::RollingBack { .. } => Moment::RollingBack,
         Event::TrafficRestored => Moment::TrafficRestored,
         Event::Redeploying { .. } => Moment::Redeploying,
@@ -123,6 +124,7 @@ pub fn moment(event: &Event) -> Option<Moment> {
         | Event::LinkSent { .. }
         | Event::AnswerNotCounted { .. }
         | Event::TrafficHome
+        | Event::EvidenceCounted
         | Event::Acted { .. }
         | Event::RegisteredAgain { .. }
         | Event::ReleasingOtherDeployment
@@ -171,6 +173,8 @@ fn needs(event: &Event) -> Option<&str> {
         | Event::Shifting { .. }
         | Event::Promoting
         | Event::TrafficHome
+        | Event::EvidenceCounted
+        | Event::WouldRollBack { .. }
         | Event::WeightsRepaired { .. }
         | Event::TasksFailed { .. }
         | Event::Acted { .. }
@@ -289,6 +293,7 @@ impl Message {
             | Moment::Shifting
             | Moment::TasksFailed
             | Moment::WeightsRepaired
+            | Moment::WouldRollBack
             | Moment::Promoting
             | Moment::TrafficRestored
             | Moment::Redeploying

@@ -1,5 +1,6 @@
 //! The plan: the stages of a release and the rollback target, written before the first step. Data: printable, stored, hashed.
 
+mod evidence;
 mod setup;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ use crate::policy::{
 };
 use crate::reference::digest_of;
 
+pub use evidence::{Arm, Bound, Compared, Comparison, Evidence, Limit};
+pub(crate) use evidence::{Variant, Variants};
 pub use setup::{EcsNative, EcsWeighted, Groups, RollbackTarget, Setup, Share};
 
 /// How much longer than it lasts a bake may be held for alarms that are not OK, seconds.
@@ -144,9 +147,9 @@ pub struct Plan {
     /// So many failed tasks of the candidate roll it back; 0: none do.
     #[serde(default)]
     pub failed_tasks: u32,
-    /// How many requests each bake has to see; `None` where the policy asks for none, or nobody counts them.
+    /// The numbers it is judged by; `None` where the policy asks for none, or nobody counts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<RequestsNeeded>,
+    pub evidence: Option<Box<Evidence>>,
     /// How long people may pause it in all, seconds.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pause_secs: u32,
@@ -216,15 +219,6 @@ impl Gates {
     }
 }
 
-/// How many requests the candidate has to answer in each bake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestsNeeded {
-    /// So many.
-    pub min_requests: u32,
-    /// How long a bake is held for them after its end, seconds.
-    pub wait_secs: u32,
-}
-
 /// What was asked of a release, as far as the plan depends on it.
 #[derive(Debug, Clone, Copy)]
 pub struct PlanRequest<'a> {
@@ -241,7 +235,7 @@ pub(crate) struct Outline {
     pub(crate) alarms: Vec<AlarmName>,
     pub(crate) gates: Gates,
     failed_tasks: u32,
-    evidence: Option<RequestsNeeded>,
+    evidence: Option<Evidence>,
     pause_secs: u32,
 }
 
@@ -259,24 +253,20 @@ pub(crate) struct Prepared {
 }
 
 impl Outline {
-    /// What the policy says about a release like this. `counted`: whether somebody counts the candidate's requests.
+    /// What the policy says about a release like this, with what tells its two versions apart.
     pub(crate) fn new(
         policy: &Policy,
         request: PlanRequest<'_>,
-        counted: impl FnOnce(&Strategy) -> bool,
+        variants: impl FnOnce(&Strategy) -> Variants,
     ) -> Self {
         let PlanRequest { intent, bypass_freeze } = request;
         let strategy = strategy_for(policy, intent);
-        let counted = counted(&strategy);
-        let needed = RequestsNeeded {
-            min_requests: policy.evidence.min_requests(),
-            wait_secs: policy.evidence.wait_secs(),
-        };
+        let compares = strategy.shift != Shift::BlueGreen;
         let (alarms, gates, evidence, pause_secs) = match intent {
             Intent::Deploy | Intent::Drill => (
                 policy.rollback.alarms.clone(),
                 gates(policy, bypass_freeze),
-                (counted && needed.min_requests > 0).then_some(needed),
+                variants(&strategy).evidence(policy, compares),
                 policy.pause_secs(),
             ),
             // The alarms are in ALARM because of what is being left; a rollback is held by nothing, bakes nowhere and waits for nothing.
@@ -285,10 +275,10 @@ impl Outline {
         Self { strategy, alarms, gates, evidence, pause_secs, failed_tasks: policy.rollback.failed_tasks }
     }
 
-    /// How long the release may be held where it waits for gates, for requests to be seen, or for whoever paused it.
+    /// How long the release may be held where it waits for gates, for numbers to be seen, or for whoever paused it.
     pub(crate) fn longest_waits(&self) -> GateWaits {
-        let requests = self.evidence.map_or(0, |needed| u64::from(needed.wait_secs));
-        self.gates.longest_waits().longer_by(requests + u64::from(self.pause_secs))
+        let numbers = self.evidence.as_ref().map_or(0, |evidence| u64::from(evidence.wait_secs));
+        self.gates.longest_waits().longer_by(numbers + u64::from(self.pause_secs))
     }
 
     /// The plan.
@@ -301,7 +291,7 @@ impl Outline {
             stages: stages(&self.strategy, &self.gates, &preparations),
             alarms: self.alarms,
             failed_tasks: self.failed_tasks,
-            evidence: self.evidence,
+            evidence: self.evidence.map(Box::new),
             pause_secs: self.pause_secs,
             gates: self.gates,
             setup,
@@ -484,11 +474,11 @@ impl Plan {
         hex::encode(Sha256::digest(value.to_string()))
     }
 
-    /// How long a stage may take before the release is rolled back, seconds: longer by what a bake may be held for the requests it has to see.
+    /// How long a stage may take before the release is rolled back, seconds: longer by what a bake may be held for the numbers it has to see.
     pub fn limit_secs(&self, stage: usize) -> u64 {
         match (self.stages.get(stage), &self.evidence) {
-            (Some(Stage::Bake { secs, .. }), Some(needed)) => {
-                u64::from(*secs) + u64::from(needed.wait_secs).max(BAKE_GRACE_SECS)
+            (Some(Stage::Bake { secs, .. }), Some(evidence)) => {
+                u64::from(*secs) + u64::from(evidence.wait_secs).max(BAKE_GRACE_SECS)
             }
             (Some(stage), _) => stage.limit_secs(),
             (None, _) => 0,

@@ -2,6 +2,7 @@
 //! back. Parsed once into types that cannot be wrong; the JSON Schema editors complete from is generated from these types.
 
 mod containers;
+mod evidence;
 mod explain;
 mod gates;
 #[cfg(test)]
@@ -23,6 +24,9 @@ use crate::ids::{
 };
 
 pub use containers::ContainerSource;
+pub use evidence::{
+    Amount, Chance, Compare, CompareMetric, Evidence, Inconclusive, Limit, LimitMetric, Millis, Ratio, Slow,
+};
 pub use gates::{
     Allowed, Approval, Before, Dated, Drill, Freeze, FreezeThen, Frozen, OnExpiry, Person, PipelineAction,
     Scan, SeverityName, Verify, VerifyAt, WeekTime, Weekly, Zone,
@@ -60,7 +64,7 @@ pub struct Policy {
     /// What moves it back.
     #[serde(default)]
     pub rollback: Rollback,
-    /// How much has to be seen of the candidate before a bake counts.
+    /// How the candidate is judged by its numbers.
     #[serde(default, skip_serializing_if = "Evidence::is_default")]
     pub evidence: Evidence,
     /// How long people may pause a release in all, at most 23h; then it is rolled back. 0s: not at all. Default 15m.
@@ -520,38 +524,6 @@ impl Default for Rollback {
     }
 }
 
-/// How much has to be seen of the candidate before a bake counts: no evidence is not good evidence.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Evidence {
-    /// How many requests the candidate must have answered in each bake. Below it the bake is held. 0: none are needed. Default 100 where an
-    /// Application Load Balancer shifts the traffic; elsewhere nobody counts requests, so a number above 0 is refused by preflight.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_requests: Option<u32>,
-    /// How long a bake is held for them after its end before the release is rolled back. Default 30m.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wait: Option<Span>,
-}
-
-impl Evidence {
-    const MIN_REQUESTS: u32 = 100;
-    const WAIT_SECS: u32 = 30 * 60;
-
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// How many requests have to be seen, where they can be counted.
-    pub fn min_requests(&self) -> u32 {
-        self.min_requests.unwrap_or(Self::MIN_REQUESTS)
-    }
-
-    /// How long a bake is held for them, seconds.
-    pub fn wait_secs(&self) -> u32 {
-        self.wait.map_or(Self::WAIT_SECS, Span::secs)
-    }
-}
-
 /// What happens when a newer image arrives while a release is under way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -620,6 +592,7 @@ impl Policy {
                 ));
             }
         }
+        self.check_evidence()?;
         if rolling && self.evidence.min_requests.is_some_and(|count| count > 0) {
             return Err("evidence.min_requests: found a number above 0, allowed 0: with a rolling strategy both versions stand behind one target group, and nobody can count the candidate's requests".into());
         }
@@ -666,7 +639,7 @@ impl Policy {
             }
             (_, Before::Promote) => self.strategy.bake,
         };
-        let wait = if self.evidence.min_requests() > 0 { self.evidence.wait_secs() } else { 0 };
+        let wait = if self.evidence.may_hold() { self.evidence.wait_secs() } else { 0 };
         Some(bake.secs() + wait + self.gates_secs(before))
     }
 
@@ -684,6 +657,32 @@ impl Policy {
             ));
         }
         Ok(())
+    }
+
+    /// How long a bake is held for numbers that are missing, seconds: as the policy says, or for a person as long as Amazon ECS leaves for it.
+    pub fn evidence_wait_secs(&self) -> u32 {
+        let wait = self.evidence.wait_secs();
+        match self.evidence.inconclusive.unwrap_or_default() {
+            Inconclusive::RollBack => wait,
+            Inconclusive::Hold => {
+                let stages =
+                    [Before::Shift, Before::Promote].into_iter().filter_map(|before| self.stage_secs(before));
+                let rest = STAGE_MAX_SECS.saturating_sub(stages.max().unwrap_or(0) + self.pause_secs());
+                wait.saturating_add(rest).min(STAGE_MAX_SECS)
+            }
+        }
+    }
+
+    /// What is compared needs traffic on both versions at once.
+    fn check_evidence(&self) -> Result<(), String> {
+        self.evidence.check(self.strategy.engine == EngineChoice::Weighted)?;
+        let compare = self.evidence.compare.as_deref().unwrap_or_default();
+        let counted = |compare: &Compare| matches!(compare, Compare::Errors | Compare::Slow(_));
+        match &self.strategy.shift {
+            Shift::BlueGreen if !compare.is_empty() => Err("evidence.compare: found a comparison with blue_green, allowed []: all traffic moves at once, so there is never a stable version beside it to compare with; use canary, linear or steps, or evidence.limits".into()),
+            Shift::Rolling if compare.iter().any(counted) => Err("evidence.compare: found errors or slow with rolling, allowed metrics of your own: both versions stand behind one target group, and nobody can tell their requests apart".into()),
+            Shift::BlueGreen | Shift::Rolling | Shift::Canary { .. } | Shift::Linear { .. } | Shift::Steps { .. } => Ok(()),
+        }
     }
 
     /// How long people may pause a release in all, seconds. Where the policy does not say, as much of the default as Amazon ECS leaves for it.

@@ -39,6 +39,8 @@ pub enum Moment {
     TasksFailed,
     /// Weights that something else had changed are set again.
     WeightsRepaired,
+    /// What its numbers would have led to, if they were not only tried (`evidence.dry_run`).
+    WouldRollBack,
     /// The stable version is being terminated.
     Promoting,
     /// It is being rolled back.
@@ -83,6 +85,7 @@ impl Moment {
             Self::StageDone => "stage_done",
             Self::TasksFailed => "tasks_failed",
             Self::WeightsRepaired => "weights_repaired",
+            Self::WouldRollBack => "would_roll_back",
             Self::Promoting => "promoting",
             Self::RollingBack => "rolling_back",
             Self::TrafficRestored => "traffic_restored",
@@ -105,6 +108,7 @@ impl Moment {
             | Self::ApprovalRequested
             | Self::Rejected
             | Self::RollingBack
+            | Self::WouldRollBack
             | Self::InterventionRequired
             | Self::Promoted
             | Self::RolledBack

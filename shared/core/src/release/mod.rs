@@ -13,6 +13,7 @@ use crate::actor::Actor;
 use crate::approval::Opened;
 use crate::change::Change;
 use crate::course::Course;
+use crate::evidence::Counted;
 use crate::history::Report;
 use crate::ids::{ContainerName, ReleaseId, ServiceName, Target};
 use crate::plan::{Plan, Stage};
@@ -194,6 +195,9 @@ pub struct Progress {
     /// The requests the candidate was seen to answer in the bake it is in, or was in last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<RequestsSeen>,
+    /// What was counted of both versions while they had traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<Counted>>,
     /// The candidate's share that was set last.
     #[serde(default)]
     pub set: Option<Percent>,

@@ -1,5 +1,7 @@
 //! Amazon CloudWatch: alarms and counted requests.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -71,11 +73,56 @@ impl AlarmState {
     }
 }
 
-/// Requests to be counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestsAsked {
-    /// The rules of Application Load Balancers, and the candidate's target group behind each.
-    pub behind: Vec<(RuleArn, TargetGroupArn)>,
-    /// From when on.
-    pub since: Timestamp,
+/// A metric by one of its statistics.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub struct Series {
+    pub namespace: String,
+    pub metric: String,
+    pub dimensions: BTreeMap<String, String>,
+    /// `Sum`, `p99`, `TC(0.5:)`, …
+    pub stat: String,
 }
+
+impl Series {
+    /// Of a target group behind an Application Load Balancer; `None` for a rule of another kind, where nobody counts requests.
+    pub fn of_target_group(rule: &RuleArn, group: &TargetGroupArn, metric: &str, stat: &str) -> Option<Self> {
+        let dimensions = BTreeMap::from([
+            ("LoadBalancer".to_owned(), rule.application_load_balancer()?),
+            ("TargetGroup".to_owned(), group.metric_name().to_owned()),
+        ]);
+        let namespace = "AWS/ApplicationELB".to_owned();
+        Some(Self { namespace, metric: metric.to_owned(), dimensions, stat: stat.to_owned() })
+    }
+
+    /// Requests for which a target was chosen.
+    pub fn requests(rule: &RuleArn, group: &TargetGroupArn) -> Option<Self> {
+        Self::of_target_group(rule, group, "RequestCount", "Sum")
+    }
+
+    /// What is an error of the target: answers with 5xx, and connections it did not take. The load balancer answers the latter itself, and
+    /// names no target group when it does.
+    pub fn errors(rule: &RuleArn, group: &TargetGroupArn) -> Vec<Self> {
+        let counted = ["HTTPCode_Target_5XX_Count", "TargetConnectionErrorCount"];
+        counted.iter().filter_map(|metric| Self::of_target_group(rule, group, metric, "Sum")).collect()
+    }
+
+    /// Requests that took longer than so many seconds, by a statistic that counts values within bounds.
+    pub fn slower_than(rule: &RuleArn, group: &TargetGroupArn, secs: f64) -> Option<Self> {
+        Self::of_target_group(rule, group, "TargetResponseTime", &format!("TC({secs}:)"))
+    }
+}
+
+/// Metrics to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsAsked {
+    /// Which.
+    pub series: BTreeSet<Series>,
+    /// From the window that begins then, or the first one after it.
+    pub from: Timestamp,
+    /// How long a window is, seconds.
+    pub every_secs: u32,
+}
+
+/// The values of metrics, by the beginning of their window. A window without a value is not there.
+pub type MetricsSeen = BTreeMap<Series, BTreeMap<Timestamp, f64>>;

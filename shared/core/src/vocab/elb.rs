@@ -154,4 +154,10 @@ impl RuleSeen {
         let tenths = (own * 1000 + total / 2).checked_div(total)?;
         u16::try_from(tenths).ok().map(Percent::from_tenths)
     }
+
+    /// The one target group that it sends everything to.
+    pub fn carrier(&self) -> Option<&TargetGroupArn> {
+        let mut carrying = self.weights.iter().filter(|(_, weight)| *weight > 0).map(|(group, _)| group);
+        carrying.next().filter(|_| carrying.next().is_none())
+    }
 }

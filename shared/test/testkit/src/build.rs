@@ -23,6 +23,7 @@ use tidegate_core::release::{Phase, Progress, Release, Step, Wake};
 use tidegate_core::requests::{self, Ask, NotPossible};
 use tidegate_core::seen::Seen;
 use tidegate_core::service::ServiceRecord;
+use tidegate_core::vocab::cloudwatch::Series;
 use tidegate_core::vocab::cloudwatch::{AlarmSeen, AlarmState};
 use tidegate_core::vocab::ecr::ImageSeen;
 use tidegate_core::vocab::ecs::{DeploymentSeen, DeploymentStatus, HookSeen};
@@ -139,7 +140,6 @@ impl Fixture {
             elb: elb::Observation { weights: Seen::Known(vec![scene.rule()]), ..elb::Observation::default() },
             stored: [names::image(1)].map(|image| (image.pinned(), Seen::Known(scene.stored(&image)))).into(),
             alarms: Seen::Known(scene.alarms(&[names::alarm()])),
-            requests: Seen::Known(1000),
             new_images: Seen::Known(BTreeMap::from([(
                 names::digest(2),
                 Some(ImageSeen::there(names::digest(2))),
@@ -289,7 +289,8 @@ impl Fixture {
         let plan = self.release.plan.as_ref().expect("preflight has passed");
         let stage = plan.stages.iter().position(meant).expect("the plan has the stage");
         self.release.phase = Phase::Running { stage, since: self.now, step: Step::Entered };
-        self
+        self.seen.metrics = Seen::Known(BTreeMap::new());
+        self.requests(1000)
     }
 
     /// So much later, with a new look.
@@ -358,10 +359,43 @@ impl Fixture {
         self
     }
 
-    /// So many requests were seen in the bake.
+    /// Its plan asks for no numbers.
     #[must_use]
-    pub fn requests(mut self, count: u64) -> Self {
-        self.seen.requests = Seen::Known(count);
+    pub fn without_evidence(mut self) -> Self {
+        self.release.plan.as_mut().expect("preflight has passed").evidence = None;
+        self
+    }
+
+    /// So many requests were counted in the first whole window of the bake, and nine times as many of the stable version.
+    #[must_use]
+    pub fn requests(self, count: u32) -> Self {
+        self.window(0, (f64::from(count), 0.0), (9.0 * f64::from(count), 0.0))
+    }
+
+    /// What both versions did in a whole window of the stage, beside those told before: requests, and how many of them failed.
+    #[must_use]
+    pub fn window(mut self, number: i64, candidate: (f64, f64), stable: (f64, f64)) -> Self {
+        let Phase::Running { since, .. } = &self.release.phase else { panic!("it is in a stage") };
+        let Some(evidence) = self.release.plan.as_ref().and_then(|plan| plan.evidence.as_deref()) else {
+            return self;
+        };
+        let every = i64::from(evidence.every_secs);
+        let first = since.as_second().div_euclid(every) + i64::from(since.as_second().rem_euclid(every) > 0);
+        let at = Timestamp::from_second((first + number) * every).expect("within range");
+        let mut seen = self.seen.metrics.known().cloned().unwrap_or_default();
+        let mut tell = |series: Option<&Series>, value: f64| {
+            if let Some(series) = series {
+                seen.entry(series.clone()).or_default().insert(at, value);
+            }
+        };
+        tell(evidence.requests.first(), candidate.0);
+        for comparison in &evidence.comparisons {
+            for (arm, (requests, bad)) in [(&comparison.candidate, candidate), (&comparison.stable, stable)] {
+                tell(arm.requests.first(), requests);
+                tell(arm.bad.first(), bad);
+            }
+        }
+        self.seen.metrics = Seen::Known(seen);
         self
     }
 

@@ -48,12 +48,12 @@ fn the_limit_rolls_it_back_as_inconclusive() {
 fn what_cannot_be_read_is_not_zero_and_not_enough() {
     let mut blind = Fixture::baking(10).later(300);
     let error = PortError::new(ErrorKind::Denied, "cloudwatch:GetMetricData", "AccessDenied", "no");
-    blind.seen.requests = Seen::Unknown(error);
+    blind.seen.metrics = Seen::Unknown(error);
     assert_eq!(stage(&blind), BAKES);
     assert!(blind.decide().release.report.waiting_on.to_string().contains("the metrics could not be read"));
     // What was seen before stays seen.
-    let mut again = Fixture::baking(10).requests(150).later(60).decided().later(240);
-    again.seen.requests = Seen::NotAsked;
+    let mut again = Fixture::baking(10).requests(150).later(240).decided().later(60);
+    again.seen.metrics = Seen::NotAsked;
     assert_eq!(stage(&again), "shift to 100%");
 }
 
@@ -67,22 +67,23 @@ fn an_alarm_rolls_back_a_bake_that_is_held() {
 fn the_requests_of_one_bake_do_not_count_for_the_next() {
     let second = Fixture::baking(10).requests(5000).later(300).decided();
     assert!(second.release.progress.requests.is_some());
-    let mut second = second.waiting_for_promotion().weight(100).in_stage(|stage| {
+    let second = second.waiting_for_promotion().weight(100).in_stage(|stage| {
         matches!(stage, Stage::Bake { percent, .. } if *percent == tidegate_core::policy::Percent::ALL)
     });
-    second.seen.requests = Seen::Known(0);
-    let held = second.later(900);
+    let held = second.requests(0).later(900);
     assert_eq!(stage(&held), "bake at 100% for 15m");
     assert_eq!(stage(&held.requests(100)), "promote");
 }
 
 #[test]
 fn no_metric_is_asked_for_when_nothing_needs_one() {
-    let asked = |fixture: &Fixture| needs(&fixture.release, &fixture.seen).requests;
+    let asked = |fixture: &Fixture| needs(&fixture.release, &fixture.seen).metrics;
     assert!(asked(&Fixture::shifting()).is_none());
     assert!(asked(&Fixture::promoting()).is_none());
-    assert_eq!(asked(&Fixture::baking(10)).map(|asked| asked.behind.len()), Some(1));
-    assert!(asked(&Fixture::baking(10).requests(100).later(10).decided()).is_none());
+    assert_eq!(asked(&Fixture::baking(10)).map(|asked| asked.series.len()), Some(1));
+    // Requests, errors and refused connections of both versions, until there are enough and no window has settled since.
+    assert_eq!(asked(&Fixture::baking(10).later(240)).map(|asked| asked.series.len()), Some(6));
+    assert!(asked(&Fixture::baking(10).requests(100).later(240).decided().later(10)).is_none());
     let mut off = Fixture::baking(10);
     off.release.plan.as_mut().unwrap().evidence = None;
     assert!(asked(&off).is_none());

@@ -132,7 +132,7 @@ fn patient(mut fixture: Fixture) -> Fixture {
 fn after_a_pause_everything_has_as_much_time_as_before() {
     let continued =
         |fixture: Fixture, secs: i64| patient(fixture).told_to(Ask::Pause).later(secs).told_to(Ask::Continue);
-    let baking = continued(Fixture::baking(10).later(100), 1000);
+    let baking = continued(Fixture::baking(10).without_evidence().later(100), 1000);
     check(&baking, "bake at 10% for 5m |  | +60s");
     check(&baking.clone().later(199), "bake at 10% for 5m |  | +1s");
     check(&baking.later(200), "shift to 100% | continue deployment d0001 | +6s");
@@ -172,7 +172,7 @@ fn the_hooks_of_amazon_ecs_wait_longer_than_people_may_pause() {
              from: {{ ecr: {{ repository: shop/checkout, tags: [\"main-*\"] }} }}\n\
              to: {{ ecs: {{ cluster: prod, service: checkout, container: app }} }}\n\
              strategy: {{ canary: {{ percent: 10, bake: 5m }}, bake: 15m }}\n\
-             evidence: {{ min_requests: 0 }}\n\
+             evidence: {{ min_requests: 0, compare: [] }}\n\
              {pause}\n"
         );
         let policy = policy::parse("pause.yaml", &text).expect("a policy");
@@ -242,12 +242,15 @@ fn a_persons_continue_does_not_answer_a_pause_of_the_services_own() {
 #[test]
 fn promoting_now_skips_the_time_of_bakes_and_nothing_else() {
     let now = |fixture: Fixture| fixture.told_to(Ask::PromoteNow);
-    let baking = Fixture::baking(10).later(42);
+    let baking = Fixture::baking(10).later(242);
     check(&now(baking.clone()), "shift to 100% | continue deployment d0001 | +6s");
     let entry = now(baking.clone()).decide().entry.expect("a stage is done");
     let Event::StageDone { result, .. } = &entry.event else { panic!("{entry:?}") };
-    let skipped =
-        StageResult::BakeSkipped { percent: Percent::from_tenths(100), after_secs: 42, requests: Some(1000) };
+    let skipped = StageResult::BakeSkipped {
+        percent: Percent::from_tenths(100),
+        after_secs: 242,
+        requests: Some(1000),
+    };
     assert_eq!(result, &skipped);
     // What a bake has to prove is proven all the same, and what it ends by ends it.
     let held = "bake at 10% for 5m |  | +15s";
@@ -256,16 +259,16 @@ fn promoting_now_skips_the_time_of_bakes_and_nothing_else() {
     check(&now(baking.clone()).breached().silenced(), held);
     let mut few = now(Fixture::baking(10).requests(0));
     few.release.progress.requests = None;
-    check(&few.clone().later(42), held);
+    check(&few.clone().later(242), held);
     assert!(matches!(
         few.clone().later(300 + 1800).decide().release.cause(),
         Some(Cause::Inconclusive { .. })
     ));
-    check(&few.later(42).requests(100), "shift to 100% | continue deployment d0001 | +6s");
+    check(&few.later(242).requests(100), "shift to 100% | continue deployment d0001 | +6s");
     assert_eq!(now(baking.clone()).breached().in_words(), baking.clone().breached().in_words());
     assert_eq!(now(baking.clone()).crashed(3).in_words(), baking.crashed(3).in_words());
     // A look from before they said so proves nothing.
-    let mut stale = Fixture::baking(10).later(42);
+    let mut stale = Fixture::baking(10).later(242);
     stale.seen.at = names::at(0);
     check(&now(stale), "bake at 10% for 5m |  | +0s");
     // Shifts are taken as ever.
@@ -308,7 +311,8 @@ fn nothing_is_promoted_now_while_an_alarm_is_in_alarm_or_nothing_is_left_to_skip
 
 #[test]
 fn promoting_now_ends_a_pause_and_a_pause_ends_promoting_now() {
-    let promoted = Fixture::baking(10).told_to(Ask::Pause).later(60).told_to(Ask::PromoteNow);
+    let promoted =
+        Fixture::baking(10).without_evidence().told_to(Ask::Pause).later(60).told_to(Ask::PromoteNow);
     assert_eq!(promoted.release.pause, None);
     check(&promoted, "shift to 100% | continue deployment d0001 | +6s");
     let paused = Fixture::baking(10).told_to(Ask::PromoteNow).told_to(Ask::Pause);

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 
 use crate::engine::{Back, Engine, Move, Preflight, Settle, Traffic, Trouble, revisions};
 use crate::history::{Before, Fact, WaitingOn};
-use crate::ids::{ContainerName, Digest, RuleArn, TargetGroupArn, TaskDefinitionArn};
+use crate::ids::{ContainerName, Digest, RuleArn, TaskDefinitionArn};
 use crate::intent::{Deployed, Intent};
 use crate::observation::{Needs, Observation, Refusal};
 use crate::outcome::{Cause, Outcome};
@@ -174,11 +174,6 @@ impl Engine for EcsNative {
 
     fn traffic(&self, _release: &Release, seen: &Observation, share: Percent) -> Traffic {
         weights::compare(self, seen, share)
-    }
-
-    fn counted_at(&self) -> Vec<(RuleArn, TargetGroupArn)> {
-        let counts = |(rule, _): &&(RuleArn, TargetGroupArn)| rule.application_load_balancer().is_some();
-        self.measured_at.iter().filter(counts).cloned().collect()
     }
 
     fn started_at(&self, turn: &Turn<'_>) -> Option<Timestamp> {

@@ -9,9 +9,11 @@ use super::configuration;
 use super::ground::Ground;
 use super::running::{destination_images, stable_images};
 use crate::change::Change;
-use crate::ids::{ContainerName, RuleArn, Target, TargetGroupArn};
+use crate::ids::{ContainerName, Digest, RuleArn, Target, TargetGroupArn};
 use crate::intent::{Deployed, Intent};
-use crate::plan::{EcsNative, Outline, Plan, PlanRequest, Preparation, Prepared, RollbackTarget, Setup};
+use crate::plan::{
+    EcsNative, Outline, Plan, PlanRequest, Preparation, Prepared, RollbackTarget, Setup, Variant, Variants,
+};
 use crate::policy::{Percent, Policy, Shift, Strategy};
 use crate::reference::digest_of;
 use crate::vocab::ecs::{DerivedRevision, LoadBalancerSeen};
@@ -26,11 +28,11 @@ pub fn compile(
     ground: Ground<'_>,
     now: Timestamp,
 ) -> Plan {
-    let outline = Outline::new(policy, request, |strategy| {
-        measured_at(strategy, ground).iter().any(|(rule, _)| rule.application_load_balancer().is_some())
-    });
     let rollback_target = rollback_target(ground);
     let change = ground.reachable(change);
+    let outline = Outline::new(policy, request, |strategy| {
+        variants(target, &change, &rollback_target, &measured_at(strategy, ground))
+    });
     let (candidate, registered) = candidate(&change, request.intent, ground);
     let mut preparations = Vec::new();
     preparations.extend(rollback_target.pinned().map(|_| Preparation::RollbackTarget));
@@ -59,6 +61,49 @@ fn measured_at(strategy: &Strategy, ground: Ground<'_>) -> Vec<(RuleArn, TargetG
             ground.balancers().filter_map(|balancer| candidate_group(balancer, ground.weights)).collect()
         }
     }
+}
+
+/// What tells both versions apart: each has a target group while traffic is shared out, and both change them from release to release.
+fn variants(
+    target: &Target,
+    change: &Change,
+    rollback_target: &RollbackTarget,
+    measured_at: &[(RuleArn, TargetGroupArn)],
+) -> Variants {
+    let weights = &rollback_target.weights;
+    let carriers = measured_at.iter().filter_map(|(rule, _)| {
+        let seen = weights.iter().find(|seen| seen.arn == *rule)?;
+        Some((rule.clone(), seen.carrier()?.clone()))
+    });
+    let service = target.ecs().service.to_string();
+    Variants {
+        candidate: Variant {
+            behind: measured_at.to_vec(),
+            digests: released_digests(change),
+            service: service.clone(),
+        },
+        stable: Variant {
+            behind: carriers.collect(),
+            digests: stable_digests(change, rollback_target),
+            service,
+        },
+    }
+}
+
+/// The digest a change brings to each container.
+pub(in crate::engine) fn released_digests(change: &Change) -> BTreeMap<ContainerName, Digest> {
+    change.iter().map(|(container, image)| (container.clone(), image.digest.clone())).collect()
+}
+
+/// The digest that ran in each container that a change changes.
+pub(in crate::engine) fn stable_digests(
+    change: &Change,
+    rollback_target: &RollbackTarget,
+) -> BTreeMap<ContainerName, Digest> {
+    let ran = |container: &ContainerName| {
+        Some((container.clone(), rollback_target.images.get(container)?.digests.first()?.clone()))
+    };
+    change.containers().filter_map(ran).collect()
 }
 
 /// What undoes a release that is started on this ground.

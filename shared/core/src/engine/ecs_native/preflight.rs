@@ -144,7 +144,11 @@ fn again(plan: &Plan, target: &RollbackTarget, shifts: Shifts, intent: &Intent, 
         shifts,
         // They are looked at where the deployment starts, which waits for them rather than being planned anew.
         alarms: &[],
-        min_requests: plan.evidence.filter(|_| shifts.by_ecs()).map(|needed| needed.min_requests),
+        min_requests: plan
+            .evidence
+            .as_deref()
+            .filter(|_| shifts.by_ecs())
+            .map(|evidence| evidence.min_requests),
     };
     match look(question, intent, seen) {
         Verdict::CannotSee(errors) => Again::CannotSee(errors),

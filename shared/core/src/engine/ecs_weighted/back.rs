@@ -190,8 +190,10 @@ fn is_serving(canary: &ServiceSeen) -> bool {
 
 /// The candidate's tasks stay until requests under way have surely ended.
 fn drain(turn: &Turn<'_>, canary: Option<&ServiceSeen>) -> Option<Settle> {
-    let home_at = EcsWeighted::state(turn).home_at?;
-    let until = home_at.saturating_add(DRAIN).unwrap_or(home_at);
+    let state = EcsWeighted::state(turn);
+    // Weights that had to be set again are the ones that count.
+    let since = state.home_at.max(state.set_at).filter(|_| state.home_at.is_some())?;
+    let until = since.saturating_add(DRAIN).unwrap_or(since);
     (canary.is_some_and(is_serving) && turn.seen.at < until)
         .then(|| Settle::Wait(until.duration_since(turn.now), WaitingOn::Draining { until }))
 }

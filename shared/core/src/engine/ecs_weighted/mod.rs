@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::ecs_native::{self, plan as native, running::Comparison, tasks};
 use crate::engine::{Back, Engine, Move, Settle, Traffic, Trouble, revisions};
 use crate::history::{Fact, WaitingOn};
-use crate::ids::{EcsServiceName, RuleArn, TargetGroupArn, TaskDefinitionArn};
+use crate::ids::{EcsServiceName, RuleArn, TaskDefinitionArn};
 use crate::intent::{Deployed, EcsDeployed, Intent};
 use crate::observation::{Needs, Observation, Refusal};
 use crate::outcome::Outcome;
@@ -162,12 +162,6 @@ impl Engine for EcsWeighted {
 
     fn traffic(&self, release: &Release, seen: &Observation, share: Percent) -> Traffic {
         fleet::traffic(self, release, seen, share)
-    }
-
-    fn counted_at(&self) -> Vec<(RuleArn, TargetGroupArn)> {
-        let Some(groups) = &self.groups else { return Vec::new() };
-        let counts = |rule: &&RuleArn| rule.application_load_balancer().is_some();
-        self.rules().filter(counts).map(|rule| (rule.clone(), groups.canary.clone())).collect()
     }
 
     fn started_at(&self, turn: &Turn<'_>) -> Option<Timestamp> {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{canary_name, native};
+use crate::change::Change;
 use crate::engine::Preflight;
 use crate::engine::ecs_native::ground::Ground;
 use crate::engine::ecs_native::{configuration, preflight as common};
@@ -11,7 +12,8 @@ use crate::finding::{Finding, FindingCode};
 use crate::ids::{RuleArn, TargetGroupArn};
 use crate::observation::Observation;
 use crate::plan::{
-    EcsWeighted, Groups, Outline, Plan, PlanRequest, Preparation, Prepared, RollbackTarget, Setup,
+    EcsWeighted, Groups, Outline, Plan, PlanRequest, Preparation, Prepared, RollbackTarget, Setup, Variant,
+    Variants,
 };
 use crate::policy::{CanaryPlace, EngineChoice, Policy, Shift, Span, Strategy};
 use crate::release::Release;
@@ -138,14 +140,14 @@ fn group_findings(place: &CanaryPlace, group: &TargetGroupArn, seen: &Observatio
     let is_own = |group: &TargetGroupArn| {
         balancers().any(|it| [&it.target_group, &it.alternate_target_group].contains(&&Some(group.clone())))
     };
-    for (rule, other) in rules.iter().filter_map(|rule| Some((rule, carrier(rule)?))) {
+    for (rule, other) in rules.iter().filter_map(|rule| Some((rule, rule.carrier()?))) {
         if !is_own(other) {
             let (arn, other) = (&rule.arn, other.short());
             let problem = format!("{arn} sends traffic to target group {other}, which is not the service's");
             findings.push(Finding::blocking(FindingCode::RuleOfAnother, problem));
         }
     }
-    let live: Vec<Option<&TargetGroupArn>> = rules.iter().map(|rule| carrier(rule)).collect();
+    let live: Vec<Option<&TargetGroupArn>> = rules.iter().map(|rule| rule.carrier()).collect();
     if live.windows(2).any(|pair| pair[0] != pair[1]) {
         let problem = "the rules send traffic to different target groups".to_owned();
         findings.push(Finding::blocking(FindingCode::MoreThanOneWeight, problem));
@@ -178,12 +180,6 @@ fn group_findings(place: &CanaryPlace, group: &TargetGroupArn, seen: &Observatio
     findings
 }
 
-/// The one target group that a rule sends everything to.
-fn carrier(rule: &RuleSeen) -> Option<&TargetGroupArn> {
-    let mut carrying = rule.weights.iter().filter(|(_, weight)| *weight > 0).map(|(group, _)| group);
-    carrying.next().filter(|_| carrying.next().is_none())
-}
-
 fn rule_findings(rule: &RuleSeen) -> Option<Finding> {
     if rule.is_default {
         let problem =
@@ -211,6 +207,30 @@ fn is_behind(rule: &RuleArn, balancer: &str) -> bool {
     rule.is_some() && rule == of(balancer, [":loadbalancer/", ":loadbalancer/"])
 }
 
+/// What tells both versions apart: each has a target group and a service of its own.
+fn variants(
+    release: &Release,
+    change: &Change,
+    rollback_target: &RollbackTarget,
+    groups: Option<&Groups>,
+) -> Variants {
+    let behind = |group: &TargetGroupArn| {
+        rollback_target.weights.iter().map(|rule| (rule.arn.clone(), group.clone())).collect()
+    };
+    Variants {
+        candidate: Variant {
+            behind: groups.map(|groups| behind(&groups.canary)).unwrap_or_default(),
+            digests: native::released_digests(change),
+            service: canary_name(release).to_string(),
+        },
+        stable: Variant {
+            behind: groups.map(|groups| behind(&groups.stable)).unwrap_or_default(),
+            digests: native::stable_digests(change, rollback_target),
+            service: release.target.ecs().service.to_string(),
+        },
+    }
+}
+
 fn compile(
     policy: &Policy,
     release: &Release,
@@ -221,8 +241,6 @@ fn compile(
     let request = PlanRequest { intent: &release.intent, bypass_freeze: release.bypass_freeze.as_deref() };
     let place = policy.to.ecs.canary.as_ref();
     let rules: Vec<RuleArn> = place.map(|place| place.rules.clone()).unwrap_or_default();
-    let counted = rules.iter().any(|rule| rule.application_load_balancer().is_some());
-    let outline = Outline::new(policy, request, |_| counted);
     // Only the rules that are set matter here, in the order of the policy.
     let weights: Vec<RuleSeen> = rules
         .iter()
@@ -235,9 +253,11 @@ fn compile(
     preparations.extend(rollback_target.pinned().map(|_| Preparation::RollbackTarget));
     preparations.extend((!registered).then_some(Preparation::Candidate));
     let groups = place.and_then(|place| place.target_group.clone()).and_then(|canary| {
-        let stable = rollback_target.weights.first().and_then(carrier)?.clone();
+        let stable = rollback_target.weights.first().and_then(RuleSeen::carrier)?.clone();
         Some(Groups { stable, canary })
     });
+    let variants = variants(release, &change, &rollback_target, groups.as_ref());
+    let outline = Outline::new(policy, request, |_| variants);
     let rolling = Strategy { shift: Shift::Rolling, bake: Span::default(), engine: EngineChoice::Weighted };
     let setup = Setup::EcsWeighted(EcsWeighted {
         candidate,

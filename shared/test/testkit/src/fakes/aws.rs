@@ -23,7 +23,7 @@ use tidegate_core::policy::Percent;
 use tidegate_core::ports::ImageDescribed;
 use tidegate_core::reference::{Pick, digest_of};
 use tidegate_core::vocab::autoscaling::Suspended;
-use tidegate_core::vocab::cloudwatch::{AlarmSeen, AlarmState};
+use tidegate_core::vocab::cloudwatch::{AlarmSeen, AlarmState, MetricsAsked, Series};
 use tidegate_core::vocab::ecr::{ImageSeen, Stored};
 use tidegate_core::vocab::ecs::{
     DeploymentSeen, DeploymentStatus, HookSeen, LoadBalancerSeen, ServiceSeen, TaskDefinitionSeen,
@@ -134,6 +134,8 @@ pub struct EcsHabits {
     pub described_after: (u64, u64),
     /// Requests a second.
     pub requests: u32,
+    /// How many of a thousand requests fail, of the stable version and of the candidate.
+    pub errors: [u32; 2],
     /// How late metrics come, milliseconds.
     pub metrics_late: u64,
     /// Whether the service names the old task definition as soon as the rollback begins, rather than at its end.
@@ -172,6 +174,7 @@ impl Default for EcsHabits {
             alarm_recovery: (60_000, 60_000),
             described_after: (0, 0),
             requests: 100,
+            errors: [1, 1],
             metrics_late: 60_000,
             names_old_early: false,
             keeps_stale_blocks: true,
@@ -523,19 +526,38 @@ impl Aws {
         images.into_iter().flatten().filter_map(pulled).collect()
     }
 
-    /// The requests a target group answered in the minutes that began at `since` or later, as far as metrics have come by `now`.
-    pub fn requests(&self, group: &TargetGroupArn, since: Timestamp, now: Timestamp) -> u64 {
-        let which = usize::from(*group != group_arn(0));
-        let minute = |at: Timestamp| at.as_millisecond().div_euclid(60_000) * 60_000;
-        let first = minute(since) + if minute(since) == since.as_millisecond() { 0 } else { 60_000 };
-        let last = now.as_millisecond() - i64::try_from(self.habits.metrics_late).unwrap_or(i64::MAX);
+    /// What Amazon CloudWatch has of a metric by `now`: whole windows, as far as they have come. Errors are only sent where there are any.
+    pub fn metric(&self, series: &Series, asked: &MetricsAsked, now: Timestamp) -> BTreeMap<Timestamp, f64> {
+        let group = series.dimensions.get("TargetGroup").map_or("", String::as_str);
+        let which = usize::from(group != group_arn(0).metric_name());
+        let every = i64::from(asked.every_secs) * 1000;
+        let late = i64::try_from(self.habits.metrics_late).unwrap_or(i64::MAX);
+        let first = asked.from.as_millisecond().div_euclid(every);
+        let windows =
+            (first..).map(|number| number * every).take_while(|at| at + every + late <= now.as_millisecond());
+        let value = |at: i64| {
+            let requests = self.requests_between(which, at, at + every);
+            match series.metric.as_str() {
+                "RequestCount" => Some(requests),
+                "HTTPCode_Target_5XX_Count" => Some(requests * f64::from(self.habits.errors[which]) / 1000.0)
+                    .filter(|count| *count > 0.0),
+                _ => None,
+            }
+        };
+        let told = |at: i64| Some((Timestamp::from_millisecond(at).ok()?, value(at)?));
+        windows.filter_map(told).collect()
+    }
+
+    /// The requests a target group answered, milliseconds.
+    fn requests_between(&self, which: usize, from: i64, to: i64) -> f64 {
         let mut share_millis = 0;
-        for (number, (from, weights)) in self.weighed.iter().enumerate() {
+        for (number, (began, weights)) in self.weighed.iter().enumerate() {
             let until = self.weighed.get(number + 1).map_or(i64::MAX, |(at, _)| at.as_millisecond());
-            let span = until.min(last) - from.as_millisecond().max(first);
+            let span = until.min(to) - began.as_millisecond().max(from);
             share_millis += span.max(0) * i64::from(weights[which]);
         }
-        u64::try_from(share_millis).unwrap_or(0) * u64::from(self.habits.requests) / 100_000
+        let whole = u64::try_from(share_millis).unwrap_or(0) * u64::from(self.habits.requests) / 100_000;
+        u32::try_from(whole).map_or(f64::MAX, f64::from)
     }
 
     fn keep(&mut self, now: Timestamp) {

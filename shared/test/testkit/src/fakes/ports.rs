@@ -27,7 +27,7 @@ use tidegate_core::release::Release;
 use tidegate_core::seen::Seen;
 use tidegate_core::service::ServiceRecord;
 use tidegate_core::sweep::TagsSeen;
-use tidegate_core::vocab::cloudwatch::{AlarmSeen, RequestsAsked};
+use tidegate_core::vocab::cloudwatch::{AlarmSeen, MetricsAsked, MetricsSeen};
 use tidegate_core::vocab::codebuild::{BuildSeen, BuildStatus};
 use tidegate_core::vocab::ecr::{ScanSeen, ScanStatus, Stored};
 use tidegate_core::vocab::ecs::{DeploymentSeen, ServiceSeen, TaskDefinitionSeen};
@@ -595,15 +595,15 @@ impl Alarms for Port {
 
 #[async_trait]
 impl Metrics for Port {
-    async fn requests(&self, target: &Target, asked: &RequestsAsked, _: Timestamp) -> Result<u64, PortError> {
+    async fn observe(
+        &self,
+        target: &Target,
+        asked: &MetricsAsked,
+        _: Timestamp,
+    ) -> Result<MetricsSeen, PortError> {
         self.read("cloudwatch:GetMetricData", |state, at| {
-            asked
-                .behind
-                .iter()
-                .map(|(_, group)| {
-                    state.aws_of(target.ecs().service.as_str()).requests(group, asked.since, at)
-                })
-                .sum()
+            let aws = state.aws_of(target.ecs().service.as_str());
+            asked.series.iter().map(|series| (series.clone(), aws.metric(series, asked, at))).collect()
         })
         .await
     }

@@ -8,7 +8,9 @@ mod scenario;
 
 pub use adverse::{adverse, kind};
 pub use engine::{Report, Simulation};
-pub use scenario::{Action, Delivering, ENGINES_FROM, MORE_FROM, Meddling, Neighbour, Scenario, Spoilt};
+pub use scenario::{
+    Action, Delivering, ENGINES_FROM, MORE_FROM, Meddling, NUMBERS_FROM, Neighbour, Scenario, Spoilt,
+};
 
 /// Runs the scenario of a seed.
 pub fn run_seed(seed: u64) -> Report {

@@ -266,6 +266,9 @@ impl Scenario {
         if seed >= MORE_FROM {
             scenario.draw_more();
         }
+        if seed >= NUMBERS_FROM {
+            scenario.draw_numbers();
+        }
         scenario
     }
 }
@@ -275,6 +278,9 @@ pub const MORE_FROM: u64 = 10_000;
 
 /// Seeds from here on draw the engine, too.
 pub const ENGINES_FROM: u64 = 30_000;
+
+/// Seeds from here on draw what is compared and what the numbers are, too.
+pub const NUMBERS_FROM: u64 = 50_000;
 
 impl Scenario {
     /// The same with the engine that sets the weights itself, by this strategy.
@@ -327,6 +333,29 @@ impl Scenario {
                 let action = meddling(rng);
                 self.script.push((drawn(rng, 30, 900), action));
             }
+        }
+    }
+
+    /// Numbers: what is compared, how many requests there are and fail, and how late and incomplete Amazon CloudWatch says so.
+    fn draw_numbers(&mut self) {
+        let mut rng = fastrand::Rng::with_seed(self.seed ^ 0x0e71_de2c);
+        let rolls = self.policy.strategy.shift == Shift::Rolling;
+        let least = [0, 1, 100][rng.usize(0..3)] * u32::from(!rolls);
+        let mut evidence = json!({ "min_requests": least, "wait": "20m" });
+        if rng.u32(0..4) == 0 {
+            evidence["dry_run"] = true.into();
+        }
+        if rng.bool() {
+            evidence["every"] = ["10s", "30s", "2m"][rng.usize(0..3)].into();
+        }
+        self.policy = with(&self.policy, &[("evidence", evidence)]);
+        self.habits.requests = [1, 20, 100][rng.usize(0..3)];
+        self.habits.errors = [rng.u32(0..5), [1, 3, 10, 100][rng.usize(0..4)]];
+        self.habits.metrics_late = rng.u64(1_000..180_000);
+        if rng.u32(0..3) == 0 {
+            let from = rng.i64(0..900);
+            let until = names::at(from + rng.i64(30..600));
+            self.conditions.denied.push(("cloudwatch:GetMetricData".to_owned(), names::at(from), until));
         }
     }
 
@@ -642,6 +671,7 @@ pub(super) fn policy(strategy: &str, on_newer: &str) -> Policy {
          to: {{ ecs: {{ cluster: prod, service: checkout, container: app }} }}\n\
          strategy: {{ {strategy} }}\n\
          rollback: {{ alarms: [checkout-5xx] }}\n\
+         evidence: {{ compare: [] }}\n\
          on_newer: {on_newer}\n"
     );
     policy::parse("simulated.yaml", &text).expect("a policy")

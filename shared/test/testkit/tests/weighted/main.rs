@@ -35,7 +35,9 @@ const POLICY: &str = "service: checkout\n\
     from: { ecr: { repository: shop/checkout, tags: [\"main-*\"] } }\n\
     to: { ecs: { cluster: prod, service: checkout, container: app, canary: CANARY } }\n\
     strategy: { steps: [{ percent: 1, bake: 2m }, { percent: 10, bake: 2m }, { percent: 50, bake: 2m }], bake: 2m }\n\
-    rollback: { alarms: [checkout-5xx] }\n";
+    rollback: { alarms: [checkout-5xx] }\n\
+    evidence: { min_requests: 0, compare: [] }\n\
+    pause: 1h\n";
 
 /// How long a task takes to start and be healthy.
 const TASK_STARTS: SignedDuration = SignedDuration::from_secs(20);
@@ -293,8 +295,7 @@ struct Play {
 impl Play {
     fn new(world: World) -> Self {
         let policy = policy_of(&world);
-        let mut fixture = Fixture::queued_with(policy);
-        fixture.seen.requests = Seen::Known(1000);
+        let fixture = Fixture::queued_with(policy);
         let Fixture { release, seen, .. } = fixture;
         Self { world, base: seen, release, told: Vec::new(), effects: 0, lost: None, breached_at: None }
     }

@@ -18,7 +18,7 @@ use tidegate_core::ids::{AlarmName, Target};
 use tidegate_core::observation::Observation;
 use tidegate_core::outcome::Outcome;
 use tidegate_core::ports::{Alarms, AutoScaling, Ecs, Elb, Metrics};
-use tidegate_core::vocab::cloudwatch::{AlarmSeen, RequestsAsked};
+use tidegate_core::vocab::cloudwatch::{AlarmSeen, MetricsAsked, MetricsSeen};
 use tidegate_core::vocab::{autoscaling, ecs, elb};
 use tidegate_runtime::Context;
 use tidegate_runtime::time::Time;
@@ -124,9 +124,19 @@ impl Alarms for Place {
 
 #[async_trait]
 impl Metrics for Place {
-    async fn requests(&self, _: &Target, _: &RequestsAsked, _: Timestamp) -> Result<u64, PortError> {
+    async fn observe(
+        &self,
+        _: &Target,
+        asked: &MetricsAsked,
+        until: Timestamp,
+    ) -> Result<MetricsSeen, PortError> {
         self.calls().await;
-        Ok(1000)
+        // Requests every second, and no errors.
+        let seconds = asked.from.as_second()..until.as_second();
+        let points =
+            || seconds.clone().filter_map(|at| Some((Timestamp::from_second(at).ok()?, 100.0))).collect();
+        let requests = asked.series.iter().filter(|series| series.metric == "RequestCount");
+        Ok(requests.map(|series| (series.clone(), points())).collect())
     }
 }
 

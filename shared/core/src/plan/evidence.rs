@@ -1,0 +1,259 @@
+//! What a release is judged by beside its alarms and tasks, as its policy had it when the plan was made: numbers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use tidegate_stats::Test;
+
+use crate::ids::{ContainerName, Digest, RuleArn, TargetGroupArn};
+use crate::policy::{self, Amount, Chance, Compare, CompareMetric, LimitMetric, Millis, Policy, Ratio};
+use crate::vocab::cloudwatch::Series;
+
+/// What a release is judged by: numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub struct Evidence {
+    /// How many requests the candidate has to answer in each bake; 0: none have to be seen.
+    pub min_requests: u32,
+    /// Where they are counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<Series>,
+    /// How long a bake is held after its end for what is missing, seconds.
+    pub wait_secs: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<Comparison>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
+    pub tolerate: Ratio,
+    pub false_alarms: Chance,
+    /// How long a window is, seconds.
+    pub every_secs: u32,
+    /// Comparisons and limits never act.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// One number of the candidate, beside the stable version's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub struct Comparison {
+    pub of: Compared,
+    pub candidate: Arm,
+    pub stable: Arm,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compared {
+    /// Requests that failed.
+    Errors,
+    /// Requests that took longer.
+    SlowerThan(Millis),
+    /// Events of the user's own.
+    Metric(String),
+}
+
+impl From<&Compare> for Compared {
+    fn from(compare: &Compare) -> Self {
+        match compare {
+            Compare::Errors => Self::Errors,
+            Compare::Slow(slow) => Self::SlowerThan(slow.over),
+            Compare::Metric(metric) => Self::Metric(metric.name.clone()),
+        }
+    }
+}
+
+impl std::fmt::Display for Compared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Errors => f.write_str("errors"),
+            Self::SlowerThan(over) => write!(f, "requests slower than {over}"),
+            Self::Metric(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Where one version's numbers are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub struct Arm {
+    pub requests: Vec<Series>,
+    pub bad: Vec<Series>,
+}
+
+/// What must not be passed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "fields are named after what they hold")]
+pub struct Limit {
+    pub series: Series,
+    pub bound: Bound,
+    /// For how long without a break, seconds.
+    pub lasting_secs: u32,
+}
+
+/// On which side of it is too far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// Above.
+    Max(Amount),
+    /// Below.
+    Min(Amount),
+}
+
+impl Bound {
+    /// Whether a value is too far.
+    pub fn is_passed(self, value: f64) -> bool {
+        match self {
+            Self::Max(max) => value > max.as_f64(),
+            Self::Min(min) => value < min.as_f64(),
+        }
+    }
+}
+
+/// One of the two versions, by what tells its numbers from the other's. The engines say it: both change roles from release to release.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Variant {
+    /// The rules that send it requests, and its target group behind each.
+    pub(crate) behind: Vec<(RuleArn, TargetGroupArn)>,
+    /// The digest of its image in each container, where it is known.
+    pub(crate) digests: BTreeMap<ContainerName, Digest>,
+    /// The name of the service that runs it.
+    pub(crate) service: String,
+}
+
+/// Both of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Variants {
+    pub(crate) candidate: Variant,
+    pub(crate) stable: Variant,
+}
+
+impl Variant {
+    fn each(&self, of: impl Fn(&RuleArn, &TargetGroupArn) -> Vec<Series>) -> Vec<Series> {
+        // Several rules of one load balancer share the metric.
+        let series: BTreeSet<Series> = self.behind.iter().flat_map(|(rule, group)| of(rule, group)).collect();
+        series.into_iter().collect()
+    }
+
+    fn requests(&self) -> Vec<Series> {
+        self.each(|rule, group| Series::requests(rule, group).into_iter().collect())
+    }
+
+    /// Its numbers for a comparison; `None` where nothing tells them apart.
+    fn arm(&self, compare: &Compare) -> Option<Arm> {
+        let requests = self.requests();
+        match compare {
+            Compare::Errors | Compare::Slow(_) if requests.is_empty() => None,
+            Compare::Errors => Some(Arm { requests, bad: self.each(Series::errors) }),
+            Compare::Slow(slow) => {
+                let over = |rule: &RuleArn, group: &TargetGroupArn| {
+                    Series::slower_than(rule, group, slow.over.secs()).into_iter().collect()
+                };
+                Some(Arm { requests, bad: self.each(over) })
+            }
+            Compare::Metric(CompareMetric { namespace, name, per, dimensions }) => {
+                let dimensions = self.filled(dimensions)?;
+                let series = |metric: &String| Series {
+                    namespace: namespace.clone(),
+                    metric: metric.clone(),
+                    dimensions: dimensions.clone(),
+                    stat: "Sum".to_owned(),
+                };
+                Some(Arm { requests: vec![series(per)], bad: vec![series(name)] })
+            }
+        }
+    }
+
+    /// Dimensions with what stands for this version.
+    fn filled(&self, dimensions: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+        let filled = |(name, value): (&String, &String)| Some((name.clone(), self.fill(value)?));
+        dimensions.iter().map(filled).collect()
+    }
+
+    fn fill(&self, value: &str) -> Option<String> {
+        let mut parts = value.split('{');
+        let mut filled = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (name, rest) = part.split_once('}')?;
+            match name.split_once(':') {
+                None if name == "service" => filled.push_str(&self.service),
+                None => filled.push_str(self.digests.values().next()?.as_str()),
+                Some((_, container)) => {
+                    let digest = self.digests.iter().find(|(name, _)| name.as_str() == container)?.1;
+                    filled.push_str(digest.as_str());
+                }
+            }
+            filled.push_str(rest);
+        }
+        Some(filled)
+    }
+}
+
+impl Variants {
+    /// Whether somebody counts the candidate's requests.
+    pub(crate) fn are_counted(&self) -> bool {
+        !self.candidate.requests().is_empty()
+    }
+
+    /// What the policy asks for that can be seen; `None` where that is nothing. `compares`: whether both versions have traffic at once.
+    pub(crate) fn evidence(&self, policy: &Policy, compares: bool) -> Option<Evidence> {
+        let asked = &policy.evidence;
+        let requests = self.candidate.requests();
+        let compare = if compares { asked.compare(self.are_counted()) } else { &[] };
+        let comparison = |compare: &Compare| {
+            let of = match compare {
+                Compare::Errors => Compared::Errors,
+                Compare::Slow(slow) => Compared::SlowerThan(slow.over),
+                Compare::Metric(metric) => Compared::Metric(metric.name.clone()),
+            };
+            Some(Comparison {
+                of,
+                candidate: self.candidate.arm(compare)?,
+                stable: self.stable.arm(compare)?,
+            })
+        };
+        let evidence = Evidence {
+            min_requests: if requests.is_empty() { 0 } else { asked.min_requests() },
+            requests,
+            wait_secs: policy.evidence_wait_secs(),
+            comparisons: compare.iter().filter_map(comparison).collect(),
+            limits: asked.limits.iter().filter_map(|limit| self.limit(limit)).collect(),
+            tolerate: asked.tolerate.unwrap_or(Ratio::ONE_AND_A_HALF),
+            false_alarms: asked.false_alarms.unwrap_or(Chance::ONE_PERCENT),
+            every_secs: asked.every_secs(),
+            dry_run: asked.dry_run,
+        };
+        let judges =
+            evidence.min_requests > 0 || !evidence.comparisons.is_empty() || !evidence.limits.is_empty();
+        judges.then_some(evidence)
+    }
+
+    fn limit(&self, limit: &policy::Limit) -> Option<Limit> {
+        let LimitMetric { namespace, name, dimensions } = &limit.metric;
+        let series = Series {
+            namespace: namespace.clone(),
+            metric: name.clone(),
+            dimensions: self.candidate.filled(dimensions)?,
+            stat: limit.stat.clone(),
+        };
+        let bound = limit.max.map(Bound::Max).or_else(|| limit.min.map(Bound::Min))?;
+        Some(Limit { series, bound, lasting_secs: limit.lasting.secs() })
+    }
+}
+
+impl Evidence {
+    /// The test of each comparison: all together keep what the policy says of false alarms.
+    pub fn test(&self) -> Test {
+        Test::new(self.tolerate.as_f64(), self.false_alarms.as_f64()).one_of(self.comparisons.len())
+    }
+
+    /// Everything that is read for it.
+    pub fn series(&self) -> BTreeSet<Series> {
+        let arms = self.comparisons.iter().flat_map(|it| [&it.candidate, &it.stable]);
+        let compared = arms.flat_map(|arm| arm.requests.iter().chain(&arm.bad));
+        let limits = self.limits.iter().map(|limit| &limit.series);
+        self.requests.iter().chain(compared).chain(limits).cloned().collect()
+    }
+}

@@ -1,0 +1,384 @@
+//! A candidate is judged by its numbers beside the stable version's: from the first minute, each window once, and nothing before it has settled.
+
+use serde_json::json;
+use tidegate_core::decide::needs;
+use tidegate_core::evidence::Replay;
+use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::history::{DeadlineAction, Entry, Event, Fact};
+use tidegate_core::outcome::{Cause, Outcome};
+use tidegate_core::plan::{Bound, Evidence, Limit};
+use tidegate_core::policy::{Amount, parse};
+use tidegate_core::release::{Phase, Release};
+use tidegate_core::seen::Seen;
+use tidegate_core::vocab::cloudwatch::Series;
+use tidegate_testkit::build::Fixture;
+use tidegate_testkit::fakes::Quality;
+use tidegate_testkit::sim::{Scenario, Simulation};
+
+/// A bake at 10% with 600 requests of the candidate and 5,400 of the stable version a window.
+fn bake() -> Fixture {
+    Fixture::baking(10).requests(0)
+}
+
+fn bad(fixture: Fixture, number: i64) -> Fixture {
+    fixture.window(number, (600.0, 12.0), (5400.0, 5.0))
+}
+
+fn good(fixture: Fixture, number: i64) -> Fixture {
+    fixture.window(number, (600.0, 1.0), (5400.0, 5.0))
+}
+
+fn evidence(fixture: &mut Fixture) -> &mut Evidence {
+    fixture.release.plan.as_mut().expect("a plan").evidence.as_mut().expect("it is judged by numbers")
+}
+
+fn regressed(release: &Release) -> bool {
+    matches!(release.cause(), Some(Cause::Regression { .. }))
+}
+
+fn summary(fixture: &Fixture) -> String {
+    fixture.decide().release.summary()
+}
+
+#[test]
+fn a_candidate_that_fails_more_often_is_rolled_back_as_soon_as_its_numbers_have_settled() {
+    // The window has ended, and may still change.
+    let early = bad(bake(), 0).later(170).decide().release;
+    assert!(early.cause().is_none(), "{:?}", early.phase);
+    let decision = bad(bake(), 0).later(190).decide();
+    assert!(regressed(&decision.release), "{:?}", decision.release.phase);
+    let told = decision.release.cause().unwrap().to_string();
+    assert!(
+        told.starts_with("it does worse than the stable version beside it: errors: 2.0% of the candidate's against 0.09%, 22 times as many ("),
+        "{told}"
+    );
+    assert!(told.ends_with("; 1.5 times is tolerated"), "{told}");
+    let entry = decision.entry.unwrap();
+    assert!(matches!(&entry.event, Event::RollingBack { .. }), "{:?}", entry.event);
+    assert!(
+        entry.saw.iter().any(|fact| matches!(fact, Fact::Evidence { windows, .. } if windows.len() == 1))
+    );
+}
+
+#[test]
+fn a_candidate_that_is_no_worse_goes_on() {
+    let mut fixture = bake();
+    for number in 0..4 {
+        fixture = good(fixture, number);
+    }
+    assert_eq!(summary(&fixture.later(300)), "shift to 100%");
+}
+
+#[test]
+fn a_few_bad_requests_are_no_regression() {
+    let few = bake().window(0, (100.0, 4.0), (900.0, 0.0)).later(300);
+    assert!(few.decide().release.cause().is_none());
+}
+
+#[test]
+fn the_newest_numbers_hold_a_shift_when_they_look_bad() {
+    let bake = good(good(bake(), 0), 1).later(200).decided();
+    // The bake is over, and its last whole window has not settled.
+    let held = bad(bake, 3).later(100);
+    let release = held.decide().release;
+    assert_eq!(release.summary(), "bake at 10% for 5m");
+    let waits = release.report.waiting_on.to_string();
+    assert!(waits.contains("the newest numbers of errors look bad and may still change"), "{waits}");
+    assert_eq!(release.report.deadline.unwrap().then, DeadlineAction::RollBack);
+    // It turns out to be so.
+    assert!(regressed(&held.decided().later(120).decide().release));
+    // It turns out not to be.
+    let better = good(good(bake_of_two(), 2), 3).later(100);
+    assert_eq!(summary(&better), "shift to 100%");
+}
+
+fn bake_of_two() -> Fixture {
+    good(good(bake(), 0), 1).later(200).decided()
+}
+
+#[test]
+fn looking_again_counts_nothing_twice_and_a_late_look_misses_nothing() {
+    let all = |looks: &[i64]| {
+        let mut fixture = bake();
+        for number in 0..4 {
+            fixture = good(fixture, number);
+        }
+        let mut at = 0;
+        for look in looks {
+            fixture = fixture.later(look - at).decided();
+            at = *look;
+        }
+        fixture.release.progress.evidence.unwrap().tallies
+    };
+    let once = all(&[299]);
+    assert_eq!(all(&[10, 70, 130, 131, 190, 191, 192, 250, 299]), once);
+    assert_eq!(all(&[250, 299, 299]), once);
+    assert!(once[0].candidate().requests > 0.0);
+}
+
+#[test]
+fn what_has_grown_since_it_was_counted_is_counted_as_it_is_now() {
+    let first = bake().window(0, (300.0, 0.0), (5400.0, 5.0)).later(190).decided();
+    let before = first.release.progress.evidence.as_ref().unwrap().tallies[0].candidate().requests;
+    let grown = first.window(0, (600.0, 12.0), (5400.0, 5.0)).later(60);
+    assert!((before - 300.0).abs() < 1e-9);
+    assert!(regressed(&grown.decide().release));
+    // A sum that is smaller than it was is a late answer of another node, and takes nothing back.
+    let shrunk = bad(bake(), 0).later(130).decided().window(0, (10.0, 0.0), (90.0, 0.0)).later(60).decided();
+    let counted = shrunk.release.progress.evidence.unwrap();
+    assert!(counted.tallies[0].candidate().requests < 600.0, "not settled when it was first seen");
+}
+
+#[test]
+fn what_was_before_the_candidate_had_traffic_does_not_count() {
+    // The window that had begun before the bake did holds a test of the candidate, which failed.
+    let fixture = bad(good(bake(), 1), -1).later(290);
+    assert!(fixture.decide().release.cause().is_none());
+}
+
+#[test]
+fn numbers_that_cannot_be_read_hold_the_bake_and_roll_it_back_in_the_end() {
+    let error = || PortError::new(ErrorKind::Denied, "cloudwatch:GetMetricData", "AccessDenied", "no");
+    let mut blind = good(good(bake(), 0), 1).later(250).decided().later(50);
+    blind.seen.metrics = Seen::Unknown(error());
+    let release = blind.decide().release;
+    assert_eq!(release.summary(), "bake at 10% for 5m");
+    assert!(release.report.waiting_on.to_string().contains("the metrics could not be read"));
+    assert_eq!(release.report.deadline.unwrap().at.duration_since(blind.now).as_secs(), 1800);
+    let late = blind.decided().later(1800);
+    assert!(matches!(late.decide().release.cause(), Some(Cause::Inconclusive { .. })));
+}
+
+#[test]
+fn a_dry_run_says_it_once_and_does_nothing() {
+    let mut fixture = bad(bad(good(bake(), 0), 1), 2);
+    evidence(&mut fixture).dry_run = true;
+    let fixture = fixture.later(290);
+    let decision = fixture.decide();
+    assert!(decision.release.cause().is_none());
+    let told = |entry: Option<Entry>| {
+        entry.is_some_and(|entry| entry.events().any(|event| matches!(event, Event::WouldRollBack { .. })))
+    };
+    assert!(told(decision.entry));
+    let later = fixture.decided().later(5);
+    assert!(!told(later.decide().entry));
+    assert_eq!(summary(&later.later(60)), "shift to 100%");
+}
+
+#[test]
+fn nothing_is_compared_where_one_version_has_all_traffic() {
+    let fixture = Fixture::baking(100).later(600);
+    let asked = needs(&fixture.release, &fixture.seen).metrics;
+    assert_eq!(asked.map(|asked| asked.series.len()), Some(1), "its requests are still counted");
+    let all = bad(Fixture::baking(100), 0).later(600).decide().release;
+    assert!(all.cause().is_none());
+}
+
+#[test]
+fn the_history_has_everything_the_verdict_was_made_from() {
+    let mut fixture = bake();
+    evidence(&mut fixture).every_secs = 10;
+    let mut entries = Vec::new();
+    for number in 0..24 {
+        fixture = if number < 20 { good(fixture, number) } else { bad(fixture, number) };
+    }
+    for _ in 0..29 {
+        fixture = fixture.later(10);
+        entries.extend(fixture.decide().entry);
+        fixture = fixture.decided();
+        if regressed(&fixture.release) {
+            break;
+        }
+    }
+    assert!(regressed(&fixture.release), "{:?}", fixture.release.phase);
+    let plan = fixture.release.plan.as_ref().unwrap().evidence.clone().unwrap();
+    let mut replay = Replay::default();
+    let mut verdicts = 0;
+    for fact in entries.iter().flat_map(|entry| &entry.saw) {
+        if let Fact::Evidence { windows, measured } = fact {
+            replay.add(windows);
+            assert_eq!(&replay.measured(&plan), measured);
+            verdicts += 1;
+        }
+    }
+    assert!(verdicts >= 3, "ten windows an entry, and the verdict: {verdicts}");
+    // Asked again with more tolerance, the same numbers say something else.
+    let tolerant = Evidence { tolerate: tidegate_core::policy::Ratio::from_f64(100.0).unwrap(), ..*plan };
+    assert!(!replay.measured(&tolerant)[0].is_bad);
+    // And a row does not grow without end.
+    let row = serde_json::to_string(&fixture.release.progress.evidence).unwrap();
+    assert!(row.len() < 4000, "{}", row.len());
+}
+
+#[test]
+fn what_is_counted_is_read_as_it_was_written() {
+    let counted = good(good(bake(), 0), 1).later(250).decided().release.progress.evidence;
+    let stored = serde_json::to_string(&counted).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Option<Box<tidegate_core::evidence::Counted>>>(&stored).unwrap(),
+        counted
+    );
+}
+
+fn with_limit(series: &Series) -> Fixture {
+    let mut fixture = good(good(good(bake(), 0), 1), 2);
+    let plan = evidence(&mut fixture);
+    let bound = Bound::Max(Amount::new(800.0).expect("a number"));
+    plan.limits = vec![Limit { series: series.clone(), bound, lasting_secs: 120 }];
+    fixture
+}
+
+fn latency() -> Series {
+    let dimensions = [("Version".to_owned(), "new".to_owned())].into();
+    Series { namespace: "Shop".into(), metric: "Latency".into(), dimensions, stat: "p99".into() }
+}
+
+fn valued(mut fixture: Fixture, values: &[(i64, f64)]) -> Fixture {
+    let Phase::Running { since, .. } = fixture.release.phase else { panic!("it is in a stage") };
+    let mut seen = fixture.seen.metrics.known().cloned().unwrap_or_default();
+    let first = since.as_second().div_euclid(60) + i64::from(since.as_second().rem_euclid(60) > 0);
+    for (number, value) in values {
+        let at = jiff::Timestamp::from_second((first + number) * 60).expect("within range");
+        seen.entry(latency()).or_default().insert(at, *value);
+    }
+    fixture.seen.metrics = Seen::Known(seen);
+    fixture
+}
+
+#[test]
+fn a_limit_that_is_passed_for_as_long_as_it_takes_rolls_back() {
+    let passed = |values: &[(i64, f64)]| {
+        let release = valued(with_limit(&latency()), values).later(299).decide().release;
+        matches!(release.cause(), Some(Cause::Limit { .. }))
+    };
+    assert!(passed(&[(0, 900.0), (1, 801.0)]));
+    assert!(!passed(&[(0, 900.0), (1, 800.0)]), "800 is allowed");
+    assert!(!passed(&[(0, 900.0)]), "too short");
+    assert!(!passed(&[(0, 900.0), (2, 900.0)]), "a break, and the last has not settled");
+    let mut dry = with_limit(&latency());
+    evidence(&mut dry).dry_run = true;
+    assert!(valued(dry, &[(0, 900.0), (1, 900.0)]).later(299).decide().release.cause().is_none());
+    let told = valued(with_limit(&latency()), &[(0, 900.0), (1, 801.0)]).later(299).decide().release;
+    assert_eq!(told.cause().unwrap().to_string(), "p99 of Latency is 801, above 800 for 2m");
+}
+
+#[test]
+fn a_limit_without_a_value_holds_the_bake() {
+    let held = with_limit(&latency()).later(300);
+    let waits = held.decide().release.report.waiting_on.to_string();
+    assert!(
+        waits.contains("the metric Latency, which has a limit, has had no value in this bake"),
+        "{waits}"
+    );
+    assert_eq!(summary(&valued(with_limit(&latency()), &[(0, 5.0)]).later(300)), "shift to 100%");
+}
+
+const POLICY: &str = "service: checkout\nfrom: { ecr: { repository: shop/checkout, tags: [ main-* ] } }\n\
+                      to: { ecs: { cluster: prod, service: checkout, container: app } }\n";
+
+#[test]
+fn a_policy_that_compares_what_cannot_be_compared_is_refused() {
+    let canary = "strategy: { canary: { percent: 10, bake: 5m }, bake: 5m }\n";
+    let refused = |strategy: &str, evidence: serde_json::Value| {
+        let text = format!("{POLICY}{strategy}evidence: {evidence}\n");
+        parse("p.yaml", &text).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    let metric = |dimensions: serde_json::Value| json!({ "compare": [{ "metric": { "namespace": "Shop", "name": "Declined", "per": "Tried", "dimensions": dimensions } }] });
+    assert!(
+        refused("strategy: { blue_green: {} }\n", json!({ "compare": ["errors"] })).contains("blue_green")
+    );
+    assert!(refused("strategy: { rolling: {} }\n", json!({ "compare": ["errors"] })).contains("rolling"));
+    assert!(
+        refused(canary, metric(json!({ "Version": "blue" })))
+            .contains("tells the candidate from the stable version")
+    );
+    assert!(
+        refused(canary, metric(json!({ "Version": "{tag}" })))
+            .contains("found {tag}, allowed {digest} and {service}")
+    );
+    assert!(refused(canary, metric(json!({ "Version": "{service}" }))).contains("engine weighted"));
+    assert!(refused(canary, json!({ "compare": ["slow"] })).contains("slow: { over: 500ms }"));
+    assert!(refused(canary, json!({ "compare": ["mistakes"] })).contains("allowed errors"));
+    assert!(refused(canary, json!({ "compare": ["errors", "errors"] })).contains("twice"));
+    assert!(refused(canary, json!({ "every": "7s" })).contains("allowed 1s, 5s"));
+    assert!(refused(canary, json!({ "tolerate": 0.5 })).contains("allowed 1 to 100"));
+    assert!(refused(canary, json!({ "false_alarms": 0.01 })).contains("percent sign"));
+    assert!(
+        refused(
+            canary,
+            json!({ "limits": [{ "metric": { "namespace": "S", "name": "L" }, "stat": "p99" }] })
+        )
+        .contains("found neither")
+    );
+    assert_eq!(refused(canary, metric(json!({ "Version": "{digest}" }))), "");
+    let all = json!({ "min_requests": 200, "wait": "1h", "inconclusive": "hold", "every": "30s", "tolerate": 2, "false_alarms": "0.5%",
+        "compare": ["errors", { "slow": { "over": "500ms" } }], "dry_run": true,
+        "limits": [{ "metric": { "namespace": "S", "name": "L" }, "stat": "p99", "max": 800, "for": "3m" }] });
+    assert_eq!(refused(canary, all.clone()), "");
+    let policy = parse("p.yaml", &format!("{POLICY}{canary}evidence: {all}\n")).unwrap();
+    let written = tidegate_core::policy::to_yaml(&policy);
+    assert_eq!(parse("p.yaml", &written).unwrap(), policy, "{written}");
+}
+
+#[test]
+fn held_for_a_person_is_held_as_long_as_ecs_allows() {
+    let policy = |inconclusive: &str| {
+        let text = format!(
+            "{POLICY}strategy: {{ canary: {{ percent: 10, bake: 5m }}, bake: 15m }}\nevidence: {{ inconclusive: {inconclusive} }}\n"
+        );
+        parse("p.yaml", &text).unwrap()
+    };
+    assert_eq!(policy("roll_back").evidence_wait_secs(), 1800);
+    let held = policy("hold");
+    let most = held.evidence_wait_secs() + held.pause_secs() + 15 * 60;
+    assert_eq!(most, 24 * 3600 - 15 * 60);
+}
+
+/// A world whose candidate fails so many of a thousand requests.
+fn world(candidate: u32) -> Scenario {
+    let mut scenario = Scenario::canary(Quality::Good);
+    scenario.policy.evidence.compare = None;
+    scenario.habits.errors = [1, candidate];
+    scenario
+}
+
+#[test]
+fn whatever_goes_wrong_beside_it_a_candidate_that_fails_a_tenth_of_its_requests_is_never_promoted() {
+    for seed in 0..30 {
+        let random = Scenario::random(seed);
+        let Scenario { policy, habits, .. } = world(100);
+        let mut scenario = Scenario { policy, ..random };
+        scenario.balancing = tidegate_testkit::fakes::Balancing::LoadBalancer;
+        scenario.habits.errors = habits.errors;
+        let outcomes = Simulation::new(scenario).run().expect_sound().outcomes;
+        assert!(!outcomes.iter().any(|outcome| outcome == "promoted"), "seed {seed}: {outcomes:?}");
+    }
+}
+
+#[test]
+fn a_world_whose_candidate_fails_more_often_is_rolled_back_and_one_that_does_not_is_promoted() {
+    let report = Simulation::new(world(30)).run().expect_sound();
+    assert_eq!(report.outcomes, ["rolled back"]);
+    assert!(
+        report.trace.iter().any(|line| line.contains("does worse than the stable version")),
+        "{:#?}",
+        report.trace
+    );
+    let report = Simulation::new(world(1)).run().expect_sound();
+    assert_eq!(report.outcomes, ["promoted"]);
+}
+
+#[test]
+fn a_regression_speaks_against_the_image() {
+    let mut fixture = bad(bad(bake(), 0), 1).later(250).decided();
+    for _ in 0..40 {
+        fixture = fixture.weight(0).later(30).decided();
+        if fixture.release.is_over() {
+            break;
+        }
+    }
+    let regression =
+        |outcome: &Outcome| matches!(outcome, Outcome::RolledBack { cause: Cause::Regression { .. } });
+    assert!(fixture.release.cause().is_some());
+    assert!(fixture.release.outcome().is_none_or(regression));
+}
