@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    answer, apply, cancel, drill, init, notify, open, plan, policy, quarantine, release, releases, replay,
-    rollback, shell, stats, steer, validate, watch, why,
+    answer, apply, calibrate, cancel, drill, init, notify, open, plan, policy, quarantine, release, releases,
+    replay, rollback, shell, stats, steer, validate, watch, why,
 };
 use crate::exit;
 use crate::global::Global;
@@ -34,6 +34,8 @@ pub enum Command {
     Schema,
     /// Show what a release would do, its rollback target, and what preflight finds; changes nothing
     Plan(plan::Args),
+    /// Compare a service with itself on its traffic of the last days: how often its comparisons would have been wrong; changes nothing
+    Calibrate(calibrate::Args),
     /// Release an image
     Release(release::Args),
     /// List releases, newest first

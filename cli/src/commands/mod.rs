@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod apply;
+pub mod calibrate;
 pub mod cancel;
 pub mod doctor;
 pub mod drill;
@@ -46,6 +47,7 @@ pub async fn run(cli: Cli, out: &mut Output) -> anyhow::Result<Exit> {
             return apply::run(policies, &Connection::open(&cli.global).await?, out).await;
         }
         Command::Plan(_)
+        | Command::Calibrate(_)
         | Command::Release(_)
         | Command::Releases(_)
         | Command::Watch(_)
@@ -84,6 +86,7 @@ pub async fn run_with(command: &Command, connection: &Connection, out: &mut Outp
         Command::Policy(args) => Box::pin(policy::run(args, connection, out)).await,
         Command::Quarantine(args) => Box::pin(quarantine::run(args, connection, out)).await,
         Command::Plan(args) => Box::pin(plan::run(args, connection, out)).await,
+        Command::Calibrate(args) => Box::pin(calibrate::run(args, connection, out)).await,
         Command::Release(args) => Box::pin(release::run(args, connection, out)).await,
         Command::Releases(args) => Box::pin(releases::run(args, connection, out)).await,
         Command::Watch(args) => Box::pin(watch::run(args, connection, out)).await,

@@ -129,7 +129,7 @@ fn judge(
 }
 
 /// The release that would be: only what the look and the plan depend on is meant.
-fn imagined(
+pub(super) fn imagined(
     context: &Context,
     service: &ServiceName,
     head: &ServiceRecord,

@@ -1,5 +1,6 @@
 //! From what was fetched to lines for people. Pure: the time and the time zone are arguments.
 
+mod calibrate;
 mod changes;
 mod figures;
 mod plan;
@@ -14,6 +15,7 @@ use jiff::tz::TimeZone;
 use crate::line::Tone;
 use tidegate_view::{ReleaseView, State};
 
+pub use calibrate::calibrate;
 pub use changes::changes;
 pub use figures::figures;
 pub use plan::{plan, rollback};

@@ -18,7 +18,7 @@ use tidegate_cli::stack::{Call, SecretState, Stack};
 use tidegate_cli::wakes::Wakes;
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::{ReleaseId, Target, TargetGroupArn};
-use tidegate_core::ports::{LoadBalancing, Waker};
+use tidegate_core::ports::{LoadBalancing, Metrics, Waker};
 use tidegate_core::vocab::elb::{HealthCheck, Surroundings};
 use tidegate_runtime::time::Time;
 use tidegate_runtime::{Context, Installation};
@@ -43,6 +43,8 @@ pub(crate) struct Bench {
     pub(crate) door: Asked,
     /// How many messages wait in each queue; `None`: nobody may look.
     pub(crate) letters: Option<u64>,
+    /// A CloudWatch that remembers days; the universe's own begins with the test.
+    pub(crate) metrics: Option<Arc<dyn Metrics>>,
     /// What is known of the gate's secret, and what IAM says.
     pub(crate) account: Account,
 }
@@ -174,7 +176,8 @@ pub(crate) fn caller(id: u64, name: &str) -> Caller {
 impl Bench {
     /// The service runs build 1, and there is no policy.
     pub(crate) fn empty(universe: Universe) -> Self {
-        Self { universe, door: Asked::default(), letters: Some(0), account: Account::default() }
+        let (door, account) = (Asked::default(), Account::default());
+        Self { universe, door, letters: Some(0), metrics: None, account }
     }
 
     /// The service runs build 1, and its policy is stored.
@@ -210,7 +213,8 @@ impl Bench {
         let wakes = Wakes::new(Box::new(ByPort(context.installation.waker.clone().unwrap())));
         let installation = Installation { time: Arc::new(WorkingTime { conductor }), ..context.installation };
         let asking = Asking::known(Identity { account: names::account(), arn: ANN.into() });
-        Connection::with(Context { installation, ..context }, wakes, asking)
+        let metrics = self.metrics.clone().unwrap_or_else(|| context.metrics.clone());
+        Connection::with(Context { installation, metrics, ..context }, wakes, asking)
             .with_notebook(self.universe.notebook(caller(3, "person")))
             .with_balancing(Arc::new(Around))
             .with_queues(Arc::new(Letters(self.letters)))

@@ -168,3 +168,30 @@ fn zone(zones: &[Arm], candidate: usize) -> Tick {
     let others = &mut zones.iter().enumerate().filter(|(at, _)| *at != candidate).map(|(_, arm)| arm);
     Tick { candidate: zones[candidate], stable: sum(others) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parting_a_minute_loses_no_request() {
+        let mut state = 1_u32;
+        let mut uniform = move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from(state >> 8) / f64::from(1_u32 << 24)
+        };
+        for bad in [0.0, 1.0, 7.25, 999.0, 50_000.0] {
+            let minute = Arm::new(100_000.0, bad);
+            let mut taken = 0.0;
+            for _ in 0..50 {
+                let Tick { candidate, stable } = thin(minute, minute, 0.1, &mut uniform);
+                assert!((candidate.bad + stable.bad - bad).abs() < 1e-9, "{candidate:?} {stable:?}");
+                assert!((candidate.requests + stable.requests - 100_000.0).abs() < 1e-6);
+                taken += candidate.bad;
+            }
+            // As many as its share, within five standard deviations.
+            let spread = (50.0 * bad * 0.1 * 0.9_f64).sqrt();
+            assert!((taken - 5.0 * bad).abs() <= 5.0 * spread, "{taken} of {bad}");
+        }
+    }
+}

@@ -58,6 +58,19 @@ fn a_larger_share_later_finds_what_a_small_one_cannot() {
 }
 
 #[test]
+fn until_numbers_count_users_go_on_seeing_errors() {
+    let test = Test::new(1.5, 0.01);
+    let found = |late_secs: f64| {
+        let windows = Windows { every_secs: 60.0, late_secs };
+        regressions(&test, load(1000.0, 0.001), &[step(0.1, 2.0)], windows, &[10.0])[0]
+    };
+    let (soon, late) = (found(0.0), found(600.0));
+    // Beyond the end of the step, too: 100 requests a second, one in a hundred bad.
+    assert_eq!(late.found_after_secs.unwrap() - soon.found_after_secs.unwrap(), 600.0);
+    assert!((late.bad_requests - soon.bad_requests - 600.0).abs() < 1e-6, "{soon:?} {late:?}");
+}
+
+#[test]
 fn users_who_saw_an_error_are_counted_through_every_share() {
     let test = Test::new(1.5, 0.01);
     let steps = [step(0.1, 10.0), step(0.2, 10.0)];
@@ -133,6 +146,11 @@ fn parted_by_zones_a_zone_that_is_worse_is_found() {
     let found = played(&zoned(4.0), Parted::Zones);
     assert!(found.rate(1.5).is_some_and(|rate| rate > 0.3), "one zone of three: {found:?}");
     assert_eq!(found.holds(0.01), Some(5.0));
+    // By the same test that judges releases: three minutes of it are enough.
+    let short = Replays { minutes: 3, ..REPLAYS };
+    let test = Test::new(1.5, 0.01);
+    let found = calibrate(&zoned(4.0), Parted::Zones, &test, &TOLERATE, short, &mut uniform(1)).unwrap();
+    assert!(found.rate(1.5).is_some_and(|rate| rate > 0.3), "{found:?}");
 }
 
 #[test]
