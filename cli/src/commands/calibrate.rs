@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tidegate_core::engine::{self, Preflight};
+use tidegate_core::evidence::settled_end;
 use tidegate_core::ids::{ServiceName, Target};
 use tidegate_core::intent::Intent;
 use tidegate_core::plan::{Comparison, Evidence, Plan, Stage};
@@ -29,8 +30,6 @@ use crate::render;
 
 /// The tolerated ratios that are tried, beside the policy's own.
 const TOLERATE: [f64; 7] = [1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0];
-/// The newest numbers may still change.
-const SETTLED: SignedDuration = SignedDuration::from_mins(5);
 /// CloudWatch keeps values of less than a minute so long.
 const SHORT_KEPT: SignedDuration = SignedDuration::from_hours(3);
 /// What an Availability Zone's name ends with, after its region.
@@ -158,7 +157,8 @@ async fn play(
     evidence: &Evidence,
 ) -> anyhow::Result<Answer> {
     let every = SignedDuration::from_secs(evidence.every_secs.into());
-    let until = context.installation.time.now().saturating_sub(SETTLED)?;
+    // The newest numbers may still change.
+    let until = settled_end(evidence.every_secs, context.installation.time.now());
     let days = SignedDuration::from_hours(24 * i64::from(args.days));
     let kept = if evidence.every_secs < 60 { days.min(SHORT_KEPT) } else { days };
     let span = Span { from: until.saturating_sub(kept)?, until, every };

@@ -14,8 +14,11 @@ use tidegate_sandbox::local::shop::Balancer;
 use tidegate_sandbox::local::{ACCOUNT, REGION};
 
 use crate::runner::{Scenario, scenario};
+use crate::stage::until;
 use crate::story::{CANARY, Story, bad, blocked_by, good};
 
+/// A minute of the sandbox is short, and a busy machine is not.
+const SOON: Duration = Duration::from_secs(120);
 const BLUE_GREEN: &str = "{ blue_green: {}, bake: 2s }";
 
 pub(crate) fn all() -> Vec<Scenario> {
@@ -50,6 +53,10 @@ pub(crate) fn all() -> Vec<Scenario> {
         scenario("a bake that nobody talks to is held, and goes on when somebody does", async |stage| {
             let mut story = Story::open(&stage, "no-traffic").await?;
             without_traffic(&mut story).await
+        }),
+        scenario("a service is compared with itself on the traffic it had", async |stage| {
+            let mut story = Story::open(&stage, "calibrated").await?;
+            calibrated(&mut story).await
         }),
     ]
 }
@@ -111,6 +118,32 @@ async fn without_traffic(story: &mut Story) -> Result<()> {
         told.contains(" requests and every alarm is OK"),
         "the history does not say what was seen\n{told}"
     );
+    Ok(())
+}
+
+/// The numbers of a service's own traffic, parted in every way there is; both zones of its load balancer are told apart.
+async fn calibrated(story: &mut Story) -> Result<()> {
+    let strategy = "{ canary: { percent: 50, bake: 10s }, bake: 2s }";
+    story
+        .policy_of(&format!("{}evidence: {{ min_requests: 20, every: 5s }}\n", story.shop.policy(strategy)))
+        .await?;
+    story.let_in()?;
+    let id = story.release("main-2", good("v2")).await?;
+    story.ends(&id, "promoted").await?;
+    let service = story.shop.plan.name.clone();
+    let told = until("enough windows of traffic", SOON, async || {
+        let asked = ["calibrate", &service, "--days", "1", "--replays", "100", "--json"];
+        let (code, told) = story.stage.tidegate(&asked).await?;
+        Ok((code == 0).then_some(told))
+    })
+    .await?;
+    let told: Value = serde_json::from_str(&told).with_context(|| told.clone())?;
+    let errors = &told["comparisons"][0];
+    let zones = json!([format!("{REGION}a"), format!("{REGION}b")]);
+    ensure!(errors["of"] == "errors" && errors["zones"] == zones, "{told}");
+    ensure!(errors["counted"]["requests"].as_f64().is_some_and(|requests| requests > 20.0), "{told}");
+    ensure!(errors["played"].as_array().is_some_and(|played| played.len() == 3), "{told}");
+    ensure!(errors["tolerate_needed"] == 1.0, "nobody saw an error: {told}");
     Ok(())
 }
 
