@@ -38,7 +38,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// One promotion and one rollback, on this machine, with real HTTP traffic.
+    /// A promotion and two rollbacks, on this machine, with real HTTP traffic.
     Demo(Forwarded),
     /// The local AWS, to play with by hand.
     #[command(subcommand)]

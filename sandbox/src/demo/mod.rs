@@ -23,6 +23,12 @@ use release::Tidegate;
 /// A bake of the demo is seconds long: at 10% the default rate brings the candidate about 90 requests in it.
 const EVIDENCE: &str = "evidence: { min_requests: 50, every: 5s }\n";
 
+/// Percent of requests the slightly worse version answers with HTTP 500: at 10% of the default rate an error every eight seconds, and the
+/// alarm goes off at three in five.
+const WORSE_PERCENT: f64 = 2.0;
+/// How long its canary bakes, seconds: five errors are the least that a comparison judges by.
+const WORSE_BAKE_SECS: u32 = 120;
+
 /// How long a release of the engine `weighted` may take.
 const WEIGHTED_LIMIT: Duration = Duration::from_secs(600);
 
@@ -107,6 +113,11 @@ impl DemoArgs {
         report::Expected { shares: Some((least, most)) }
     }
 
+    /// Whether both versions have traffic at once and Amazon ECS moves it: then a third image shows what no alarm sees.
+    fn compares(&self) -> bool {
+        self.engine == Engine::Native && matches!(self.strategy, Strategy::Canary | Strategy::Linear)
+    }
+
     /// How many requests each bake has to see: at 1% there are few.
     fn evidence(&self) -> &'static str {
         match (self.engine, self.strategy) {
@@ -183,14 +194,41 @@ async fn perform(
     narrator.chapter("why");
     tidegate.show(&["why", &bad.id], narrator).await?;
 
+    let worse = if args.compares() {
+        // Few errors take longer to tell from none: a bake that leaves the comparison time.
+        let patient = DemoArgs { bake: args.bake.max(WORSE_BAKE_SECS), ..args.clone() };
+        let text = shop.policy(&patient.strategy()) + args.evidence();
+        std::fs::write(&policy, &text).with_context(|| format!("failed to write {}", policy.display()))?;
+        tidegate.show(&["apply", &policy.display().to_string()], narrator).await?;
+        Some(slightly_worse(&local, &shop, &tidegate, &load, narrator).await?)
+    } else {
+        None
+    };
+
     let traffic = load.stop().await;
     narrator.chapter("the account");
-    let verdict = report::report(&good, &bad, &traffic, &local, args.expected(), narrator);
+    let releases = report::Releases { good: &good, bad: &bad, worse: worse.as_ref() };
+    let verdict = report::report(releases, &traffic, &local, args.expected(), narrator);
     drop(tidegate);
     if let Some(local) = Arc::into_inner(local) {
         local.stop().await?;
     }
     Ok(verdict)
+}
+
+/// An image whose errors are too few for the alarm, and too many beside the stable version.
+async fn slightly_worse(
+    local: &Local,
+    shop: &Shop,
+    tidegate: &Tidegate,
+    load: &Load,
+    narrator: &Narrator,
+) -> Result<release::Followed> {
+    narrator.chapter("a slightly worse image is pushed: its errors are too few for the alarm");
+    let behaviour = Behaviour { error_percent: WORSE_PERCENT, ..Behaviour::healthy("v4") };
+    let worse = release::follow(local, shop, tidegate, load, narrator, "main-4", behaviour).await?;
+    tidegate.show(&["replay", &worse.id], narrator).await?;
+    Ok(worse)
 }
 
 /// Where the releases can be looked at meanwhile.

@@ -254,7 +254,10 @@ impl Measured {
     }
 
     fn look(&mut self, local: &Local, shop: &Shop, load: &Load, narrator: &Narrator) -> Result<()> {
-        if self.alarm_at.is_none() && local.cloudwatch.state(&shop.alarm) == Some(AlarmState::Alarm) {
+        // Before the candidate has traffic it speaks of the one before.
+        let serves = self.weights[self.candidate] > 0;
+        if serves && self.alarm_at.is_none() && local.cloudwatch.state(&shop.alarm) == Some(AlarmState::Alarm)
+        {
             self.alarm_at = Some(Timestamp::now());
             narrator.say(&format!("ALARM {}", shop.alarm));
         }

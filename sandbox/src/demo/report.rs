@@ -19,15 +19,24 @@ pub(super) struct Expected {
     pub(super) shares: Option<(u32, u32)>,
 }
 
+/// What became of what was pushed.
+#[derive(Clone, Copy)]
+pub(super) struct Releases<'a> {
+    pub(super) good: &'a Followed,
+    pub(super) bad: &'a Followed,
+    /// The one whose errors were too few for the alarm; none where nothing is compared.
+    pub(super) worse: Option<&'a Followed>,
+}
+
 /// Says what was measured, and whether it is what was promised.
 pub(super) fn report(
-    good: &Followed,
-    bad: &Followed,
+    releases: Releases<'_>,
     traffic: &Snapshot,
     local: &Local,
     expected: Expected,
     narrator: &Narrator,
 ) -> ExitCode {
+    let Releases { good, bad, worse } = releases;
     let total = &traffic.total;
     narrator.quote(&format!("requests sent           {:>8}", total.sent));
     narrator.quote(&format!("requests lost           {:>8}", total.lost()));
@@ -50,14 +59,15 @@ pub(super) fn report(
         Some(secs) => narrator.quote(&format!("breach to all traffic back {secs:>5.2} s")),
         None => narrator.quote("breach to all traffic back  not seen"),
     }
-    for release in [good, bad] {
+    for release in [Some(good), Some(bad), worse].into_iter().flatten() {
         let took = release.took.as_secs_f64();
         narrator.quote(&format!(
             "{:<4}{:<28} peak {:>3}%  took {took:.0} s",
             release.version, release.id, release.peak
         ));
     }
-    let shares: Vec<_> = good.shares.iter().chain(&bad.shares).collect();
+    let worse_shares = worse.into_iter().flat_map(|worse| &worse.shares);
+    let shares: Vec<_> = good.shares.iter().chain(&bad.shares).chain(worse_shares).collect();
     for share in &shares {
         let judged = if share.is_kept().is_none() { "  too few to judge" } else { "" };
         narrator.quote(&format!(
@@ -92,6 +102,13 @@ pub(super) fn report(
         ("the load balancer always had somewhere to send a request", balancer_errors == 0),
         ("every event was handled", dead.is_empty()),
     ];
+    if let Some(worse) = worse {
+        let by_comparison = worse.exit == Some(ROLLED_BACK) && worse.alarm_at.is_none() && worse.peak < 100;
+        checks.push((
+            "the slightly worse version was rolled back by the comparison, without an alarm",
+            by_comparison,
+        ));
+    }
     // Of steps that had too few requests nothing is said.
     let kept: Vec<bool> = shares.iter().filter_map(|share| share.is_kept()).collect();
     if !kept.is_empty() {

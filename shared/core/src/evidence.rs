@@ -253,6 +253,11 @@ impl Counted {
         self.tallies.iter().zip(&plan.comparisons).map(|(tally, it)| measured(tally, &test, &it.of)).collect()
     }
 
+    /// Whether a window is counted that the history does not have as it is now.
+    pub fn has_something_to_tell(&self) -> bool {
+        self.recent.iter().any(|recent| !recent.told)
+    }
+
     /// Whether enough windows wait for an entry of their own in the history.
     pub fn has_much_to_tell(&self) -> bool {
         self.recent.iter().filter(|recent| !recent.told).count() >= TOLD_AT_ONCE

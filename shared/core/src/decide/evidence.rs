@@ -167,10 +167,12 @@ fn tell(turn: &mut Turn<'_>, evidence: &Evidence, counted: &mut Counted) {
     turn.saw(Fact::Evidence { windows: counted.tell(), measured });
 }
 
-/// The same, where an entry is written anyway.
+/// The same, where an entry is written anyway; nothing, where all of it has been told.
 pub(super) fn tell_counted(turn: &mut Turn<'_>, plan: &Plan) {
     if let (Some(evidence), Some(mut counted)) = (&plan.evidence, turn.next.progress.evidence.take()) {
-        tell(turn, evidence, &mut counted);
+        if counted.has_something_to_tell() {
+            tell(turn, evidence, &mut counted);
+        }
         turn.next.progress.evidence = Some(counted);
     }
 }
