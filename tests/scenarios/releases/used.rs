@@ -65,9 +65,9 @@ const NOT_USED_BY_RELEASES: &[Row] = &[
     ("conductor and sentinel", &["sns:Publish"], Use::Nobody, "an approver's letter: the demo sends one"),
     (
         "gate-api",
-        &["sqs:SendMessage", "secretsmanager:GetSecretValue"],
+        &["sqs:SendMessage"],
         Use::Nobody,
-        "an approver with an AWS identity, and a link to the dashboard: the gate's own tests have both, and the demo has a link",
+        "an approver with an AWS identity: the gate's own tests have one",
     ),
     (
         "gate",
