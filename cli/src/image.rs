@@ -94,9 +94,10 @@ impl ImageArg {
             Some(container) => match policy.repository_of(container) {
                 Some(repository) => vec![repository],
                 None => bail!(
-                    "the policy of {} does not release container {container}; it releases {} (to.ecs)",
+                    "the policy of {} does not release container {container}; it releases {} ({})",
                     policy.service,
-                    policy.to.ecs.container_names()
+                    policy.to.container_names(),
+                    policy.to.field()
                 ),
             },
             None => policy.repositories(),

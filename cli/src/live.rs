@@ -6,23 +6,23 @@ use std::collections::BTreeMap;
 use tidegate_core::engine;
 use tidegate_core::fault::PortError;
 use tidegate_core::ids::AlarmName;
-use tidegate_core::observation::Observation;
 use tidegate_core::plan::Plan;
-use tidegate_core::ports::{Alarms, Elb};
+use tidegate_core::ports::Alarms;
 use tidegate_core::release::Release;
 use tidegate_core::vocab::cloudwatch::AlarmSeen;
+use tidegate_runtime::{Context, observe};
 use tidegate_view::Live;
 
 /// Looks.
-pub async fn look(release: &Release, elb: &dyn Elb, alarms: &dyn Alarms) -> Live {
+pub async fn look(release: &Release, context: &Context) -> Live {
     let Some(plan) = &release.plan else { return Live::default() };
-    let needs = engine::share_needs(plan);
-    let (elb, alarms) = tokio::join!(elb.observe(&release.target, &needs), states(release, plan, alarms));
+    let (seen, alarms) =
+        tokio::join!(observe::share(context, release, plan), states(release, plan, &*context.alarms));
     let mut live = Live::default();
-    if let Some(error) = elb.weights.error() {
+    if let Some(error) = engine::share_unseen(plan, &seen) {
         live.unseen.push(unseen("the live weights", error));
     }
-    live.measured = engine::measured(release, &Observation { elb, ..Observation::default() });
+    live.measured = engine::measured(release, &seen);
     match alarms {
         Ok(alarms) => live.alarms = Some(alarms),
         Err(error) => live.unseen.push(unseen("the alarms", &error)),

@@ -71,14 +71,9 @@ pub fn read(args: &Args) -> anyhow::Result<Policies> {
         }
     }
     for (position, (file, policy)) in policies.iter().enumerate() {
-        let ecs = |policy: &Policy| {
-            let ecs = &policy.to.ecs;
-            (ecs.account.clone(), ecs.region.clone(), ecs.cluster.clone(), ecs.service.clone())
-        };
-        let same = policies[..position].iter().find(|(_, earlier)| ecs(earlier) == ecs(policy));
+        let same = policies[..position].iter().find(|(_, earlier)| earlier.to.is_same_place(&policy.to));
         if let Some((other, _)) = same {
-            let service = &policy.to.ecs.service;
-            bail!("nothing was stored: {other} and {file} both release to ECS service {service}");
+            bail!("nothing was stored: {other} and {file} both release to {}", policy.to);
         }
     }
     Ok(policies)

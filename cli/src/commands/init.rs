@@ -116,11 +116,11 @@ fn parsed(file: &Path, text: &str) -> anyhow::Result<Policy> {
 /// What is there.
 async fn ground(args: &Args, name: ServiceName, connection: &Connection) -> anyhow::Result<Ground> {
     let installation = connection.installation();
-    let ecs = EcsService { cluster: args.cluster.clone(), service: args.service.clone() };
+    let at = EcsService { cluster: args.cluster.clone(), service: args.service.clone() };
     let target = Target {
         account: installation.account.clone(),
         region: installation.region.clone(),
-        resource: Resource::EcsService(ecs),
+        resource: Resource::EcsService(at.clone()),
         role: None,
     };
     let (service, task_definition) = service(&target, connection).await?;
@@ -140,7 +140,9 @@ async fn ground(args: &Args, name: ServiceName, connection: &Connection) -> anyh
     }
     Ok(Ground {
         service: name,
-        target,
+        account: target.account,
+        region: target.region,
+        at,
         is_home: true,
         container,
         repository,
@@ -250,7 +252,7 @@ async fn running(policy: &Policy, connection: &Connection) -> anyhow::Result<Vec
     let installation = connection.installation();
     let target = policy.target(&installation.account, &installation.region);
     let (_, task_definition) = service(&target, connection).await?;
-    let containers = policy.to.ecs.containers.keys();
+    let containers = policy.to.containers().keys();
     let named = containers.filter_map(|container| task_definition.images.get(container));
     named.map(|reference| reference.parse().map_err(anyhow::Error::msg)).collect()
 }
@@ -278,7 +280,7 @@ fn told(file: &Path, ground: &Ground, strategies: &[Possible], args: &Args) -> V
         lines.extend(it.unseen.iter().map(|why| Line::plain(format!("    unavailable: {why}"))));
     }
     if args.language.is_none() && ground.is_lacking() {
-        let ecs = ground.target.ecs();
+        let ecs = &ground.at;
         lines.push(Line::of(
             Tone::Faint,
             format!(

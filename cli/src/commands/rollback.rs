@@ -213,7 +213,7 @@ fn told(error: RequestError, service: &ServiceName, clock: &Clock) -> anyhow::Er
         | RequestError::NoRelease(_)
         | RequestError::NoService(_)
         | RequestError::NoDrill { .. }
-        | RequestError::SameEcsService { .. } => {
+        | RequestError::SameTarget { .. } => {
             anyhow::Error::from(error).context(format!("failed to roll {service} back"))
         }
     }

@@ -107,7 +107,7 @@ fn verb(ask: Ask) -> &'static str {
 /// Whoever may not read the alarms is not kept from asking: whether the release continues is decided by whoever can.
 async fn no_alarm(release: &Release, connection: &Connection) -> anyhow::Result<()> {
     let context = &connection.context;
-    let live = live::look(release, &*context.elb, &*context.alarms).await;
+    let live = live::look(release, context).await;
     let alarm = live.alarms.iter().flatten().find(|(_, seen)| seen.state == AlarmState::Alarm);
     if let Some((alarm, _)) = alarm {
         let why = NotPossible::InAlarm { alarm: alarm.clone() };

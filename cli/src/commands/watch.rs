@@ -197,7 +197,7 @@ impl Watched {
             // What is live from now on is the business of other releases.
             self.live = Live::default();
         } else if changed || self.is_stale(now) {
-            self.live = live::look(&release, &*context.elb, &*context.alarms).await;
+            self.live = live::look(&release, context).await;
             self.looked_at = Some(now);
         }
         self.release = Some(release);

@@ -45,11 +45,7 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     let mut damaged = Vec::new();
     let history =
         history.with_context(|| format!("failed to read the history of {}", release.id))?.tell(&mut damaged);
-    let live = if release.is_over() {
-        Live::default()
-    } else {
-        live::look(release, &*context.elb, &*context.alarms).await
-    };
+    let live = if release.is_over() { Live::default() } else { live::look(release, context).await };
     let service_history = if found.by_service {
         let entries = ledger.service_history(&release.service, SERVICE_ENTRIES).await;
         entries

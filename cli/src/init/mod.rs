@@ -8,7 +8,9 @@ mod terraform;
 use std::collections::BTreeSet;
 
 use tidegate_core::finding::FindingCode;
-use tidegate_core::ids::{ContainerName, RepositoryName, RuleArn, ServiceName, Tag, Target, TargetGroupArn};
+use tidegate_core::ids::{
+    AccountId, ContainerName, EcsService, Region, RepositoryName, RuleArn, ServiceName, Tag, TargetGroupArn,
+};
 use tidegate_core::vocab::elb::Surroundings;
 
 /// In what the addition is written.
@@ -28,7 +30,9 @@ pub enum Language {
 pub struct Ground {
     /// What Tidegate is to call it.
     pub service: ServiceName,
-    pub target: Target,
+    pub account: AccountId,
+    pub region: Region,
+    pub at: EcsService,
     /// Whether it is where Tidegate's own configuration points to.
     pub is_home: bool,
     pub container: ContainerName,
@@ -176,7 +180,7 @@ impl Ground {
 
     /// The first lines of an addition.
     fn header(&self, comment: &str) -> String {
-        let ecs = self.target.ecs();
+        let ecs = &self.at;
         format!(
             "{comment} What ECS service {}/{} lacks for the strategies canary, linear and blue_green. Read it before you deploy it: names, health checks\n\
              {comment} and thresholds are taken from what is there, or are a beginning.\n",
@@ -187,7 +191,7 @@ impl Ground {
     /// The policy file.
     pub fn policy(&self) -> String {
         let Self { service, repository, container, .. } = self;
-        let ecs = self.target.ecs();
+        let ecs = &self.at;
         let tags = self.tag.as_ref().map_or_else(|| "v*".to_owned(), |tag| pattern(tag.as_str()));
         let runs = match &self.tag {
             Some(tag) => format!("it runs {tag} now"),
@@ -196,7 +200,7 @@ impl Ground {
         let place = if self.is_home {
             String::new()
         } else {
-            format!("    account: \"{}\"\n    region: {}\n", self.target.account, self.target.region)
+            format!("    account: \"{}\"\n    region: {}\n", self.account, self.region)
         };
         let (strategy, alarms) = if self.balancers.is_empty() { rolling() } else { self.canary() };
         format!(
@@ -224,7 +228,7 @@ impl Ground {
              # approval: {{ before: shift, by: [ann] }}\n\
              # people: {{ ann: {{ aws: [\"arn:aws:iam::{}:role/developer\"] }} }}\n",
             names.join(", "),
-            self.target.account
+            self.account
         );
         (strategy.to_owned(), alarms)
     }

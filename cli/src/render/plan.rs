@@ -98,7 +98,8 @@ pub fn rollback(view: &RollbackView) -> Vec<Line> {
 
 fn moved_by(plan: &PlannedView) -> String {
     let alarms = if plan.alarms.is_empty() {
-        "no alarm: only Amazon ECS's own checks, and you".to_owned()
+        plan.own_checks
+            .map_or_else(|| "no alarm: only you".to_owned(), |own| format!("no alarm: only {own}, and you"))
     } else {
         plan.alarms.join(", ")
     };
@@ -110,7 +111,7 @@ fn moved_by(plan: &PlannedView) -> String {
 
 fn rollback_target(back: &RollbackTargetView) -> Vec<Line> {
     let short = &back.name;
-    let mut lines = vec![label("task def.", short)];
+    let mut lines = vec![label("version", short)];
     if back.pinned_first {
         lines.push(label("", "registered again first, with every image by digest"));
     }
@@ -121,7 +122,7 @@ fn rollback_target(back: &RollbackTargetView) -> Vec<Line> {
             at.shares.iter().map(|share| format!("{} {}", share.name, share.weight)).collect();
         label("weights", weights.join(", "))
     }));
-    lines.push(label("strategy", format!("{}, as it is now", back.strategy)));
+    lines.extend(back.strategy.iter().map(|strategy| label("strategy", format!("{strategy}, as it is now"))));
     lines
 }
 

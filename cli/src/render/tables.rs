@@ -188,8 +188,7 @@ fn going_on(row: &ServiceRow, clock: &Clock) -> Cell {
 }
 
 fn below(row: &ServiceRow, clock: &Clock) -> String {
-    let ecs = row.target.ecs();
-    let mut told = vec![format!("{}/{}, {}", ecs.cluster, ecs.service, row.strategy)];
+    let mut told = vec![format!("{}, {}", row.target.resource, row.strategy)];
     if let Some(release) = &row.under_way {
         told.push(format!("release {}: {}", release.release.short(), release.next));
         let frozen = row.frozen.as_ref();

@@ -364,7 +364,7 @@ pub(crate) fn superseded() -> Release {
 }
 
 pub(crate) fn returning() -> Release {
-    let task_definition = plan().rollback_target().task_definition.clone();
+    let task_definition = plan().setup.ecs_rollback_target().expect("an ECS service").task_definition.clone();
     let deployed = Deployed::Ecs(EcsDeployed { task_definition, images: BTreeMap::new() });
     Release {
         intent: Intent::Rollback { from: Some(id(42)), to: id(41), deployed },
@@ -386,7 +386,9 @@ pub(crate) fn history_until_bake() -> Vec<Entry> {
     let ten = Percent::from_tenths(100);
     let release = baking();
     let deployment = release.progress.state.ecs_native().deployment.clone().unwrap();
-    let register = Action::RegisterTaskDefinition { revision: plan().setup.candidate().to_string() };
+    let register = Action::RegisterTaskDefinition {
+        revision: plan().setup.ecs_native().expect("ECS shifts").candidate.to_string(),
+    };
     let why = "tag main-42 was pushed".to_owned();
     vec![
         Entry {
@@ -394,7 +396,7 @@ pub(crate) fn history_until_bake() -> Vec<Entry> {
             ..entry(0, 0, Event::Created { change: release.change, why })
         },
         entry(1, 2, Event::Started),
-        entry(2, 5, Event::PreflightPassed { rollback_target: plan().rollback_target().name().to_owned() }),
+        entry(2, 5, Event::PreflightPassed { rollback_target: plan().rollback_target().name.to_owned() }),
         Entry {
             actions: vec![register.clone()],
             ..entry(3, 5, Event::Acted { actions: vec![register], again: true })

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use tidegate_cli::init::{Balancer, Ground, Language};
 use tidegate_core::finding::FindingCode;
-use tidegate_core::ids::{RuleArn, Tag, TargetGroupArn};
+use tidegate_core::ids::{EcsService, RuleArn, Tag, TargetGroupArn};
 use tidegate_core::policy;
 use tidegate_core::vocab::elb::{HealthCheck, Surroundings};
 
@@ -11,7 +11,9 @@ fn ground() -> Ground {
     let arn = |rest: &str| format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:{rest}");
     Ground {
         service: "checkout".parse().unwrap(),
-        target: tidegate_testkit::names::target(),
+        account: tidegate_testkit::names::account(),
+        region: tidegate_testkit::names::region(),
+        at: EcsService { cluster: "prod".parse().unwrap(), service: "checkout".parse().unwrap() },
         is_home: true,
         container: "app".parse().unwrap(),
         repository: "shop/checkout".parse().unwrap(),
@@ -58,7 +60,7 @@ fn the_policy_is_valid_and_says_what_was_found() {
     bare.is_home = false;
     let parsed = policy::parse("checkout.yaml", &bare.policy()).unwrap();
     assert!(matches!(parsed.strategy.shift, policy::Shift::Rolling));
-    assert!(parsed.to.ecs.account.is_some());
+    assert!(parsed.to.ecs().is_some_and(|to| to.account.is_some()));
 }
 
 #[test]

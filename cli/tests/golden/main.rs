@@ -212,7 +212,12 @@ fn lists() {
         release: id(41),
         change: change("main-41", 'a'),
         deployed: Deployed::Ecs(EcsDeployed {
-            task_definition: plan().rollback_target().task_definition.clone(),
+            task_definition: plan()
+                .setup
+                .ecs_rollback_target()
+                .expect("an ECS service")
+                .task_definition
+                .clone(),
             images: Default::default(),
         }),
         at: at(-90_000),

@@ -151,7 +151,7 @@ pub fn admit(
         let newest = head.newest(container).newer(times.until(now));
         next.newest.insert(container.clone(), newest);
     }
-    next.newest.retain(|container, _| head.policy.to.ecs.containers.contains_key(container));
+    next.newest.retain(|container, _| head.policy.to.containers().contains_key(container));
     let mut release = new_release(id.clone(), request, target, Intent::Deploy, now);
     release.change = carried_over(current, &request.change);
     release.carried =
@@ -404,11 +404,11 @@ pub fn apply(
     Some(ServiceWrite { service, expected, head, entry: Some(entry) })
 }
 
-/// Where the release under way may go: to the policy's ECS service, and to those of the policies before it that were in force while it was
-/// under way.
+/// Where the release under way may go: to the policy's target, and to those of the policies before it that were in force while it was under
+/// way.
 fn still_open(head: &ServiceRecord) -> OpenTargets {
     let mut open = head.open.clone().unwrap_or_default();
-    let to = &head.policy.to.ecs;
+    let to = &head.policy.to;
     if !open.targets.contains(to) {
         open.targets.push(to.clone());
     }

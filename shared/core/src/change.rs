@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ContainerName, Digest, Image};
+use crate::reference::{digest_of, pinned};
 
 /// The images a release brings, by container. Never empty; containers that are not named keep what they run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +126,34 @@ impl fmt::Display for Change {
             Some(image) => image.fmt(f),
             None => f.write_str(&self.told(", ", |container, image| format!("{image} in {container}"))),
         }
+    }
+}
+
+/// The image a container ran before a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StableImage {
+    /// As its target's owner wrote it.
+    pub reference: String,
+    /// The digests that ran, the one to return to first; none when AWS told none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<Digest>,
+}
+
+impl StableImage {
+    /// Host, repository and digest to return to; `None` when the digest is not known.
+    pub fn pinned(&self) -> Option<String> {
+        self.digests.first().map(|digest| pinned(&self.reference, digest))
+    }
+
+    /// Whether both are the same images, in whatever order they were counted.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let set = |image: &Self| image.digests.iter().cloned().collect::<BTreeSet<_>>();
+        self.reference == other.reference && set(self) == set(other)
+    }
+
+    /// Whether what was written says the digest that ran, so that deploying it again brings the same image.
+    pub fn is_pinned(&self) -> bool {
+        self.digests.first().is_none_or(|digest| digest_of(&self.reference).as_ref() == Some(digest))
     }
 }
 

@@ -418,10 +418,11 @@ impl fmt::Display for Resource {
 }
 
 impl Target {
-    /// The ECS service.
-    pub fn ecs(&self) -> &EcsService {
-        let Resource::EcsService(service) = &self.resource;
-        service
+    /// The ECS service, where it is one.
+    pub fn ecs(&self) -> Option<&EcsService> {
+        match &self.resource {
+            Resource::EcsService(service) => Some(service),
+        }
     }
 
     /// Whether it is the same resource, whichever role it is reached with.

@@ -12,7 +12,8 @@ use crate::container_image::MediaTypes;
 use crate::effect::Invite;
 use crate::history::Entry;
 use crate::ids::{
-    AlarmName, Digest, Image, ReleaseId, RepositoryName, ServiceName, Tag, Target, TargetGroupArn,
+    AccountId, AlarmName, Digest, EcsService, EcsServiceName, Image, Region, ReleaseId, RepositoryName,
+    Resource, ServiceName, Tag, Target, TargetGroupArn,
 };
 use crate::listing::Listing;
 use crate::notify::{Message, NotSent, Told, Trial};
@@ -31,27 +32,36 @@ use crate::vocab::{autoscaling, ecs, elb};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Watched {
     /// An ECR repository.
-    Repository(crate::ids::AccountId, crate::ids::Region, RepositoryName),
+    Repository(AccountId, Region, RepositoryName),
     /// A CloudWatch alarm.
-    Alarm(crate::ids::AccountId, crate::ids::Region, AlarmName),
+    Alarm(AccountId, Region, AlarmName),
     /// An ECS service by name, in whichever cluster: events of services that still have the old, short ARN do not name it, and looking at a
     /// release once more changes nothing.
-    EcsService(crate::ids::AccountId, crate::ids::Region, crate::ids::EcsServiceName),
+    EcsService(AccountId, Region, EcsServiceName),
     /// A CodeBuild project whose builds are released.
-    BuildProject(crate::ids::AccountId, crate::ids::Region, String),
+    BuildProject(AccountId, Region, String),
     /// A bucket that release manifests are written to.
     Bucket(String),
 }
 
 impl Watched {
-    /// What the events of a release under way are about: the ECS service it goes to and the alarms of its plan.
+    /// What is released to: who else releases there is found by it, and what events tell of it.
+    pub fn of_target(target: &Target) -> Self {
+        let Target { account, region, resource, .. } = target;
+        match resource {
+            Resource::EcsService(EcsService { service, .. }) => {
+                Self::EcsService(account.clone(), region.clone(), service.clone())
+            }
+        }
+    }
+
+    /// What the events of a release under way are about: the target it goes to and the alarms of its plan.
     pub fn of_release(release: &Release) -> Vec<Self> {
         if release.is_over() || release.progress.started_at.is_none() {
             return Vec::new();
         }
         let Target { account, region, .. } = &release.target;
-        let mut watched =
-            vec![Self::EcsService(account.clone(), region.clone(), release.target.ecs().service.clone())];
+        let mut watched = vec![Self::of_target(&release.target)];
         for alarm in release.plan.iter().flat_map(|plan| &plan.alarms) {
             let alarm = Self::Alarm(account.clone(), region.clone(), alarm.clone());
             if !watched.contains(&alarm) {

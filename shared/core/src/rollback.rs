@@ -319,7 +319,7 @@ fn must_be_meant(seen: &Situation<'_>, service: &ServiceName, from: &Leaving) ->
 /// Whether this release, when it was rolled back, restored those images: also ones that were there before Tidegate.
 fn restored(release: &Release, digests: &BTreeMap<ContainerName, Digest>) -> bool {
     let Some(plan) = &release.plan else { return false };
-    let images = &plan.rollback_target().images;
+    let images = plan.rollback_target().images;
     let was = |(container, digest): (&ContainerName, &Digest)| {
         images.get(container).is_some_and(|image| image.digests.contains(digest))
     };
@@ -344,7 +344,7 @@ fn is_left(promoted: &Promoted, from: &Leaving) -> bool {
 
 /// Why a promoted version is not brought back, when one of its images was rolled back since.
 fn quarantined<'a>(head: &'a ServiceRecord, promoted: &Promoted) -> Option<&'a Quarantined> {
-    let mut containers = head.policy.to.ecs.containers.keys().chain(promoted.change.containers());
+    let mut containers = head.policy.to.containers().keys().chain(promoted.change.containers());
     containers.find_map(|container| head.quarantine.get(&promoted.digest(container)?))
 }
 

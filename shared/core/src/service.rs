@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::change::Change;
 use crate::ids::{ContainerName, Digest, Image, ReleaseId, RepositoryName};
 use crate::intent::Deployed;
-use crate::policy::{EcsDestination, Policy};
+use crate::policy::{Destination, Policy};
 use crate::push::PushTimes;
 use crate::reference::{digest_of, image_of};
 
@@ -37,10 +37,10 @@ pub struct ServiceRecord {
     /// The newest that was let in of each container's images: what is older is not released again by a machine.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub newest: BTreeMap<ContainerName, PushTimes>,
-    /// Where the release under way may go though the policy no longer says so: those ECS services stay the service's own until it has ended.
+    /// Where the release under way may go though the policy no longer says so: those targets stay the service's own until it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<OpenTargets>,
-    /// What a release that ended left in the ECS service because it could not be restored.
+    /// What a release that ended left in the target because it could not be restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_behind: Option<LeftBehind>,
     /// When its policy was removed: nothing releases the service any more, and what is known of it stays for a policy that comes later.
@@ -85,7 +85,7 @@ impl ServiceRecord {
             })?;
             Some((container.clone(), image))
         };
-        let containers = self.policy.to.ecs.containers.keys().filter_map(of).collect();
+        let containers = self.policy.to.containers().keys().filter_map(of).collect();
         Change::new(containers).unwrap_or_else(|| promoted.change.clone())
     }
 
@@ -127,7 +127,7 @@ pub enum Left {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct OpenTargets {
     /// Each once.
-    pub targets: Vec<EcsDestination>,
+    pub targets: Vec<Destination>,
 }
 
 /// A release that was promoted: where a manual rollback can go.

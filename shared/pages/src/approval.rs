@@ -161,6 +161,7 @@ fn changes(plan: &Plan) -> Markup {
         plan.rollback_target().image(container).unwrap_or_else(|| "not known".to_owned())
     };
     let several = plan.change.containers().count() > 1;
+    let words = plan.setup.words();
     html! {
         section aria-labelledby="changes" {
             h2 #changes { "What changes" }
@@ -170,7 +171,7 @@ fn changes(plan: &Plan) -> Markup {
                     @if index > 0 { " and " }
                     code { (container) }
                 }
-                ", and nothing else of the task definition."
+                ", and " (words.unchanged) "."
             }
             dl {
                 @for (container, image) in plan.change.iter() {
@@ -179,7 +180,7 @@ fn changes(plan: &Plan) -> Markup {
                 }
             }
             h3.soft.small { "The rollback target" }
-            p { "Version " code { (plan.rollback_target().name()) } ", its weights and its own deployment configuration are restored." }
+            p { "Version " code { (plan.rollback_target().name) } ", " (words.restored) " are restored." }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Pages of others about what a release does: the AWS console, the commit. Nothing is fetched from there; a link is followed by whoever wants to.
 
 use maud::{Markup, html};
-use tidegate_core::ids::{Region, Target};
+use tidegate_core::ids::{EcsService, Region, Resource, Target};
 use tidegate_core::intent::Provenance;
 use tidegate_view::AlarmView;
 
@@ -26,11 +26,16 @@ fn escaped(text: &str) -> String {
         .collect()
 }
 
-/// The deployments of the service.
-fn deployments(target: &Target) -> String {
-    let (host, region, ecs) = (host(&target.region), &target.region, target.ecs());
-    let (cluster, service) = (escaped(ecs.cluster.as_str()), escaped(ecs.service.as_str()));
-    format!("https://{host}/ecs/v2/clusters/{cluster}/services/{service}/deployments?region={region}")
+/// The target, and what it is called.
+fn page(target: &Target) -> (String, &'static str) {
+    let (host, region) = (host(&target.region), &target.region);
+    match &target.resource {
+        Resource::EcsService(EcsService { cluster, service }) => {
+            let (cluster, service) = (escaped(cluster.as_str()), escaped(service.as_str()));
+            let path = format!("ecs/v2/clusters/{cluster}/services/{service}/deployments");
+            (format!("https://{host}/{path}?region={region}"), "deployments in Amazon ECS")
+        }
+    }
 }
 
 /// An alarm.
@@ -41,8 +46,9 @@ pub(crate) fn alarm(target: &Target, name: &str) -> String {
 
 /// Where to look on.
 pub(crate) fn links(target: &Target, alarms: &[AlarmView]) -> Markup {
+    let (address, called) = page(target);
     html! {
-        a href=(deployments(target)) rel="noreferrer" { "deployments in Amazon ECS" }
+        a href=(address) rel="noreferrer" { (called) }
         @for alarm_of in alarms.iter().take(1) {
             ", " a href=(alarm(target, &alarm_of.name)) rel="noreferrer" { "alarm in CloudWatch" }
         }

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use tidegate_core::decide;
+use tidegate_core::engine;
 use tidegate_core::fault::PortError;
 use tidegate_core::ids::{AlarmName, Digest, Image, Target};
 use tidegate_core::observation::{EffectResult, Entropy, Hint, Needs, Observation, Refusal};
+use tidegate_core::plan::Plan;
 use tidegate_core::reference::image_of;
 use tidegate_core::release::{Phase, Release};
 use tidegate_core::seen::Seen;
@@ -108,6 +110,13 @@ pub async fn observe(
         Box::pin(look(context, release, &needs, &mut seen)).await;
         asked = wanted;
     }
+    seen
+}
+
+/// Looks at the candidate's share and nothing else: what people are shown beside the ledger.
+pub async fn share(context: &Context, release: &Release, plan: &Plan) -> Observation {
+    let mut seen = Observation { at: context.installation.time.now(), ..Observation::default() };
+    Box::pin(look(context, release, &engine::share_needs(plan), &mut seen)).await;
     seen
 }
 

@@ -36,14 +36,14 @@ pub enum RequestError {
     /// There is no such release.
     #[error("there is no release {0}")]
     NoRelease(ReleaseId),
-    /// Another policy releases to the same ECS service.
+    /// Another policy releases to the same target.
     #[error(
-        "service {other} already releases to {target}; an ECS service can have one policy: change that one, or name another ECS service"
+        "service {other} already releases to {target}; a target can have one policy: change that one, or name another target"
     )]
-    SameEcsService {
+    SameTarget {
         /// Whose policy.
         other: ServiceName,
-        /// The ECS service.
+        /// What both release to.
         target: Box<Target>,
     },
     /// There is no such service.
@@ -156,7 +156,7 @@ impl Context {
             }
             Seen::Unknown(error) => return unseen(error),
         };
-        let containers: BTreeSet<ContainerName> = head.policy.to.ecs.containers.keys().cloned().collect();
+        let containers: BTreeSet<ContainerName> = head.policy.to.containers().keys().cloned().collect();
         let running = RunningNeeds { service, containers: containers.clone() };
         let asked = ecs::Needs { running: Some(running), ..ecs::Needs::default() };
         let told = match self.ecs.observe(&target, &asked).await.running {
@@ -293,7 +293,7 @@ impl Installation {
     pub async fn apply(&self, policy: &Policy, by: &Actor) -> Result<bool, RequestError> {
         let changed = self
             .attempt(async || {
-                self.has_its_ecs_service_alone(policy).await?;
+                self.has_its_target_alone(policy).await?;
                 let head = self.ledger.service_row(&policy.service).await.map_err(RequestError::Ledger)?;
                 let head = admission::apply(head.as_ref(), policy.clone(), by.clone(), self.time.now());
                 Ok(Commit { head, ..Commit::default() })
@@ -334,13 +334,12 @@ impl Installation {
         Ok(())
     }
 
-    /// Two policies for one ECS service would take each other's pause hooks for the service's own, and roll each other back. That two are
-    /// stored at the same moment is refused by the ledger; here it is told whose the ECS service is.
-    async fn has_its_ecs_service_alone(&self, policy: &Policy) -> Result<(), RequestError> {
+    /// Two policies for one target would take what the other set for the target's own, and roll each other back. That two are stored at the
+    /// same moment is refused by the ledger; here it is told whose the target is.
+    async fn has_its_target_alone(&self, policy: &Policy) -> Result<(), RequestError> {
         let target = policy.target(&self.account, &self.region);
-        let watched =
-            Watched::EcsService(target.account.clone(), target.region.clone(), target.ecs().service.clone());
-        // A damaged row of somebody else is no reason to refuse this policy; one of the same ECS service is told where it is read.
+        // A damaged row of somebody else is no reason to refuse this policy; one of the same target is told where it is read.
+        let watched = Watched::of_target(&target);
         let (others, _) = self.ledger.watchers(&watched).await.map_err(RequestError::Ledger)?.split();
         for other in others {
             if other == policy.service {
@@ -348,16 +347,16 @@ impl Installation {
             }
             let head = self.ledger.service(&other).await.map_err(RequestError::Ledger)?;
             if head.is_some_and(|head| self.releases_to(&head, &target)) {
-                return Err(RequestError::SameEcsService { other, target: Box::new(target) });
+                return Err(RequestError::SameTarget { other, target: Box::new(target) });
             }
         }
         Ok(())
     }
 
-    /// Whether this is the ECS service of its policy, or that of a release under way whose policy has changed since.
+    /// Whether this is the target of its policy, or that of a release under way whose policy has changed since.
     fn releases_to(&self, head: &ServiceRecord, target: &Target) -> bool {
         let open = head.open.iter().flat_map(|open| &open.targets);
-        std::iter::once(&head.policy.to.ecs)
+        std::iter::once(&head.policy.to)
             .chain(open)
             .any(|to| to.target(&self.account, &self.region).is_same_resource(target))
     }

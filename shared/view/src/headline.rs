@@ -40,7 +40,7 @@ pub fn headline(release: &Release, history: &[Entry], stable: Option<&str>, now:
 
 /// What the version that a release replaces is called: as it was promoted, where it was, else as its target's owner names it.
 pub fn stable_name(release: &Release, promoted: &[Promoted]) -> Option<String> {
-    let images = release.plan.as_ref().map(|plan| &plan.rollback_target().images)?;
+    let images = release.plan.as_ref().map(|plan| plan.rollback_target().images)?;
     let was = |one: &&Promoted| {
         one.change.iter().all(|(container, image)| {
             images.get(container).is_some_and(|running| running.digests.contains(&image.digest))

@@ -134,6 +134,9 @@ pub struct PlannedView {
     pub requests_needed: Option<u32>,
     /// The numbers it would be judged by, in words.
     pub judged_by: Vec<String>,
+    /// Who judges the candidate beside Tidegate, for people; none where nobody does.
+    #[serde(skip)]
+    pub own_checks: Option<&'static str>,
     /// What undoes it.
     pub rollback_target: RollbackTargetView,
     pub made_at: Timestamp,
@@ -169,8 +172,8 @@ pub struct RollbackTargetView {
     pub images: BTreeMap<String, String>,
     /// Whether it names a tag, so that a copy of it with every image by digest is what a rollback deploys.
     pub pinned_first: bool,
-    /// The deployment strategy that is restored.
-    pub strategy: String,
+    /// The deployment strategy that is restored; null where the target has none.
+    pub strategy: Option<String>,
     /// Where traffic goes now.
     pub traffic: Vec<TrafficView>,
 }
@@ -194,19 +197,19 @@ pub struct ShareView {
     pub weight: u32,
 }
 
-impl From<&RollbackTarget> for RollbackTargetView {
-    fn from(back: &RollbackTarget) -> Self {
+impl From<RollbackTarget<'_>> for RollbackTargetView {
+    fn from(back: RollbackTarget<'_>) -> Self {
         Self {
-            version: back.version().to_owned(),
-            name: back.name().to_owned(),
+            version: back.version.to_owned(),
+            name: back.name.to_owned(),
             images: back
                 .images
                 .keys()
                 .filter_map(|container| Some((container.to_string(), back.image(container)?)))
                 .collect(),
-            pinned_first: back.pinned().is_some(),
-            strategy: back.strategy().to_owned(),
-            traffic: back.traffic().map(TrafficView::from).collect(),
+            pinned_first: back.pinned_first,
+            strategy: back.strategy.map(str::to_owned),
+            traffic: back.traffic.into_iter().map(TrafficView::from).collect(),
         }
     }
 }
@@ -237,6 +240,7 @@ impl From<&Plan> for PlannedView {
                 .map(|evidence| evidence.min_requests)
                 .filter(|count| *count > 0),
             judged_by: plan.evidence.as_deref().map(judged_by).unwrap_or_default(),
+            own_checks: plan.setup.words().own_checks,
             rollback_target: RollbackTargetView::from(plan.rollback_target()),
             made_at: plan.made_at,
         }

@@ -6,8 +6,8 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 use tidegate_core::ids::{
-    AccountId, ClusterName, ContainerName, DeploymentArn, Digest, EcsServiceName, HookId, Region, Target,
-    TaskArn, TaskDefinitionArn,
+    AccountId, ClusterName, ContainerName, DeploymentArn, Digest, EcsService, EcsServiceName, HookId, Region,
+    Target, TaskArn, TaskDefinitionArn,
 };
 use tidegate_core::vocab::tasks::{self, StoppedContainer, StoppedTask};
 
@@ -31,10 +31,10 @@ pub struct ServiceRef {
 impl ServiceRef {
     /// Whether this can be the target's service.
     pub fn is(&self, target: &Target) -> bool {
-        self.account == target.account
-            && self.region == target.region
-            && self.service == target.ecs().service
-            && self.cluster.as_ref().is_none_or(|cluster| *cluster == target.ecs().cluster)
+        let is_it = |at: &EcsService| {
+            self.service == at.service && self.cluster.as_ref().is_none_or(|cluster| *cluster == at.cluster)
+        };
+        self.account == target.account && self.region == target.region && target.ecs().is_some_and(is_it)
     }
 
     /// From `service/CLUSTER/NAME`, the old `service/NAME`, or `service-deployment/CLUSTER/NAME/ID`.

@@ -122,8 +122,7 @@ fn needs(policy: &Policy, account: &AccountId, region: &Region) -> Vec<Need> {
     }
     // In another account a role of that account is used, which IAM here knows nothing of.
     let target = policy.target(account, region);
-    if policy.to.ecs.role.is_none() {
-        let Resource::EcsService(at) = &target.resource;
+    if let (Resource::EcsService(at), false) = (&target.resource, policy.to.has_role()) {
         let name = format!("{}/{}", at.cluster, at.service);
         calls.push((
             &DRIVERS,
@@ -134,7 +133,9 @@ fn needs(policy: &Policy, account: &AccountId, region: &Region) -> Vec<Need> {
         let deployment = home("ecs", format!("service-deployment/{name}/any"));
         calls.push((&DRIVERS, &DEPLOYMENTS, deployment, "ClusterArns or ServiceArns"));
         calls.push((&DRIVERS, &ANYWHERE, "*".to_owned(), "PermissionsBoundaryArn"));
-        for rule in policy.to.ecs.canary.iter().flat_map(|canary| &canary.rules) {
+        for rule in
+            policy.to.ecs().into_iter().filter_map(|to| to.canary.as_ref()).flat_map(|canary| &canary.rules)
+        {
             let is_rule = rule.as_str().contains(":listener-rule/");
             let modify: &[&str] = match is_rule {
                 true => &["elasticloadbalancing:ModifyRule"],

@@ -242,7 +242,8 @@ impl Fixture {
         let mut head = ServiceRecord { version: 0, active: None, waiting: None, open: None, ..first };
         let name = ServiceName::new(name).unwrap();
         head.policy.service = name.clone();
-        head.policy.to.ecs.service = EcsServiceName::new(name.as_str()).unwrap();
+        tidegate_testkit::names::to_ecs(&mut head.policy).service =
+            EcsServiceName::new(name.as_str()).unwrap();
         change(&mut head);
         let head = ServiceWrite { service: name, expected: None, head, entry: None };
         self.context

@@ -4,11 +4,14 @@ use async_trait::async_trait;
 use aws_sdk_applicationautoscaling::Client;
 use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace, SuspendedState};
 use tidegate_aws::{SdkConfig, Targets, port_error};
-use tidegate_core::fault::PortError;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::Target;
 use tidegate_core::ports::AutoScaling;
 use tidegate_core::seen::Seen;
 use tidegate_core::vocab::autoscaling::{Effect, Needs, Observation, ScalableTarget, Suspended};
+
+const DESCRIBE: &str = "application-autoscaling:DescribeScalableTargets";
+const REGISTER: &str = "application-autoscaling:RegisterScalableTarget";
 
 /// Application Auto Scaling by way of the official SDK, one client for each region and role.
 #[derive(Debug)]
@@ -27,12 +30,9 @@ impl AutoScalingAdapter {
         let call = client
             .describe_scalable_targets()
             .service_namespace(ServiceNamespace::Ecs)
-            .resource_ids(resource(place))
+            .resource_ids(resource(place, DESCRIBE)?)
             .scalable_dimension(ScalableDimension::EcsServiceDesiredCount);
-        let answer = call
-            .send()
-            .await
-            .map_err(|error| port_error("application-autoscaling:DescribeScalableTargets", error))?;
+        let answer = call.send().await.map_err(|error| port_error(DESCRIBE, error))?;
         let found = answer.scalable_targets.unwrap_or_default().into_iter().next();
         Ok(found.map(|found| ScalableTarget { suspended: seen(found.suspended_state.as_ref()) }))
     }
@@ -48,16 +48,20 @@ impl AutoScalingAdapter {
         let call = client
             .register_scalable_target()
             .service_namespace(ServiceNamespace::Ecs)
-            .resource_id(resource(place))
+            .resource_id(resource(place, REGISTER)?)
             .scalable_dimension(ScalableDimension::EcsServiceDesiredCount)
             .suspended_state(state);
         let sent = call.send().await;
-        sent.map(|_| ()).map_err(|error| port_error("application-autoscaling:RegisterScalableTarget", error))
+        sent.map(|_| ()).map_err(|error| port_error(REGISTER, error))
     }
 }
 
-fn resource(place: &Target) -> String {
-    format!("service/{}/{}", place.ecs().cluster, place.ecs().service)
+/// What is scaled, as Application Auto Scaling names it. Only an ECS service is ever asked about here.
+fn resource(place: &Target, operation: &str) -> Result<String, PortError> {
+    let at = place.ecs().ok_or_else(|| {
+        PortError::new(ErrorKind::Invalid, operation, "NoEcsService", format!("{place} is no ECS service"))
+    })?;
+    Ok(format!("service/{}/{}", at.cluster, at.service))
 }
 
 fn seen(state: Option<&SuspendedState>) -> Suspended {

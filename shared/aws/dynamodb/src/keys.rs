@@ -166,10 +166,14 @@ pub(crate) fn watched(watched: &Watched) -> String {
     }
 }
 
-/// Who alone releases to an ECS service. No part may hold a '#'.
+/// Who alone releases to a target. No part may hold a '#'.
 pub(crate) fn owner(Target { account, region, resource, .. }: &Target) -> Key {
-    let Resource::EcsService(EcsService { cluster, service }) = resource;
-    Key { pk: format!("{OWNER}#ecs#{account}#{region}#{cluster}#{service}"), sk: OWNER.into() }
+    let pk = match resource {
+        Resource::EcsService(EcsService { cluster, service }) => {
+            format!("{OWNER}#ecs#{account}#{region}#{cluster}#{service}")
+        }
+    };
+    Key { pk, sk: OWNER.into() }
 }
 
 pub(crate) fn delivery(key: &str) -> Key {

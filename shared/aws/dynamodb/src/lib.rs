@@ -21,7 +21,7 @@
 //! | which version of a release is about to be written | `RELEASE#<id>` | `CLAIM` | expires by `expires_at` |
 //! | which service releases from something, or to an ECS service | `WATCH#<kind>#<account>#<region>#<name>` | `SERVICE#<name>` | |
 //! | which release under way an alarm or an ECS service concerns | `WATCH#<kind>#<account>#<region>#<name>` | `RELEASE#<id>` | |
-//! | who alone releases to an ECS service | `OWNER#ecs#<account>#<region>#<cluster>#<service>` | `OWNER` | |
+//! | who alone releases to a target | `OWNER#ecs#<account>#<region>#<cluster>#<service>` | `OWNER` | |
 //! | a handled delivery | `SEEN#<key>` | `ONCE` | expires by the TTL attribute `expires_at` |
 //!
 //! Both indexes hold keys only: what is looked at every minute and changes nothing but its wake-up pays for one small row and one small index

@@ -5,7 +5,7 @@
 
 use tidegate_core::commit::ReleaseWrite;
 use tidegate_core::ids::{RepositoryName, Target};
-use tidegate_core::policy::{EcsDestination, Policy};
+use tidegate_core::policy::{Destination, Policy};
 use tidegate_core::ports::Watched;
 use tidegate_core::service::ServiceRecord;
 
@@ -13,14 +13,14 @@ use crate::Installation;
 
 /// Where a service with this policy releases from and to.
 ///
-/// The repositories, the build project and the bucket are the home account's and region's: that is where their events arrive. The ECS service is
-/// where the policy's target is.
+/// The repositories, the build project and the bucket are the home account's and region's: that is where their events arrive. The target is
+/// where the policy says.
 pub fn watched_by(policy: &Policy, installation: &Installation) -> Vec<Watched> {
     let repository = |name: &RepositoryName| {
         Watched::Repository(installation.account.clone(), installation.region.clone(), name.clone())
     };
     let mut watched: Vec<Watched> = policy.repositories().into_iter().map(repository).collect();
-    watched.push(ecs_service(&policy.to.ecs, installation));
+    watched.push(target_of(&policy.to, installation));
     if let Some(build) = &policy.from.codebuild {
         watched.push(Watched::BuildProject(
             installation.account.clone(),
@@ -34,9 +34,8 @@ pub fn watched_by(policy: &Policy, installation: &Installation) -> Vec<Watched> 
     watched
 }
 
-fn ecs_service(to: &EcsDestination, installation: &Installation) -> Watched {
-    let target = to.target(&installation.account, &installation.region);
-    Watched::EcsService(target.account.clone(), target.region.clone(), target.ecs().service.clone())
+fn target_of(to: &Destination, installation: &Installation) -> Watched {
+    Watched::of_target(&to.target(&installation.account, &installation.region))
 }
 
 /// Where a service releases from and to: by its policy, and where the release under way goes though a changed policy does not say so any more.
@@ -46,10 +45,10 @@ fn watched(head: &ServiceRecord, installation: &Installation) -> Vec<Watched> {
     }
     let mut watched = watched_by(&head.policy, installation);
     for to in head.open.iter().flat_map(|open| &open.targets) {
-        let service = ecs_service(to, installation);
+        let target = target_of(to, installation);
         // A transaction takes an item once only.
-        if !watched.contains(&service) {
-            watched.push(service);
+        if !watched.contains(&target) {
+            watched.push(target);
         }
     }
     watched
@@ -65,14 +64,14 @@ pub(crate) fn of_release(write: &ReleaseWrite) -> (Vec<Watched>, Vec<Watched>) {
     (only(&now, &before), only(&before, &now))
 }
 
-/// The ECS services that this service alone releases to: its policy's, and that of a release under way whose policy has changed since.
+/// The targets that this service alone releases to: its policy's, and that of a release under way whose policy has changed since.
 fn owned(head: &ServiceRecord, installation: &Installation) -> Vec<Target> {
     if head.removed_at.is_some() {
         return Vec::new();
     }
     let open = head.open.iter().flat_map(|open| &open.targets);
     let mut owned: Vec<Target> = Vec::new();
-    for to in std::iter::once(&head.policy.to.ecs).chain(open) {
+    for to in std::iter::once(&head.policy.to).chain(open) {
         let target = to.target(&installation.account, &installation.region);
         if !owned.iter().any(|other| other.is_same_resource(&target)) {
             owned.push(target);

@@ -28,6 +28,7 @@ use crate::running;
 use crate::seen::{
     Brief, Deployment, DeploymentPage, Deployments, Failure, Revisions, Service, Services, TaskDefinition,
 };
+use crate::service_of;
 use crate::tasks::Logs;
 
 /// How many of a family's newest revisions are searched for one that carries an image already.
@@ -332,10 +333,8 @@ impl<T: Clone> Remembered<T> {
 pub(crate) async fn describe_service(client: &Client, target: &Target) -> Result<Option<Service>, PortError> {
     const OPERATION: &str = "ecs:DescribeServices";
     let kept = KeepBody::default();
-    let call = client
-        .describe_services()
-        .cluster(target.ecs().cluster.as_str())
-        .services(target.ecs().service.as_str());
+    let at = service_of(target, OPERATION)?;
+    let call = client.describe_services().cluster(at.cluster.as_str()).services(at.service.as_str());
     if let Err(error) = call.customize().interceptor(kept.clone()).send().await {
         let error = port_error(OPERATION, error);
         return if error.code == "ClusterNotFoundException" { Ok(None) } else { Err(error) };
@@ -396,14 +395,15 @@ pub(crate) async fn list_deployments(
     const OPERATION: &str = "ecs:ListServiceDeployments";
     let after = after.map(|after| DateTime::from_millis(after.as_millisecond()));
     let after = after.map(|after| CreatedAt::builder().after(after).build());
+    let at = service_of(target, OPERATION)?;
     let mut listed = Vec::new();
     let mut next = None;
     loop {
         let kept = KeepBody::default();
         let call = client
             .list_service_deployments()
-            .cluster(target.ecs().cluster.as_str())
-            .service(target.ecs().service.as_str())
+            .cluster(at.cluster.as_str())
+            .service(at.service.as_str())
             .set_created_at(after.clone())
             .set_status(status.clone())
             .set_next_token(next)

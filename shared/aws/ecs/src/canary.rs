@@ -8,13 +8,16 @@ use aws_sdk_ecs::types::ServiceField;
 use serde_json::{Map, Value, json};
 use tidegate_aws::port_error;
 use tidegate_core::fault::{ErrorKind, PortError};
-use tidegate_core::ids::{EcsServiceName, ReleaseId, Target, TargetGroupArn, TaskDefinitionArn};
+use tidegate_core::ids::{
+    EcsService, EcsServiceName, ReleaseId, Resource, Target, TargetGroupArn, TaskDefinitionArn,
+};
 use tidegate_core::vocab::ecs::{ServiceSeen, SourceSeen};
 
 use crate::EcsAdapter;
 use crate::adapter::{describe_service, describe_task_definition};
 use crate::perform::{sent_once, unless_done, unpassable, untried};
 use crate::raw::{KeepBody, SendBody};
+use crate::service_of;
 
 /// Taken over from the service as they are.
 const OF_THE_SERVICE: [&str; 8] = [
@@ -225,10 +228,11 @@ async fn source(client: &Client, target: &Target) -> Result<Source, PortError> {
     const SERVICES: &str = "ecs:DescribeServices";
     const REVISIONS: &str = "ecs:DescribeServiceRevisions";
     let kept = KeepBody::default();
+    let at = service_of(target, SERVICES)?;
     let call = client
         .describe_services()
-        .cluster(target.ecs().cluster.as_str())
-        .services(target.ecs().service.as_str())
+        .cluster(at.cluster.as_str())
+        .services(at.service.as_str())
         .include(ServiceField::Tags);
     let sent = call.customize().interceptor(kept.clone()).send().await;
     sent.map_err(|error| port_error(SERVICES, error))?;
@@ -262,10 +266,10 @@ async fn source(client: &Client, target: &Target) -> Result<Source, PortError> {
 
 /// The place of the second service.
 fn beside(target: &Target, name: &EcsServiceName) -> Target {
-    let mut place = target.clone();
-    let tidegate_core::ids::Resource::EcsService(service) = &mut place.resource;
-    service.service = name.clone();
-    place
+    let resource = match &target.resource {
+        Resource::EcsService(at) => Resource::EcsService(EcsService { service: name.clone(), ..at.clone() }),
+    };
+    Target { resource, ..target.clone() }
 }
 
 impl EcsAdapter {
@@ -348,9 +352,10 @@ pub(crate) async fn scale(
     name: &EcsServiceName,
     desired: u32,
 ) -> Result<(), PortError> {
+    let at = service_of(target, "ecs:UpdateService")?;
     let call = client
         .update_service()
-        .cluster(target.ecs().cluster.as_str())
+        .cluster(at.cluster.as_str())
         .service(name.as_str())
         .desired_count(i32::try_from(desired).unwrap_or(i32::MAX));
     call.send().await.map(|_| ()).map_err(|error| port_error("ecs:UpdateService", error))
@@ -358,8 +363,8 @@ pub(crate) async fn scale(
 
 /// With its tasks: nothing of the traffic is with them any more.
 pub(crate) async fn delete(client: &Client, target: &Target, name: &EcsServiceName) -> Result<(), PortError> {
-    let call =
-        client.delete_service().cluster(target.ecs().cluster.as_str()).service(name.as_str()).force(true);
+    let at = service_of(target, "ecs:DeleteService")?;
+    let call = client.delete_service().cluster(at.cluster.as_str()).service(name.as_str()).force(true);
     let Err(error) = call.send().await else { return Ok(()) };
     let refusal = port_error("ecs:DeleteService", error);
     unless_done(refusal, async {

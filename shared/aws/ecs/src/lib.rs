@@ -13,4 +13,14 @@ mod running;
 mod seen;
 mod tasks;
 
+use tidegate_core::fault::{ErrorKind, PortError};
+use tidegate_core::ids::{EcsService, Target};
+
 pub use adapter::EcsAdapter;
+
+/// The service of a target. Only an ECS service is ever asked about here.
+pub(crate) fn service_of<'t>(target: &'t Target, operation: &str) -> Result<&'t EcsService, PortError> {
+    target.ecs().ok_or_else(|| {
+        PortError::new(ErrorKind::Invalid, operation, "NoEcsService", format!("{target} is no ECS service"))
+    })
+}

@@ -23,6 +23,7 @@ use crate::adapter::{describe_deployment, describe_service, list_deployments};
 use crate::canary::{self, NewCanary};
 use crate::raw::SendBody;
 use crate::seen::{Brief, Deployment, Service};
+use crate::service_of;
 
 /// How long a throttled call waits before it is sent again; all of them fit into the limit of an effect.
 const THROTTLED_PAUSES: [Duration; 3] =
@@ -200,14 +201,12 @@ async fn update_service(
     target: &Target,
     mut change: Map<String, Value>,
 ) -> Result<(), PortError> {
-    change.insert("cluster".into(), target.ecs().cluster.as_str().into());
-    change.insert("service".into(), target.ecs().service.as_str().into());
+    let at = service_of(target, "ecs:UpdateService")?;
+    change.insert("cluster".into(), at.cluster.as_str().into());
+    change.insert("service".into(), at.service.as_str().into());
     let change = Value::Object(change);
     sent_once(|| {
-        let call = client
-            .update_service()
-            .cluster(target.ecs().cluster.as_str())
-            .service(target.ecs().service.as_str());
+        let call = client.update_service().cluster(at.cluster.as_str()).service(at.service.as_str());
         let call = call.customize().config_override(untried()).interceptor(SendBody::new(&change));
         async move {
             call.send()

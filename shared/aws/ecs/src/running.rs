@@ -16,6 +16,7 @@ use tidegate_core::vocab::ecs::ServiceSeen;
 use crate::adapter::{ARNS_A_CALL, describe_revisions};
 use crate::raw::KeepBody;
 use crate::seen::{Task, Tasks};
+use crate::service_of;
 use crate::tasks::{list, page};
 
 /// `DescribeTasks` takes this many.
@@ -74,7 +75,7 @@ async fn tasks(client: &Client, target: &Target, service: &ServiceSeen) -> Resul
     let mut found = Vec::new();
     let mut next = None;
     loop {
-        let call = list(client, target, DesiredStatus::Running).max_results(TASKS_A_CALL);
+        let call = list(client, target, DesiredStatus::Running)?.max_results(TASKS_A_CALL);
         let arns;
         (arns, next) = page(call, next).await?;
         if !arns.is_empty() {
@@ -93,7 +94,8 @@ async fn tasks(client: &Client, target: &Target, service: &ServiceSeen) -> Resul
 async fn describe_tasks(client: &Client, target: &Target, arns: &[String]) -> Result<Tasks, PortError> {
     const DESCRIBE: &str = "ecs:DescribeTasks";
     let kept = KeepBody::default();
-    let call = client.describe_tasks().cluster(target.ecs().cluster.as_str()).set_tasks(Some(arns.to_vec()));
+    let at = service_of(target, DESCRIBE)?;
+    let call = client.describe_tasks().cluster(at.cluster.as_str()).set_tasks(Some(arns.to_vec()));
     let sent = call.customize().interceptor(kept.clone()).send().await;
     sent.map_err(|error| port_error(DESCRIBE, error))?;
     kept.parse(DESCRIBE)

@@ -14,6 +14,7 @@ use tidegate_core::ids::{ContainerName, Region, Target, TaskArn, TaskDefinitionA
 use tidegate_core::vocab::tasks::{LogStream, StopCode, StoppedContainer, StoppedTask};
 
 use crate::adapter::{EcsAdapter, describe_task_definition};
+use crate::service_of;
 
 /// `DescribeTasks` takes this many tasks, and `ListTasks` returns this many.
 const TASKS_A_CALL: usize = 100;
@@ -120,7 +121,7 @@ async fn list_stopped(client: &Client, target: &Target) -> Result<Vec<String>, P
     let mut listed = Vec::new();
     let mut next = None;
     loop {
-        let call = list(client, target, DesiredStatus::Stopped);
+        let call = list(client, target, DesiredStatus::Stopped)?;
         let arns;
         (arns, next) = page(call, next).await?;
         listed.extend(arns);
@@ -131,12 +132,14 @@ async fn list_stopped(client: &Client, target: &Target) -> Result<Vec<String>, P
 }
 
 /// The call that lists the service's tasks that should be in this status.
-pub(crate) fn list(client: &Client, target: &Target, status: DesiredStatus) -> ListTasksFluentBuilder {
-    client
-        .list_tasks()
-        .cluster(target.ecs().cluster.as_str())
-        .service_name(target.ecs().service.as_str())
-        .desired_status(status)
+pub(crate) fn list(
+    client: &Client,
+    target: &Target,
+    status: DesiredStatus,
+) -> Result<ListTasksFluentBuilder, PortError> {
+    let at = service_of(target, "ecs:ListTasks")?;
+    let call = client.list_tasks().cluster(at.cluster.as_str()).service_name(at.service.as_str());
+    Ok(call.desired_status(status))
 }
 
 /// One page of it, and the token of the next.
@@ -155,7 +158,8 @@ async fn describe(
     target: &Target,
     arns: &[String],
 ) -> Result<Vec<(StoppedTask, bool)>, PortError> {
-    let call = client.describe_tasks().cluster(target.ecs().cluster.as_str()).set_tasks(Some(arns.to_vec()));
+    let at = service_of(target, "ecs:DescribeTasks")?;
+    let call = client.describe_tasks().cluster(at.cluster.as_str()).set_tasks(Some(arns.to_vec()));
     let answer = call.send().await.map_err(|error| port_error("ecs:DescribeTasks", error))?;
     Ok(answer
         .tasks()

@@ -110,7 +110,7 @@ pub(super) fn preparing(turn: &mut Turn<'_>, since: Timestamp) -> Flow {
                 turn.saw(Fact::Finding { finding });
             }
             let now = turn.now;
-            turn.tell(Event::PreflightPassed { rollback_target: plan.rollback_target().name().to_owned() });
+            turn.tell(Event::PreflightPassed { rollback_target: plan.rollback_target().name.to_owned() });
             if turn.next.progress.planned.take().is_some_and(|before| before != plan.hash())
                 && !turn.next.gates.is_empty()
             {

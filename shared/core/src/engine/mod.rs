@@ -18,12 +18,11 @@ use crate::intent::{Deployed, Intent};
 use crate::observation::{Needs, Observation, Refusal};
 use crate::outcome::{Cause, Outcome};
 use crate::plan::{Compared, Plan, Setup};
-use crate::policy::{EngineChoice, Percent, Policy, Shift};
+use crate::policy::{EngineFor, Percent, Policy, Shift};
 use crate::release::state::State;
 use crate::release::{Phase, Progress, Release, RollingBack, Step};
 use crate::service::LeftBehind;
 use crate::turn::Turn;
-use crate::vocab::elb;
 
 pub use ecs_native::running::Comparison;
 
@@ -140,7 +139,9 @@ pub(crate) trait Engine {
     /// Whether somebody measures the candidate's share.
     fn is_measured(&self) -> bool;
     /// What has to be asked to see the candidate's share.
-    fn share_needs(&self) -> elb::Needs;
+    fn share_needs(&self) -> Needs;
+    /// Why it could not be seen, if it could not.
+    fn share_unseen<'s>(&self, seen: &'s Observation) -> Option<&'s PortError>;
     /// The candidate's share as it is measured, where it could be seen.
     fn measured(&self, release: &Release, seen: &Observation) -> Option<Percent>;
     /// Whether production traffic is where it belongs when the candidate has this share.
@@ -204,8 +205,13 @@ pub(crate) fn of(plan: &Plan) -> &dyn Engine {
 }
 
 /// What has to be asked to see the candidate's share of a plan, and nothing else.
-pub fn share_needs(plan: &Plan) -> elb::Needs {
+pub fn share_needs(plan: &Plan) -> Needs {
     of(plan).share_needs()
+}
+
+/// Why the candidate's share could not be seen, if it could not.
+pub fn share_unseen<'s>(plan: &Plan, seen: &'s Observation) -> Option<&'s PortError> {
+    of(plan).share_unseen(seen)
 }
 
 /// The candidate's share as it is measured, where it could be seen.
@@ -215,9 +221,9 @@ pub fn measured(release: &Release, seen: &Observation) -> Option<Percent> {
 
 /// Looks at everything that can be known before there is a plan, and makes it.
 pub fn preflight(policy: &Policy, release: &Release, seen: &Observation, now: Timestamp) -> Preflight {
-    let preflight = match policy.strategy.engine {
-        EngineChoice::Native => ecs_native::preflight(policy, release, seen, now),
-        EngineChoice::Weighted => ecs_weighted::preflight(policy, release, seen, now),
+    let preflight = match policy.engine() {
+        EngineFor::EcsNative(to) => ecs_native::preflight(policy, to, release, seen, now),
+        EngineFor::EcsWeighted(to) => ecs_weighted::preflight(policy, to, release, seen, now),
     };
     match preflight {
         Preflight::Pass(plan, mut findings) => match not_seen_apart(policy, release, &plan) {
@@ -260,14 +266,17 @@ pub(crate) fn needs(release: &Release, seen: &Observation) -> Needs {
     match (&release.phase, &release.plan) {
         (Phase::Queued | Phase::Ended { .. }, _) => {}
         (Phase::Preparing { .. }, _) | (_, None) => {
-            let policy = seen.head.as_ref().map(|head| &head.policy);
-            let is_weighted = |policy: &&Policy| policy.strategy.engine == EngineChoice::Weighted;
-            let weighted = policy.filter(is_weighted);
-            let ecs_shifts =
-                weighted.is_none() && policy.is_none_or(|policy| policy.strategy.shift != Shift::Rolling);
-            ecs_native::needs_of_preflight(release, ecs_shifts, seen, &mut needs);
-            if let Some(policy) = weighted {
-                ecs_weighted::needs_of_preflight(policy, release, &mut needs);
+            // Without its policy nobody knows what to look at: the service's row is asked for again before anything else.
+            let Some(policy) = seen.head.as_ref().map(|head| &head.policy) else { return needs };
+            match policy.engine() {
+                EngineFor::EcsNative(_) => {
+                    let ecs_shifts = policy.strategy.shift != Shift::Rolling;
+                    ecs_native::needs_of_preflight(release, ecs_shifts, seen, &mut needs);
+                }
+                EngineFor::EcsWeighted(to) => {
+                    ecs_native::needs_of_preflight(release, false, seen, &mut needs);
+                    ecs_weighted::needs_of_preflight(to, release, &mut needs);
+                }
             }
         }
         (_, Some(plan)) => of(plan).needs(release, plan, seen, &mut needs),

@@ -3,7 +3,7 @@
 use crate::effect::RETRY_AFTER;
 use crate::engine::{Act, Move};
 use crate::history::{Fact, StageResult, WaitingOn};
-use crate::plan::{Preparation, RollbackTarget, Stage};
+use crate::plan::{EcsRollbackTarget, Preparation, Stage};
 use crate::release::{Release, Step};
 use crate::turn::Turn;
 use crate::vocab::ecs::{DerivedRevision, Effect};
@@ -11,7 +11,7 @@ use crate::vocab::ecs::{DerivedRevision, Effect};
 /// The revision to register for this; `None` where the one that ran names every image by digest already.
 fn of(
     what: Preparation,
-    rollback_target: &RollbackTarget,
+    rollback_target: &EcsRollbackTarget,
     candidate: &DerivedRevision,
 ) -> Option<DerivedRevision> {
     match what {
@@ -23,7 +23,7 @@ fn of(
 /// The revision that is registered in the current stage.
 pub(super) fn registered(
     release: &Release,
-    rollback_target: &RollbackTarget,
+    rollback_target: &EcsRollbackTarget,
     candidate: &DerivedRevision,
 ) -> Option<DerivedRevision> {
     match release.stage()? {
@@ -45,7 +45,7 @@ pub(super) fn register(
     turn: &mut Turn<'_>,
     step: &Step,
     what: Preparation,
-    rollback_target: &RollbackTarget,
+    rollback_target: &EcsRollbackTarget,
     candidate: &DerivedRevision,
 ) -> Option<Move> {
     let Some(revision) = of(what, rollback_target, candidate) else {

@@ -22,7 +22,7 @@ use crate::reference::digest_of;
 
 pub use evidence::{Arm, Bound, Compared, Comparison, Evidence, Limit};
 pub(crate) use evidence::{Variant, Variants};
-pub use setup::{EcsNative, EcsWeighted, Groups, RollbackTarget, Setup, Share};
+pub use setup::{EcsNative, EcsRollbackTarget, EcsWeighted, Groups, RollbackTarget, Setup, Share, Words};
 
 /// How much longer than it lasts a bake may be held for alarms that are not OK, seconds.
 const BAKE_GRACE_SECS: u64 = 10 * 60;
@@ -433,7 +433,7 @@ fn gates(policy: &Policy, bypass_freeze: Option<&str>) -> Gates {
 
 impl Plan {
     /// What undoes it.
-    pub fn rollback_target(&self) -> &RollbackTarget {
+    pub fn rollback_target(&self) -> RollbackTarget<'_> {
         self.setup.rollback_target()
     }
 
@@ -443,7 +443,7 @@ impl Plan {
             let own = || digest_of(reference).into_iter().collect();
             (container.clone(), self.runs_as.get(container).cloned().unwrap_or_else(own))
         };
-        self.setup.candidate().images.iter().map(digests).collect()
+        self.setup.candidate_images().iter().map(digests).collect()
     }
 
     /// The share the candidate has before this stage.

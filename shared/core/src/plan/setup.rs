@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::change::StableImage;
 use crate::ids::{ContainerName, Digest, EcsServiceName, RuleArn, TargetGroupArn, TaskDefinitionArn};
 use crate::vocab::autoscaling::Suspended;
-use crate::vocab::ecs::{DerivedRevision, StableImage};
+use crate::vocab::ecs::DerivedRevision;
 use crate::vocab::elb::RuleSeen;
 
 /// How a plan is carried out: by which engine, and what it needs.
@@ -26,7 +27,7 @@ pub struct EcsWeighted {
     /// The revision that is deployed: the image in its container, everything else as it is.
     pub candidate: DerivedRevision,
     /// What undoes it. Its weights are those of the rules that are set.
-    pub rollback_target: RollbackTarget,
+    pub rollback_target: EcsRollbackTarget,
     /// The second service, which carries the candidate.
     pub canary: EcsServiceName,
     /// The target groups of both; none without a load balancer.
@@ -56,7 +57,7 @@ pub struct EcsNative {
     /// The revision that is deployed: the image in its container, everything else as it is.
     pub candidate: DerivedRevision,
     /// What undoes it.
-    pub rollback_target: RollbackTarget,
+    pub rollback_target: EcsRollbackTarget,
     /// The `deploymentConfiguration` while the release is under way.
     pub configuration: Value,
     /// Where the candidate's share is measured: the rule, and the target group the candidate gets.
@@ -72,20 +73,75 @@ impl Setup {
         }
     }
 
-    /// What undoes the release.
-    pub fn rollback_target(&self) -> &RollbackTarget {
+    /// What undoes a release to an ECS service.
+    pub fn ecs_rollback_target(&self) -> Option<&EcsRollbackTarget> {
         match self {
-            Self::EcsNative(native) => &native.rollback_target,
-            Self::EcsWeighted(weighted) => &weighted.rollback_target,
+            Self::EcsNative(native) => Some(&native.rollback_target),
+            Self::EcsWeighted(weighted) => Some(&weighted.rollback_target),
         }
     }
 
-    /// The revision that is deployed.
-    pub fn candidate(&self) -> &DerivedRevision {
+    /// What undoes the release.
+    pub fn rollback_target(&self) -> RollbackTarget<'_> {
         match self {
-            Self::EcsNative(native) => &native.candidate,
-            Self::EcsWeighted(weighted) => &weighted.candidate,
+            Self::EcsNative(native) => native.rollback_target.told(),
+            Self::EcsWeighted(weighted) => weighted.rollback_target.told(),
         }
+    }
+
+    /// The images that run once the release is promoted, by container, each by digest.
+    pub fn candidate_images(&self) -> &BTreeMap<ContainerName, String> {
+        match self {
+            Self::EcsNative(native) => &native.candidate.images,
+            Self::EcsWeighted(weighted) => &weighted.candidate.images,
+        }
+    }
+
+    /// What the target calls what the frame has only general words for.
+    pub fn words(&self) -> Words {
+        match self {
+            Self::EcsNative(_) | Self::EcsWeighted(_) => Words {
+                unchanged: "nothing else of the task definition",
+                restored: "its weights and its own deployment configuration",
+                own_checks: Some("Amazon ECS's own checks"),
+            },
+        }
+    }
+}
+
+/// What a target calls what the frame has only general words for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Words {
+    /// Fits "The image of container app, and …".
+    pub unchanged: &'static str,
+    /// Fits "Version checkout:41, … are restored".
+    pub restored: &'static str,
+    /// Who judges a candidate beside Tidegate; none where nobody does.
+    pub own_checks: Option<&'static str>,
+}
+
+/// What undoes a release, as every target has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RollbackTarget<'a> {
+    /// The version that ran, as the target's owner names it.
+    pub version: &'a str,
+    /// Its name for people: `checkout:41`.
+    pub name: &'a str,
+    /// The image that ran in each container.
+    pub images: &'a BTreeMap<ContainerName, StableImage>,
+    /// Whether it names a tag, so that a copy of it with every image by digest is what a rollback brings.
+    pub pinned_first: bool,
+    /// How its target is deployed to by itself: what is restored. None where it has nothing like that.
+    pub strategy: Option<&'a str>,
+    /// Where traffic went: at every place that shares it out, to whom and with which weight. Empty where nothing does.
+    pub traffic: Vec<(&'a str, Vec<Share<'a>>)>,
+}
+
+impl RollbackTarget<'_> {
+    /// The image that ran in a container: by digest, or as it was written when no digest is known.
+    pub fn image(&self, container: &ContainerName) -> Option<String> {
+        let image = self.images.get(container)?;
+        Some(image.pinned().unwrap_or_else(|| image.reference.clone()))
     }
 }
 
@@ -100,9 +156,9 @@ pub struct Share<'a> {
     pub weight: u32,
 }
 
-/// What must be done to restore exactly what was there.
+/// What must be done to restore exactly what was there in an ECS service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RollbackTarget {
+pub struct EcsRollbackTarget {
     /// The task definition that ran.
     pub task_definition: TaskDefinitionArn,
     /// The image that ran in each container.
@@ -113,32 +169,25 @@ pub struct RollbackTarget {
     pub weights: Vec<RuleSeen>,
 }
 
-impl RollbackTarget {
-    /// The version that ran, as the target's owner names it.
-    pub fn version(&self) -> &str {
-        self.task_definition.as_str()
-    }
-
-    /// How its target is deployed to by itself: what is restored.
-    pub fn strategy(&self) -> &str {
-        self.configuration["strategy"].as_str().unwrap_or("ROLLING")
-    }
-
-    /// Where traffic went: at every place that shares it out, to whom and with which weight.
-    pub fn traffic(&self) -> impl Iterator<Item = (&str, Vec<Share<'_>>)> {
-        self.weights.iter().map(|rule| {
+impl EcsRollbackTarget {
+    /// As every target has it.
+    fn told(&self) -> RollbackTarget<'_> {
+        let traffic = self.weights.iter().map(|rule| {
             let shares = rule.weights.iter().map(|(group, weight)| Share {
                 to: group.as_str(),
                 name: group.short(),
                 weight: *weight,
             });
             (rule.arn.as_str(), shares.collect())
-        })
-    }
-
-    /// Its name for people: `checkout:41`.
-    pub fn name(&self) -> &str {
-        self.task_definition.short()
+        });
+        RollbackTarget {
+            version: self.task_definition.as_str(),
+            name: self.task_definition.short(),
+            images: &self.images,
+            pinned_first: self.pinned().is_some(),
+            strategy: Some(self.configuration["strategy"].as_str().unwrap_or("ROLLING")),
+            traffic: traffic.collect(),
+        }
     }
 
     /// The task definition that ran with every image by its digest, when that is another one than the one that ran.

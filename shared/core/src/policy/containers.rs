@@ -61,18 +61,12 @@ impl EcsDestination {
             Some(_) | None => None,
         }
     }
-
-    /// The containers' names, for people: `app`, `app and proxy`.
-    pub fn container_names(&self) -> String {
-        let names: Vec<&str> = self.containers.keys().map(ContainerName::as_str).collect();
-        names.join(" and ")
-    }
 }
 
 impl Policy {
     /// Where a container's images come from; `None` when the policy does not release it.
     pub fn repository_of(&self, container: &ContainerName) -> Option<&RepositoryName> {
-        let source = self.to.ecs.containers.get(container)?;
+        let source = self.to.containers().get(container)?;
         Some(source.repository.as_ref().unwrap_or(&self.from.ecr.repository))
     }
 
@@ -80,14 +74,14 @@ impl Policy {
     pub fn repositories(&self) -> Vec<&RepositoryName> {
         let own = &self.from.ecr.repository;
         let others: BTreeSet<&RepositoryName> =
-            self.to.ecs.containers.values().filter_map(|source| source.repository.as_ref()).collect();
+            self.to.containers().values().filter_map(|source| source.repository.as_ref()).collect();
         std::iter::once(own).chain(others.into_iter().filter(|other| *other != own)).collect()
     }
 
     /// The containers that take a repository's images.
     pub fn containers_of(&self, repository: &RepositoryName) -> impl Iterator<Item = &ContainerName> {
         let takes = move |container: &&ContainerName| self.repository_of(container) == Some(repository);
-        self.to.ecs.containers.keys().filter(takes)
+        self.to.containers().keys().filter(takes)
     }
 
     /// An image in every container that takes images of its repository; `None` when none does.
@@ -104,7 +98,7 @@ impl Policy {
     /// The tags a repository has for itself, and the field that says them.
     fn own_tags(&self, repository: &RepositoryName) -> Option<(&[TagPattern], String)> {
         self.containers_of(repository).find_map(|container| {
-            let tags = self.to.ecs.containers.get(container)?.tags.as_ref()?;
+            let tags = self.to.containers().get(container)?.tags.as_ref()?;
             Some((tags.as_slice(), format!("to.ecs.containers.{container}.tags")))
         })
     }
@@ -131,7 +125,7 @@ impl Policy {
 
     /// Whether both policies are triggered by the same: another source is watched anew.
     pub fn is_same_source(&self, other: &Self) -> bool {
-        self.from == other.from && self.to.ecs.containers == other.to.ecs.containers
+        self.from == other.from && self.to.containers() == other.to.containers()
     }
 
     /// What only shows when the containers are seen together with where images come from.
@@ -143,7 +137,7 @@ impl Policy {
                  out the repository of one of them, or name another from.ecr.repository"
             ));
         }
-        for (container, source) in &self.to.ecs.containers {
+        for (container, source) in self.to.containers() {
             let field = format!("to.ecs.containers.{container}");
             let Some(tags) = &source.tags else { continue };
             let Some(repository) = source.repository.as_ref().filter(|repository| *repository != own) else {
@@ -157,12 +151,8 @@ impl Policy {
                 ));
             }
             for other in self.containers_of(repository) {
-                let differs = self
-                    .to
-                    .ecs
-                    .containers
-                    .get(other)
-                    .is_some_and(|source| source.tags.as_ref() != Some(tags));
+                let differs =
+                    self.to.containers().get(other).is_some_and(|source| source.tags.as_ref() != Some(tags));
                 if differs {
                     return Err(format!(
                         "{field}.tags: found other tags than for {other}, whose images come from {repository} too; allowed the same for both"

@@ -2,6 +2,7 @@
 //! back. Parsed once into types that cannot be wrong; the JSON Schema editors complete from is generated from these types.
 
 mod containers;
+mod destination;
 mod evidence;
 mod explain;
 mod gates;
@@ -19,11 +20,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{
-    AccountId, AlarmName, ClusterName, ContainerName, EcsService, EcsServiceName, Region, Resource, RoleArn,
-    RuleArn, ServiceName, Target, TargetGroupArn,
+    AccountId, AlarmName, ClusterName, ContainerName, EcsServiceName, Region, RoleArn, RuleArn, ServiceName,
+    Target, TargetGroupArn,
 };
 
 pub use containers::ContainerSource;
+pub use destination::{Destination, EngineFor};
 pub use evidence::{
     Amount, Chance, Compare, CompareMetric, Evidence, Inconclusive, Limit, LimitMetric, Millis, Ratio, Slow,
 };
@@ -187,14 +189,6 @@ impl TryFrom<Unchecked> for Policy {
         policy.check()?;
         Ok(policy)
     }
-}
-
-/// Where the release goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Destination {
-    /// An Amazon ECS service.
-    pub ecs: EcsDestination,
 }
 
 /// An Amazon ECS service.
@@ -538,7 +532,7 @@ pub enum OnNewer {
 impl Policy {
     /// The place of the candidate belongs to the engine that needs one.
     fn check_canary(&self) -> Result<(), String> {
-        let Some(canary) = &self.to.ecs.canary else { return Ok(()) };
+        let Destination::Ecs(EcsDestination { canary: Some(canary), .. }) = &self.to else { return Ok(()) };
         if self.strategy.engine == EngineChoice::Native {
             return Err("to.ecs.canary: found with the engine native, allowed with steps or engine: weighted; Amazon ECS knows the second target group from the service itself".into());
         }
@@ -628,8 +622,9 @@ impl Policy {
     /// How long one stage of Amazon ECS holds the bake before this moment, what is waited for after the bake, and the gates, seconds; `None` where
     /// it holds none.
     fn stage_secs(&self, before: Before) -> Option<u32> {
-        if self.strategy.engine == EngineChoice::Weighted {
-            return None;
+        match self.engine() {
+            EngineFor::EcsNative(_) => {}
+            EngineFor::EcsWeighted(_) => return None,
         }
         let bake = match (&self.strategy.shift, before) {
             (Shift::Rolling, _)
@@ -724,21 +719,14 @@ impl Policy {
 
     /// The complete target, with the home account and region where the policy names none.
     pub fn target(&self, home_account: &AccountId, home_region: &Region) -> Target {
-        self.to.ecs.target(home_account, home_region)
+        self.to.target(home_account, home_region)
     }
-}
 
-impl EcsDestination {
-    /// The complete target, with the home account and region where none is named.
-    pub fn target(&self, home_account: &AccountId, home_region: &Region) -> Target {
-        Target {
-            account: self.account.clone().unwrap_or_else(|| home_account.clone()),
-            region: self.region.clone().unwrap_or_else(|| home_region.clone()),
-            resource: Resource::EcsService(EcsService {
-                cluster: self.cluster.clone(),
-                service: self.service.clone(),
-            }),
-            role: self.role.clone(),
+    /// What carries its releases out, and where they go.
+    pub fn engine(&self) -> EngineFor<'_> {
+        match (&self.to, self.strategy.engine) {
+            (Destination::Ecs(to), EngineChoice::Native) => EngineFor::EcsNative(to),
+            (Destination::Ecs(to), EngineChoice::Weighted) => EngineFor::EcsWeighted(to),
         }
     }
 }

@@ -293,7 +293,7 @@ impl Release {
 
     /// What a rollback brings back, by its name for people.
     pub fn rollback_name(&self) -> Option<&str> {
-        self.progress.state.pinned_name().or_else(|| Some(self.plan.as_ref()?.rollback_target().name()))
+        self.progress.state.pinned_name().or_else(|| Some(self.plan.as_ref()?.rollback_target().name))
     }
 
     /// One phrase for lists: `running: bake 10% for 5m`.

@@ -13,7 +13,7 @@ use crate::ids::{
     TargetGroupArn, TaskDefinitionArn,
 };
 use crate::policy::Percent;
-use crate::reference::{digest_of, pinned};
+use crate::reference::digest_of;
 use crate::seen::Seen;
 
 /// What was seen of a service in one look.
@@ -509,34 +509,6 @@ impl RunningSeen {
     /// The digests of a container.
     pub fn of(&self, container: &ContainerName) -> &[Digest] {
         self.digests.get(container).map_or(&[], Vec::as_slice)
-    }
-}
-
-/// The image a container ran before a release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StableImage {
-    /// As the task definition writes it.
-    pub reference: String,
-    /// The digests that ran, the one to return to first; none when AWS told none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub digests: Vec<Digest>,
-}
-
-impl StableImage {
-    /// Host, repository and digest to return to; `None` when the digest is not known.
-    pub fn pinned(&self) -> Option<String> {
-        self.digests.first().map(|digest| pinned(&self.reference, digest))
-    }
-
-    /// Whether both are the same images, in whatever order they were counted.
-    pub fn is_same(&self, other: &Self) -> bool {
-        let set = |image: &Self| image.digests.iter().cloned().collect::<BTreeSet<_>>();
-        self.reference == other.reference && set(self) == set(other)
-    }
-
-    /// Whether the task definition itself says the digest that ran, so that deploying it again brings the same image.
-    pub fn is_pinned(&self) -> bool {
-        self.digests.first().is_none_or(|digest| digest_of(&self.reference).as_ref() == Some(digest))
     }
 }
 

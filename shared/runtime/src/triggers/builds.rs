@@ -258,7 +258,7 @@ fn delivery(build: &str, status: &str) -> String {
 /// Other containers that the artifact gives an image of a repository that is released: releasing the policy's containers alone would follow
 /// it half. What runs in them is not looked at here, nor what images of other repositories are meant for.
 fn half_followed(files: &artifact::Files, policy: &Policy) -> Option<String> {
-    let containers: Vec<&ContainerName> = policy.to.ecs.containers.keys().collect();
+    let containers: Vec<&ContainerName> = policy.to.containers().keys().collect();
     let others = artifact::other_images(files, &containers).ok()?;
     let repositories = policy.repositories();
     let of_it = |text: &String| {
@@ -272,7 +272,7 @@ fn half_followed(files: &artifact::Files, policy: &Policy) -> Option<String> {
             "imagedefinitions.json names an image of the same repository for {} too, and the policy releases container {} only: name the others \
              in to.ecs.containers, or leave their entries out, or export the image as a variable",
             names.join(" and "),
-            policy.to.ecs.container_names()
+            policy.to.container_names()
         )
     })
 }
@@ -300,7 +300,7 @@ async fn images_of(
             .map(Selection::One)
             .map_err(|error| format!("its variable {variable}: {error}")));
     }
-    let containers: Vec<&ContainerName> = head.policy.to.ecs.containers.keys().collect();
+    let containers: Vec<&ContainerName> = head.policy.to.containers().keys().collect();
     let mut problems = vec![format!("it exports no variable {variable}")];
     for at in &made.artifacts {
         match sources.artifacts.files(at, artifact::FILES).await {

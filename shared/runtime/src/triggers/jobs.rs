@@ -210,7 +210,7 @@ impl Installation {
         policy: &Policy,
     ) -> Result<Selection, Trouble> {
         let files = artifact_files(ports, job).await?;
-        let containers: Vec<&ContainerName> = policy.to.ecs.containers.keys().collect();
+        let containers: Vec<&ContainerName> = policy.to.containers().keys().collect();
         let images = artifact::images_of(&files, &containers).map_err(configuration)?;
         let others = artifact::other_images(&files, &containers).map_err(configuration)?;
         let file = artifact::task_definition(&files).map_err(configuration)?;
@@ -218,7 +218,7 @@ impl Installation {
             return Ok(images);
         }
         let released = self.released(policy, &images);
-        let names = policy.to.ecs.container_names();
+        let names = policy.to.container_names();
         let target = policy.target(&self.account, &self.region);
         let running = ports.definitions.current(&target).await?;
         let running = running.ok_or_else(|| configuration(format!("there is no ECS service {target}")))?;
@@ -252,7 +252,7 @@ impl Installation {
                 match reference.among(&self.account, &self.region, &policy.repositories()) {
                     Ok(repository) => policy.containers_of(repository).collect(),
                     // It is refused where it is resolved.
-                    Err(_) => policy.to.ecs.containers.keys().collect(),
+                    Err(_) => policy.to.containers().keys().collect(),
                 }
             }
         }

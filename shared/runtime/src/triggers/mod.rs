@@ -229,7 +229,10 @@ impl Installation {
     ) -> Result<Chosen, PortError> {
         let mut pushed = BTreeMap::new();
         let nobodys = |repository: &RepositoryName| {
-            let why = format!("no container of the policy takes images of {repository} (to.ecs.containers)");
+            let why = format!(
+                "no container of the policy takes images of {repository} ({}.containers)",
+                policy.to.field()
+            );
             Refusal::new(Reason::Repository, why)
         };
         let each = match asked {
@@ -250,8 +253,9 @@ impl Installation {
         for (container, reference) in each {
             let Some(repository) = policy.repository_of(container) else {
                 let why = format!(
-                    "the policy does not release container {container}; it releases {} (to.ecs)",
-                    policy.to.ecs.container_names()
+                    "the policy does not release container {container}; it releases {} ({})",
+                    policy.to.container_names(),
+                    policy.to.field()
                 );
                 return Ok(Err(Refusal::new(Reason::Repository, why)));
             };

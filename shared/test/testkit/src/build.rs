@@ -85,13 +85,14 @@ pub fn crowd_of(universe: &Universe, count: u32, change: impl Fn(u32, &mut Relea
     state.aws.set_alarm(true, built.now);
     for number in 0..count {
         let service: ServiceName = format!("service-{number:03}").parse().expect("a name");
-        let cluster = names::target().ecs().cluster.clone();
+        let cluster = names::target().ecs().expect("an ECS service").cluster.clone();
         let of_its_own = EcsService { cluster, service: service.as_str().parse().expect("a name") };
         let target = Target { resource: Resource::EcsService(of_its_own), ..names::target() };
         let id = names::release(number + 1);
         let active = Some(id.clone());
         let mut policy = policy.clone();
-        (policy.service, policy.to.ecs.service) = (service.clone(), target.ecs().service.clone());
+        policy.service = service.clone();
+        names::to_ecs(&mut policy).service = service.as_str().parse().expect("a name");
         let mut release = Release { id, service, target, version: 0, ..built.release.clone() };
         change(number, &mut release);
         let head = ServiceRecord { active, ..ServiceRecord::new(policy, built.now) };
@@ -622,7 +623,8 @@ impl Fixture {
     #[must_use]
     pub fn own_configuration(mut self) -> Self {
         if let (Seen::Known(Some(service)), Some(plan)) = (&mut self.seen.ecs.service, &self.release.plan) {
-            service.deployment_configuration = plan.rollback_target().configuration.clone();
+            service.deployment_configuration =
+                plan.setup.ecs_rollback_target().expect("an ECS service").configuration.clone();
         }
         self
     }

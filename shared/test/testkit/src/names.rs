@@ -8,6 +8,7 @@ use tidegate_core::ids::{
     TargetGroupArn, TaskArn, TaskDefinitionArn,
 };
 use tidegate_core::intent::{Deployed, EcsDeployed};
+use tidegate_core::policy::{Destination, EcsDestination, Policy};
 use tidegate_core::registry::ecr_registry;
 
 /// When every test begins.
@@ -158,4 +159,22 @@ pub fn release(number: u32) -> ReleaseId {
 /// What is deployed with this revision, and no image known by digest.
 pub fn deployed(revision: u32) -> Deployed {
     Deployed::Ecs(EcsDeployed { task_definition: task_definition(revision), images: Default::default() })
+}
+
+/// Where a policy's releases go, to be rewritten.
+///
+/// # Panics
+/// When that is no ECS service.
+pub fn to_ecs(policy: &mut Policy) -> &mut EcsDestination {
+    match &mut policy.to {
+        Destination::Ecs(to) => to,
+    }
+}
+
+/// The ECS service of a target.
+///
+/// # Panics
+/// When it is none.
+pub fn service_of(target: &Target) -> &str {
+    target.ecs().expect("an ECS service").service.as_str()
 }

@@ -159,7 +159,10 @@ fn a_pause_of_the_services_own_is_never_answered() {
     let begins = || Fixture::queued().configured("lifecycleHooks", own_pause("POST_TEST_TRAFFIC_SHIFT"));
     let planned = begins().decided().decided();
     let plan = planned.release.plan.clone().expect("a pause elsewhere does not block");
-    assert_eq!(plan.rollback_target().configuration["lifecycleHooks"], own_pause("POST_TEST_TRAFFIC_SHIFT"));
+    assert_eq!(
+        plan.setup.ecs_rollback_target().expect("an ECS service").configuration["lifecycleHooks"],
+        own_pause("POST_TEST_TRAFFIC_SHIFT")
+    );
     for said in SAID {
         let mut fixture = Fixture::starting().waiting(1).saying(said).later(60);
         fixture.release.plan = Some(plan.clone());
@@ -216,14 +219,18 @@ fn what_a_release_could_not_restore_is_found_by_the_next_one_and_restored() {
     assert!(failed.is_over(), "{}", failed.summary());
     let left = next.seen.head.as_ref().unwrap().left_behind.clone().expect("it is remembered");
     assert_eq!(left.release, failed.id);
-    let own = failed.plan.unwrap().rollback_target().configuration.clone();
+    let own = failed.plan.unwrap().setup.ecs_rollback_target().expect("an ECS service").configuration.clone();
     let runs = names::task_definition(1);
     if let Seen::Known(Some(service)) = &mut next.seen.ecs.service {
         service.task_definition = runs;
     }
     let started = next.decided().decide();
     let plan = next_plan(started.clone());
-    assert_eq!(plan.rollback_target().configuration, own, "nothing of ours is gone back to");
+    assert_eq!(
+        plan.setup.ecs_rollback_target().expect("an ECS service").configuration,
+        own,
+        "nothing of ours is gone back to"
+    );
     assert_eq!(
         plan.setup.ecs_native().expect("ECS shifts the traffic").configuration["lifecycleHooks"]
             .as_array()
@@ -252,7 +259,10 @@ fn hooks_of_ours_that_no_ledger_knows_are_found_by_themselves() {
     let saw = data(started.entry.as_ref().unwrap());
     assert!(saw.contains("leftover_of_unknown"), "{saw}");
     let plan = next_plan(started);
-    assert_eq!(plan.rollback_target().configuration["lifecycleHooks"], json!([]));
+    assert_eq!(
+        plan.setup.ecs_rollback_target().expect("an ECS service").configuration["lifecycleHooks"],
+        json!([])
+    );
     assert_eq!(
         plan.setup.ecs_native().expect("ECS shifts the traffic").configuration["lifecycleHooks"]
             .as_array()
@@ -521,7 +531,13 @@ fn what_runs_already_is_what_runs_not_what_is_written() {
 fn findings(fixture: &Fixture) -> Vec<(&'static str, bool)> {
     let head = fixture.seen.head.as_ref().expect("a row");
     let (image, intent) = (&fixture.release.change, &fixture.release.intent);
-    let found = match preflight::check(&head.policy, image, intent, &fixture.seen) {
+    let found = match preflight::check(
+        &head.policy,
+        head.policy.to.ecs().expect("an ECS service"),
+        image,
+        intent,
+        &fixture.seen,
+    ) {
         Verdict::Pass(_, found) | Verdict::Blocked(found) => found,
         Verdict::CannotSee(errors) => panic!("{errors:?}"),
     };
@@ -653,7 +669,13 @@ fn a_gateway_that_could_not_be_seen_is_not_none() {
     let denied = PortError::new(ErrorKind::Denied, "ecs:DescribeServiceRevisions", "AccessDenied", "no");
     let unseen = behind_a_gateway(Seen::Unknown(denied.clone()), &canary());
     let head = unseen.seen.head.as_ref().expect("a row");
-    match preflight::check(&head.policy, &unseen.release.change, &unseen.release.intent, &unseen.seen) {
+    match preflight::check(
+        &head.policy,
+        head.policy.to.ecs().expect("an ECS service"),
+        &unseen.release.change,
+        &unseen.release.intent,
+        &unseen.seen,
+    ) {
         Verdict::CannotSee(errors) => assert_eq!(errors, [denied], "why is told"),
         other @ (Verdict::Pass(..) | Verdict::Blocked(_)) => panic!("{other:?}"),
     }
@@ -867,7 +889,7 @@ fn a_release_whose_target_was_changed_is_superseded_by_the_policy() {
     let superseded = Outcome::Superseded { by: Successor::Policy };
     for mut fixture in [Fixture::queued(), Fixture::preparing()] {
         let head = fixture.seen.head.as_mut().unwrap();
-        head.policy.to.ecs.service = "checkout-2".parse().unwrap();
+        names::to_ecs(&mut head.policy).service = "checkout-2".parse().unwrap();
         let decision = fixture.decide();
         assert_eq!(decision.release.outcome(), Some(&superseded));
         let head = decision.head.expect("the row is freed");
@@ -943,7 +965,10 @@ fn a_revision_that_was_deregistered_is_registered_again_before_it_is_rolled_back
     let mut looks = refused.decided();
     looks.seen.refused.clear();
     let sought = needs(&looks.release, &looks.seen).ecs.revision.expect("the revision is looked for");
-    assert_eq!(sought, looks.release.plan.as_ref().unwrap().rollback_target().copy());
+    assert_eq!(
+        sought,
+        looks.release.plan.as_ref().unwrap().setup.ecs_rollback_target().expect("an ECS service").copy()
+    );
     // It is gone: the same document is registered again, and that is deployed.
     looks.seen.ecs.revision = Seen::Known(None);
     let looks = looks.later(7);

@@ -87,7 +87,7 @@ fn nothing_else_may_be_under_way_and_something_must_have_been_promoted() {
     assert_eq!(refused(&ServiceRecord { promoted: Vec::new(), ..allowed() }), NoDrill::NothingPromoted);
     let mut elsewhere = allowed();
     elsewhere.policy = policy_with(ALWAYS);
-    let other = elsewhere.policy.to.ecs.containers.clone();
+    let other = elsewhere.policy.to.containers().clone();
     assert!(!other.is_empty());
     let mut promoted = elsewhere.promoted[0].clone();
     let mut image = names::image(1);
@@ -214,7 +214,7 @@ fn what_does_not_run_is_never_drilled_whatever_was_promoted_last() {
     assert!(matches!(passed.release.phase, Phase::Running { .. }), "{:?}", passed.release.phase);
     let plan = passed.release.plan.as_ref().unwrap();
     assert!(
-        plan.setup.candidate().apart,
+        plan.setup.ecs_native().expect("ECS shifts").candidate.apart,
         "whatever tells the candidate from what runs has to tell it here, too"
     );
     let replaced = drilled(2).decided();

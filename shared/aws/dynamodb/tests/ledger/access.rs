@@ -5,6 +5,7 @@ use tidegate_core::ids::{AccountId, EcsServiceName, Region, RepositoryName};
 use tidegate_core::ports::{Due, Ledger, Watched};
 use tidegate_core::release::{Release, Wake};
 use tidegate_dynamodb::watched_by;
+use tidegate_testkit::names;
 
 use crate::fixture::*;
 
@@ -206,7 +207,7 @@ async fn what_is_watched_follows_the_policy() {
     fixture.put_head(apply(&first, 0)).await;
 
     let mut other = first.clone();
-    other.to.ecs.service = EcsServiceName::new("shop-blue").unwrap();
+    names::to_ecs(&mut other).service = EcsServiceName::new("shop-blue").unwrap();
     other.from.ecr.repository = RepositoryName::new("shop/blue").unwrap();
     fixture.put_head(apply(&other, 1)).await;
     assert_eq!(found(ecs("shop-web")).await, []);
@@ -216,7 +217,7 @@ async fn what_is_watched_follows_the_policy() {
 
     // The ECS service moves with the target's region, and back.
     let mut abroad = other.clone();
-    abroad.to.ecs.region = Some(Region::new("us-east-1").unwrap());
+    names::to_ecs(&mut abroad).region = Some(Region::new("us-east-1").unwrap());
     fixture.put_head(apply(&abroad, 2)).await;
     assert_eq!(found(ecs("shop-blue")).await, []);
     fixture.put_head(apply(&first, 3)).await;
@@ -240,7 +241,7 @@ async fn a_refused_policy_changes_nobodys_watches() {
 async fn a_policy_for_another_account_watches_its_service_there_and_its_repository_at_home() {
     let mut policy = policy("shop", &["5xx"]);
     let account = AccountId::new("444455556666").unwrap();
-    policy.to.ecs.account = Some(account.clone());
+    names::to_ecs(&mut policy).account = Some(account.clone());
     let watched = watched_by(&policy, &installation());
     assert!(watched.contains(&repository("shop/shop")));
     let service = EcsServiceName::new("shop-web").unwrap();

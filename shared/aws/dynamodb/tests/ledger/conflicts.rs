@@ -19,6 +19,7 @@ use tidegate_core::policy::Policy;
 use tidegate_core::ports::{Ledger, Watched};
 use tidegate_core::service::OpenTargets;
 use tidegate_dynamodb::ALREADY_HANDLED;
+use tidegate_testkit::names;
 
 use crate::fixture::*;
 
@@ -77,7 +78,7 @@ async fn of_two_new_policies_for_one_ecs_service_one_is_stored() {
     let fixture = Fixture::new("owner").await;
     let to = |service: &str, ecs: &str| {
         let mut policy = policy(service, &[]);
-        policy.to.ecs.service = EcsServiceName::new(ecs).unwrap();
+        names::to_ecs(&mut policy).service = EcsServiceName::new(ecs).unwrap();
         policy
     };
     let write = |policy: &Policy, version| Commit { head: Some(apply(policy, version)), ..Commit::default() };
@@ -94,7 +95,7 @@ async fn of_two_new_policies_for_one_ecs_service_one_is_stored() {
     assert!(fixture.ledger.service(&name(second)).await.unwrap().is_none());
     let elsewhere = Region::new("us-east-1").unwrap();
     let mut abroad = to(second, "web");
-    abroad.to.ecs.region = Some(elsewhere);
+    names::to_ecs(&mut abroad).region = Some(elsewhere);
     fixture.put_head(apply(&abroad, 0)).await;
 
     // Its own policy may change, and what it leaves is free.
@@ -125,12 +126,12 @@ async fn a_removed_policy_is_found_by_nothing_and_its_row_stays() {
     assert_eq!(fixture.ledger.service_row(&name("shop")).await.unwrap(), Some(removed.head));
     // Another service may have its ECS service, and a policy of that name cannot while it has.
     let mut cart = policy("cart", &[]);
-    cart.to.ecs = shop.to.ecs.clone();
+    cart.to = shop.to.clone();
     fixture.put_head(apply(&cart, 0)).await;
     let again = Commit { head: Some(apply(&shop, 2)), ..Commit::default() };
     refused(fixture.ledger.commit(again.clone()).await, ErrorKind::Conflict, CONDITION_FAILED);
     let mut moved = apply(&cart, 1);
-    moved.head.policy.to.ecs.service = EcsServiceName::new("cart").unwrap();
+    names::to_ecs(&mut moved.head.policy).service = EcsServiceName::new("cart").unwrap();
     fixture.put_head(moved).await;
     fixture.ledger.commit(again).await.unwrap();
     assert_eq!(found().await, [name("shop")]);
@@ -141,14 +142,14 @@ async fn an_ecs_service_stays_its_own_until_the_release_to_it_has_ended() {
     let fixture = Fixture::new("owner-open").await;
     let mut moved = policy("shop", &[]);
     fixture.put_head(apply(&moved, 0)).await;
-    let old = moved.to.ecs.clone();
-    moved.to.ecs.service = EcsServiceName::new("other").unwrap();
+    let old = moved.to.clone();
+    names::to_ecs(&mut moved).service = EcsServiceName::new("other").unwrap();
     let mut write = apply(&moved, 1);
     write.head.open = Some(OpenTargets { targets: vec![old.clone()] });
     write.head.active = Some(id(1));
     fixture.put_head(write.clone()).await;
     let mut cart = policy("cart", &[]);
-    cart.to.ecs = old;
+    cart.to = old;
     let taken = || Commit { head: Some(apply(&cart, 0)), ..Commit::default() };
     refused(fixture.ledger.commit(taken()).await, ErrorKind::Conflict, CONDITION_FAILED);
     let mut ended = apply(&moved, 2);

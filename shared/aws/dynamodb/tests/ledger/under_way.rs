@@ -6,6 +6,7 @@ use tidegate_core::outcome::{Cause, Outcome};
 use tidegate_core::ports::{Ledger, UnderWay, Watched};
 use tidegate_core::release::{Phase, Release};
 use tidegate_testkit::build::Fixture as Built;
+use tidegate_testkit::names;
 
 use crate::fixture::*;
 
@@ -83,7 +84,7 @@ async fn no_policy_takes_a_release_under_way_from_its_alarms() {
     fixture.ledger.commit(write(&queued, &preparing)).await.unwrap();
     fixture.ledger.commit(write(&preparing, &planned)).await.unwrap();
     let mut other = policy("checkout", &[]);
-    other.to.ecs.service = EcsServiceName::new("elsewhere").unwrap();
+    names::to_ecs(&mut other).service = EcsServiceName::new("elsewhere").unwrap();
     // Whatever the service's row says of what is open.
     fixture.put_head(apply(&other, 1)).await;
     fixture.put_head(apply(&service, 2)).await;

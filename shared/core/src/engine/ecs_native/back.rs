@@ -9,6 +9,7 @@ use super::plan::returning;
 use super::restore;
 use super::running::Comparison;
 use super::{Cx, compared, weights};
+use crate::change::StableImage;
 use crate::effect::{EffectKind, RETRY_AFTER};
 use crate::engine::{Back, Traffic};
 use crate::fault::ErrorKind;
@@ -20,7 +21,7 @@ use crate::release::{Phase, Release};
 use crate::seen::Seen;
 use crate::turn::{CLOCK_SKEW, LAG, LOOK_SOON, Turn};
 use crate::vocab::ecr::Stored;
-use crate::vocab::ecs::{DeploymentSeen, DeploymentStatus, DerivedRevision, Effect, StableImage};
+use crate::vocab::ecs::{DeploymentSeen, DeploymentStatus, DerivedRevision, Effect};
 use crate::vocab::tasks::Failure;
 
 /// One step further back.

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use crate::ids::{DeploymentArn, TaskDefinitionArn};
-use crate::plan::RollbackTarget;
+use crate::plan::EcsRollbackTarget;
 use crate::turn::{CLOCK_SKEW, Turn};
 use crate::vocab::ecs::DeploymentSeen;
 
@@ -11,12 +11,15 @@ use crate::vocab::ecs::DeploymentSeen;
 const DESCRIBED_WITHIN: SignedDuration = SignedDuration::from_mins(3);
 
 /// The revision a rollback deploys: the one that ran, or the same document with every image by its digest.
-pub(super) fn rollback_revision<'t>(turn: &'t Turn<'_>, target: &'t RollbackTarget) -> &'t TaskDefinitionArn {
+pub(super) fn rollback_revision<'t>(
+    turn: &'t Turn<'_>,
+    target: &'t EcsRollbackTarget,
+) -> &'t TaskDefinitionArn {
     turn.next.progress.state.ecs_native().stable.as_ref().unwrap_or(&target.task_definition)
 }
 
 /// Whether this revision is the stable version.
-pub(super) fn is_stable(turn: &Turn<'_>, target: &RollbackTarget, arn: &TaskDefinitionArn) -> bool {
+pub(super) fn is_stable(turn: &Turn<'_>, target: &EcsRollbackTarget, arn: &TaskDefinitionArn) -> bool {
     *arn == target.task_definition || Some(arn) == turn.next.progress.state.ecs_native().stable.as_ref()
 }
 

@@ -20,13 +20,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::engine::{Back, Engine, Move, Preflight, Settle, Traffic, Trouble, revisions};
+use crate::fault::PortError;
 use crate::history::{Before, Fact, WaitingOn};
 use crate::ids::{ContainerName, Digest, RuleArn, TaskDefinitionArn};
 use crate::intent::{Deployed, Intent};
 use crate::observation::{Needs, Observation, Refusal};
 use crate::outcome::{Cause, Outcome};
 use crate::plan::{EcsNative, Plan, PlanRequest, Stage};
-use crate::policy::{Percent, Policy};
+use crate::policy::{EcsDestination, Percent, Policy};
 use crate::release::state::{self, State};
 use crate::release::{Phase, Release, RollingBack, Step};
 use crate::seen::Seen;
@@ -49,8 +50,14 @@ struct Cx<'a> {
 }
 
 /// Looks at everything that can be known before there is a plan, and makes it.
-pub(super) fn preflight(policy: &Policy, release: &Release, seen: &Observation, now: Timestamp) -> Preflight {
-    match preflight::check(policy, &release.change, &release.intent, seen) {
+pub(super) fn preflight(
+    policy: &Policy,
+    to: &EcsDestination,
+    release: &Release,
+    seen: &Observation,
+    now: Timestamp,
+) -> Preflight {
+    match preflight::check(policy, to, &release.change, &release.intent, seen) {
         preflight::Verdict::Pass(ground, notes) => {
             let request =
                 PlanRequest { intent: &release.intent, bypass_freeze: release.bypass_freeze.as_deref() };
@@ -163,9 +170,14 @@ impl Engine for EcsNative {
         !self.measured_at.is_empty()
     }
 
-    fn share_needs(&self) -> elb::Needs {
+    fn share_needs(&self) -> Needs {
         let rules = self.measured_at.iter().map(|(rule, _)| rule.clone()).collect::<BTreeSet<RuleArn>>();
-        elb::Needs { rules: (!rules.is_empty()).then_some(rules), ..elb::Needs::default() }
+        let elb = elb::Needs { rules: (!rules.is_empty()).then_some(rules), ..elb::Needs::default() };
+        Needs { elb, ..Needs::default() }
+    }
+
+    fn share_unseen<'s>(&self, seen: &'s Observation) -> Option<&'s PortError> {
+        seen.elb.weights.error()
     }
 
     fn measured(&self, _release: &Release, seen: &Observation) -> Option<Percent> {

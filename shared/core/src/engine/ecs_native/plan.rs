@@ -12,7 +12,7 @@ use crate::change::Change;
 use crate::ids::{ContainerName, Digest, RuleArn, Target, TargetGroupArn};
 use crate::intent::{Deployed, Intent};
 use crate::plan::{
-    EcsNative, Outline, Plan, PlanRequest, Preparation, Prepared, RollbackTarget, Setup, Variant, Variants,
+    EcsNative, EcsRollbackTarget, Outline, Plan, PlanRequest, Preparation, Prepared, Setup, Variant, Variants,
 };
 use crate::policy::{Percent, Policy, Shift, Strategy};
 use crate::reference::digest_of;
@@ -67,7 +67,7 @@ fn measured_at(strategy: &Strategy, ground: Ground<'_>) -> Vec<(RuleArn, TargetG
 fn variants(
     target: &Target,
     change: &Change,
-    rollback_target: &RollbackTarget,
+    rollback_target: &EcsRollbackTarget,
     measured_at: &[(RuleArn, TargetGroupArn)],
 ) -> Variants {
     let weights = &rollback_target.weights;
@@ -75,7 +75,7 @@ fn variants(
         let seen = weights.iter().find(|seen| seen.arn == *rule)?;
         Some((rule.clone(), seen.carrier()?.clone()))
     });
-    let service = target.ecs().service.to_string();
+    let service = target.ecs().map(|at| at.service.to_string()).unwrap_or_default();
     Variants {
         candidate: Variant {
             behind: measured_at.to_vec(),
@@ -98,7 +98,7 @@ pub(in crate::engine) fn released_digests(change: &Change) -> BTreeMap<Container
 /// The digest that ran in each container that a change changes.
 pub(in crate::engine) fn stable_digests(
     change: &Change,
-    rollback_target: &RollbackTarget,
+    rollback_target: &EcsRollbackTarget,
 ) -> BTreeMap<ContainerName, Digest> {
     let ran = |container: &ContainerName| {
         Some((container.clone(), rollback_target.images.get(container)?.digests.first()?.clone()))
@@ -107,8 +107,8 @@ pub(in crate::engine) fn stable_digests(
 }
 
 /// What undoes a release that is started on this ground.
-pub(in crate::engine) fn rollback_target(ground: Ground<'_>) -> RollbackTarget {
-    RollbackTarget {
+pub(in crate::engine) fn rollback_target(ground: Ground<'_>) -> EcsRollbackTarget {
+    EcsRollbackTarget {
         task_definition: ground.task_definition.arn.clone(),
         images: stable_images(ground.task_definition, ground.running),
         configuration: configuration::restorable(&configuration::own(
@@ -193,7 +193,7 @@ pub(crate) fn measured(setup: &EcsNative, rules: &[RuleSeen]) -> Option<Percent>
 }
 
 /// What is not as it was when the plan was made, for people.
-pub(in crate::engine) fn changes(before: &RollbackTarget, now: &RollbackTarget) -> Vec<String> {
+pub(in crate::engine) fn changes(before: &EcsRollbackTarget, now: &EcsRollbackTarget) -> Vec<String> {
     let mut changes = Vec::new();
     if now.task_definition != before.task_definition {
         let (is, was) = (now.task_definition.short(), before.task_definition.short());

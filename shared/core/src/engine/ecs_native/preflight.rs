@@ -14,8 +14,8 @@ use crate::fault::PortError;
 use crate::ids::{AlarmName, ClusterName, ContainerName, EcsServiceName};
 use crate::intent::Intent;
 use crate::observation::Observation;
-use crate::plan::{EcsNative, Plan, RollbackTarget, Stage};
-use crate::policy::{Percent, Policy, Shift};
+use crate::plan::{EcsNative, EcsRollbackTarget, Plan, Stage};
+use crate::policy::{EcsDestination, Percent, Policy, Shift};
 use crate::service::LeftBehind;
 use crate::vocab::cloudwatch::{AlarmSeen, AlarmState};
 use crate::vocab::ecs::{LoadBalancerSeen, ServiceSeen, TaskDefinitionSeen};
@@ -67,15 +67,20 @@ impl Shifts {
 }
 
 /// Looks at everything that can be known before there is a plan.
-pub fn check<'a>(policy: &Policy, change: &Change, intent: &Intent, seen: &'a Observation) -> Verdict<'a> {
+pub fn check<'a>(
+    policy: &Policy,
+    to: &EcsDestination,
+    change: &Change,
+    intent: &Intent,
+    seen: &'a Observation,
+) -> Verdict<'a> {
     let shifts = match policy.strategy.shift {
         Shift::Rolling => Shifts::Never,
         Shift::BlueGreen => Shifts::AtOnce,
         Shift::Canary { .. } | Shift::Linear { .. } | Shift::Steps { .. } => Shifts::ByShares,
     };
-    let ecs = &policy.to.ecs;
     let question = Question {
-        place: (&ecs.cluster, &ecs.service),
+        place: (&to.cluster, &to.service),
         change,
         shifts,
         alarms: &policy.rollback.alarms,
@@ -103,7 +108,7 @@ pub fn check_again(plan: &Plan, setup: &EcsNative, intent: &Intent, seen: &Obser
 /// The same for a release whose traffic ECS does not shift.
 pub(in crate::engine) fn check_again_unshifted(
     plan: &Plan,
-    target: &RollbackTarget,
+    target: &EcsRollbackTarget,
     intent: &Intent,
     seen: &Observation,
 ) -> Again {
@@ -113,13 +118,13 @@ pub(in crate::engine) fn check_again_unshifted(
 /// Looks at what every release needs of a service, for one whose traffic ECS does not shift.
 pub(in crate::engine) fn check_unshifted<'a>(
     policy: &Policy,
+    to: &EcsDestination,
     change: &Change,
     intent: &Intent,
     seen: &'a Observation,
 ) -> Verdict<'a> {
-    let ecs = &policy.to.ecs;
     let question = Question {
-        place: (&ecs.cluster, &ecs.service),
+        place: (&to.cluster, &to.service),
         change,
         shifts: Shifts::ByTidegate,
         alarms: &policy.rollback.alarms,
@@ -137,9 +142,18 @@ fn shifts_of(plan: &Plan) -> Shifts {
     }
 }
 
-fn again(plan: &Plan, target: &RollbackTarget, shifts: Shifts, intent: &Intent, seen: &Observation) -> Again {
+fn again(
+    plan: &Plan,
+    target: &EcsRollbackTarget,
+    shifts: Shifts,
+    intent: &Intent,
+    seen: &Observation,
+) -> Again {
+    let Some(service) = plan.target.ecs() else {
+        return Again::Changed(vec![format!("{} is no ECS service", plan.target)]);
+    };
     let question = Question {
-        place: (&plan.target.ecs().cluster, &plan.target.ecs().service),
+        place: (&service.cluster, &service.service),
         change: &plan.change,
         shifts,
         // They are looked at where the deployment starts, which waits for them rather than being planned anew.
@@ -498,12 +512,12 @@ fn alarm_findings(names: &[AlarmName], seen: &Observation) -> Vec<Finding> {
 }
 
 /// What would undo a release that is started now. Where Tidegate sets weights, only the rules that it sets count.
-fn now(ground: Ground<'_>, before: &RollbackTarget, shifts: Shifts) -> RollbackTarget {
+fn now(ground: Ground<'_>, before: &EcsRollbackTarget, shifts: Shifts) -> EcsRollbackTarget {
     let now = compiled::rollback_target(ground);
     if shifts != Shifts::ByTidegate {
         return now;
     }
     let live = |rule: &RuleSeen| now.weights.iter().find(|seen| seen.arn == rule.arn).cloned();
     let weights = before.weights.iter().filter_map(live).collect();
-    RollbackTarget { weights, ..now }
+    EcsRollbackTarget { weights, ..now }
 }

@@ -15,7 +15,7 @@ use crate::history::{Before, Event, Fact, Missing, Unseen, WaitingOn};
 use crate::ids::{ContainerName, HookId, TaskDefinitionArn};
 use crate::intent::{Deployed, EcsDeployed};
 use crate::outcome::{Cause, Outcome};
-use crate::plan::{EcsNative, Plan, RollbackTarget};
+use crate::plan::{EcsNative, EcsRollbackTarget, Plan};
 use crate::reference::pinned;
 use crate::service::{Left, LeftBehind};
 use crate::turn::{LAG, LOOK_SOON, Turn};
@@ -277,7 +277,7 @@ pub(super) fn deployed(turn: &Turn<'_>, setup: &EcsNative) -> Option<Deployed> {
 pub(in crate::engine) fn ran(
     turn: &Turn<'_>,
     candidate: &DerivedRevision,
-    target: &RollbackTarget,
+    target: &EcsRollbackTarget,
 ) -> BTreeMap<ContainerName, String> {
     let mut images: BTreeMap<ContainerName, String> = candidate.images.clone();
     if let (true, Some(running)) = (turn.old.intent.goes_forward(), turn.seen.ecs.running.known()) {

@@ -1,13 +1,13 @@
 //! Which images run, by digest. A tag, a task definition, a revision are names of what runs; what is proven, returned to and compared
 //! is the digest of every container, as AWS says it.
 
-use crate::vocab::ecs::{RunningSeen, StableImage};
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::change::StableImage;
 use crate::ids::{ContainerName, Digest};
 use crate::intent::{Deployed, Intent};
 use crate::reference::{Parts, digest_of};
-use crate::vocab::ecs::TaskDefinitionSeen;
+use crate::vocab::ecs::{RunningSeen, TaskDefinitionSeen};
 
 /// What every container of a task definition runs: the digest that the task definition itself pins, or what was told.
 pub fn stable_images(

@@ -10,13 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ecs_native::{self, plan as native, running::Comparison, tasks};
 use crate::engine::{Back, Engine, Move, Settle, Traffic, Trouble, revisions};
+use crate::fault::PortError;
 use crate::history::{Fact, WaitingOn};
 use crate::ids::{EcsServiceName, RuleArn, TaskDefinitionArn};
 use crate::intent::{Deployed, EcsDeployed, Intent};
 use crate::observation::{Needs, Observation, Refusal};
 use crate::outcome::Outcome;
 use crate::plan::{EcsWeighted, Plan, Preparation, Stage};
-use crate::policy::{Percent, Policy};
+use crate::policy::{EcsDestination, Percent};
 use crate::release::state::{self, State};
 use crate::release::{Phase, Release, RollingBack, Step};
 use crate::service::LeftBehind;
@@ -33,11 +34,11 @@ const REPAIRS_MAX: u32 = 3;
 const DRAIN: SignedDuration = SignedDuration::from_secs(120);
 
 /// What preflight needs to see beside what every ECS service shows.
-pub(super) fn needs_of_preflight(policy: &Policy, release: &Release, needs: &mut Needs) {
+pub(super) fn needs_of_preflight(to: &EcsDestination, release: &Release, needs: &mut Needs) {
     needs.ecs.source = true;
-    needs.ecs.canary = Some(canary_name(release));
+    needs.ecs.canary = Some(canary_name(&to.service, release));
     needs.autoscaling.target = true;
-    if let Some(canary) = &policy.to.ecs.canary {
+    if let Some(canary) = &to.canary {
         let groups = canary.target_group.iter().cloned().collect();
         needs.elb.add(elb::Needs {
             rules: Some(canary.rules.iter().cloned().collect()),
@@ -48,11 +49,11 @@ pub(super) fn needs_of_preflight(policy: &Policy, release: &Release, needs: &mut
 }
 
 /// The name of the second service: the service's own with the release's, so that none is ever taken for another release's.
-fn canary_name(release: &Release) -> EcsServiceName {
+fn canary_name(service: &EcsServiceName, release: &Release) -> EcsServiceName {
     const MOST: usize = 255;
     let suffix = format!("-canary-{}", release.id.short());
-    let name: String = release.target.ecs().service.as_str().chars().take(MOST - suffix.len()).collect();
-    EcsServiceName::new(format!("{name}{suffix}")).unwrap_or_else(|_| release.target.ecs().service.clone())
+    let name: String = service.as_str().chars().take(MOST - suffix.len()).collect();
+    EcsServiceName::new(format!("{name}{suffix}")).unwrap_or_else(|_| service.clone())
 }
 
 impl EcsWeighted {
@@ -142,9 +143,13 @@ impl Engine for EcsWeighted {
         self.groups.is_some()
     }
 
-    fn share_needs(&self) -> elb::Needs {
+    fn share_needs(&self) -> Needs {
         let rules = self.groups.as_ref().map(|_| self.rules().cloned().collect());
-        elb::Needs { rules, ..elb::Needs::default() }
+        Needs { elb: elb::Needs { rules, ..elb::Needs::default() }, ..Needs::default() }
+    }
+
+    fn share_unseen<'s>(&self, seen: &'s Observation) -> Option<&'s PortError> {
+        seen.elb.weights.error()
     }
 
     fn measured(&self, release: &Release, seen: &Observation) -> Option<Percent> {

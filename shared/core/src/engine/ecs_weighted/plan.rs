@@ -9,13 +9,13 @@ use crate::engine::ecs_native::ground::Ground;
 use crate::engine::ecs_native::{configuration, preflight as common};
 use crate::fault::PortError;
 use crate::finding::{Finding, FindingCode};
-use crate::ids::{RuleArn, TargetGroupArn};
+use crate::ids::{EcsServiceName, RuleArn, TargetGroupArn};
 use crate::observation::Observation;
 use crate::plan::{
-    EcsWeighted, Groups, Outline, Plan, PlanRequest, Preparation, Prepared, RollbackTarget, Setup, Variant,
-    Variants,
+    EcsRollbackTarget, EcsWeighted, Groups, Outline, Plan, PlanRequest, Preparation, Prepared, Setup,
+    Variant, Variants,
 };
-use crate::policy::{CanaryPlace, EngineChoice, Policy, Shift, Span, Strategy};
+use crate::policy::{CanaryPlace, EcsDestination, EngineChoice, Policy, Shift, Span, Strategy};
 use crate::release::Release;
 use crate::vocab::ecs::SourceSeen;
 use crate::vocab::elb::RuleSeen;
@@ -23,36 +23,38 @@ use crate::vocab::elb::RuleSeen;
 /// Looks at everything that can be known before there is a plan, and makes it.
 pub(in crate::engine) fn preflight(
     policy: &Policy,
+    to: &EcsDestination,
     release: &Release,
     seen: &Observation,
     now: Timestamp,
 ) -> Preflight {
-    let (ground, mut notes) = match common::check_unshifted(policy, &release.change, &release.intent, seen) {
-        common::Verdict::Pass(ground, notes) => (Some(ground), notes),
-        common::Verdict::Blocked(findings) => (None, findings),
-        common::Verdict::CannotSee(errors) => return Preflight::CannotSee(errors),
-    };
-    let errors = unseen(policy, seen);
+    let (ground, mut notes) =
+        match common::check_unshifted(policy, to, &release.change, &release.intent, seen) {
+            common::Verdict::Pass(ground, notes) => (Some(ground), notes),
+            common::Verdict::Blocked(findings) => (None, findings),
+            common::Verdict::CannotSee(errors) => return Preflight::CannotSee(errors),
+        };
+    let errors = unseen(to, seen);
     if !errors.is_empty() {
         return Preflight::CannotSee(errors);
     }
     let Some(source) = seen.ecs.source.known() else { return Preflight::CannotSee(Vec::new()) };
     notes.extend(source_findings(source));
-    notes.extend(traffic_findings(policy, seen));
+    notes.extend(traffic_findings(to, seen));
     match ground {
         Some(ground) if !notes.iter().any(|finding| finding.blocking) => {
-            Preflight::Pass(Box::new(compile(policy, release, ground, seen, now)), notes)
+            Preflight::Pass(Box::new(compile(policy, to, release, ground, seen, now)), notes)
         }
         Some(_) | None => Preflight::Blocked(notes),
     }
 }
 
-fn unseen(policy: &Policy, seen: &Observation) -> Vec<PortError> {
+fn unseen(to: &EcsDestination, seen: &Observation) -> Vec<PortError> {
     let mut errors: Vec<&PortError> = Vec::new();
     errors.extend(seen.ecs.source.error());
     errors.extend(seen.ecs.canary.error());
     errors.extend(seen.autoscaling.target.error());
-    if policy.to.ecs.canary.as_ref().is_some_and(|canary| canary.target_group.is_some()) {
+    if to.canary.as_ref().is_some_and(|canary| canary.target_group.is_some()) {
         errors.extend(seen.elb.weights.error());
         errors.extend(seen.elb.groups.error());
         errors.extend(seen.elb.health.error());
@@ -96,10 +98,10 @@ fn source_findings(source: &SourceSeen) -> Vec<Finding> {
 }
 
 /// What keeps traffic from being shared out between both.
-fn traffic_findings(policy: &Policy, seen: &Observation) -> Vec<Finding> {
+fn traffic_findings(to: &EcsDestination, seen: &Observation) -> Vec<Finding> {
     let service = seen.ecs.service.known().and_then(Option::as_ref);
     let balanced = service.is_some_and(|service| !service.load_balancers.is_empty());
-    let place = policy.to.ecs.canary.as_ref();
+    let place = to.canary.as_ref();
     if service.is_some_and(|service| service.kind.is_anywhere)
         && place.is_some_and(|place| place.target_group.is_some())
     {
@@ -209,9 +211,10 @@ fn is_behind(rule: &RuleArn, balancer: &str) -> bool {
 
 /// What tells both versions apart: each has a target group and a service of its own.
 fn variants(
-    release: &Release,
+    service: &EcsServiceName,
+    canary: &EcsServiceName,
     change: &Change,
-    rollback_target: &RollbackTarget,
+    rollback_target: &EcsRollbackTarget,
     groups: Option<&Groups>,
 ) -> Variants {
     let behind = |group: &TargetGroupArn| {
@@ -221,32 +224,34 @@ fn variants(
         candidate: Variant {
             behind: groups.map(|groups| behind(&groups.canary)).unwrap_or_default(),
             digests: native::released_digests(change),
-            service: canary_name(release).to_string(),
+            service: canary.to_string(),
         },
         stable: Variant {
             behind: groups.map(|groups| behind(&groups.stable)).unwrap_or_default(),
             digests: native::stable_digests(change, rollback_target),
-            service: release.target.ecs().service.to_string(),
+            service: service.to_string(),
         },
     }
 }
 
 fn compile(
     policy: &Policy,
+    to: &EcsDestination,
     release: &Release,
     ground: Ground<'_>,
     seen: &Observation,
     now: Timestamp,
 ) -> Plan {
     let request = PlanRequest { intent: &release.intent, bypass_freeze: release.bypass_freeze.as_deref() };
-    let place = policy.to.ecs.canary.as_ref();
+    let place = to.canary.as_ref();
+    let canary = canary_name(&to.service, release);
     let rules: Vec<RuleArn> = place.map(|place| place.rules.clone()).unwrap_or_default();
     // Only the rules that are set matter here, in the order of the policy.
     let weights: Vec<RuleSeen> = rules
         .iter()
         .filter_map(|rule| ground.weights.iter().find(|seen| seen.arn == *rule).cloned())
         .collect();
-    let rollback_target = RollbackTarget { weights, ..native::rollback_target(ground) };
+    let rollback_target = EcsRollbackTarget { weights, ..native::rollback_target(ground) };
     let change = ground.reachable(&release.change);
     let (candidate, registered) = native::candidate(&change, &release.intent, ground);
     let mut preparations = Vec::new();
@@ -256,7 +261,7 @@ fn compile(
         let stable = rollback_target.weights.first().and_then(RuleSeen::carrier)?.clone();
         Some(Groups { stable, canary })
     });
-    let variants = variants(release, &change, &rollback_target, groups.as_ref());
+    let variants = variants(&to.service, &canary, &change, &rollback_target, groups.as_ref());
     let outline = Outline::new(policy, request, |_| variants);
     let rolling = Strategy { shift: Shift::Rolling, bake: Span::default(), engine: EngineChoice::Weighted };
     let setup = Setup::EcsWeighted(EcsWeighted {
@@ -269,7 +274,7 @@ fn compile(
             outline.longest_waits(),
         ),
         rollback_target,
-        canary: canary_name(release),
+        canary,
         groups,
         min_tasks: place.map_or(1, |place| place.min_tasks),
         suspended: seen.autoscaling.target.known().copied().flatten().map(|target| target.suspended),

@@ -14,7 +14,7 @@ use tidegate_core::ids::{AccountId, Region, ReleaseId, ServiceName};
 use tidegate_core::invariants::{check_head, check_release, check_step};
 use tidegate_core::listing::{Damaged, Listing};
 use tidegate_core::notify::Told;
-use tidegate_core::policy::{EcsDestination, Policy};
+use tidegate_core::policy::{Destination, Policy};
 use tidegate_core::ports::{Due, UnderWay, Watched};
 use tidegate_core::refusals::RefusalLog;
 use tidegate_core::release::{Release, Wake};
@@ -222,11 +222,8 @@ impl Rows {
             if head.removed_at.is_some() {
                 return false;
             }
-            let open = head.open.iter().flat_map(|open| &open.targets).any(|to| {
-                let target = to.target(account, region);
-                let service = target.ecs().service.clone();
-                Watched::EcsService(target.account, target.region, service) == *watched
-            });
+            let mut targets = head.open.iter().flat_map(|open| &open.targets);
+            let open = targets.any(|to| Watched::of_target(&to.target(account, region)) == *watched);
             open || watched_by(&head.policy, account, region).contains(watched)
         };
         let names: Vec<ServiceName> =
@@ -361,15 +358,15 @@ impl Rows {
         Ok(())
     }
 
-    /// Whether another service releases, or still has a release under way, to the ECS service this policy names.
+    /// Whether another service releases, or still has a release under way, to the target this policy names.
     fn is_taken(&self, write: &ServiceWrite) -> bool {
-        let target = |to: &EcsDestination| to.target(&names::account(), &names::region());
-        let wanted = target(&write.head.policy.to.ecs);
+        let target = |to: &Destination| to.target(&names::account(), &names::region());
+        let wanted = target(&write.head.policy.to);
         let others = self.heads.keys().filter(|name| **name != write.service);
         let policies = others.filter_map(|name| self.head(name)).filter(|head| head.removed_at.is_none());
         policies.into_iter().any(|head| {
             let open = head.open.iter().flat_map(|open| &open.targets);
-            std::iter::once(&head.policy.to.ecs).chain(open).any(|to| target(to).is_same_resource(&wanted))
+            std::iter::once(&head.policy.to).chain(open).any(|to| target(to).is_same_resource(&wanted))
         })
     }
 
@@ -506,8 +503,7 @@ fn watched_by(policy: &Policy, account: &AccountId, region: &Region) -> Vec<Watc
     let mut watched: Vec<Watched> = repositories
         .map(|repository| Watched::Repository(account.clone(), region.clone(), repository.clone()))
         .collect();
-    let service = target.ecs().service.clone();
-    watched.push(Watched::EcsService(target.account.clone(), target.region.clone(), service));
+    watched.push(Watched::of_target(&target));
     let builds = policy.from.codebuild.iter();
     watched.extend(
         builds.map(|build| Watched::BuildProject(account.clone(), region.clone(), build.project.clone())),

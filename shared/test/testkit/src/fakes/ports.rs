@@ -40,7 +40,7 @@ use tidegate_runtime::time::Time;
 use super::conditions::Fault;
 use super::ledger::Row;
 use super::universe::{Caller, Delivery, Performed, State, Universe};
-use crate::names;
+use crate::names::{self, service_of};
 
 /// What a transaction is refused with whose row has changed meanwhile; DynamoDB charges for it all the same.
 const LOST_RACE: &str = "ConditionalCheckFailed";
@@ -412,28 +412,26 @@ impl Port {
                 effect: effect.clone(),
                 release,
             });
-            state.aws_of_mut(place.ecs().service.as_str()).perform(&effect, now, seen_at)
+            state.aws_of_mut(service_of(place)).perform(&effect, now, seen_at)
         })
         .await
     }
 
     async fn second(&self, target: &Target, name: &EcsServiceName) -> Result<Option<ServiceSeen>, PortError> {
-        self.read("ecs:DescribeServices", |state, at| {
-            state.aws_of(target.ecs().service.as_str()).as_of(at).second(name)
-        })
-        .await
+        self.read("ecs:DescribeServices", |state, at| state.aws_of(service_of(target)).as_of(at).second(name))
+            .await
     }
 
     async fn source(&self, target: &Target) -> Result<SourceSeen, PortError> {
         self.read("ecs:DescribeServiceRevisions", |state, at| {
-            state.aws_of(target.ecs().service.as_str()).as_of(at).source()
+            state.aws_of(service_of(target)).as_of(at).source()
         })
         .await
     }
 
     async fn service(&self, target: &Target) -> Result<Option<ServiceSeen>, PortError> {
         self.read("ecs:DescribeServices", |state, at| {
-            Some(state.aws_of(target.ecs().service.as_str()).as_of(at).service())
+            Some(state.aws_of(service_of(target)).as_of(at).service())
         })
         .await
     }
@@ -455,7 +453,7 @@ impl Port {
         arn: &TaskDefinitionArn,
     ) -> Result<Option<TaskDefinitionSeen>, PortError> {
         self.read("ecs:DescribeTaskDefinition", |state, at| {
-            state.aws_of(target.ecs().service.as_str()).as_of(at).task_definition(arn)
+            state.aws_of(service_of(target)).as_of(at).task_definition(arn)
         })
         .await
     }
@@ -466,21 +464,21 @@ impl Port {
         revision: &DerivedRevision,
     ) -> Result<Option<TaskDefinitionArn>, PortError> {
         self.read("ecs:ListTaskDefinitions", |state, at| {
-            state.aws_of(target.ecs().service.as_str()).as_of(at).revision(revision)
+            state.aws_of(service_of(target)).as_of(at).revision(revision)
         })
         .await
     }
 
     async fn running(&self, target: &Target) -> Result<RunningSeen, PortError> {
         self.read("ecs:DescribeServiceRevisions", |state, at| {
-            state.aws_of(target.ecs().service.as_str()).as_of(at).running()
+            state.aws_of(service_of(target)).as_of(at).running()
         })
         .await
     }
 
     async fn deployments(&self, target: &Target, since: Timestamp) -> Result<Vec<DeploymentSeen>, PortError> {
         self.read("ecs:ListServiceDeployments", |state, at| {
-            state.aws_of(target.ecs().service.as_str()).as_of(at).deployments(since, at)
+            state.aws_of(service_of(target)).as_of(at).deployments(since, at)
         })
         .await
     }
@@ -491,7 +489,7 @@ impl Port {
         asked: &StoppedNeeds,
     ) -> Result<Vec<StoppedTask>, PortError> {
         self.read("ecs:ListTasks", |state, at| {
-            let seen = state.aws_of(target.ecs().service.as_str()).as_of(at);
+            let seen = state.aws_of(service_of(target)).as_of(at);
             match &asked.of {
                 Some(name) => seen.stopped_beside(name, &asked.task_definition),
                 None => seen.stopped_tasks(&asked.task_definition),
@@ -505,7 +503,7 @@ impl Port {
             return Ok(Vec::new());
         }
         self.read("elasticloadbalancing:DescribeRules", |state, seen_at| {
-            let rule = state.aws_of(target.ecs().service.as_str()).as_of(seen_at).rule();
+            let rule = state.aws_of(service_of(target)).as_of(seen_at).rule();
             rules.iter().filter(|arn| **arn == rule.arn).map(|_| rule.clone()).collect()
         })
         .await
@@ -537,7 +535,7 @@ impl Port {
         groups: BTreeSet<TargetGroupArn>,
     ) -> Result<BTreeMap<TargetGroupArn, elb::Health>, PortError> {
         self.read("elasticloadbalancing:DescribeTargetHealth", |state, at| {
-            let seen = state.aws_of(target.ecs().service.as_str()).as_of(at);
+            let seen = state.aws_of(service_of(target)).as_of(at);
             groups.into_iter().map(|group| (group.clone(), seen.health(&group))).collect()
         })
         .await
@@ -549,7 +547,7 @@ impl Port {
         groups: BTreeSet<TargetGroupArn>,
     ) -> Result<Vec<elb::GroupSeen>, PortError> {
         self.read("elasticloadbalancing:DescribeTargetGroups", |state, at| {
-            let seen = state.aws_of(target.ecs().service.as_str()).as_of(at);
+            let seen = state.aws_of(service_of(target)).as_of(at);
             groups.iter().map(|group| seen.group(group)).collect()
         })
         .await
@@ -560,7 +558,7 @@ impl Port {
         target: &Target,
     ) -> Result<Option<autoscaling::ScalableTarget>, PortError> {
         self.read("application-autoscaling:DescribeScalableTargets", |state, at| {
-            state.aws_of(target.ecs().service.as_str()).as_of(at).scalable_target()
+            state.aws_of(service_of(target)).as_of(at).scalable_target()
         })
         .await
     }
@@ -587,7 +585,7 @@ impl Alarms for Port {
         wanted: &[AlarmName],
     ) -> Result<BTreeMap<AlarmName, AlarmSeen>, PortError> {
         self.read("cloudwatch:DescribeAlarms", |state, at| {
-            state.aws_of(target.ecs().service.as_str()).as_of(at).alarms(wanted)
+            state.aws_of(service_of(target)).as_of(at).alarms(wanted)
         })
         .await
     }
@@ -602,7 +600,7 @@ impl Metrics for Port {
         _: Timestamp,
     ) -> Result<MetricsSeen, PortError> {
         self.read("cloudwatch:GetMetricData", |state, at| {
-            let aws = state.aws_of(target.ecs().service.as_str());
+            let aws = state.aws_of(service_of(target));
             asked.series.iter().map(|series| (series.clone(), aws.metric(series, asked, at))).collect()
         })
         .await

@@ -709,10 +709,9 @@ impl Watch {
             | Action::Mend
             | Action::Look => None,
         })?;
-        let place = &applied.to.ecs.service;
-        (scenario.is_calm() && *place != target.ecs().service).then(|| {
-            format!("\"{}\" in {}, and the policy says {place}", performed.effect, target.ecs().service)
-        })
+        let (to, at) = (&applied.to, target.ecs()?);
+        (scenario.is_calm() && to.ecs().is_none_or(|to| to.service != at.service))
+            .then(|| format!("\"{}\" in {}, and the policy says {to}", performed.effect, at.service))
     }
 
     /// Whether someone else has just moved traffic.
@@ -863,8 +862,14 @@ fn the_outcome_is_what_is_live(
     if disturbed {
         return Vec::new();
     }
-    let (set, expected) =
-        (&live.task_definition, if promoted { plan.expected() } else { plan.rollback_target().digests() });
+    let (set, expected) = (
+        &live.task_definition,
+        if promoted {
+            plan.expected()
+        } else {
+            plan.setup.ecs_rollback_target().expect("an ECS service").digests()
+        },
+    );
     let digests = &expected[&names::container()];
     let mut broken = Vec::new();
     let mut must = |holds: bool, what: String| {
@@ -875,7 +880,8 @@ fn the_outcome_is_what_is_live(
     let is_set = if promoted {
         Some(set) == candidate_of(release)
     } else {
-        *set == plan.rollback_target().task_definition || Some(set) == pinned_of(release)
+        *set == plan.setup.ecs_rollback_target().expect("an ECS service").task_definition
+            || Some(set) == pinned_of(release)
     };
     must(is_set, format!("the service is set to {}", set.short()));
     let shares = BTreeMap::from([(set.clone(), 100)]);
@@ -883,7 +889,10 @@ fn the_outcome_is_what_is_live(
     let serve = live.serving.keys().all(|digest| digests.contains(digest));
     must(serve, format!("the images that serve traffic are {:?}, not {digests:?}", live.serving));
     must(
-        configuration::is_set(&plan.rollback_target().configuration, &live.configuration),
+        configuration::is_set(
+            &plan.setup.ecs_rollback_target().expect("an ECS service").configuration,
+            &live.configuration,
+        ),
         format!("the configuration is not the service's own: {}", live.configuration),
     );
     must(live.under_way.is_none(), format!("deployment {:?} is still under way", live.under_way));

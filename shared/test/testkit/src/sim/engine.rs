@@ -805,7 +805,7 @@ fn asked(result: Result<(), RequestError>) -> Outcome {
             error @ (RequestError::Ledger(_)
             | RequestError::NoRelease(_)
             | RequestError::NoService(_)
-            | RequestError::SameEcsService { .. }),
+            | RequestError::SameTarget { .. }),
         ) => Err(chain(&error)),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::change::Change;
+use crate::change::{Change, StableImage};
 use crate::engine::ecs_native::ground::Ground;
 use crate::engine::ecs_native::running::{destination_images, sharing, stable_images};
 use crate::fault::PortError;
@@ -13,7 +13,6 @@ use crate::observation::Observation;
 use crate::reference::digest_of;
 use crate::seen::Seen;
 use crate::vocab::ecr::{ImageSeen, Stored};
-use crate::vocab::ecs::StableImage;
 
 /// What could not be seen and has to be: of the containers that are released everything, of the others whatever may be seen later. A
 /// repository of somebody else's that may not be read stays unread.

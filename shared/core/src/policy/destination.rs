@@ -1,0 +1,141 @@
+//! Where a release goes: one kind of target, each with its own fields.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::containers::ContainerSource;
+use super::{EcsDestination, explain};
+use crate::ids::{AccountId, ContainerName, EcsService, Region, Resource, Target};
+
+/// Where the release goes: exactly one of these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "RawDestination", into = "RawDestination")]
+#[schemars(with = "RawDestination")]
+pub enum Destination {
+    /// An Amazon ECS service.
+    Ecs(EcsDestination),
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "Destination")]
+#[schemars(rename = "Destination", extend("oneOf" = [{"required": ["ecs"]}]))]
+struct RawDestination {
+    /// An Amazon ECS service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ecs: Option<EcsDestination>,
+}
+
+impl TryFrom<RawDestination> for Destination {
+    type Error = String;
+
+    fn try_from(raw: RawDestination) -> Result<Self, String> {
+        let RawDestination { ecs } = raw;
+        let found: Vec<Self> = ecs.map(Self::Ecs).into_iter().collect();
+        <[Self; 1]>::try_from(found).map(|[only]| only).map_err(|found| {
+            let names: Vec<&str> = found.iter().map(Self::kind).collect();
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(" and ") };
+            format!(
+                "exactly one kind of target is needed, found {names}, allowed {}",
+                explain::or(&Self::KINDS)
+            )
+        })
+    }
+}
+
+impl From<Destination> for RawDestination {
+    fn from(to: Destination) -> Self {
+        match to {
+            Destination::Ecs(ecs) => Self { ecs: Some(ecs) },
+        }
+    }
+}
+
+impl Destination {
+    /// Every kind there is, as it is written.
+    const KINDS: [&str; 1] = ["ecs"];
+
+    /// As it is written: `ecs`.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Ecs(_) => "ecs",
+        }
+    }
+
+    /// The field that says it: `to.ecs`.
+    pub fn field(&self) -> String {
+        format!("to.{}", self.kind())
+    }
+
+    /// The ECS service, where it is one.
+    pub fn ecs(&self) -> Option<&EcsDestination> {
+        match self {
+            Self::Ecs(ecs) => Some(ecs),
+        }
+    }
+
+    /// What gets an image, and where its images come from.
+    pub fn containers(&self) -> &BTreeMap<ContainerName, ContainerSource> {
+        match self {
+            Self::Ecs(ecs) => &ecs.containers,
+        }
+    }
+
+    /// Their names, for people: `app`, `app and proxy`.
+    pub fn container_names(&self) -> String {
+        let names: Vec<&str> = self.containers().keys().map(ContainerName::as_str).collect();
+        names.join(" and ")
+    }
+
+    /// Whether a role of another account, or one that may do less, is assumed for it.
+    pub fn has_role(&self) -> bool {
+        match self {
+            Self::Ecs(ecs) => ecs.role.is_some(),
+        }
+    }
+
+    /// Whether both go to the same place, whichever containers and role they name.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Ecs(one), Self::Ecs(other)) => {
+                (&one.account, &one.region, &one.cluster, &one.service)
+                    == (&other.account, &other.region, &other.cluster, &other.service)
+            }
+        }
+    }
+
+    /// The complete target, with the home account and region where none is named.
+    pub fn target(&self, home_account: &AccountId, home_region: &Region) -> Target {
+        let (account, region, role, resource) = match self {
+            Self::Ecs(to) => {
+                let (cluster, service) = (to.cluster.clone(), to.service.clone());
+                let resource = Resource::EcsService(EcsService { cluster, service });
+                (&to.account, &to.region, &to.role, resource)
+            }
+        };
+        Target {
+            account: account.clone().unwrap_or_else(|| home_account.clone()),
+            region: region.clone().unwrap_or_else(|| home_region.clone()),
+            resource,
+            role: role.clone(),
+        }
+    }
+}
+
+impl std::fmt::Display for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ecs(to) => write!(f, "ECS service {}", to.service),
+        }
+    }
+}
+
+/// What carries the releases of a policy out, and where they go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineFor<'p> {
+    /// Amazon ECS, with a deployment strategy of its own.
+    EcsNative(&'p EcsDestination),
+    /// Tidegate sets the weights; the candidate runs on a second, small ECS service.
+    EcsWeighted(&'p EcsDestination),
+}
