@@ -1,7 +1,7 @@
 //! A service compared with itself.
 
 use jiff::SignedDuration;
-use tidegate_core::words::span;
+use tidegate_core::words::{percent, span};
 use tidegate_stats::calibrate::{Calibration, Parted};
 
 use crate::commands::calibrate::{Answer, Calibrated};
@@ -71,17 +71,4 @@ fn verdict(it: &Calibrated, answer: &Answer) -> (Tone, String) {
             ),
         ),
     }
-}
-
-/// Two digits that mean something.
-fn percent(rate: f64) -> String {
-    let percent = 100.0 * rate;
-    let digits = if percent == 0.0 || percent >= 10.0 {
-        0
-    } else if percent >= 1.0 {
-        1
-    } else {
-        2
-    };
-    format!("{percent:.digits$}%")
 }

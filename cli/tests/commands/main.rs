@@ -12,6 +12,7 @@ mod notify;
 mod open;
 mod policy;
 mod quarantine;
+mod replay;
 mod rollback;
 mod steer;
 

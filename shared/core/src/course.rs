@@ -98,7 +98,7 @@ impl Hold {
                 | Missing::AlarmOk { .. } => Self::Alarms,
                 Missing::Weights { .. } | Missing::WeightsShown { .. } => Self::Weights,
                 Missing::Requests { .. } => Self::Requests,
-                Missing::Settled { .. } | Missing::Value { .. } => Self::Numbers,
+                Missing::Settled { .. } | Missing::Value { .. } | Missing::Compared { .. } => Self::Numbers,
                 Missing::FreshLook | Missing::Numbers { .. } => Self::Unseen,
                 Missing::Unknown => Self::Unknown,
             }),

@@ -10,6 +10,7 @@ use tidegate_stats::{Interval, Tally, Test, Tick};
 
 use crate::plan::{Bound, Compared, Evidence};
 use crate::vocab::cloudwatch::{MetricsSeen, Series};
+use crate::words::{percent, span};
 
 /// How long numbers may come late. A load balancer's may still grow two minutes after their window.
 const LATE_SECS: i64 = 120;
@@ -17,6 +18,8 @@ const LATE_SECS: i64 = 120;
 const READ_AGAIN: i64 = 3;
 /// More evidence than this is told as this.
 const SURE: f64 = 1e9;
+/// So many of the windows in which one version had no number are looked for again: a metric that says nothing for so long says nothing.
+const LOOKED_FOR: i64 = 30;
 /// So many windows are told in one entry of the history.
 const TOLD_AT_ONCE: usize = 10;
 
@@ -81,6 +84,15 @@ struct Recent {
     /// It is in the history as it is here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     told: bool,
+    /// One version had no number in it yet: nothing was seen, which is not that nothing happened.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    lacks: bool,
+}
+
+/// What one look says of a window.
+struct Look {
+    window: Window,
+    lacks: bool,
 }
 
 /// What the windows counted so far say of one comparison.
@@ -104,6 +116,25 @@ pub struct Measured {
 
 // Nothing of it is NaN.
 impl Eq for Measured {}
+
+/// One of the two versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Version {
+    /// The new one.
+    Candidate,
+    /// The one it is compared with.
+    Stable,
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Candidate => "the candidate",
+            Self::Stable => "the stable version",
+        })
+    }
+}
 
 /// A limit that was passed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -149,18 +180,20 @@ fn value(seen: &MetricsSeen, series: &[Series], every_secs: u32, at: Timestamp) 
 }
 
 fn arm(seen: &MetricsSeen, of: &crate::plan::Arm, every_secs: u32, at: Timestamp) -> Arm {
-    // A metric of errors is only sent where there are any; without requests there is nothing at all. In thousandths, as they are added up and
-    // survive being stored: a statistic that interpolates tells fractions.
+    // A metric of errors is only sent where there are any. In thousandths, as they are added up and survive being stored: a statistic that
+    // interpolates tells fractions.
     let count = |series| (value(seen, series, every_secs, at).unwrap_or(0.0) * 1000.0).round() / 1000.0;
     Arm::new(count(&of.requests), count(&of.bad))
 }
 
-fn ticks(plan: &Evidence, seen: &MetricsSeen, at: Timestamp) -> Vec<Tick> {
+fn look(plan: &Evidence, seen: &MetricsSeen, at: Timestamp) -> Look {
     let tick = |comparison: &crate::plan::Comparison| Tick {
         candidate: arm(seen, &comparison.candidate, plan.every_secs, at),
         stable: arm(seen, &comparison.stable, plan.every_secs, at),
     };
-    plan.comparisons.iter().map(tick).collect()
+    let mut arms = plan.comparisons.iter().flat_map(|it| [&it.candidate, &it.stable]);
+    let lacks = arms.any(|arm| value(seen, &arm.requests, plan.every_secs, at).is_none());
+    Look { window: Window { at, ticks: plan.comparisons.iter().map(tick).collect() }, lacks }
 }
 
 fn larger(one: Tick, other: Tick) -> Tick {
@@ -172,13 +205,13 @@ fn larger(one: Tick, other: Tick) -> Tick {
 pub fn requests(plan: &Evidence, seen: &MetricsSeen, from: Timestamp, to: Timestamp) -> u64 {
     let counts =
         windows(plan.every_secs, from, to).filter_map(|at| value(seen, &plan.requests, plan.every_secs, at));
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a count; the cast saturates"
-    )]
-    let whole = counts.sum::<f64>().round() as u64;
-    whole
+    whole(counts.sum())
+}
+
+/// A count of requests as a whole number.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count; the cast saturates")]
+pub(crate) fn whole(count: f64) -> u64 {
+    count.round() as u64
 }
 
 impl Counted {
@@ -188,10 +221,21 @@ impl Counted {
         Self { since, until: since, tallies, recent: Vec::new(), is_missing: false, is_reported: false }
     }
 
-    /// From when on windows have to be read: the newest that count are read again.
+    /// From when on the newest windows that count are read again.
+    fn again_from(&self, every_secs: u32) -> Timestamp {
+        self.back(READ_AGAIN, every_secs)
+    }
+
+    fn back(&self, windows: i64, every_secs: u32) -> Timestamp {
+        let back = SignedDuration::from_secs(windows * i64::from(every_secs));
+        self.until.saturating_sub(back).unwrap_or(self.until).max(self.since)
+    }
+
+    /// From when on windows have to be read: the newest again, and those that lack a number.
     pub fn read_from(&self, every_secs: u32) -> Timestamp {
-        let again = SignedDuration::from_secs(READ_AGAIN * i64::from(every_secs));
-        self.until.saturating_sub(again).unwrap_or(self.until).max(self.since)
+        let lacking = self.recent.iter().find(|recent| recent.lacks).map(|recent| recent.window.at);
+        let again = self.again_from(every_secs);
+        lacking.map_or(again, |lacking| lacking.min(again))
     }
 
     /// Whether a window has settled since that is not counted yet.
@@ -199,58 +243,111 @@ impl Counted {
         settled_end(every_secs, at) > self.until
     }
 
-    /// Counts what has settled, once: what was counted before is taken over as it is now, if it has grown.
-    pub fn count(&mut self, plan: &Evidence, seen: &MetricsSeen, at: Timestamp) {
-        let end = settled_end(plan.every_secs, at);
+    /// Counts what has settled, once: what was counted before is taken over as it is now, if it has grown. Says how many requests of the candidate
+    /// it has counted more, in windows that began at `from` or later.
+    pub fn count(&mut self, plan: &Evidence, seen: &MetricsSeen, at: Timestamp, from: Timestamp) -> f64 {
+        let every = plan.every_secs;
+        let end = settled_end(every, at);
         let test = plan.test();
-        for at in windows(plan.every_secs, self.read_from(plan.every_secs), end) {
-            self.count_window(&test, Window { at, ticks: ticks(plan, seen, at) });
+        let again = self.again_from(every);
+        let mut more = 0.0;
+        for at in windows(every, self.read_from(every), end) {
+            // What is older than those that are read again, and was whole, is counted and forgotten.
+            if at >= again || self.lacks(at) {
+                let requests = self.count_window(&test, look(plan, seen, at), plan.judged());
+                more += if at >= from { requests } else { 0.0 };
+            }
         }
         self.until = self.until.max(end);
-        let oldest_read = self.read_from(plan.every_secs);
-        self.recent.retain(|recent| !recent.told || recent.window.at >= oldest_read);
+        self.forget(every);
+        more
     }
 
-    fn count_window(&mut self, test: &Test, window: Window) {
-        let place = self.recent.binary_search_by_key(&window.at, |recent| recent.window.at);
-        let before = place.ok().map(|index| self.recent[index].window.clone());
-        let ticks: Vec<Tick> = match &before {
-            Some(before) => {
-                window.ticks.iter().zip(&before.ticks).map(|(new, old)| larger(*new, *old)).collect()
-            }
-            None => window.ticks,
+    fn place(&self, at: Timestamp) -> Result<usize, usize> {
+        self.recent.binary_search_by_key(&at, |recent| recent.window.at)
+    }
+
+    fn lacks(&self, at: Timestamp) -> bool {
+        self.place(at).is_ok_and(|index| self.recent[index].lacks)
+    }
+
+    fn forget(&mut self, every_secs: u32) {
+        let (again, given_up) = (self.again_from(every_secs), self.back(LOOKED_FOR, every_secs));
+        for recent in &mut self.recent {
+            recent.lacks &= recent.window.at >= given_up;
+        }
+        self.recent.retain(|recent| !recent.told || recent.lacks || recent.window.at >= again);
+    }
+
+    /// Counts a window as it is now, and says how many requests of the candidate are counted more by it, in the comparison that judges them.
+    fn count_window(&mut self, test: &Test, look: Look, judged: Option<usize>) -> f64 {
+        let Look { window, lacks } = look;
+        let place = self.place(window.at);
+        let nothing = vec![Tick::default(); window.ticks.len()];
+        let before = place.map_or_else(|_| nothing.clone(), |index| self.recent[index].window.ticks.clone());
+        let ticks: Vec<Tick> =
+            window.ticks.iter().zip(&before).map(|(new, old)| larger(*new, *old)).collect();
+        let (told, lacks) = match place {
+            // Once whole, a window is whole: a later look may not have asked for all of it.
+            Ok(index) => (self.recent[index].told && before == ticks, lacks && self.recent[index].lacks),
+            Err(_) => (ticks == nothing, lacks),
         };
-        let nothing = ticks.iter().all(|tick| *tick == Tick::default());
-        if nothing || before.as_ref().is_some_and(|before| before.ticks == ticks) {
-            return;
+        for (tally, (tick, before)) in self.tallies.iter_mut().zip(ticks.iter().zip(&before)) {
+            if tick != before {
+                tally.add(test, *tick);
+                tally.remove(test, *before);
+            }
         }
-        for (tally, tick) in self.tallies.iter_mut().zip(&ticks) {
-            tally.add(test, *tick);
-        }
-        for (tally, tick) in self.tallies.iter_mut().zip(before.iter().flat_map(|before| &before.ticks)) {
-            tally.remove(test, *tick);
-        }
-        let recent = Recent { window: Window { at: window.at, ticks }, told: false };
+        let requests =
+            |ticks: &[Tick]| judged.and_then(|of| ticks.get(of)).map_or(0.0, |it| it.candidate.requests);
+        let more = requests(&ticks) - requests(&before);
+        let recent = Recent { window: Window { at: window.at, ticks }, told, lacks };
         match place {
             Ok(index) => self.recent[index] = recent,
             Err(index) => self.recent.insert(index, recent),
         }
+        more
     }
 
     /// What would be counted if the windows that may still grow were as they are now.
     #[must_use]
     pub fn with_hints(&self, plan: &Evidence, seen: &MetricsSeen, at: Timestamp) -> Self {
         let mut ahead = self.clone();
+        let test = plan.test();
         for at in windows(plan.every_secs, self.until, at) {
-            ahead.count_window(&plan.test(), Window { at, ticks: ticks(plan, seen, at) });
+            ahead.count_window(&test, look(plan, seen, at), None);
         }
         ahead
     }
 
     /// What it says, by comparison.
     pub fn measured(&self, plan: &Evidence) -> Vec<Measured> {
+        measured(&self.tallies, plan)
+    }
+
+    /// The first comparison in which the candidate is worse than is tolerated.
+    pub fn worse(&self, plan: &Evidence) -> Option<Measured> {
         let test = plan.test();
-        self.tallies.iter().zip(&plan.comparisons).map(|(tally, it)| measured(tally, &test, &it.of)).collect()
+        let (tally, it) =
+            self.tallies.iter().zip(&plan.comparisons).find(|(tally, _)| tally.is_bad(&test))?;
+        Some(one(tally, &test, &it.of))
+    }
+
+    /// A metric of the user's own that has said nothing of one of the versions, and of which: nothing was compared by it.
+    pub fn without_value<'p>(&self, plan: &'p Evidence) -> Option<(&'p Compared, Version)> {
+        let of_own = |it: &&crate::plan::Comparison| matches!(it.of, Compared::Metric(_));
+        let mut compared = self.tallies.iter().zip(&plan.comparisons).filter(|(_, it)| of_own(it));
+        compared.find_map(|(tally, it)| {
+            let nothing = |arm: Arm| arm.requests <= 0.0;
+            let version = if nothing(tally.candidate()) {
+                Version::Candidate
+            } else if nothing(tally.stable()) {
+                Version::Stable
+            } else {
+                return None;
+            };
+            Some((&it.of, version))
+        })
     }
 
     /// Whether a window is counted that the history does not have as it is now.
@@ -280,7 +377,12 @@ fn short(value: f64) -> f64 {
     format!("{value:.5e}").parse().unwrap_or(value)
 }
 
-fn measured(tally: &Tally, test: &Test, of: &Compared) -> Measured {
+fn measured(tallies: &[Tally], plan: &Evidence) -> Vec<Measured> {
+    let test = plan.test();
+    tallies.iter().zip(&plan.comparisons).map(|(tally, it)| one(tally, &test, &it.of)).collect()
+}
+
+fn one(tally: &Tally, test: &Test, of: &Compared) -> Measured {
     let ratio = |ratio: Interval| Interval {
         low: short(ratio.low),
         estimate: ratio.estimate.map(short),
@@ -318,7 +420,7 @@ impl Replay {
                 tally.add(&test, *tick);
             }
         }
-        tallies.iter().zip(&plan.comparisons).map(|(tally, it)| measured(tally, &test, &it.of)).collect()
+        measured(&tallies, plan)
     }
 }
 
@@ -359,24 +461,6 @@ pub fn without_value<'p>(
     Some(&limit.series.metric)
 }
 
-/// A rate in percent as people read it: two digits that mean something, at least `0.01%`.
-fn percent(arm: Arm) -> String {
-    match arm.rate() {
-        None => "nothing".to_owned(),
-        Some(rate) => {
-            let percent = rate * 100.0;
-            let digits = if percent == 0.0 || percent >= 10.0 {
-                0
-            } else if percent >= 1.0 {
-                1
-            } else {
-                2
-            };
-            format!("{percent:.digits$}%")
-        }
-    }
-}
-
 /// A ratio as people read it.
 fn times(ratio: f64) -> String {
     let digits = usize::from(ratio < 10.0);
@@ -400,7 +484,8 @@ impl Measured {
 
     /// Both rates: `1.0% against 0.1%`.
     pub fn rates(&self) -> (String, String) {
-        (percent(self.candidate), percent(self.stable))
+        let rate = |arm: Arm| arm.rate().map_or_else(|| "nothing".to_owned(), percent);
+        (rate(self.candidate), rate(self.stable))
     }
 }
 
@@ -417,11 +502,7 @@ impl std::fmt::Display for Measured {
 
 impl std::fmt::Display for Passed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (side, bound) = match self.bound {
-            Bound::Max(max) => ("above", max),
-            Bound::Min(min) => ("below", min),
-        };
-        let lasting = crate::words::span(SignedDuration::from_secs(i64::from(self.lasting_secs)));
-        write!(f, "{} of {} is {}, {side} {bound} for {lasting}", self.stat, self.metric, self.value)
+        let lasting = span(SignedDuration::from_secs(i64::from(self.lasting_secs)));
+        write!(f, "{} of {} is {}, {} for {lasting}", self.stat, self.metric, self.value, self.bound)
     }
 }

@@ -32,6 +32,19 @@ pub(crate) fn tasks(count: u32) -> String {
     if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") }
 }
 
+/// A rate in percent, in two digits that mean something: `1.0%`, `0.09%`.
+pub fn percent(rate: f64) -> String {
+    let percent = rate * 100.0;
+    let digits = if percent == 0.0 || percent >= 10.0 {
+        0
+    } else if percent >= 1.0 {
+        1
+    } else {
+        2
+    };
+    format!("{percent:.digits$}%")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tidegate_core::change::Change;
 use tidegate_core::finding::{Finding, FindingCode};
 use tidegate_core::ids::{ReleaseId, ServiceName, Target};
-use tidegate_core::plan::{Bound, Evidence, Plan, RollbackTarget, Share};
+use tidegate_core::plan::{Evidence, Plan, RollbackTarget, Share};
 use tidegate_core::policy::Percent;
 use tidegate_core::release::Release;
 use tidegate_core::rollback::Leaving;
@@ -255,12 +255,8 @@ fn judged_by(evidence: &Evidence) -> Vec<String> {
         .iter()
         .map(|it| format!("{} more than {} times the stable version's{dry}", it.of, evidence.tolerate));
     let limits = evidence.limits.iter().map(|limit| {
-        let (side, bound) = match limit.bound {
-            Bound::Max(max) => ("above", max),
-            Bound::Min(min) => ("below", min),
-        };
         let lasting = tidegate_core::words::span(SignedDuration::from_secs(i64::from(limit.lasting_secs)));
-        format!("{} of {} {side} {bound} for {lasting}{dry}", limit.series.stat, limit.series.metric)
+        format!("{} of {} {} for {lasting}{dry}", limit.series.stat, limit.series.metric, limit.bound)
     });
     compared.chain(limits).collect()
 }

@@ -31,8 +31,9 @@ const SERVICE: [&str; 7] = [
 const DEPLOYMENTS: [&str; 3] =
     ["ecs:ContinueServiceDeployment", "ecs:DescribeServiceDeployments", "ecs:StopServiceDeployment"];
 /// On no resource: every stack allows them, so what forbids one is a permissions boundary.
-const ANYWHERE: [&str; 4] = [
+const ANYWHERE: [&str; 5] = [
     "cloudwatch:DescribeAlarms",
+    "cloudwatch:GetMetricData",
     "ecs:DescribeTaskDefinition",
     "ecs:RegisterTaskDefinition",
     "elasticloadbalancing:DescribeRules",

@@ -1,6 +1,7 @@
 //! What a release is judged by: alarms, failed tasks, where traffic is, its numbers beside the stable version's, and how much was seen at all. An
 //! alarm that treats missing data as not breaching is OK for a candidate that nobody talked to, so a bake counts only once enough has been seen.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
@@ -47,7 +48,12 @@ impl Bake<'_> {
         self.percent < Percent::ALL && !self.evidence.comparisons.is_empty()
     }
 
-    /// Requests count that were judged: what has not settled yet is only a hint, where anything is compared.
+    /// Whether a request counts as seen only once it was judged.
+    fn is_judged(&self) -> bool {
+        self.compares() && self.evidence.judged().is_some()
+    }
+
+    /// What has not settled yet is only a hint, where anything is compared.
     fn counts_until(&self, at: Timestamp) -> Timestamp {
         if self.compares() { evidence::settled_end(self.evidence.every_secs, at) } else { at }
     }
@@ -64,7 +70,7 @@ fn is_enough(release: &Release, bake: &Bake<'_>) -> bool {
 }
 
 /// What the numbers of both versions are compared by, while both have traffic: in every stage from the first shift to the last.
-fn compared(release: &Release) -> Option<(&Evidence, Counted)> {
+fn compared(release: &Release) -> Option<(&Evidence, Timestamp)> {
     let Phase::Running { stage, since, .. } = &release.phase else { return None };
     let plan = release.plan.as_ref()?;
     let evidence = plan.evidence.as_deref()?;
@@ -74,9 +80,13 @@ fn compared(release: &Release) -> Option<(&Evidence, Counted)> {
     if evidence.comparisons.is_empty() || !is_mixed {
         return None;
     }
-    let counted = release.progress.evidence.as_deref().cloned();
-    let counted = counted.unwrap_or_else(|| Counted::new(evidence, *since));
-    Some((evidence, counted))
+    Some((evidence, *since))
+}
+
+/// What has been counted so far; nothing yet, since the stage began, where nothing has been.
+fn counted_so_far<'r>(release: &'r Release, evidence: &Evidence, since: Timestamp) -> Cow<'r, Counted> {
+    let counted = release.progress.evidence.as_deref();
+    counted.map_or_else(|| Cow::Owned(Counted::new(evidence, since)), Cow::Borrowed)
 }
 
 /// What has limits, from the first shift on.
@@ -103,13 +113,14 @@ pub(super) fn needed(release: &Release, at: Timestamp) -> Option<MetricsAsked> {
         series.extend(some.cloned());
         from = Some(from.map_or(since, |from: Timestamp| from.min(since)));
     };
-    if let Some(bake) = bake(release).filter(|bake| !is_enough(release, bake)) {
+    if let Some(bake) = bake(release).filter(|bake| !bake.is_judged() && !is_enough(release, bake)) {
         ask(&mut bake.evidence.requests.iter(), bake.since);
     }
-    if let Some((evidence, counted)) = compared(release)
-        && (counted.is_due(evidence.every_secs, at) || counted.is_missing || is_at_the_end(release, at))
-    {
-        ask(&mut evidence.series().iter(), counted.read_from(evidence.every_secs));
+    if let Some((evidence, since)) = compared(release) {
+        let counted = counted_so_far(release, evidence, since);
+        if counted.is_due(evidence.every_secs, at) || counted.is_missing || is_at_the_end(release, at) {
+            ask(&mut evidence.series().iter(), counted.read_from(evidence.every_secs));
+        }
     }
     if let Some(evidence) = limited(release) {
         let since = bake(release).map(|bake| bake.since);
@@ -138,15 +149,21 @@ pub(super) fn count(turn: &mut Turn<'_>) {
         return;
     };
     let at = turn.seen.at;
-    if let Some(bake) = bake(turn.old).filter(|bake| !is_enough(turn.old, bake)) {
+    let bake = bake(turn.old);
+    let before = seen(turn.old).map_or(0, |seen| seen.count);
+    if let Some(bake) = bake.as_ref().filter(|bake| !bake.is_judged() && !is_enough(turn.old, bake)) {
         let count = evidence::requests(bake.evidence, seen_now, bake.since, bake.counts_until(at));
-        let before = seen(turn.old).map_or(0, |seen| seen.count);
         turn.next.progress.requests = Some(RequestsSeen { stage, count: count.max(before) });
     }
-    let Some((evidence, mut counted)) = compared(turn.old) else { return };
-    counted.count(evidence, seen_now, at);
+    let Some((evidence, since)) = compared(turn.old) else { return };
+    let mut counted = counted_so_far(turn.old, evidence, since).into_owned();
+    let from = bake.as_ref().map_or(at, |bake| bake.since);
+    let judged = counted.count(evidence, seen_now, at, from);
+    if bake.is_some_and(|bake| bake.is_judged()) {
+        turn.next.progress.requests = Some(RequestsSeen { stage, count: before + evidence::whole(judged) });
+    }
     let ahead = counted.with_hints(evidence, seen_now, at);
-    counted.is_missing = !evidence.dry_run && ahead.measured(evidence).iter().any(|it| it.is_bad);
+    counted.is_missing = !evidence.dry_run && ahead.worse(evidence).is_some();
     if counted.has_much_to_tell() {
         tell(turn, evidence, &mut counted);
         turn.notice(Event::EvidenceCounted);
@@ -156,7 +173,8 @@ pub(super) fn count(turn: &mut Turn<'_>) {
 
 /// What was asked for and not answered may be missing at a bake's end.
 fn note_unseen(turn: &mut Turn<'_>) {
-    let Some((evidence, mut counted)) = compared(turn.old) else { return };
+    let Some((evidence, since)) = compared(turn.old) else { return };
+    let mut counted = counted_so_far(turn.old, evidence, since).into_owned();
     counted.is_missing = turn.seen.metrics.error().is_some() && !evidence.dry_run;
     turn.next.progress.evidence = Some(Box::new(counted));
 }
@@ -195,11 +213,18 @@ pub(super) fn missing(turn: &Turn<'_>) -> Option<Missing> {
             error: turn.seen.metrics.error().map(ToString::to_string),
         });
     }
-    numbers_missing(turn).or_else(|| {
+    numbers_missing(turn).or_else(|| nothing_compared(turn)).or_else(|| {
         let evidence = limited(turn.old).filter(|evidence| !evidence.dry_run)?;
         let metric = evidence::without_value(evidence, turn.seen.metrics.known()?, bake.since, turn.seen.at)?;
         Some(Missing::Value { metric: metric.to_owned() })
     })
+}
+
+/// What a comparison by a metric of the user's own lacks: it compares nothing as long as one version says nothing.
+fn nothing_compared(turn: &Turn<'_>) -> Option<Missing> {
+    let (evidence, _) = compared(turn.old).filter(|(evidence, _)| !evidence.dry_run)?;
+    let (of, version) = turn.next.progress.evidence.as_ref()?.without_value(evidence)?;
+    Some(Missing::Compared { of: of.clone(), version })
 }
 
 /// Why the numbers say nothing for continuing: they could not be read, or the newest are bad and may still change.
@@ -213,8 +238,7 @@ pub(super) fn numbers_missing(turn: &Turn<'_>) -> Option<Missing> {
     }
     let counted = turn.next.progress.evidence.as_ref().filter(|counted| counted.is_missing)?;
     let ahead = counted.with_hints(judged, turn.seen.metrics.known()?, turn.seen.at);
-    let worse = ahead.measured(judged).into_iter().find(|measured| measured.is_bad)?;
-    Some(Missing::Settled { of: worse.of })
+    Some(Missing::Settled { of: ahead.worse(judged)?.of })
 }
 
 /// How many requests the bake has seen, where they are counted.
@@ -224,7 +248,8 @@ pub(super) fn counted(turn: &Turn<'_>) -> Option<u64> {
 
 /// Until when the bake is held for what is missing.
 pub(super) fn held_until(release: &Release) -> Option<Timestamp> {
-    let is_missing = release.progress.evidence.as_ref().is_some_and(|counted| counted.is_missing);
+    let counted = release.progress.evidence.as_ref().filter(|_| compared(release).is_some());
+    let is_missing = counted.is_some_and(|counted| counted.is_missing);
     bake(release).filter(|bake| is_missing || !is_enough(release, bake)).map(|bake| bake.held_until)
 }
 
@@ -233,12 +258,21 @@ pub(super) fn inconclusive(turn: &Turn<'_>) -> Option<Cause> {
     let missing = missing(turn)?;
     let bake = bake(&turn.next).filter(|bake| turn.now >= bake.held_until)?;
     let wait = bake.evidence.wait_secs / 60;
-    let remedy = if matches!(missing, Missing::Requests { .. }) {
-        "; send the new version traffic, or lower evidence.min_requests"
-    } else if matches!(missing, Missing::Value { .. }) {
-        "; see that the new version sends it, or remove the limit"
-    } else {
-        ""
+    let remedy = match missing {
+        Missing::Requests { .. } => "; send the new version traffic, or lower evidence.min_requests",
+        Missing::Value { .. } => "; see that the new version sends it, or remove the limit",
+        Missing::Compared { .. } => "; see that both versions send it, or remove the comparison",
+        Missing::Alarms { .. }
+        | Missing::Alarm { .. }
+        | Missing::AlarmProof { .. }
+        | Missing::AlarmSilenced { .. }
+        | Missing::AlarmOk { .. }
+        | Missing::FreshLook
+        | Missing::Weights { .. }
+        | Missing::WeightsShown { .. }
+        | Missing::Numbers { .. }
+        | Missing::Settled { .. }
+        | Missing::Unknown => "",
     };
     let detail = format!("{missing} at {}% until {wait} min after the bake{remedy}", bake.percent);
     Some(Cause::Inconclusive { detail })
@@ -249,8 +283,7 @@ pub(super) fn worse(turn: &mut Turn<'_>, plan: &Plan) -> Option<Cause> {
     let evidence = plan.evidence.as_deref()?;
     let compared = turn.next.progress.evidence.as_ref().filter(|_| compared(turn.old).is_some());
     let regression = compared.and_then(|counted| {
-        let bad = counted.measured(evidence).into_iter().find(|measured| measured.is_bad)?;
-        Some(Cause::Regression { measured: Box::new(bad), tolerated: evidence.tolerate })
+        Some(Cause::Regression { measured: Box::new(counted.worse(evidence)?), tolerated: evidence.tolerate })
     });
     let cause = regression.or_else(|| {
         let from = limits_from(limited(turn.old)?, turn.seen.at);

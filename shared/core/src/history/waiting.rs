@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
+use crate::evidence::Version;
 use crate::finding::Finding;
 use crate::ids::{AlarmName, ReleaseId};
 use crate::outcome::Outcome;
@@ -224,6 +225,8 @@ pub enum Missing {
     Settled { of: Compared },
     /// A metric that has a limit has had no value.
     Value { metric: String },
+    /// A metric that is compared has said nothing of one of the versions.
+    Compared { of: Compared, version: Version },
     /// Something that only a newer version of Tidegate knows.
     #[serde(other)]
     Unknown,
@@ -390,6 +393,9 @@ impl std::fmt::Display for Missing {
             }
             Self::Value { metric } => {
                 write!(f, "the metric {metric}, which has a limit, has had no value in this bake")
+            }
+            Self::Compared { of, version } => {
+                write!(f, "the metric {of}, which is compared, has said nothing of {version}")
             }
             Self::Unknown => f.write_str("something this version of Tidegate does not know"),
         }

@@ -112,6 +112,15 @@ impl Bound {
     }
 }
 
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Max(max) => write!(f, "above {max}"),
+            Self::Min(min) => write!(f, "below {min}"),
+        }
+    }
+}
+
 /// One of the two versions, by what tells its numbers from the other's. The engines say it: both change roles from release to release.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Variant {
@@ -192,24 +201,14 @@ impl Variant {
 }
 
 impl Variants {
-    /// Whether somebody counts the candidate's requests.
-    pub(crate) fn are_counted(&self) -> bool {
-        !self.candidate.requests().is_empty()
-    }
-
     /// What the policy asks for that can be seen; `None` where that is nothing. `compares`: whether both versions have traffic at once.
     pub(crate) fn evidence(&self, policy: &Policy, compares: bool) -> Option<Evidence> {
         let asked = &policy.evidence;
         let requests = self.candidate.requests();
-        let compare = if compares { asked.compare(self.are_counted()) } else { &[] };
+        let compare = if compares { asked.compare(!requests.is_empty()) } else { &[] };
         let comparison = |compare: &Compare| {
-            let of = match compare {
-                Compare::Errors => Compared::Errors,
-                Compare::Slow(slow) => Compared::SlowerThan(slow.over),
-                Compare::Metric(metric) => Compared::Metric(metric.name.clone()),
-            };
             Some(Comparison {
-                of,
+                of: compare.into(),
                 candidate: self.candidate.arm(compare)?,
                 stable: self.stable.arm(compare)?,
             })
@@ -247,6 +246,11 @@ impl Evidence {
     /// The test of each comparison: all together keep what the policy says of false alarms.
     pub fn test(&self) -> Test {
         Test::new(self.tolerate.as_f64(), self.false_alarms.as_f64()).one_of(self.comparisons.len())
+    }
+
+    /// The comparison that judges the requests which are counted; none, where only metrics of the user's own are compared.
+    pub fn judged(&self) -> Option<usize> {
+        self.comparisons.iter().position(|it| it.candidate.requests == self.requests)
     }
 
     /// Everything that is read for it.

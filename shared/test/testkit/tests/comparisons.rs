@@ -1,16 +1,18 @@
 //! A candidate is judged by its numbers beside the stable version's: from the first minute, each window once, and nothing before it has settled.
 
+use jiff::Timestamp;
 use serde_json::json;
 use tidegate_core::decide::needs;
-use tidegate_core::evidence::Replay;
+use tidegate_core::evidence::{Counted, Replay};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::{DeadlineAction, Entry, Event, Fact};
-use tidegate_core::outcome::{Cause, Outcome};
-use tidegate_core::plan::{Bound, Evidence, Limit};
+use tidegate_core::ids::RuleArn;
+use tidegate_core::outcome::Cause;
+use tidegate_core::plan::{Arm, Bound, Compared, Comparison, Evidence, Limit, Stage};
 use tidegate_core::policy::{Amount, parse};
 use tidegate_core::release::{Phase, Release};
 use tidegate_core::seen::Seen;
-use tidegate_core::vocab::cloudwatch::Series;
+use tidegate_core::vocab::cloudwatch::{MetricsSeen, Series};
 use tidegate_testkit::build::Fixture;
 use tidegate_testkit::fakes::Quality;
 use tidegate_testkit::sim::{Scenario, Simulation};
@@ -368,17 +370,156 @@ fn a_world_whose_candidate_fails_more_often_is_rolled_back_and_one_that_does_not
     assert_eq!(report.outcomes, ["promoted"]);
 }
 
+/// The same bake, of which CloudWatch has told nothing yet.
+fn silent() -> Fixture {
+    let mut fixture = bake();
+    fixture.seen.metrics = Seen::Known(MetricsSeen::default());
+    fixture
+}
+
+/// So many looks, one a minute.
+fn looked(mut fixture: Fixture, minutes: u32) -> Fixture {
+    for _ in 0..minutes {
+        fixture = fixture.later(60).decided();
+    }
+    fixture
+}
+
+fn waits(fixture: &Fixture) -> String {
+    fixture.decide().release.report.waiting_on.to_string()
+}
+
 #[test]
-fn a_regression_speaks_against_the_image() {
-    let mut fixture = bad(bad(bake(), 0), 1).later(250).decided();
-    for _ in 0..40 {
-        fixture = fixture.weight(0).later(30).decided();
-        if fixture.release.is_over() {
-            break;
+fn windows_of_which_nothing_was_told_are_looked_for_when_they_come_late() {
+    let late = looked(silent(), 12);
+    assert!(waits(&late).contains("0 of 100 requests seen"), "{}", waits(&late));
+    // Nothing seen is not taken for nothing happened: the whole of it is asked for again.
+    let first = late.release.progress.evidence.as_ref().unwrap().since;
+    let asked = needs(&late.release, &late.seen).metrics.unwrap();
+    assert!(asked.from.duration_since(first).as_secs() < 60, "{} {first}", asked.from);
+    assert!(regressed(&bad(late.later(60), 0).decide().release));
+    // What comes so late that nobody looks for it any more judges nothing, so its requests do not count either.
+    let too_late = good(looked(silent(), 34), 0).later(30);
+    assert!(waits(&too_late).contains("0 of 100 requests seen"), "{}", waits(&too_late));
+    assert_eq!(summary(&good(looked(silent(), 20), 0).later(30)), "shift to 100%");
+}
+
+#[test]
+fn a_window_that_lacks_one_version_is_counted_again_when_the_other_comes() {
+    let mut half = bad(silent(), 0);
+    let plan = evidence(&mut half).clone();
+    let mut seen = half.seen.metrics.known().cloned().unwrap();
+    for series in plan.comparisons[0].stable.requests.iter().chain(&plan.comparisons[0].stable.bad) {
+        seen.remove(series);
+    }
+    half.seen.metrics = Seen::Known(seen);
+    let half = looked(half, 10);
+    assert!(half.release.cause().is_none(), "there is nothing beside it yet");
+    assert!(regressed(&bad(half, 0).later(60).decide().release));
+}
+
+#[test]
+fn what_was_whole_is_not_looked_for_and_not_counted_twice() {
+    let mut fixture = bake();
+    for stage in &mut fixture.release.plan.as_mut().expect("a plan").stages {
+        if let Stage::Bake { secs, .. } = stage {
+            *secs = 3600;
         }
     }
-    let regression =
-        |outcome: &Outcome| matches!(outcome, Outcome::RolledBack { cause: Cause::Regression { .. } });
-    assert!(fixture.release.cause().is_some());
-    assert!(fixture.release.outcome().is_none_or(regression));
+    for number in 0..16 {
+        fixture = good(fixture, number);
+    }
+    let fixture = looked(fixture, 15);
+    let counted = fixture.release.progress.evidence.clone().unwrap();
+    assert!(fixture.now.duration_since(counted.read_from(60)).as_secs() <= 5 * 60, "{counted:?}");
+    let before = counted.tallies[0].candidate().requests;
+    // Long forgotten, it comes again, larger.
+    let again = looked(fixture.window(0, (6000.0, 600.0), (5400.0, 5.0)), 1);
+    let after = again.release.progress.evidence.as_ref().unwrap().tallies[0].candidate().requests;
+    assert!(again.release.cause().is_none() && after - before < 601.0, "{before} {after}");
+}
+
+fn own(fixture: &mut Fixture) -> (Series, Series) {
+    let series = |version: &str| Series {
+        namespace: "Shop".into(),
+        metric: "Tried".into(),
+        dimensions: [("Version".to_owned(), version.to_owned())].into(),
+        stat: "Sum".into(),
+    };
+    let arm = |version: &str| Arm {
+        requests: vec![series(version)],
+        bad: vec![Series { metric: "Declined".into(), ..series(version) }],
+    };
+    let of = Compared::Metric("Declined".into());
+    evidence(fixture).comparisons.push(Comparison { of, candidate: arm("new"), stable: arm("old") });
+    (series("new"), series("old"))
+}
+
+#[test]
+fn a_metric_of_ones_own_that_says_nothing_of_a_version_holds_the_bake() {
+    let bake = || {
+        let mut fixture = good(good(bake(), 0), 1);
+        let versions = own(&mut fixture);
+        (fixture, versions)
+    };
+    let say = |mut fixture: Fixture, series: Series| {
+        let at = fixture.release.progress.evidence.as_ref().map_or(fixture.now, |counted| counted.since);
+        let window = Timestamp::from_second((at.as_second() / 60 + 1) * 60).unwrap();
+        let mut seen = fixture.seen.metrics.known().cloned().unwrap();
+        seen.entry(series).or_default().insert(window, 50.0);
+        fixture.seen.metrics = Seen::Known(seen);
+        fixture
+    };
+    let (silent, (new, old)) = bake();
+    let held = waits(&silent.later(310));
+    assert!(
+        held.contains("the metric Declined, which is compared, has said nothing of the candidate"),
+        "{held}"
+    );
+    let (one, _) = bake();
+    let one = say(one, new.clone()).later(310);
+    assert!(waits(&one).contains("has said nothing of the stable version"));
+    let late = one.decided().later(1800).decide().release;
+    let cause = late.cause().unwrap().to_string();
+    assert!(cause.contains("see that both versions send it, or remove the comparison"), "{cause}");
+    let (both, _) = bake();
+    assert_eq!(summary(&say(say(both, new), old).later(310)), "shift to 100%");
+    let (mut dry, _) = bake();
+    evidence(&mut dry).dry_run = true;
+    assert_eq!(summary(&dry.later(310)), "shift to 100%");
+}
+
+#[test]
+fn what_waits_for_numbers_that_no_longer_matter_says_no_limit_for_them() {
+    let mut fixture = Fixture::baking(100);
+    let begun = fixture.now;
+    evidence(&mut fixture).wait_secs = 60;
+    let mut counted = Counted::new(evidence(&mut fixture), begun);
+    counted.is_missing = true;
+    fixture.release.progress.evidence = Some(Box::new(counted));
+    let enough = fixture.later(60).decided().later(10).decide().release;
+    let deadline = enough.report.deadline.expect("a bake has one");
+    assert!(deadline.at.duration_since(begun).as_secs() > 16 * 60, "{deadline:?}");
+}
+
+#[test]
+fn a_comparison_that_nothing_can_make_blocks_and_is_not_left_out() {
+    let found = |rule: &str, compare: serde_json::Value| {
+        let mut fixture = Fixture::preparing();
+        let policy = &mut fixture.seen.head.as_mut().unwrap().policy;
+        policy.evidence.compare = serde_json::from_value(compare).unwrap();
+        policy.evidence.min_requests = Some(0);
+        let Seen::Known(Some(service)) = &mut fixture.seen.ecs.service else { unreachable!() };
+        let arn = format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:{rule}");
+        let arn: RuleArn = arn.parse().unwrap();
+        service.load_balancers[0].production_rule = Some(arn.clone());
+        let Seen::Known(rules) = &mut fixture.seen.elb.weights else { unreachable!() };
+        rules[0].arn = arn;
+        serde_json::to_string(&fixture.decide().entry).unwrap().contains("not_told_apart")
+    };
+    let network = "listener/net/shop/50dc6c495c0c9188/1234567890abcdef";
+    let application = "listener-rule/app/shop/50dc6c495c0c9188/1234567890abcdef/9683b2d02a6cabee";
+    assert!(found(network, json!(["errors"])));
+    assert!(!found(network, json!(null)), "what is only compared by default is left out");
+    assert!(!found(application, json!(["errors"])));
 }

@@ -80,7 +80,9 @@ fn no_metric_is_asked_for_when_nothing_needs_one() {
     let asked = |fixture: &Fixture| needs(&fixture.release, &fixture.seen).metrics;
     assert!(asked(&Fixture::shifting()).is_none());
     assert!(asked(&Fixture::promoting()).is_none());
-    assert_eq!(asked(&Fixture::baking(10)).map(|asked| asked.series.len()), Some(1));
+    // A request counts once it was judged, so nothing is asked before a window has settled.
+    assert!(asked(&Fixture::baking(10)).is_none());
+    assert_eq!(asked(&Fixture::baking(100)).map(|asked| asked.series.len()), Some(1));
     // Requests, errors and refused connections of both versions, until there are enough and no window has settled since.
     assert_eq!(asked(&Fixture::baking(10).later(240)).map(|asked| asked.series.len()), Some(6));
     assert!(asked(&Fixture::baking(10).requests(100).later(240).decided().later(10)).is_none());

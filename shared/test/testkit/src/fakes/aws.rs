@@ -526,6 +526,11 @@ impl Aws {
         images.into_iter().flatten().filter_map(pulled).collect()
     }
 
+    /// Its habits, to be changed from now on.
+    pub fn habits_mut(&mut self) -> &mut EcsHabits {
+        &mut self.habits
+    }
+
     /// What Amazon CloudWatch has of a metric by `now`: whole windows, as far as they have come. Errors are only sent where there are any.
     pub fn metric(&self, series: &Series, asked: &MetricsAsked, now: Timestamp) -> BTreeMap<Timestamp, f64> {
         let group = series.dimensions.get("TargetGroup").map_or("", String::as_str);
