@@ -142,7 +142,7 @@ fn plan_needs_what_the_documents_say() {
         ["Describe", "List", "Get", "BatchGet"].iter().any(|verb| name.starts_with(verb))
     };
     // `plan` looks through the same ports as the conductor, up to where a release would start.
-    let later = ["ecs:ListTaskDefinitions", "ecr:DescribeImageScanFindings", "cloudwatch:GetMetricData"];
+    let later = ["ecs:ListTaskDefinitions", "ecr:DescribeImageScanFindings"];
     let looks: Actions = ["ecs", "elb", "autoscaling", "cloudwatch", "ecr"]
         .into_iter()
         .flat_map(called_by)

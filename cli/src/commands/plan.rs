@@ -10,8 +10,9 @@ use tidegate_core::course::Course;
 use tidegate_core::engine::{self, Preflight};
 use tidegate_core::fault::PortError;
 use tidegate_core::finding::{Finding, FindingCode};
+use tidegate_core::forecast::{self, Forecast};
 use tidegate_core::history::{Report, WaitingOn};
-use tidegate_core::ids::{ReleaseId, ServiceName};
+use tidegate_core::ids::{ReleaseId, ServiceName, Target};
 use tidegate_core::intent::{Intent, Provenance};
 use tidegate_core::observation::Observation;
 use tidegate_core::plan::Plan;
@@ -45,7 +46,10 @@ pub async fn run(args: &Args, connection: &Connection, out: &mut Output) -> anyh
     let installation = &context.installation;
     let head = find::service(&*installation.ledger, &args.service).await?;
     let change = image::change(&args.images, &head.policy, connection.registry()).await?;
-    let view = look(context, &args.service, &head, change, Intent::Deploy).await?;
+    let (mut view, plan) = planned(context, &args.service, &head, change, Intent::Deploy).await?;
+    if let Some(plan) = plan {
+        (view.forecast, view.no_forecast) = expected(context, &view.target, &plan).await;
+    }
     if out.is_json() {
         out.object(&view)?;
     } else {
@@ -89,6 +93,24 @@ pub async fn rollback(
     Ok(if view.blocked() { Exit::Blocked } else { Exit::Ok })
 }
 
+/// What the plan's numbers will be able to say, from the traffic of the last day. Nothing depends on it.
+async fn expected(context: &Context, target: &Target, plan: &Plan) -> (Option<Forecast>, Option<String>) {
+    let Some((asked, until)) = forecast::asked(plan, context.installation.time.now()) else {
+        return (None, None);
+    };
+    match context
+        .metrics
+        .observe(target, &asked, until)
+        .await
+        .map(|seen| forecast::forecast(plan, &seen, until))
+    {
+        Ok(Some(forecast)) => (Some(forecast), None),
+        Ok(None) => (None, Some("there were no requests in the last 24 hours".to_owned())),
+        Err(error) => (None, Some(error.told())),
+    }
+}
+
+/// The answer of `plan`, without what its numbers will be able to say.
 pub(super) async fn look(
     context: &Context,
     service: &ServiceName,
@@ -96,11 +118,21 @@ pub(super) async fn look(
     change: Change,
     intent: Intent,
 ) -> anyhow::Result<PlanView> {
+    Ok(planned(context, service, head, change, intent).await?.0)
+}
+
+async fn planned(
+    context: &Context,
+    service: &ServiceName,
+    head: &ServiceRecord,
+    change: Change,
+    intent: Intent,
+) -> anyhow::Result<(PlanView, Option<Plan>)> {
     let release = imagined(context, service, head, change, intent)?;
     let seen = observe(context, &release, Some(head.clone()), &Feedback::default()).await;
     let (mut findings, unseen, plan) = judge(context, head, &release, &seen);
     findings.extend(quarantined(head, &release));
-    Ok(PlanView {
+    let view = PlanView {
         service: service.clone(),
         target: release.target,
         blocked: plan.is_none() || findings.iter().any(|finding| finding.blocking),
@@ -109,7 +141,10 @@ pub(super) async fn look(
         notes: notes(head),
         plan: plan.as_ref().map(PlannedView::from),
         images: release.change,
-    })
+        forecast: None,
+        no_forecast: None,
+    };
+    Ok((view, plan))
 }
 
 fn judge(

@@ -3,6 +3,7 @@
 mod calibrate;
 mod changes;
 mod figures;
+mod forecast;
 mod plan;
 mod replay;
 mod tables;

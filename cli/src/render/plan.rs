@@ -2,11 +2,11 @@
 
 use jiff::SignedDuration;
 
-use super::span;
+use super::{forecast, span};
 use crate::line::{Line, Tone};
 use tidegate_view::{PlanView, PlannedView, RollbackTargetView, RollbackView};
 
-const LABEL: usize = 12;
+pub(super) const LABEL: usize = 12;
 const STAGE: usize = 34;
 
 /// The plan, the rollback target, the findings with their remedies.
@@ -22,6 +22,10 @@ pub fn plan(view: &PlanView) -> Vec<Line> {
         lines.push(label("moved by", moved_by(planned)));
         lines.extend(rollback_target(&planned.rollback_target));
     }
+    lines.extend(view.forecast.iter().flat_map(forecast::lines));
+    lines.extend(view.no_forecast.iter().map(|why| {
+        Line::of(Tone::Faint, format!("what its numbers will be able to say is not known: {why}"))
+    }));
     lines.extend(findings(view));
     lines.extend(view.notes.iter().map(|note| Line::of(Tone::Warn, "note  ").add(Tone::Plain, note.clone())));
     lines.push(if view.blocked {
@@ -32,11 +36,11 @@ pub fn plan(view: &PlanView) -> Vec<Line> {
     lines
 }
 
-fn label(name: &str, text: impl Into<String>) -> Line {
+pub(super) fn label(name: &str, text: impl Into<String>) -> Line {
     Line::plain("  ").column(Tone::Faint, name, LABEL).add(Tone::Plain, text)
 }
 
-fn secs(secs: u64) -> String {
+pub(super) fn secs(secs: u64) -> String {
     span(SignedDuration::from_secs(i64::try_from(secs).unwrap_or(i64::MAX)))
 }
 

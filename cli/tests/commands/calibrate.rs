@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use tidegate_core::fault::PortError;
+use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::ids::Target;
 use tidegate_core::ports::Metrics;
 use tidegate_core::vocab::cloudwatch::{MetricsAsked, MetricsSeen, Series};
@@ -154,4 +154,49 @@ async fn what_compares_nothing_is_not_calibrated() {
     let (problem, remedy, _) = bench.refused(&["calibrate", "checkout", "main-3"]).await;
     assert!(problem.contains("compare nothing with the stable version"), "{problem}");
     assert!(remedy.contains("compare: [errors]"), "{remedy}");
+}
+
+#[tokio::test]
+async fn a_plan_says_what_its_numbers_will_be_able_to_say() {
+    let (bench, days) = bench(Days { worse: 1.0, ..Days::default() }).await;
+    bench.push(3, Quality::Good);
+    let (code, told) = bench.json(&["plan", "checkout", "main-3"]).await;
+    assert_eq!((code, &told["no_forecast"]), (0, &Value::Null), "{told:#}");
+    let errors = &told["forecast"]["comparisons"][0];
+    assert!((errors["rate"].as_f64().unwrap() - 0.01).abs() < 1e-9, "{told:#}");
+    assert_eq!(days.asked.lock().unwrap().as_ref().unwrap().every_secs, 3600);
+    let shown = bench.run(&["plan", "checkout", "main-3"]).await.out;
+    for expected in ["requests of the candidate in 1m", "errors, 1.0% of the requests now", "reads of"] {
+        assert!(shown.contains(expected), "{expected}:\n{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_without_numbers_is_a_plan() {
+    let (bench, _) = bench(Days { nothing: true, ..Days::default() }).await;
+    bench.push(3, Quality::Good);
+    let (code, told) = bench.json(&["plan", "checkout", "main-3"]).await;
+    assert_eq!((code, &told["blocked"], &told["forecast"]), (0, &Value::from(false), &Value::Null));
+    assert_eq!(told["no_forecast"], "there were no requests in the last 24 hours");
+}
+
+/// A CloudWatch that nobody may read.
+struct Denied;
+
+#[async_trait]
+impl Metrics for Denied {
+    async fn observe(&self, _: &Target, _: &MetricsAsked, _: Timestamp) -> Result<MetricsSeen, PortError> {
+        Err(PortError::new(ErrorKind::Denied, "cloudwatch:GetMetricData", "AccessDenied", "not allowed"))
+    }
+}
+
+#[tokio::test]
+async fn a_plan_whose_numbers_may_not_be_read_says_so_and_is_not_blocked() {
+    let (mut bench, _) = bench(Days::default()).await;
+    bench.metrics = Some(Arc::new(Denied));
+    bench.push(3, Quality::Good);
+    let shown = bench.run(&["plan", "checkout", "main-3"]).await;
+    assert_eq!(shown.code, 0, "{}", shown.out);
+    assert!(shown.out.contains("what its numbers will be able to say is not known: "), "{}", shown.out);
+    assert!(shown.out.contains("cloudwatch:GetMetricData"), "{}", shown.out);
 }

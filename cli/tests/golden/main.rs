@@ -11,11 +11,14 @@ use insta::{assert_json_snapshot, assert_snapshot};
 use tidegate_cli::line::Line;
 use tidegate_cli::render;
 use tidegate_core::finding::{Finding, FindingCode};
+use tidegate_core::forecast::{BakeForecast, ComparisonForecast, Forecast, Reads, Traffic};
 use tidegate_core::history::{Entry, Event};
 use tidegate_core::intent::{Deployed, EcsDeployed};
-use tidegate_core::plan::Plan;
+use tidegate_core::plan::{Compared, Plan};
+use tidegate_core::policy::Percent;
 use tidegate_core::release::Release;
 use tidegate_core::service::{Promoted, Quarantined};
+use tidegate_stats::forecast::Regression;
 use tidegate_view::Live;
 use tidegate_view::{PlanView, PlannedView, ReleaseRow, ReleaseView, ServiceRow, StageState, entries};
 
@@ -171,9 +174,42 @@ fn a_plan_with_its_rollback_target() {
         unseen: Vec::new(),
         notes: Vec::new(),
         plan: Some(PlannedView { hash: HASH.into(), ..PlannedView::from(&plan()) }),
+        forecast: Some(forecast()),
+        no_forecast: None,
     };
     assert_snapshot!(text(&render::plan(&view)));
     assert_json_snapshot!("json_of_a_plan", view);
+}
+
+/// What is to be expected of it, at 100 requests a second.
+fn forecast() -> Forecast {
+    let bake = |percent, secs, requests, held_secs, held_secs_when_quiet| BakeForecast {
+        percent,
+        secs,
+        requests,
+        needed: 100,
+        held_secs,
+        held_secs_when_quiet,
+    };
+    let regression =
+        |ratio, found_after_secs, bad_requests| Regression { ratio, found_after_secs, bad_requests };
+    Forecast {
+        traffic: Traffic { average: 102.4, quietest: 0.03, busiest: 310.0 },
+        bakes: vec![
+            bake(Percent::from_tenths(100), 300, 3072.0, Some(0), None),
+            bake(Percent::ALL, 900, 92_160.0, Some(0), Some(1200)),
+        ],
+        comparisons: vec![ComparisonForecast {
+            of: Compared::Errors,
+            rate: 0.001,
+            regressions: vec![
+                regression(10.0, Some(180.0), 18.4),
+                regression(3.0, Some(300.0), 9.2),
+                regression(2.0, None, 0.6),
+            ],
+        }],
+        reads: Reads { calls: 8, metrics: 33, usd: 0.00033 },
+    }
 }
 
 #[test]
@@ -190,6 +226,8 @@ fn a_plan_that_is_blocked() {
         unseen: vec!["ecr:DescribeImages: AccessDenied: not allowed".into()],
         notes: vec![format!("release {} is under way", id(41))],
         plan: None,
+        forecast: None,
+        no_forecast: None,
     };
     assert_snapshot!(text(&render::plan(&view)));
 }

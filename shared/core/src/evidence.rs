@@ -151,11 +151,15 @@ pub struct Passed {
 // CloudWatch has no NaN.
 impl Eq for Passed {}
 
+/// How long after its end a window counts, seconds.
+pub fn late_secs(every_secs: u32) -> i64 {
+    LATE_SECS.min(2 * i64::from(every_secs.max(1)))
+}
+
 /// The end of the last window whose numbers have settled by `at`.
 pub fn settled_end(every_secs: u32, at: Timestamp) -> Timestamp {
     let every = i64::from(every_secs.max(1));
-    let late = LATE_SECS.min(2 * every);
-    second((at.as_second() - late).div_euclid(every) * every)
+    second((at.as_second() - late_secs(every_secs)).div_euclid(every) * every)
 }
 
 fn second(secs: i64) -> Timestamp {

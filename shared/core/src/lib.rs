@@ -20,6 +20,7 @@ pub mod evidence;
 pub mod fault;
 pub mod figures;
 pub mod finding;
+pub mod forecast;
 pub mod gate;
 pub mod history;
 pub mod ids;

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tidegate_core::change::Change;
 use tidegate_core::finding::{Finding, FindingCode};
+use tidegate_core::forecast::Forecast;
 use tidegate_core::ids::{ReleaseId, ServiceName, Target};
 use tidegate_core::plan::{Evidence, Plan, RollbackTarget, Share};
 use tidegate_core::policy::Percent;
@@ -34,6 +35,10 @@ pub struct PlanView {
     pub notes: Vec<String>,
     /// The plan, when nothing blocks it.
     pub plan: Option<PlannedView>,
+    /// What its numbers will be able to say, from the traffic of the last day; null where nothing counts, or nothing was there to be counted.
+    pub forecast: Option<Forecast>,
+    /// Why there is none, where the numbers could not be read, or there was no traffic. It blocks nothing.
+    pub no_forecast: Option<String>,
 }
 
 /// One thing preflight found.

@@ -18,6 +18,9 @@ pub struct Evidence {
     /// Where they are counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<Series>,
+    /// Where the requests of both versions are counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<Series>,
     /// How long a bake is held after its end for what is missing, seconds.
     pub wait_secs: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -215,6 +218,7 @@ impl Variants {
         };
         let evidence = Evidence {
             min_requests: if requests.is_empty() { 0 } else { asked.min_requests() },
+            traffic: requests.iter().cloned().chain(self.stable.requests()).collect(),
             requests,
             wait_secs: policy.evidence_wait_secs(),
             comparisons: compare.iter().filter_map(comparison).collect(),

@@ -1,6 +1,6 @@
 //! A candidate is judged by its numbers beside the stable version's: from the first minute, each window once, and nothing before it has settled.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tidegate_core::decide::needs;
 use tidegate_core::evidence::{Counted, Replay};
@@ -120,15 +120,18 @@ fn looking_again_counts_nothing_twice_and_a_late_look_misses_nothing() {
 
 #[test]
 fn what_has_grown_since_it_was_counted_is_counted_as_it_is_now() {
+    let requests = |fixture: &Fixture| {
+        fixture.release.progress.evidence.as_ref().unwrap().tallies[0].candidate().requests
+    };
     let first = bake().window(0, (300.0, 0.0), (5400.0, 5.0)).later(190).decided();
-    let before = first.release.progress.evidence.as_ref().unwrap().tallies[0].candidate().requests;
-    let grown = first.window(0, (600.0, 12.0), (5400.0, 5.0)).later(60);
-    assert!((before - 300.0).abs() < 1e-9);
-    assert!(regressed(&grown.decide().release));
+    assert!((requests(&first) - 300.0).abs() < 1e-9);
+    let grown = first.window(0, (600.0, 1.0), (5400.0, 5.0)).later(60).decided();
+    assert!((requests(&grown) - 600.0).abs() < 1e-9, "it takes the place of what it was");
     // A sum that is smaller than it was is a late answer of another node, and takes nothing back.
-    let shrunk = bad(bake(), 0).later(130).decided().window(0, (10.0, 0.0), (90.0, 0.0)).later(60).decided();
-    let counted = shrunk.release.progress.evidence.unwrap();
-    assert!(counted.tallies[0].candidate().requests < 600.0, "not settled when it was first seen");
+    let shrunk = grown.window(0, (10.0, 0.0), (90.0, 0.0)).later(10);
+    assert!((requests(&looked(shrunk, 1)) - 600.0).abs() < 1e-9);
+    let regressed_late = bake().window(0, (300.0, 0.0), (5400.0, 5.0)).later(190).decided();
+    assert!(regressed(&bad(regressed_late, 0).later(60).decide().release));
 }
 
 #[test]
@@ -136,6 +139,27 @@ fn what_was_before_the_candidate_had_traffic_does_not_count() {
     // The window that had begun before the bake did holds a test of the candidate, which failed.
     let fixture = bad(good(bake(), 1), -1).later(290);
     assert!(fixture.decide().release.cause().is_none());
+}
+
+#[test]
+fn a_window_that_had_begun_when_the_candidate_got_traffic_does_not_count() {
+    let mut fixture = bake();
+    let Phase::Running { since, .. } = &mut fixture.release.phase else { unreachable!() };
+    // Twenty seconds into the first window.
+    *since = since.saturating_add(SignedDuration::from_secs(20)).unwrap();
+    let counted = bad(fixture, -1).later(200).decided().release.progress.evidence.unwrap();
+    assert!(counted.tallies[0].candidate().requests < 1.0, "{counted:?}");
+}
+
+#[test]
+fn requests_of_an_earlier_bake_are_judged_and_do_not_count_for_the_next() {
+    let mut fixture = good(good(bake(), 0), 1).later(190).decided();
+    let Phase::Running { since, .. } = &mut fixture.release.phase else { unreachable!() };
+    *since = fixture.now;
+    fixture.release.progress.requests = None;
+    let next = fixture.later(60).decided().release.progress;
+    assert!(next.evidence.unwrap().tallies[0].candidate().requests > 1000.0, "both windows are judged");
+    assert_eq!(next.requests.unwrap().count, 0);
 }
 
 #[test]
