@@ -65,6 +65,9 @@ pub struct Counted {
     pub since: Timestamp,
     /// Windows that ended by then are counted.
     pub until: Timestamp,
+    /// When the candidate had all traffic: windows that began later do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_at: Option<Timestamp>,
     /// By comparison.
     pub tallies: Vec<Tally>,
     /// Counted windows that are read again, or are not in the history yet.
@@ -222,7 +225,15 @@ impl Counted {
     /// Nothing yet.
     pub fn new(plan: &Evidence, since: Timestamp) -> Self {
         let tallies = vec![Tally::default(); plan.comparisons.len()];
-        Self { since, until: since, tallies, recent: Vec::new(), is_missing: false, is_reported: false }
+        Self {
+            since,
+            until: since,
+            closed_at: None,
+            tallies,
+            recent: Vec::new(),
+            is_missing: false,
+            is_reported: false,
+        }
     }
 
     /// From when on the newest windows that count are read again.
@@ -244,14 +255,31 @@ impl Counted {
 
     /// Whether a window has settled since that is not counted yet.
     pub fn is_due(&self, every_secs: u32, at: Timestamp) -> bool {
-        settled_end(every_secs, at) > self.until
+        self.end(every_secs, settled_end(every_secs, at)) > self.until
+    }
+
+    /// Whether nothing is left to be counted.
+    pub fn is_complete(&self, every_secs: u32) -> bool {
+        self.closed_at.is_some() && self.end(every_secs, Timestamp::MAX) <= self.until
+    }
+
+    /// The candidate has had all traffic since then.
+    pub fn close(&mut self, at: Timestamp) {
+        self.closed_at.get_or_insert(at);
+    }
+
+    /// The end of the last window that counts, or `end` when that is earlier.
+    fn end(&self, every_secs: u32, end: Timestamp) -> Timestamp {
+        let every = i64::from(every_secs.max(1));
+        let last = |closed: Timestamp| second((closed.as_second() + every - 1).div_euclid(every) * every);
+        self.closed_at.map_or(end, |closed| last(closed).min(end))
     }
 
     /// Counts what has settled, once: what was counted before is taken over as it is now, if it has grown. Says how many requests of the candidate
     /// it has counted more, in windows that began at `from` or later.
     pub fn count(&mut self, plan: &Evidence, seen: &MetricsSeen, at: Timestamp, from: Timestamp) -> f64 {
         let every = plan.every_secs;
-        let end = settled_end(every, at);
+        let end = self.end(every, settled_end(every, at));
         let test = plan.test();
         let again = self.again_from(every);
         let mut more = 0.0;
@@ -318,7 +346,7 @@ impl Counted {
     pub fn with_hints(&self, plan: &Evidence, seen: &MetricsSeen, at: Timestamp) -> Self {
         let mut ahead = self.clone();
         let test = plan.test();
-        for at in windows(plan.every_secs, self.until, at) {
+        for at in windows(plan.every_secs, self.until, self.end(plan.every_secs, at)) {
             ahead.count_window(&test, look(plan, seen, at), None);
         }
         ahead

@@ -17,6 +17,7 @@ pub enum FindingCode {
     TooManyTags,
     RequestsNotCounted,
     NotToldApart,
+    NothingIsSlowYet,
     LeftoverConfiguration,
     LeftoverOfUnknown,
     OwnPauseHooks,
@@ -96,6 +97,7 @@ impl FindingCode {
             Self::TooManyTags => "too_many_tags",
             Self::RequestsNotCounted => "requests_not_counted",
             Self::NotToldApart => "not_told_apart",
+            Self::NothingIsSlowYet => "nothing_is_slow_yet",
             Self::LeftoverConfiguration => "leftover_configuration",
             Self::LeftoverOfUnknown => "leftover_of_unknown",
             Self::OwnPauseHooks => "own_pause_hooks",
@@ -177,6 +179,9 @@ impl FindingCode {
             Self::TooManyTags => "remove tags from the task definition that runs",
             Self::NotToldApart => {
                 "remove it from evidence in the policy, or compare a metric of your own by {digest}"
+            }
+            Self::NothingIsSlowYet => {
+                "say in the policy from when on a request is slow: slow: { over: 500ms }"
             }
             Self::RequestsNotCounted => "remove evidence.min_requests from the policy, or set it to 0",
             Self::LeftoverConfiguration => {

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use tidegate_core::figures::Figures;
 use tidegate_core::history::Entry;
-use tidegate_core::plan::Compared;
 use tidegate_core::policy::{Approval, Before, OnExpiry, Policy};
 use tidegate_core::service::{Promoted, ServiceRecord};
 use tidegate_core::words::span;
@@ -194,9 +193,7 @@ fn evidence(policy: &Policy) -> String {
     words.extend(
         (asked.min_requests() > 0).then(|| format!("{} requests in each bake", asked.min_requests())),
     );
-    words.extend(
-        asked.compare(true).iter().map(|it| format!("{} beside the stable version", Compared::from(it))),
-    );
+    words.extend(asked.compare(true).iter().map(|it| format!("{it} beside the stable version")));
     words.extend(asked.limits.iter().map(|limit| format!("a limit on {}", limit.metric.name)));
     if words.is_empty() { "none is asked for".to_owned() } else { words.join(", ") }
 }

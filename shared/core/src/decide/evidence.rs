@@ -69,24 +69,33 @@ fn is_enough(release: &Release, bake: &Bake<'_>) -> bool {
     needed == 0 || seen(release).is_some_and(|seen| seen.count >= needed)
 }
 
-/// What the numbers of both versions are compared by, while both have traffic: in every stage from the first shift to the last.
+/// What the numbers of both versions are compared by, while both have traffic, from the first shift to the last, and until the last of those
+/// numbers have settled; and since when the stage is what it is.
 fn compared(release: &Release) -> Option<(&Evidence, Timestamp)> {
     let Phase::Running { stage, since, .. } = &release.phase else { return None };
     let plan = release.plan.as_ref()?;
-    let evidence = plan.evidence.as_deref()?;
+    let evidence = plan.evidence.as_deref().filter(|evidence| !evidence.comparisons.is_empty())?;
     let share = plan.share_before(*stage);
     let is_mixed =
         plan.stages.get(*stage) == Some(&Stage::RollOut) || (share > Percent::NONE && share < Percent::ALL);
-    if evidence.comparisons.is_empty() || !is_mixed {
-        return None;
-    }
-    Some((evidence, *since))
+    let counted = release.progress.evidence.as_deref().filter(|_| share == Percent::ALL);
+    let settles = counted.is_some_and(|counted| !counted.is_complete(evidence.every_secs));
+    (is_mixed || settles).then_some((evidence, *since))
 }
 
 /// What has been counted so far; nothing yet, since the stage began, where nothing has been.
 fn counted_so_far<'r>(release: &'r Release, evidence: &Evidence, since: Timestamp) -> Cow<'r, Counted> {
     let counted = release.progress.evidence.as_deref();
     counted.map_or_else(|| Cow::Owned(Counted::new(evidence, since)), Cow::Borrowed)
+}
+
+/// Whether the candidate has all traffic in this stage.
+fn has_all_traffic(release: &Release) -> bool {
+    let Phase::Running { stage, .. } = &release.phase else { return false };
+    let share = |plan: &Plan| {
+        plan.share_before(*stage) == Percent::ALL && plan.stages.get(*stage) != Some(&Stage::RollOut)
+    };
+    release.plan.as_ref().is_some_and(share)
 }
 
 /// What has limits, from the first shift on.
@@ -157,6 +166,9 @@ pub(super) fn count(turn: &mut Turn<'_>) {
     }
     let Some((evidence, since)) = compared(turn.old) else { return };
     let mut counted = counted_so_far(turn.old, evidence, since).into_owned();
+    if has_all_traffic(turn.old) {
+        counted.close(since);
+    }
     let from = bake.as_ref().map_or(at, |bake| bake.since);
     let judged = counted.count(evidence, seen_now, at, from);
     if bake.is_some_and(|bake| bake.is_judged()) {

@@ -6,6 +6,7 @@
 
 pub mod ecs_native;
 pub mod ecs_weighted;
+mod latency;
 mod revisions;
 
 use jiff::{SignedDuration, Timestamp};
@@ -221,6 +222,11 @@ pub fn measured(release: &Release, seen: &Observation) -> Option<Percent> {
 
 /// Looks at everything that can be known before there is a plan, and makes it.
 pub fn preflight(policy: &Policy, release: &Release, seen: &Observation, now: Timestamp) -> Preflight {
+    let policy = match latency::filled(policy, seen) {
+        Ok(policy) => policy,
+        Err(preflight) => return preflight,
+    };
+    let policy = &*policy;
     let preflight = match policy.engine() {
         EngineFor::EcsNative(to) => ecs_native::preflight(policy, to, release, seen, now),
         EngineFor::EcsWeighted(to) => ecs_weighted::preflight(policy, to, release, seen, now),
@@ -246,10 +252,11 @@ fn not_seen_apart(policy: &Policy, release: &Release, plan: &Plan) -> Option<Fin
     let is_compared = |of: &Compared| {
         evidence.is_some_and(|evidence| evidence.comparisons.iter().any(|comparison| comparison.of == *of))
     };
-    let mut asked = policy.evidence.compare.iter().flatten().map(Compared::from);
-    if let Some(of) = asked.find(|of| !is_compared(of)) {
+    let mut asked = policy.evidence.compare.iter().flatten().map(|compare| (compare, Compared::of(compare)));
+    let is_missing = |of: &Option<Compared>| of.as_ref().is_none_or(|of| !is_compared(of));
+    if let Some((compare, _)) = asked.find(|(_, of)| is_missing(of)) {
         let problem = format!(
-            "the policy compares {of} of both versions, and nothing tells which were the candidate's: only an Application Load Balancer counts by target group, and a metric of your own needs the digest that runs"
+            "the policy compares {compare} of both versions, and nothing tells which were the candidate's: only an Application Load Balancer counts by target group, and a metric of your own needs the digest that runs"
         );
         return Some(Finding::blocking(FindingCode::NotToldApart, problem));
     }
@@ -268,6 +275,7 @@ pub(crate) fn needs(release: &Release, seen: &Observation) -> Needs {
         (Phase::Preparing { .. }, _) | (_, None) => {
             // Without its policy nobody knows what to look at: the service's row is asked for again before anything else.
             let Some(policy) = seen.head.as_ref().map(|head| &head.policy) else { return needs };
+            latency::needs(policy, seen, &mut needs);
             match policy.engine() {
                 EngineFor::EcsNative(_) => {
                     let ecs_shifts = policy.strategy.shift != Shift::Rolling;

@@ -57,12 +57,13 @@ pub enum Compared {
     Metric(String),
 }
 
-impl From<&Compare> for Compared {
-    fn from(compare: &Compare) -> Self {
+impl Compared {
+    /// What a policy compares; `None` as long as nobody has said from when on a request is slow.
+    pub fn of(compare: &Compare) -> Option<Self> {
         match compare {
-            Compare::Errors => Self::Errors,
-            Compare::Slow(slow) => Self::SlowerThan(slow.over),
-            Compare::Metric(metric) => Self::Metric(metric.name.clone()),
+            Compare::Errors => Some(Self::Errors),
+            Compare::Slow(slow) => slow.over.map(Self::SlowerThan),
+            Compare::Metric(metric) => Some(Self::Metric(metric.name.clone())),
         }
     }
 }
@@ -160,8 +161,9 @@ impl Variant {
             Compare::Errors | Compare::Slow(_) if requests.is_empty() => None,
             Compare::Errors => Some(Arm { requests, bad: self.each(Series::errors) }),
             Compare::Slow(slow) => {
+                let secs = slow.over?.secs();
                 let over = |rule: &RuleArn, group: &TargetGroupArn| {
-                    Series::slower_than(rule, group, slow.over.secs()).into_iter().collect()
+                    Series::slower_than(rule, group, secs).into_iter().collect()
                 };
                 Some(Arm { requests, bad: self.each(over) })
             }
@@ -211,7 +213,7 @@ impl Variants {
         let compare = if compares { asked.compare(!requests.is_empty()) } else { &[] };
         let comparison = |compare: &Compare| {
             Some(Comparison {
-                of: compare.into(),
+                of: Compared::of(compare)?,
                 candidate: self.candidate.arm(compare)?,
                 stable: self.stable.arm(compare)?,
             })

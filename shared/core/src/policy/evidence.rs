@@ -70,12 +70,24 @@ pub enum Compare {
     Metric(CompareMetric),
 }
 
+impl fmt::Display for Compare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Errors => f.write_str("errors"),
+            Self::Slow(Slow { over: Some(over) }) => write!(f, "requests slower than {over}"),
+            Self::Slow(Slow { over: None }) => f.write_str("slow requests"),
+            Self::Metric(metric) => f.write_str(&metric.name),
+        }
+    }
+}
+
 /// Requests that are answered slowly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Slow {
-    /// From when on a request is slow, 1ms to 60s.
-    pub over: Millis,
+    /// From when on a request is slow, 1ms to 60s. Default: the 99th percentile of what runs, in the last three days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<Millis>,
 }
 
 /// Events of your own, per something that is tried.
@@ -257,7 +269,7 @@ impl<'de> Deserialize<'de> for Compare {
                 match value {
                     "errors" => Ok(Compare::Errors),
                     "slow" => Err(E::custom(
-                        "found slow without the time from which on a request is slow, allowed for example slow: { over: 500ms }",
+                        "found slow, allowed slow: { over: 500ms }, or slow: {} for the stable version's own 99th percentile",
                     )),
                     other => Err(E::custom(format!(
                         "found {other:?}, allowed errors, slow: {{ … }} and metric: {{ … }}"

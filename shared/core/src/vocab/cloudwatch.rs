@@ -109,7 +109,12 @@ impl Series {
 
     /// Requests that took longer than so many seconds, by a statistic that counts values within bounds.
     pub fn slower_than(rule: &RuleArn, group: &TargetGroupArn, secs: f64) -> Option<Self> {
-        Self::of_target_group(rule, group, "TargetResponseTime", &format!("TC({secs}:)"))
+        Self::response_time(rule, group, &format!("TC({secs}:)"))
+    }
+
+    /// How long targets took to answer, by a statistic.
+    pub fn response_time(rule: &RuleArn, group: &TargetGroupArn, stat: &str) -> Option<Self> {
+        Self::of_target_group(rule, group, "TargetResponseTime", stat)
     }
 }
 

@@ -9,10 +9,10 @@ use tidegate_core::history::{DeadlineAction, Entry, Event, Fact};
 use tidegate_core::ids::RuleArn;
 use tidegate_core::outcome::Cause;
 use tidegate_core::plan::{Arm, Bound, Compared, Comparison, Evidence, Limit, Stage};
-use tidegate_core::policy::{Amount, parse};
+use tidegate_core::policy::{Amount, Compare, Slow, parse};
 use tidegate_core::release::{Phase, Release};
 use tidegate_core::seen::Seen;
-use tidegate_core::vocab::cloudwatch::{MetricsSeen, Series};
+use tidegate_core::vocab::cloudwatch::{MetricsAsked, MetricsSeen, Series};
 use tidegate_testkit::build::Fixture;
 use tidegate_testkit::fakes::Quality;
 use tidegate_testkit::sim::{Scenario, Simulation};
@@ -200,6 +200,61 @@ fn nothing_is_compared_where_one_version_has_all_traffic() {
     assert!(all.cause().is_none());
 }
 
+/// All traffic has just moved, after two good windows that were judged and others that have not come.
+fn moved() -> Fixture {
+    let shifted = good(good(good(bake(), 0), 1), 2).later(300);
+    assert_eq!(summary(&shifted), "shift to 100%");
+    shifted.decided().waiting_for_promotion().weight(100).in_stage(
+        |stage| matches!(stage, Stage::Bake { percent, .. } if *percent == tidegate_core::policy::Percent::ALL),
+    )
+}
+
+#[test]
+fn what_settles_after_all_traffic_has_moved_still_counts() {
+    assert!(regressed(&bad(moved(), -1).later(130).decide().release));
+    // The candidate alone is compared with nobody.
+    let later = bad(moved(), 0).later(60).decided().later(130);
+    assert!(later.decide().release.cause().is_none());
+    let told = later.decided();
+    assert!(told.release.progress.evidence.as_ref().unwrap().is_complete(60));
+    assert!(needs(&told.release, &told.seen).metrics.is_none_or(|asked| asked.series.len() == 1));
+}
+
+fn comparing_slow(metrics: impl FnOnce(&MetricsAsked) -> Seen<MetricsSeen>) -> Release {
+    let mut fixture = Fixture::preparing();
+    fixture.seen.head.as_mut().expect("a service").policy.evidence.compare =
+        Some(vec![Compare::Slow(Slow { over: None })]);
+    let asked = needs(&fixture.release, &fixture.seen).metrics.expect("percentiles");
+    assert!(asked.series.iter().all(|series| series.stat == "p99"), "{asked:?}");
+    assert_eq!((asked.every_secs, asked.series.len()), (86_400, 2), "{asked:?}");
+    fixture.seen.metrics = metrics(&asked);
+    fixture.decide().release
+}
+
+#[test]
+fn from_when_on_a_request_is_slow_is_what_it_was_for_the_stable_version() {
+    let days = |values: &'static [f64]| {
+        move |asked: &MetricsAsked| {
+            let at = |day: usize| asked.from + SignedDuration::from_hours(24 * i64::try_from(day).unwrap());
+            let told = values.iter().enumerate().map(|(day, secs)| (at(day), *secs)).collect();
+            Seen::Known([(asked.series.first().unwrap().clone(), told)].into())
+        }
+    };
+    let release = comparing_slow(days(&[0.412, 7.0, 0.405]));
+    let plan = release.plan.unwrap().evidence.unwrap();
+    assert_eq!(plan.comparisons[0].of.to_string(), "requests slower than 420ms");
+    assert_eq!(plan.comparisons[0].candidate.bad[0].stat, "TC(0.42:)");
+    let blocked = comparing_slow(days(&[]));
+    assert!(blocked.plan.is_none());
+    let why = blocked.cause().unwrap().to_string();
+    assert!(why.contains("the stable version has answered none in the last days"), "{why}");
+    let unseen = comparing_slow(|_| {
+        let error = PortError::new(ErrorKind::Denied, "cloudwatch:GetMetricData", "AccessDenied", "no");
+        Seen::Unknown(error)
+    });
+    assert!(unseen.plan.is_none() && matches!(unseen.phase, Phase::Preparing { .. }), "{:?}", unseen.phase);
+}
+
 #[test]
 fn the_history_has_everything_the_verdict_was_made_from() {
     let mut fixture = bake();
@@ -323,7 +378,9 @@ fn a_policy_that_compares_what_cannot_be_compared_is_refused() {
             .contains("found {tag}, allowed {digest} and {service}")
     );
     assert!(refused(canary, metric(json!({ "Version": "{service}" }))).contains("engine weighted"));
-    assert!(refused(canary, json!({ "compare": ["slow"] })).contains("slow: { over: 500ms }"));
+    assert!(refused(canary, json!({ "compare": ["slow"] })).contains("slow: { over: 500ms }, or slow: {}"));
+    assert_eq!(refused(canary, json!({ "compare": [{ "slow": {} }] })), "");
+    assert!(refused(canary, json!({ "compare": [{ "slow": { "over": "2h" } }] })).contains("2h"));
     assert!(refused(canary, json!({ "compare": ["mistakes"] })).contains("allowed errors"));
     assert!(refused(canary, json!({ "compare": ["errors", "errors"] })).contains("twice"));
     assert!(refused(canary, json!({ "every": "7s" })).contains("allowed 1s, 5s"));
