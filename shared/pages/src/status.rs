@@ -186,7 +186,7 @@ fn tile(it: &ComparisonView) -> Markup {
             }
             label.small {
                 "Evidence of being worse, of what is enough to roll back: " (percent(it.sure))
-                meter min="0" max="1" value=(format!("{:.2}", it.sure)) { (percent(it.sure)) }
+                meter min="0" max="1" low="0.5" high="0.99" optimum="0" value=(format!("{:.2}", it.sure)) { (percent(it.sure)) }
             }
         }
     }

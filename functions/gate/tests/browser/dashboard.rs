@@ -15,6 +15,7 @@ const WIDTHS: [u32; 2] = [390, 1280];
 /// Everything a reader does.
 pub(crate) async fn all(browser: &Browser) {
     Box::pin(every_page_on_every_screen(browser)).await;
+    Box::pin(a_comparison(browser)).await;
     Box::pin(from_page_to_page(browser)).await;
     Box::pin(with_the_keyboard_alone(browser)).await;
     Box::pin(every_action(browser)).await;
@@ -48,6 +49,17 @@ async fn promoted(fixture: &Fixture, build: u32) -> ReleaseId {
     id
 }
 
+/// A release whose candidate fails 60 times as often as what ran.
+async fn regressed() -> (Site, ReleaseId) {
+    let fixture = Fixture::new(1).await;
+    fixture.universe.state().aws.habits_mut().errors = [1, 60];
+    let id = fixture.release(2, provenance()).await;
+    fixture.answer(&id, "anna", "approve", "checkout", "").await;
+    fixture.drive_until(&id, |_| false).await;
+    assert_eq!(fixture.stored(&id).summary(), "rolled back");
+    (Site::open(fixture).await, id)
+}
+
 async fn link(site: &Site, body: Value) -> String {
     format!("{}{}", site.address, site.fixture.dashboard(ANNA, &body).await)
 }
@@ -61,22 +73,41 @@ async fn every_page_on_every_screen(browser: &Browser) {
         ("release", link(&site, json!({ "release": id })).await),
     ];
     for (name, url) in pages {
-        for width in WIDTHS {
-            for dark in [false, true] {
-                browser.screen(width).await;
-                browser.dark(dark).await;
-                browser.driver.goto(&url).await.unwrap();
-                browser.is_well_made(&format!("{name} at {width}")).await;
-                let scheme = if dark { "dark" } else { "light" };
-                browser.picture(&format!("{name}-{width}-{scheme}")).await;
-                if name == "release-rolled-back" && width == 1280 && !dark {
-                    browser.first_screen("first-screen").await;
-                }
+        on_every_screen(browser, name, &url).await;
+    }
+}
+
+async fn on_every_screen(browser: &Browser, name: &str, url: &str) {
+    for width in WIDTHS {
+        for dark in [false, true] {
+            browser.screen(width).await;
+            browser.dark(dark).await;
+            browser.driver.goto(url).await.unwrap();
+            browser.is_well_made(&format!("{name} at {width}")).await;
+            let scheme = if dark { "dark" } else { "light" };
+            browser.picture(&format!("{name}-{width}-{scheme}")).await;
+            if name == "release-rolled-back" && width == 1280 && !dark {
+                browser.first_screen("first-screen").await;
             }
         }
     }
     browser.phone(false).await;
     browser.dark(false).await;
+}
+
+/// A candidate that did worse, beside what it was compared with.
+async fn a_comparison(browser: &Browser) {
+    let (site, id) = Box::pin(regressed()).await;
+    let url = link(&site, json!({ "release": id })).await;
+    browser.driver.goto(&url).await.unwrap();
+    let shown = [
+        "does worse than the stable version",
+        "Beside the stable version",
+        "6.0% against 0.10%",
+        "1.5 times is tolerated",
+    ];
+    browser.shows(&shown).await;
+    on_every_screen(browser, "release-regressed", &url).await;
 }
 
 async fn from_page_to_page(browser: &Browser) {
