@@ -190,15 +190,14 @@ fn is_as_far_as_a_drill_goes(plan: &Plan, stage: usize) -> bool {
     baked || last
 }
 
-/// A bake's end and what follows are one decision, if that needs to see nothing more than the look that ended the bake. Whatever does not act
+/// A stage's end and what follows are one decision, if that needs to see nothing more than the look that ended the stage. Whatever does not act
 /// at once is looked at anew, and nothing of it is kept: stages are taken one at a time.
 fn acts_at_once(turn: &mut Turn<'_>, plan: &Plan, stage: usize) -> Option<Flow> {
-    let (Stage::Bake { .. }, Stage::Shift { .. } | Stage::Promote) =
-        (&plan.stages[stage], &plan.stages[stage + 1])
-    else {
-        return None;
-    };
-    if !has_seen_enough(turn) {
+    let acts = matches!(
+        (&plan.stages[stage], &plan.stages[stage + 1]),
+        (Stage::Bake { .. }, Stage::Shift { .. } | Stage::Promote) | (Stage::Prepare { .. }, Stage::Start)
+    );
+    if !acts || !has_seen_enough(turn) {
         return None;
     }
     let mut ahead = turn.clone();

@@ -115,7 +115,8 @@ impl Needs {
     #[must_use]
     pub fn without(mut self, asked: &Self) -> Self {
         self.service &= !asked.service;
-        clear(&mut self.task_definition, &asked.task_definition);
+        // One that was only expected may turn out to be another.
+        self.task_definition = self.task_definition.filter(|arn| asked.task_definition.as_ref() != Some(arn));
         clear(&mut self.destination, &asked.destination);
         clear(&mut self.revision, &asked.revision);
         clear(&mut self.running, &asked.running);

@@ -21,7 +21,9 @@ fn counted(fixture: &Fixture) -> (usize, bool) {
 }
 
 fn starting() -> Fixture {
-    Fixture::starting().deployed().decided()
+    let mut begun = Fixture::starting();
+    begun.release.progress.asked_at = Some(begun.now);
+    begun.deployed().decided()
 }
 
 fn other(change: impl FnOnce(&mut StoppedTask)) -> StoppedTask {

@@ -55,9 +55,9 @@ fn canary() -> BTreeMap<&'static str, i128> {
 }
 
 #[test]
-fn the_end_of_a_bake_continues_in_six_rounds_and_a_push_starts_in_twenty() {
+fn the_end_of_a_bake_continues_in_six_rounds_and_a_push_starts_in_sixteen() {
     let rounds = canary();
     println!("{rounds:?}");
-    assert!(rounds["start_deployment"] <= 20, "{rounds:?}");
+    assert!(rounds["start_deployment"] <= 16, "{rounds:?}");
     assert!(rounds["continue_hook"] <= 6, "{rounds:?}");
 }

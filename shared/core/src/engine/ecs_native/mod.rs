@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use crate::change::StableImage;
 use crate::engine::{Back, Engine, Move, Preflight, Settle, Traffic, Trouble, revisions};
 use crate::fault::PortError;
 use crate::history::{Before, Fact, WaitingOn};
@@ -26,14 +27,14 @@ use crate::ids::{ContainerName, Digest, RuleArn, TaskDefinitionArn};
 use crate::intent::{Deployed, Intent};
 use crate::observation::{Needs, Observation, Refusal};
 use crate::outcome::{Cause, Outcome};
-use crate::plan::{EcsNative, Plan, PlanRequest, Stage};
+use crate::plan::{EcsNative, EcsRollbackTarget, Plan, PlanRequest, Stage};
 use crate::policy::{EcsDestination, Percent, Policy};
 use crate::release::state::{self, State};
 use crate::release::{Phase, Release, RollingBack, Step};
 use crate::seen::Seen;
 use crate::service::LeftBehind;
 use crate::turn::{CLOCK_SKEW, Turn};
-use crate::vocab::ecs::{RunningNeeds, StoppedNeeds};
+use crate::vocab::ecs::{RunningNeeds, StoppedNeeds, TaskDefinitionSeen};
 use crate::vocab::elb;
 
 pub use plan::compile;
@@ -93,12 +94,36 @@ pub(in crate::engine) fn needs_of_preflight(
         Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } => Some(deployed.task_definition.clone()),
     };
     needs.new_images = true;
-    let Some(task_definition) = seen.ecs.task_definition.known() else { return };
+    let is_its_own = |seen: &&TaskDefinitionSeen| seen.arn == service.task_definition;
+    let Some(task_definition) = seen.ecs.task_definition.known().filter(is_its_own) else { return };
     let containers = task_definition.images.keys().cloned().collect();
     needs.ecs.running = Some(RunningNeeds { service: service.clone(), containers });
     let Some(running) = seen.ecs.running.known() else { return };
     let destination = seen.ecs.destination.known().and_then(Option::as_ref);
-    needs.stored = running::to_look_up(&release.intent, task_definition, running, destination);
+    needs.stored.extend(running::to_look_up(&release.intent, task_definition, running, destination));
+}
+
+/// Directly before the deployment is asked for, preflight is done again: in the stage itself, and as soon as what comes before it may turn out
+/// to be done, so that both can be one decision.
+pub(in crate::engine) fn is_looked_at_again(release: &Release, plan: &Plan) -> bool {
+    let Phase::Running { stage, step, .. } = &release.phase else { return false };
+    let registers = matches!((&plan.stages[*stage], step), (Stage::Prepare { .. }, Step::Acted { .. }));
+    let next = if registers { stage + 1 } else { *stage };
+    release.progress.asked_at.is_none() && plan.stages.get(next) == Some(&Stage::Start)
+}
+
+/// What preflight needs to see, when it is done again: what the plan expects of it is asked for beside the service.
+pub(in crate::engine) fn needs_of_preflight_again(
+    release: &Release,
+    ecs_shifts: bool,
+    target: &EcsRollbackTarget,
+    seen: &Observation,
+    needs: &mut Needs,
+) {
+    needs.ecs.task_definition = Some(target.task_definition.clone());
+    needs.new_images = true;
+    needs.stored = target.images.values().filter_map(StableImage::pinned).collect();
+    needs_of_preflight(release, ecs_shifts, seen, needs);
 }
 
 fn of_the_service(task_definition: TaskDefinitionArn) -> StoppedNeeds {
@@ -147,9 +172,10 @@ impl Engine for EcsNative {
                     release.progress.state.ecs_native().task_definition.as_ref(),
                 )
                 .map(of_the_service);
-                // Directly before the deployment is asked for, preflight is done again.
-                if release.stage() == Some(&Stage::Start) && release.progress.asked_at.is_none() {
-                    needs_of_preflight(release, plan.is_held(), seen, needs);
+                if is_looked_at_again(release, plan) {
+                    // Nothing of the candidate has been started that could have stopped.
+                    needs.ecs.stopped_tasks = None;
+                    needs_of_preflight_again(release, plan.is_held(), &self.rollback_target, seen, needs);
                 }
             }
             Phase::RollingBack(_) | Phase::Settling { .. } => {

@@ -124,8 +124,9 @@ impl Engine for EcsWeighted {
                 let of = Some(self.canary.clone());
                 needs.ecs.stopped_tasks = tasks::needed(release, plan, candidate)
                     .map(|task_definition| StoppedNeeds { of, task_definition });
-                if release.stage() == Some(&Stage::Start) && release.progress.asked_at.is_none() {
-                    ecs_native::needs_of_preflight(release, false, seen, needs);
+                if ecs_native::is_looked_at_again(release, plan) {
+                    needs.ecs.stopped_tasks = None;
+                    ecs_native::needs_of_preflight_again(release, false, &self.rollback_target, seen, needs);
                 }
             }
             Phase::RollingBack(_) | Phase::Settling { .. } => {

@@ -215,13 +215,15 @@ impl State {
 
     /// Moves the time on, and lets AWS do what is due.
     pub fn advance(&mut self, to: Timestamp) {
-        let next_at = |state: &Self| {
-            std::iter::once(&state.aws).chain(state.neighbours.values()).filter_map(Aws::next_at).min()
-        };
-        while let Some(next) = next_at(self).filter(|next| *next < to) {
+        while let Some(next) = self.next_at().filter(|next| *next < to) {
             self.advance_aws(next);
         }
         self.advance_aws(to);
+    }
+
+    /// When something happens in AWS by itself.
+    pub fn next_at(&self) -> Option<Timestamp> {
+        std::iter::once(&self.aws).chain(self.neighbours.values()).filter_map(Aws::next_at).min()
     }
 
     fn advance_aws(&mut self, to: Timestamp) {

@@ -403,7 +403,7 @@ fn nobody_approves_in_time(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
     let before = ["deploy", "shift", "promote"][rng.usize(0..3)];
     let policy = asking(json!({ "before": before, "by": ["ana"], "expires": "5m" }));
     let mut scenario = Scenario { policy, ..canary(seed, Quality::Good) };
-    scenario.script.push((at(rng, 600, 700), Action::Answer(true)));
+    scenario.script.push((at(rng, 720, 900), Action::Answer(true)));
     scenario.promotes = Some(false);
     scenario
 }

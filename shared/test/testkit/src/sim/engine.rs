@@ -44,6 +44,9 @@ const PATIENCE: SignedDuration = SignedDuration::from_hours(7);
 /// A simulation that polls this often goes round in circles.
 const POLLS_MAX: u64 = 2_000_000;
 
+/// Whoever tells takes no part in what is drawn, so that a release is the same with them and without.
+const TELLS: &str = "herald";
+
 /// What came of a simulation.
 #[derive(Debug)]
 pub struct Report {
@@ -293,9 +296,9 @@ impl Simulation {
         let quiet = SignedDuration::from_secs(400);
         let over = state.rows.releases().all(|release| release.is_over());
         over && self.tasks.is_empty()
-            && is_quiet(&state)
             && state.now.duration_since(self.last_act) > quiet
             && self.watches.iter().all(|watch| watch.quiet_since(state.now) > SignedDuration::from_secs(70))
+            && is_quiet(&state)
     }
 
     fn push_rolled_back_again(&mut self) {
@@ -317,8 +320,7 @@ impl Simulation {
             if ready.is_empty() {
                 return;
             }
-            // Whoever tells takes no part in the draw, so that a release is the same with them and without.
-            let tells = |id: &u64| self.tasks.get(id).is_some_and(|task| task.kind == "herald");
+            let tells = |id: &u64| self.tasks.get(id).is_some_and(|task| task.kind == TELLS);
             let (heralds, mut ready): (Vec<u64>, Vec<u64>) = ready.into_iter().partition(tells);
             self.rng.shuffle(&mut ready);
             for task in heralds.into_iter().chain(ready) {
@@ -331,7 +333,11 @@ impl Simulation {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         self.polls += 1;
         let waker = Waker::from(Arc::new(Wakes { task: id, ready: self.ready.clone() }));
+        let drawn = fastrand::get_seed();
         let polled = task.future.as_mut().poll(&mut std::task::Context::from_waker(&waker));
+        if task.kind == TELLS {
+            fastrand::seed(drawn);
+        }
         let crashed = std::mem::take(&mut self.state().crashed);
         match polled {
             Poll::Ready(outcome) => self.ended(id, outcome),
@@ -671,9 +677,11 @@ impl Simulation {
 
     /// On to the next moment at which something happens.
     fn next(&mut self) {
+        let now = self.now();
+        let own = self.state().next_at().filter(|at| *at > now);
         let timer = self.state().next_timer();
         let event = self.events.keys().next().map(|(at, _)| *at);
-        let Some(at) = [timer, event].into_iter().flatten().min() else { return };
+        let Some(at) = [timer, own, event].into_iter().flatten().min() else { return };
         let due = {
             let mut state = self.universe.state();
             state.advance(at);
