@@ -344,6 +344,15 @@ fn group_arn(group: usize) -> TargetGroupArn {
     if group == 0 { names::blue() } else { names::green() }
 }
 
+/// How much there is of each, of those of which there is any.
+fn summed<K: Ord>(parts: impl Iterator<Item = (K, u32)>) -> BTreeMap<K, u32> {
+    let mut sums = BTreeMap::new();
+    for (of, part) in parts.filter(|(_, part)| *part > 0) {
+        *sums.entry(of).or_default() += part;
+    }
+    sums
+}
+
 fn later(now: Timestamp, millis: u64) -> Timestamp {
     let millis = i64::try_from(millis).unwrap_or(i64::MAX);
     now.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(now)
@@ -448,37 +457,43 @@ impl Aws {
 
     /// The true state now.
     pub fn state(&self) -> ServiceState {
-        let (mut shares, mut serving) = (BTreeMap::new(), BTreeMap::new());
-        let (percent, mut portions) = (self.scene.percent(), BTreeMap::new());
-        for fleet in &self.scene.fleets {
-            let share = percent[fleet.group] * fleet.portion / 100;
-            *portions.entry(fleet.task_definition.clone()).or_default() += fleet.portion;
-            *shares.entry(fleet.task_definition.clone()).or_default() += share;
-            if let Some(digest) = fleet.digests.get(&names::container()) {
-                *serving.entry(digest.clone()).or_default() += share;
-            }
-        }
-        if let Some((task_definition, digest, share)) = self.scene.second_serves() {
-            *shares.entry(task_definition.clone()).or_default() += share;
-            if let Some(digest) = digest {
-                *serving.entry(digest.clone()).or_default() += share;
-            }
-        }
-        portions.retain(|_, portion| *portion > 0);
-        shares.retain(|_, share| *share > 0);
-        serving.retain(|_, share| *share > 0);
+        let owned = |shares: BTreeMap<&TaskDefinitionArn, u32>| -> BTreeMap<TaskDefinitionArn, u32> {
+            shares.into_iter().map(|(arn, share)| (arn.clone(), share)).collect()
+        };
+        let portions = self.scene.fleets.iter().map(|fleet| (&fleet.task_definition, fleet.portion));
+        let serving = self.image_shares().into_iter().map(|(digest, share)| (digest.clone(), share));
         ServiceState {
             task_definition: self.scene.task_definition.clone(),
             configuration: self.scene.configuration.clone(),
-            shares,
-            serving,
+            shares: owned(self.shares()),
+            serving: serving.collect(),
             under_way: self.active().map(|at| self.scene.deployments[at].arn.clone()),
-            portions,
+            portions: owned(summed(portions)),
             second: self.scene.second_state(),
             rule: self.scene.rule().weights,
             suspended: self.scene.scalable_target().map(|target| target.suspended),
             desired: self.scene.desired,
         }
+    }
+
+    /// What share of the traffic each task definition serves, percent.
+    fn shares(&self) -> BTreeMap<&TaskDefinitionArn, u32> {
+        let second = self.scene.second_serves().map(|(task_definition, _, share)| (task_definition, share));
+        summed(self.fleet_shares().map(|(fleet, share)| (&fleet.task_definition, share)).chain(second))
+    }
+
+    /// What share of the traffic each image of the released container serves, percent.
+    fn image_shares(&self) -> BTreeMap<&Digest, u32> {
+        let container = names::container();
+        let own = self.fleet_shares();
+        let own = own.filter_map(|(fleet, share)| Some((fleet.digests.get(&container)?, share)));
+        let second = self.scene.second_serves().and_then(|(_, digest, share)| Some((digest?, share)));
+        summed(own.chain(second))
+    }
+
+    fn fleet_shares(&self) -> impl Iterator<Item = (&Fleet, u32)> {
+        let percent = self.scene.percent();
+        self.scene.fleets.iter().map(move |fleet| (fleet, percent[fleet.group] * fleet.portion / 100))
     }
 
     /// Whether the deployment under way never gets anywhere: without a circuit breaker ECS tries for ever.
@@ -756,10 +771,11 @@ impl Aws {
 
     /// A task of a version that crashes does, and Amazon ECS starts another.
     fn crash(&mut self, now: Timestamp) {
-        if now < self.next_crash {
+        let may_crash = |quality: &Quality| matches!(quality, Quality::Crashes { .. });
+        if now < self.next_crash || !self.quality.values().any(may_crash) {
             return;
         }
-        let shares = self.state().shares;
+        let shares = self.shares();
         let crashes = |fleet: &&Fleet| {
             fleet.digests.values().any(|digest| match self.quality.get(digest) {
                 Some(Quality::Crashes { from_percent }) => {
@@ -1121,12 +1137,13 @@ impl Aws {
     }
 
     fn watch_alarm(&mut self, now: Timestamp) {
-        let bad = self.state().serving.iter().find_map(|(digest, share)| match self.quality.get(digest)? {
-            Quality::Bad { from_percent, alarm_after_secs } if share >= from_percent => {
-                Some(u64::from(*alarm_after_secs) * 1000)
-            }
-            Quality::Bad { .. } | Quality::Good | Quality::NeverStarts | Quality::Crashes { .. } => None,
-        });
+        let bad =
+            self.image_shares().into_iter().find_map(|(digest, share)| match self.quality.get(digest)? {
+                Quality::Bad { from_percent, alarm_after_secs } if share >= *from_percent => {
+                    Some(u64::from(*alarm_after_secs) * 1000)
+                }
+                Quality::Bad { .. } | Quality::Good | Quality::NeverStarts | Quality::Crashes { .. } => None,
+            });
         let red = self.scene.alarms.get(&self.alarm).is_some_and(|seen| seen.state == AlarmState::Alarm);
         match bad {
             Some(delay) => {
