@@ -10,6 +10,7 @@ use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::{Entry, Event, Fact};
 use tidegate_core::intent::Request;
 use tidegate_core::invariants::{check_decision, checked_commit};
+use tidegate_core::observation::Observation;
 use tidegate_core::outcome::{Outcome, Successor};
 use tidegate_core::plan::{Plan, Setup, Stage};
 use tidegate_core::policy::{Before, EngineChoice, Percent, Shift, Span, Strategy};
@@ -47,6 +48,50 @@ fn before_the_first_stage() {
     let mut overtaken = Fixture::queued();
     overtaken.seen.head.as_mut().unwrap().waiting = Some(names::release(8));
     check(overtaken, "superseded |  | never");
+}
+
+/// The candidate's revision was asked for, and the next look shows it.
+fn registered() -> Fixture {
+    let mut fixture = Fixture::registering().decided().later(3);
+    fixture.seen.ecs.revision = Seen::Known(Some(names::task_definition(2)));
+    fixture
+}
+
+#[test]
+fn the_end_of_the_registration_and_the_start_are_one_decision_if_everything_is_as_planned() {
+    check(registered(), "start candidate | start the deployment of checkout:2 | +6s");
+    check(registered().breached(), "start candidate |  | +0s");
+    check(registered().blind_to_alarms(), "start candidate |  | +0s");
+    let mut unseen = registered();
+    unseen.seen.ecs.running = Seen::NotAsked;
+    check(unseen, "start candidate |  | +0s");
+    let mut changed = registered();
+    if let Seen::Known(Some(service)) = &mut changed.seen.ecs.service {
+        service.task_definition = names::task_definition(7);
+    }
+    check(changed, "start candidate |  | +0s");
+}
+
+/// What the plan lets one expect is asked for beside the service. Where that is another one, it is asked for again, and nothing of what was
+/// expected is taken for it.
+#[test]
+fn before_the_start_what_is_not_as_planned_is_asked_for_again() {
+    let Fixture { release, seen, .. } = registered();
+    let blind = Observation { at: seen.at, head: seen.head.clone(), ..Observation::default() };
+    let asked = needs(&release, &blind);
+    assert_eq!(asked.ecs.task_definition, Some(names::task_definition(1)));
+    assert!(asked.new_images && !asked.stored.is_empty(), "{asked:?}");
+    let mut other = blind;
+    other.ecs.service = seen.ecs.service.clone();
+    other.ecs.task_definition = seen.ecs.task_definition.clone();
+    let as_planned = needs(&release, &other).without(&asked);
+    assert_eq!((as_planned.ecs.task_definition, as_planned.ecs.running.is_some()), (None, true));
+    if let Seen::Known(Some(service)) = &mut other.ecs.service {
+        service.task_definition = names::task_definition(7);
+    }
+    let again = needs(&release, &other).without(&asked);
+    assert_eq!(again.ecs.task_definition, Some(names::task_definition(7)));
+    assert!(again.ecs.running.is_none() && again.stored.is_empty(), "{again:?}");
 }
 
 #[test]
