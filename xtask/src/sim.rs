@@ -198,6 +198,20 @@ const MUTATIONS: &[Mutation] = &[
         within: 60,
     },
     Mutation {
+        name: "a candidate that fails more often than the stable version is not promoted",
+        file: "shared/core/src/evidence.rs",
+        rule: ".find(|(tally, _)| tally.is_bad(&test))?;",
+        without: ".find(|(tally, _)| tally.is_bad(&test) && plan.comparisons.is_empty())?;",
+        within: 100,
+    },
+    Mutation {
+        name: "numbers that cannot be read hold a release",
+        file: "shared/core/src/decide/evidence.rs",
+        rule: "    if let Some(error) = turn.seen.metrics.error() {\n        return Some(Missing::Numbers",
+        without: "    if let Some(error) = turn.seen.metrics.error().filter(|_| judged.dry_run) {\n        return Some(Missing::Numbers",
+        within: 100,
+    },
+    Mutation {
         name: "tasks of the candidate that fail roll it back",
         file: "shared/core/src/decide/evidence.rs",
         rule: "    (plan.failed_tasks > 0 && count >=",

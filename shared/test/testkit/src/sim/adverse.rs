@@ -63,6 +63,8 @@ const KINDS: &[(&str, Kind)] = &[
     ("a neighbour's wake-up is damaged", a_neighbours_wake_up_is_damaged),
     ("ECS rolls back by itself", ecs_rolls_back_by_itself),
     ("a pause is continued twice", a_pause_is_continued_twice),
+    ("only the numbers see it", only_the_numbers_see_it),
+    ("nobody may read the numbers", nobody_may_read_the_numbers),
     ("own weights: calm", own::a_calm_world),
     ("own weights: the rule is reset", own::the_rule_is_reset),
     ("own weights: the rule is reset again and again", own::the_rule_is_reset_again_and_again),
@@ -551,6 +553,27 @@ fn a_look_hangs(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
     scenario.script.push((shift + millis(rng, 500, 1_500), Action::Alarm(true)));
     let (name, fault) = ("cloudwatch:DescribeAlarms".to_owned(), Fault::StallAfter(secs(rng, 24, 34)));
     scenario.conditions.faults = Faults::Planned(vec![Planned { from: shift, name, fault }]);
+    scenario.promotes = Some(false);
+    scenario
+}
+
+/// No alarm sees that the candidate fails more often; its numbers beside the stable version's do, however late they come.
+fn only_the_numbers_see_it(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+    let mut scenario = canary(seed, Quality::Good);
+    scenario.policy = with(&scenario.policy, &[("evidence", json!({}))]);
+    scenario.habits.errors = [1, rng.u32(60..=200)];
+    scenario.habits.metrics_late = rng.u64(1_000..100_000);
+    scenario.promotes = Some(false);
+    scenario
+}
+
+/// Tidegate loses the right to read what both versions are compared by: what nobody saw proves nothing.
+fn nobody_may_read_the_numbers(seed: u64, rng: &mut fastrand::Rng) -> Scenario {
+    let mut scenario = canary(seed, Quality::Good);
+    let evidence = json!({ "min_requests": 0, "wait": format!("{}m", rng.u32(5..=20)) });
+    scenario.policy = with(&scenario.policy, &[("evidence", evidence)]);
+    let ever = ("cloudwatch:GetMetricData".to_owned(), names::start(), names::at(86_400));
+    scenario.conditions.denied.push(ever);
     scenario.promotes = Some(false);
     scenario
 }
