@@ -121,7 +121,7 @@ const MISTAKES: [(&str, &str, &str); 13] = [
     (
         "canary: { percent: 10, bake: 5m }",
         "linear: { percent: 2 }",
-        "strategy: linear.percent: found 2, allowed 3 to 100 (Amazon ECS's limit for steps)",
+        "strategy.linear.percent: found 2, allowed 3 to 100 (Amazon ECS's limit for steps)",
     ),
     (
         "canary: { percent: 10, bake: 5m }",

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 type Actions = BTreeSet<String>;
 
 /// The crates that call AWS, one a service.
-const ADAPTERS: [&str; 13] = [
+const ADAPTERS: [&str; 14] = [
     "autoscaling",
     "cloudwatch",
     "codebuild",
@@ -18,6 +18,7 @@ const ADAPTERS: [&str; 13] = [
     "ecs",
     "elb",
     "eventbridge",
+    "lambda",
     "s3",
     "secretsmanager",
     "sns",
@@ -143,7 +144,7 @@ fn plan_needs_what_the_documents_say() {
     };
     // `plan` looks through the same ports as the conductor, up to where a release would start.
     let later = ["ecs:ListTaskDefinitions", "ecr:DescribeImageScanFindings"];
-    let looks: Actions = ["ecs", "elb", "autoscaling", "cloudwatch", "ecr"]
+    let looks: Actions = ["ecs", "elb", "autoscaling", "cloudwatch", "ecr", "lambda"]
         .into_iter()
         .flat_map(called_by)
         .filter(reads)

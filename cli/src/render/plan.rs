@@ -45,14 +45,11 @@ pub(super) fn secs(secs: u64) -> String {
 }
 
 fn stages(plan: &PlannedView) -> Vec<Line> {
-    let mut lines = vec![
-        label(
-            if plan.containers.len() == 1 { "container" } else { "containers" },
-            plan.containers.join(", "),
-        ),
-        label("plan", plan.hash.chars().take(12).collect::<String>()),
-        Line::of(Tone::Strong, format!("stages, {} at least", secs(plan.at_least_secs))),
-    ];
+    let several = if plan.containers.len() == 1 { "container" } else { "containers" };
+    let mut lines = Vec::new();
+    lines.extend((!plan.containers.is_empty()).then(|| label(several, plan.containers.join(", "))));
+    lines.push(label("plan", plan.hash.chars().take(12).collect::<String>()));
+    lines.push(Line::of(Tone::Strong, format!("stages, {} at least", secs(plan.at_least_secs))));
     lines.extend(plan.stages.iter().map(|stage| {
         Line::plain(format!("  {:>2}. ", stage.number))
             .column(Tone::Plain, &stage.text, STAGE)

@@ -10,6 +10,7 @@ use tidegate_core::ports::LoadBalancing;
 use tidegate_ecr::EcrAdapter;
 use tidegate_ecs::EcsAdapter;
 use tidegate_elb::ElbAdapter;
+use tidegate_lambda::LambdaAdapter;
 use tidegate_runtime::Context;
 use tidegate_runtime::together::Together;
 use tidegate_sns::SnsMessenger;
@@ -29,6 +30,7 @@ pub fn context(start: &Start) -> Context {
         ecs: Arc::new(EcsAdapter::new(aws())),
         elb: Arc::new(ElbAdapter::new(aws())),
         autoscaling: Arc::new(AutoScalingAdapter::new(aws())),
+        lambda: Arc::new(LambdaAdapter::new(aws())),
         alarms: Arc::new(Together::new(cloudwatch.clone())),
         metrics: cloudwatch,
         images: Arc::new(EcrAdapter::new(aws())),

@@ -108,6 +108,10 @@ impl Hold {
             | WaitingOn::Registration { .. }
             | WaitingOn::DeploymentStart
             | WaitingOn::CandidateTasks
+            | WaitingOn::VersionReady { .. }
+            | WaitingOn::Publication
+            | WaitingOn::Routing
+            | WaitingOn::CodeRestored
             | WaitingOn::Pause { .. }
             | WaitingOn::Shift { .. }
             | WaitingOn::ContinuedAgain
@@ -201,6 +205,7 @@ fn breach(cause: &Cause) -> Option<Timestamp> {
         Cause::Alarm { at, .. } => *at,
         Cause::FailedTasks { last, .. } => last.at,
         Cause::Deployment { .. }
+        | Cause::Candidate { .. }
         | Cause::Requested { .. }
         | Cause::CancelRequested { .. }
         | Cause::Drill

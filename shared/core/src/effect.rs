@@ -8,7 +8,8 @@ use crate::approval::Token;
 use crate::change::Change;
 use crate::ids::{DeploymentArn, EcsServiceName, ReleaseId, RuleArn, TaskDefinitionArn};
 use crate::policy::Percent;
-use crate::vocab::{autoscaling, ecs, elb};
+use crate::reference::digest_of;
+use crate::vocab::{autoscaling, ecs, elb, lambda};
 
 /// How long after its own commit an executor may still begin an effect. After that it reloads: someone else may have decided
 /// otherwise since, and AWS's calls have no conditions.
@@ -33,6 +34,8 @@ pub enum Effect {
     Elb(elb::Effect),
     /// To what scales a service.
     AutoScaling(autoscaling::Effect),
+    /// To a Lambda function.
+    Lambda(lambda::Effect),
     /// Have an approver's link delivered.
     Invite {
         /// What it is about.
@@ -60,6 +63,12 @@ impl From<elb::Effect> for Effect {
 impl From<autoscaling::Effect> for Effect {
     fn from(effect: autoscaling::Effect) -> Self {
         Self::AutoScaling(effect)
+    }
+}
+
+impl From<lambda::Effect> for Effect {
+    fn from(effect: lambda::Effect) -> Self {
+        Self::Lambda(effect)
     }
 }
 
@@ -95,6 +104,12 @@ pub enum EffectKind {
     SetWeights,
     /// [`autoscaling::Effect::Suspend`].
     Suspend,
+    /// [`lambda::Effect::UpdateCode`].
+    UpdateCode,
+    /// [`lambda::Effect::Publish`].
+    Publish,
+    /// [`lambda::Effect::Route`].
+    Route,
     /// [`Effect::Invite`].
     Invite,
     /// [`Effect::StartBuild`].
@@ -116,6 +131,9 @@ impl EffectKind {
             Self::DeleteCanary => "delete_canary",
             Self::SetWeights => "set_weights",
             Self::Suspend => "suspend",
+            Self::UpdateCode => "update_code",
+            Self::Publish => "publish",
+            Self::Route => "route",
             Self::Invite => "invite",
             Self::StartBuild => "start_build",
         }
@@ -137,6 +155,9 @@ impl std::fmt::Display for EffectKind {
             Self::DeleteCanary => "delete the candidate's service",
             Self::SetWeights => "set the weights",
             Self::Suspend => "hold or resume the scaling of the service",
+            Self::UpdateCode => "update the function's code",
+            Self::Publish => "publish a version",
+            Self::Route => "change the alias",
             Self::Invite => "send an approver a link",
             Self::StartBuild => "start the build",
         })
@@ -170,6 +191,12 @@ pub enum Action {
     SetWeights { rule: RuleArn, share: Percent },
     /// [`autoscaling::Effect::Suspend`].
     Suspend { scale_in: bool },
+    /// [`lambda::Effect::UpdateCode`].
+    UpdateCode { image: String },
+    /// [`lambda::Effect::Publish`].
+    Publish,
+    /// [`lambda::Effect::Route`].
+    Route { to: String, share: Percent },
     /// [`Effect::Invite`].
     Invite { approver: String },
     /// [`Effect::StartBuild`].
@@ -200,6 +227,13 @@ impl std::fmt::Display for Action {
             Self::SetWeights { share, .. } => write!(f, "set the candidate's share to {share}%"),
             Self::Suspend { scale_in: true } => f.write_str("hold scaling in"),
             Self::Suspend { scale_in: false } => f.write_str("let the service scale in again"),
+            Self::UpdateCode { image } => {
+                let digest = digest_of(image);
+                let short = digest.as_ref().map_or(image.as_str(), |digest| digest.short());
+                write!(f, "update the function's code to {short}")
+            }
+            Self::Publish => f.write_str("publish a version"),
+            Self::Route { to, .. } => write!(f, "send the alias's invocations to {to}"),
             Self::Invite { approver } => write!(f, "send {approver} a link to approve"),
             Self::StartBuild { project } => write!(f, "start build {project}"),
             Self::Unknown => f.write_str("something this version of Tidegate does not know"),
@@ -248,10 +282,29 @@ impl ecs::Effect {
     }
 }
 
+impl lambda::Effect {
+    fn kind(&self) -> EffectKind {
+        match self {
+            Self::UpdateCode { .. } => EffectKind::UpdateCode,
+            Self::Publish { .. } => EffectKind::Publish,
+            Self::Route { .. } => EffectKind::Route,
+        }
+    }
+
+    fn action(&self) -> Action {
+        match self {
+            Self::UpdateCode { image, .. } => Action::UpdateCode { image: image.clone() },
+            Self::Publish { .. } => Action::Publish,
+            Self::Route { to, share, .. } => Action::Route { to: to.to_string(), share: *share },
+        }
+    }
+}
+
 impl Effect {
     /// What kind it is.
     pub fn kind(&self) -> EffectKind {
         match self {
+            Self::Lambda(effect) => effect.kind(),
             Self::Ecs(effect) => effect.kind(),
             Self::Elb(elb::Effect::SetWeights { .. }) => EffectKind::SetWeights,
             Self::AutoScaling(autoscaling::Effect::Suspend { .. }) => EffectKind::Suspend,
@@ -269,6 +322,7 @@ impl Effect {
     pub fn action(&self) -> Action {
         match self {
             Self::Ecs(effect) => effect.action(),
+            Self::Lambda(effect) => effect.action(),
             Self::Elb(elb::Effect::SetWeights { rule, share, .. }) => {
                 Action::SetWeights { rule: rule.clone(), share: *share }
             }
@@ -293,6 +347,9 @@ impl Effect {
             | EffectKind::DeleteCanary
             | EffectKind::SetWeights
             | EffectKind::Suspend
+            | EffectKind::UpdateCode
+            | EffectKind::Publish
+            | EffectKind::Route
             | EffectKind::Invite
             | EffectKind::StartBuild => false,
         }
@@ -307,7 +364,8 @@ impl Effect {
                 | ecs::Effect::CreateCanary { .. }
                 | ecs::Effect::ScaleCanary { .. },
             ) => true,
-            Self::Elb(elb::Effect::SetWeights { share, .. }) => *share > Percent::NONE,
+            Self::Elb(elb::Effect::SetWeights { share, .. })
+            | Self::Lambda(lambda::Effect::Route { share, .. }) => *share > Percent::NONE,
             // A revision that is registered gets no traffic, and the one to roll back to may have to be.
             Self::Ecs(
                 ecs::Effect::RegisterTaskDefinition { .. }
@@ -316,6 +374,8 @@ impl Effect {
                 | ecs::Effect::RestoreConfiguration { .. }
                 | ecs::Effect::DeleteCanary { .. },
             )
+            // What is published gets no invocation before the alias sends it some, and what `$LATEST` ran has to come back.
+            | Self::Lambda(lambda::Effect::UpdateCode { .. } | lambda::Effect::Publish { .. })
             | Self::AutoScaling(_)
             | Self::Invite { .. }
             | Self::StartBuild { .. } => false,

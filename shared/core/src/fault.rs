@@ -98,6 +98,7 @@ fn service(operation: &str) -> String {
         "sns" => "Amazon SNS",
         "ecr" => "Amazon ECR",
         "ecs" => "Amazon ECS",
+        "lambda" => "AWS Lambda",
         "elasticloadbalancing" => "Elastic Load Balancing",
         "cloudwatch" => "Amazon CloudWatch",
         "codebuild" => "AWS CodeBuild",

@@ -213,6 +213,7 @@ fn has_failed(release: &Release) -> bool {
     match cause {
         Cause::Alarm { .. }
         | Cause::Deployment { .. }
+        | Cause::Candidate { .. }
         | Cause::Requested { .. }
         | Cause::FailedTasks { .. }
         | Cause::Regression { .. }

@@ -71,6 +71,23 @@ pub enum FindingCode {
     StableImageExpiring,
     StableImageElsewhere,
     StableImageUnreadable,
+    FunctionMissing,
+    AliasMissing,
+    AliasAtLatest,
+    AliasHasWeights,
+    NoImageFunction,
+    FunctionBusy,
+    FunctionUnwell,
+    StableVersionUnwell,
+    AliasIsProvisioned,
+    SnapStartIsOn,
+    EventsPassAlias,
+    VersionsUnlike,
+    SettingsGoAlong,
+    NoSecondVersion,
+    ImageElsewhere,
+    ImageIsIndex,
+    StableIsQuarantined,
     OtherContainersStay,
     DestinationMissing,
     DestinationInactive,
@@ -151,6 +168,23 @@ impl FindingCode {
             Self::StableImageExpiring => "stable_image_expiring",
             Self::StableImageElsewhere => "stable_image_elsewhere",
             Self::StableImageUnreadable => "stable_image_unreadable",
+            Self::FunctionMissing => "function_missing",
+            Self::AliasMissing => "alias_missing",
+            Self::AliasAtLatest => "alias_at_latest",
+            Self::AliasHasWeights => "alias_has_weights",
+            Self::NoImageFunction => "no_image_function",
+            Self::FunctionBusy => "function_busy",
+            Self::FunctionUnwell => "function_unwell",
+            Self::StableVersionUnwell => "stable_version_unwell",
+            Self::AliasIsProvisioned => "alias_is_provisioned",
+            Self::SnapStartIsOn => "snap_start_is_on",
+            Self::EventsPassAlias => "events_pass_alias",
+            Self::VersionsUnlike => "versions_unlike",
+            Self::SettingsGoAlong => "settings_go_along",
+            Self::NoSecondVersion => "no_second_version",
+            Self::ImageElsewhere => "image_elsewhere",
+            Self::ImageIsIndex => "image_is_index",
+            Self::StableIsQuarantined => "stable_is_quarantined",
             Self::OtherContainersStay => "other_containers_stay",
             Self::DestinationMissing => "destination_missing",
             Self::DestinationInactive => "destination_inactive",
@@ -216,6 +250,35 @@ impl FindingCode {
                 "name the rules that send the service itself its requests in to.ecs.canary.rules"
             }
             Self::OwnAlarmInAlarm => "fix what it reports first, for Amazon ECS to be the second line",
+            Self::FunctionMissing => "create it, or correct to.lambda in the policy",
+            Self::AliasMissing => {
+                "create it and point it at a published version, or correct to.lambda in the policy"
+            }
+            Self::AliasAtLatest => {
+                "publish a version and point the alias at it: aws lambda publish-version, then aws lambda update-alias"
+            }
+            Self::AliasHasWeights => {
+                "finish or undo that first; a release begins with an alias that points at one version"
+            }
+            Self::NoImageFunction => "release to a function whose package type is Image",
+            Self::FunctionBusy => "wait until it is done",
+            Self::FunctionUnwell => "nothing to do: this release changes it again",
+            Self::StableVersionUnwell => "point the alias at a version that can be invoked",
+            Self::AliasIsProvisioned => {
+                "remove it from the alias; provision the version instead, or scale with on-demand environments"
+            }
+            Self::SnapStartIsOn => "nothing to do",
+            Self::EventsPassAlias => "have these event source mappings name the alias instead",
+            Self::VersionsUnlike => "publish a version with these settings first and point the alias at it",
+            Self::SettingsGoAlong => "see that these settings are meant to go along",
+            Self::NoSecondVersion => {
+                "roll a release back by hand to see how it goes: tidegate rollback SERVICE"
+            }
+            Self::ImageElsewhere => "replicate the repository to that region and release from there",
+            Self::ImageIsIndex => {
+                "push the image of one platform by itself: docker buildx build --provenance=false --platform linux/arm64 …"
+            }
+            Self::StableIsQuarantined => "point the alias at a version that is good, or lift the quarantine",
             Self::NoAlarms => "name alarms in rollback.alarms",
             Self::AlarmMissing => "create it, or correct rollback.alarms",
             Self::AlarmSilenced => "end the mute, or release later",
@@ -308,6 +371,7 @@ impl FindingCode {
                 | Self::AlarmInAlarm
                 | Self::AlarmWithoutData
                 | Self::AlarmNotEvaluated
+                | Self::FunctionBusy
         )
     }
 
@@ -323,6 +387,8 @@ impl FindingCode {
                 | Self::StableImageExpiring
                 | Self::RunningDigestUnknown
                 | Self::RunningImagesDiffer
+                | Self::StableVersionUnwell
+                | Self::StableIsQuarantined
         )
     }
 }

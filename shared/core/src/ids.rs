@@ -159,6 +159,21 @@ id!(
     r"^[A-Za-z0-9_-]{1,255}$", |v| name_like(v, 255)
 );
 id!(
+    /// A Lambda function's name, without account and qualifier.
+    FunctionName, "Lambda function name", "1 to 64 letters, digits, '-' or '_'",
+    r"^[A-Za-z0-9_-]{1,64}$", |v| name_like(v, 64)
+);
+id!(
+    /// An alias of a Lambda function.
+    AliasName, "Lambda alias name", "1 to 128 letters, digits, '-' or '_', not digits alone",
+    r"^(?!^[0-9]+$)[A-Za-z0-9_-]{1,128}$", |v| name_like(v, 128) && !v.chars().all(|c| c.is_ascii_digit())
+);
+id!(
+    /// A published version of a Lambda function. `$LATEST` is none: it changes.
+    FunctionVersion, "published version of a Lambda function", "1 to 20 digits",
+    r"^[0-9]{1,20}$", |v| !v.is_empty() && v.len() <= 20 && v.chars().all(|c| c.is_ascii_digit())
+);
+id!(
     /// A CloudWatch alarm name, metric or composite.
     AlarmName, "CloudWatch alarm name", "1 to 255 characters",
     r"^.{1,255}$", |v| !v.is_empty() && v.chars().count() <= 255 && !v.chars().any(char::is_control)
@@ -398,6 +413,23 @@ pub struct Target {
 pub enum Resource {
     /// A service of Amazon ECS.
     EcsService(EcsService),
+    /// A Lambda function, by one of its aliases.
+    LambdaAlias(LambdaAlias),
+}
+
+/// A Lambda function, by the alias that its callers use.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LambdaAlias {
+    /// The function.
+    pub function: FunctionName,
+    /// The alias.
+    pub alias: AliasName,
+}
+
+impl fmt::Display for LambdaAlias {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.function, self.alias)
+    }
 }
 
 /// A service of Amazon ECS.
@@ -413,6 +445,7 @@ impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::EcsService(EcsService { cluster, service }) => write!(f, "{cluster}/{service}"),
+            Self::LambdaAlias(at) => at.fmt(f),
         }
     }
 }
@@ -422,12 +455,26 @@ impl Target {
     pub fn ecs(&self) -> Option<&EcsService> {
         match &self.resource {
             Resource::EcsService(service) => Some(service),
+            Resource::LambdaAlias(_) => None,
         }
     }
 
-    /// Whether it is the same resource, whichever role it is reached with.
+    /// The function and its alias, where it is one.
+    pub fn lambda(&self) -> Option<&LambdaAlias> {
+        match &self.resource {
+            Resource::LambdaAlias(at) => Some(at),
+            Resource::EcsService(_) => None,
+        }
+    }
+
+    /// Whether a release to the one changes the other, whichever role they are reached with. What is published is one for all aliases of a
+    /// function.
     pub fn is_same_resource(&self, other: &Self) -> bool {
-        (&self.account, &self.region, &self.resource) == (&other.account, &other.region, &other.resource)
+        let same = match (&self.resource, &other.resource) {
+            (Resource::LambdaAlias(one), Resource::LambdaAlias(other)) => one.function == other.function,
+            (one, other) => one == other,
+        };
+        same && (&self.account, &self.region) == (&other.account, &other.region)
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
-use crate::ids::{ContainerName, ReleaseId, TaskDefinitionArn};
+use crate::ids::{ContainerName, FunctionVersion, ReleaseId, TaskDefinitionArn};
 
 /// Where an image comes from, as far as was said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,14 @@ pub enum Intent {
 }
 
 impl Intent {
+    /// What a rollback release brings back; none, where a release goes forward.
+    pub fn deployed(&self) -> Option<&Deployed> {
+        match self {
+            Self::Rollback { deployed, .. } => Some(deployed),
+            Self::Deploy | Self::Drill => None,
+        }
+    }
+
     /// Whether an image is brought by every step of the policy, rather than back.
     pub fn goes_forward(&self) -> bool {
         match self {
@@ -61,6 +69,19 @@ impl Intent {
 pub enum Deployed {
     /// To an ECS service.
     Ecs(EcsDeployed),
+    /// To a Lambda function.
+    Lambda(Box<LambdaDeployed>),
+}
+
+/// What an alias of a Lambda function was pointed at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LambdaDeployed {
+    /// The version.
+    pub version: FunctionVersion,
+    /// Its name for people: `thumbnails:41`.
+    pub name: String,
+    /// The image it runs, by digest.
+    pub image: String,
 }
 
 /// What was deployed to an ECS service.
@@ -78,6 +99,7 @@ impl Deployed {
     pub fn image(&self, container: &ContainerName) -> Option<&str> {
         match self {
             Self::Ecs(deployed) => deployed.images.get(container).map(String::as_str),
+            Self::Lambda(deployed) => Some(&deployed.image),
         }
     }
 
@@ -85,6 +107,23 @@ impl Deployed {
     pub fn name(&self) -> &str {
         match self {
             Self::Ecs(deployed) => deployed.task_definition.short(),
+            Self::Lambda(deployed) => &deployed.name,
+        }
+    }
+
+    /// What was deployed to an ECS service, where it was one.
+    pub fn ecs(&self) -> Option<&EcsDeployed> {
+        match self {
+            Self::Ecs(deployed) => Some(deployed),
+            Self::Lambda(_) => None,
+        }
+    }
+
+    /// What an alias was pointed at, where it was one.
+    pub fn lambda(&self) -> Option<&LambdaDeployed> {
+        match self {
+            Self::Lambda(deployed) => Some(deployed),
+            Self::Ecs(_) => None,
         }
     }
 }

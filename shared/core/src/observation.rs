@@ -7,12 +7,12 @@ use jiff::Timestamp;
 
 use crate::effect::EffectKind;
 use crate::fault::PortError;
-use crate::ids::{AlarmName, Digest};
+use crate::ids::{AlarmName, Digest, FunctionVersion};
 use crate::seen::Seen;
 use crate::service::ServiceRecord;
 use crate::vocab::ecr::{ImageSeen, Stored};
 use crate::vocab::tasks::StoppedTask;
-use crate::vocab::{autoscaling, ecs, elb};
+use crate::vocab::{autoscaling, ecs, elb, lambda};
 
 // What a release is judged by is the same wherever it goes, and known by these names.
 pub use crate::vocab::cloudwatch::{AlarmSeen, AlarmState, MetricsAsked, MetricsSeen, Series};
@@ -32,6 +32,8 @@ pub struct Observation {
     pub elb: elb::Observation,
     /// Application Auto Scaling.
     pub autoscaling: autoscaling::Observation,
+    /// AWS Lambda.
+    pub lambda: lambda::Observation,
     /// The alarms asked for; one that is missing here does not exist.
     pub alarms: Seen<BTreeMap<AlarmName, AlarmSeen>>,
     /// The alarms that the service's own deployment configuration names, before the release.
@@ -63,6 +65,11 @@ pub enum EffectResult {
     Invited {
         /// To whom.
         approver: String,
+    },
+    /// A version of a function was published.
+    VersionPublished {
+        /// Which.
+        version: FunctionVersion,
     },
     /// A build was started.
     BuildStarted {
@@ -102,6 +109,8 @@ pub struct Needs {
     pub elb: elb::Needs,
     /// Of Application Auto Scaling.
     pub autoscaling: autoscaling::Needs,
+    /// Of AWS Lambda.
+    pub lambda: lambda::Needs,
     /// The alarms the release is judged by.
     pub alarms: Vec<AlarmName>,
     /// The alarms that the target's own configuration names; none as long as that is not known.
@@ -129,6 +138,7 @@ impl Needs {
             ecs: self.ecs.without(&asked.ecs),
             elb: self.elb.without(&asked.elb),
             autoscaling: autoscaling::Needs { target: self.autoscaling.target && !asked.autoscaling.target },
+            lambda: self.lambda.without(&asked.lambda),
             alarms: fresh(self.alarms, &asked.alarms),
             own_alarms: self.own_alarms.filter(|_| asked.own_alarms.is_none()),
             scans: self.scans && !asked.scans,

@@ -136,6 +136,11 @@ pub enum Cause {
         /// What ECS said.
         reason: String,
     },
+    /// The candidate could not be made, or cannot run.
+    Candidate {
+        /// What was seen.
+        detail: String,
+    },
     /// A person asked for it.
     Requested { by: Actor, why: String },
     /// A person cancelled the release.
@@ -213,6 +218,7 @@ impl std::fmt::Display for Cause {
         match self {
             Self::Alarm { alarm, reason, .. } => write!(f, "alarm {alarm} went off: {reason}"),
             Self::Deployment { reason } => write!(f, "Amazon ECS ended the deployment: {reason}"),
+            Self::Candidate { detail } => f.write_str(detail),
             Self::Requested { by, why } => write!(f, "{by} asked to roll back: {why}"),
             Self::CancelRequested { by, why } => write!(f, "{by} cancelled it: {why}"),
             Self::Drill => f.write_str("it is a drill: rolled back on purpose, to see that it works"),

@@ -12,8 +12,8 @@ use crate::container_image::MediaTypes;
 use crate::effect::Invite;
 use crate::history::Entry;
 use crate::ids::{
-    AccountId, AlarmName, Digest, EcsService, EcsServiceName, Image, Region, ReleaseId, RepositoryName,
-    Resource, ServiceName, Tag, Target, TargetGroupArn,
+    AccountId, AlarmName, Digest, EcsService, EcsServiceName, FunctionName, FunctionVersion, Image,
+    LambdaAlias, Region, ReleaseId, RepositoryName, Resource, ServiceName, Tag, Target, TargetGroupArn,
 };
 use crate::listing::Listing;
 use crate::notify::{Message, NotSent, Told, Trial};
@@ -26,7 +26,7 @@ use crate::sweep::TagsSeen;
 use crate::vocab::cloudwatch::{AlarmSeen, MetricsAsked, MetricsSeen};
 use crate::vocab::codebuild::BuildSeen;
 use crate::vocab::ecr::{ImageSeen, ScanSeen, Stored};
-use crate::vocab::{autoscaling, ecs, elb};
+use crate::vocab::{autoscaling, ecs, elb, lambda};
 
 /// What is watched: how an event finds the services that release from it, and the releases under way that it concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub enum Watched {
     /// An ECS service by name, in whichever cluster: events of services that still have the old, short ARN do not name it, and looking at a
     /// release once more changes nothing.
     EcsService(AccountId, Region, EcsServiceName),
+    /// A Lambda function, whichever alias: `$LATEST`, which is published, is one for all of them.
+    LambdaFunction(AccountId, Region, FunctionName),
     /// A CodeBuild project whose builds are released.
     BuildProject(AccountId, Region, String),
     /// A bucket that release manifests are written to.
@@ -51,6 +53,9 @@ impl Watched {
         match resource {
             Resource::EcsService(EcsService { service, .. }) => {
                 Self::EcsService(account.clone(), region.clone(), service.clone())
+            }
+            Resource::LambdaAlias(LambdaAlias { function, .. }) => {
+                Self::LambdaFunction(account.clone(), region.clone(), function.clone())
             }
         }
     }
@@ -296,6 +301,19 @@ pub trait LoadBalancing: Send + Sync {
         place: &Target,
         group: &TargetGroupArn,
     ) -> Result<Option<elb::Surroundings>, PortError>;
+}
+
+/// AWS Lambda. Whatever cannot be seen is part of the answer.
+#[async_trait]
+pub trait Lambda: Send + Sync {
+    /// What is asked about a function.
+    async fn observe(&self, place: &Target, needs: &lambda::Needs) -> lambda::Observation;
+    /// Performs an effect; what it brought about, where nothing shows it afterwards.
+    async fn perform(
+        &self,
+        place: &Target,
+        effect: &lambda::Effect,
+    ) -> Result<Option<FunctionVersion>, PortError>;
 }
 
 /// Application Auto Scaling. Whatever cannot be seen is part of the answer.

@@ -165,14 +165,14 @@ fn changes(plan: &Plan) -> Markup {
     html! {
         section aria-labelledby="changes" {
             h2 #changes { "What changes" }
-            p {
+            @if let Some(changes) = words.changes { p { (changes) } } @else { p {
                 @if several { "The images of containers " } @else { "The image of container " }
                 @for (index, container) in plan.change.containers().enumerate() {
                     @if index > 0 { " and " }
                     code { (container) }
                 }
                 ", and " (words.unchanged) "."
-            }
+            } }
             dl {
                 @for (container, image) in plan.change.iter() {
                     dt { "Now" @if several { ", " (container) } } dd { code { (before(container)) } }

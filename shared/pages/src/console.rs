@@ -1,7 +1,7 @@
 //! Pages of others about what a release does: the AWS console, the commit. Nothing is fetched from there; a link is followed by whoever wants to.
 
 use maud::{Markup, html};
-use tidegate_core::ids::{EcsService, Region, Resource, Target};
+use tidegate_core::ids::{EcsService, LambdaAlias, Region, Resource, Target};
 use tidegate_core::intent::Provenance;
 use tidegate_view::AlarmView;
 
@@ -34,6 +34,11 @@ fn page(target: &Target) -> (String, &'static str) {
             let (cluster, service) = (escaped(cluster.as_str()), escaped(service.as_str()));
             let path = format!("ecs/v2/clusters/{cluster}/services/{service}/deployments");
             (format!("https://{host}/{path}?region={region}"), "deployments in Amazon ECS")
+        }
+        Resource::LambdaAlias(LambdaAlias { function, alias }) => {
+            let (function, alias) = (escaped(function.as_str()), escaped(alias.as_str()));
+            let path = format!("lambda/home?region={region}#/functions/{function}/aliases/{alias}");
+            (format!("https://{host}/{path}"), "alias in AWS Lambda")
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidegate_core::ids::{AccountId, Region, ReleaseId};
 use tidegate_core::ports::{
-    Alarms, AutoScaling, Builds, Ecs, Elb, Images, Ledger, Messenger, Metrics, Waker,
+    Alarms, AutoScaling, Builds, Ecs, Elb, Images, Lambda, Ledger, Messenger, Metrics, Waker,
 };
 
 use crate::time::Time;
@@ -36,6 +36,8 @@ pub struct Context {
     pub elb: Arc<dyn Elb>,
     /// Application Auto Scaling.
     pub autoscaling: Arc<dyn AutoScaling>,
+    /// AWS Lambda.
+    pub lambda: Arc<dyn Lambda>,
     /// CloudWatch.
     pub alarms: Arc<dyn Alarms>,
     /// CloudWatch's metrics.

@@ -511,6 +511,10 @@ impl Context {
     ) -> Result<Option<EffectResult>, PortError> {
         match effect {
             Effect::Ecs(effect) => self.ecs.perform(&release.target, effect).await.map(|()| None),
+            Effect::Lambda(effect) => {
+                let published = self.lambda.perform(&release.target, effect).await?;
+                Ok(published.map(|version| EffectResult::VersionPublished { version }))
+            }
             Effect::Elb(effect) => self.elb.perform(&release.target, effect).await.map(|()| None),
             Effect::AutoScaling(effect) => {
                 self.autoscaling.perform(&release.target, effect).await.map(|()| None)

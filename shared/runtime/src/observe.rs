@@ -124,10 +124,11 @@ pub async fn share(context: &Context, release: &Release, plan: &Plan) -> Observa
 async fn look(context: &Context, release: &Release, needs: &Needs, seen: &mut Observation) {
     let target = &release.target;
     let at = seen.at;
-    let (ecs, elb, autoscaling, alarms, own_alarms, scans, build, metrics, new_images, stored) = tokio::join!(
+    let (ecs, elb, autoscaling, lambda, alarms, own_alarms, scans, build, metrics, new_images, stored) = tokio::join!(
         context.ecs.observe(target, &needs.ecs),
         context.elb.observe(target, &needs.elb),
         context.autoscaling.observe(target, &needs.autoscaling),
+        context.lambda.observe(target, &needs.lambda),
         alarms(context, target, &needs.alarms),
         alarms(context, target, needs.own_alarms.as_deref().unwrap_or_default()),
         Seen::ask(needs.scans.then_some(()), |()| each(release, |image| context.images.scan(image))),
@@ -139,6 +140,7 @@ async fn look(context: &Context, release: &Release, needs: &Needs, seen: &mut Ob
     seen.ecs.merge(ecs);
     seen.elb.merge(elb);
     seen.autoscaling.merge(autoscaling);
+    seen.lambda.merge(lambda);
     seen.alarms.merge(alarms);
     seen.own_alarms.merge(own_alarms);
     seen.scans.merge(scans);

@@ -7,7 +7,7 @@ use tidegate_core::admission::{self, Current};
 use tidegate_core::commit::Commit;
 use tidegate_core::drill::{self, NoDrill};
 use tidegate_core::fault::PortError;
-use tidegate_core::ids::{ContainerName, Digest, ReleaseId, ServiceName, Target};
+use tidegate_core::ids::{ContainerName, Digest, ReleaseId, Resource, ServiceName, Target};
 use tidegate_core::outcome::Outcome;
 use tidegate_core::policy::Policy;
 use tidegate_core::ports::Watched;
@@ -18,6 +18,7 @@ use tidegate_core::rollback::{self, Choice, NoRollback, RollbackTo, Running, Sit
 use tidegate_core::seen::Seen;
 use tidegate_core::service::ServiceRecord;
 use tidegate_core::vocab::ecs::{self, RunningNeeds, RunningSeen};
+use tidegate_core::vocab::lambda::{self, AliasSeen};
 
 use crate::context::{Context, Installation};
 
@@ -147,9 +148,43 @@ impl Context {
     /// What the service runs.
     async fn running(&self, head: &ServiceRecord) -> Running {
         let target = head.policy.target(&self.installation.account, &self.installation.region);
+        match &target.resource {
+            Resource::EcsService(_) => self.running_in_ecs(head, &target).await,
+            Resource::LambdaAlias(_) => self.running_by_alias(head, &target).await,
+        }
+    }
+
+    /// What an alias points at.
+    async fn running_by_alias(&self, head: &ServiceRecord, target: &Target) -> Running {
+        let unseen = |error: PortError| Running::Unseen(error.told());
+        let asked = lambda::Needs { alias: true, ..lambda::Needs::default() };
+        let version = match self.lambda.observe(target, &asked).await.alias {
+            Seen::Known(Some(AliasSeen { version: Some(version), .. })) => version,
+            Seen::Known(_) | Seen::NotAsked => {
+                return Running::Unseen(format!("there is no alias {target} that points at a version"));
+            }
+            Seen::Unknown(error) => return unseen(error),
+        };
+        let asked = lambda::Needs { versions: [version.clone()].into(), ..lambda::Needs::default() };
+        let digest = match self.lambda.observe(target, &asked).await.versions {
+            Seen::Known(mut found) => found.remove(&version).flatten().and_then(|code| code.digest()),
+            Seen::NotAsked => None,
+            Seen::Unknown(error) => return unseen(error),
+        };
+        match digest {
+            Some(digest) => {
+                let names = head.policy.to.containers().keys();
+                Running::Digests(names.map(|name| (name.clone(), digest.clone())).collect())
+            }
+            None => Running::Unseen(format!("AWS tells no digest of version {version}")),
+        }
+    }
+
+    /// What the tasks of an ECS service run.
+    async fn running_in_ecs(&self, head: &ServiceRecord, target: &Target) -> Running {
         let unseen = |error: PortError| Running::Unseen(error.told());
         let asked = ecs::Needs { service: true, ..ecs::Needs::default() };
-        let service = match self.ecs.observe(&target, &asked).await.service {
+        let service = match self.ecs.observe(target, &asked).await.service {
             Seen::Known(Some(service)) => service,
             Seen::Known(None) | Seen::NotAsked => {
                 return Running::Unseen(format!("there is no Amazon ECS service {target}"));
@@ -159,7 +194,7 @@ impl Context {
         let containers: BTreeSet<ContainerName> = head.policy.to.containers().keys().cloned().collect();
         let running = RunningNeeds { service, containers: containers.clone() };
         let asked = ecs::Needs { running: Some(running), ..ecs::Needs::default() };
-        let told = match self.ecs.observe(&target, &asked).await.running {
+        let told = match self.ecs.observe(target, &asked).await.running {
             Seen::Known(seen) => seen,
             Seen::NotAsked => RunningSeen::default(),
             Seen::Unknown(error) => return unseen(error),

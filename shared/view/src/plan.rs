@@ -126,7 +126,7 @@ impl RollbackView {
 #[expect(missing_docs, reason = "fields are named after what they hold")]
 pub struct PlannedView {
     pub hash: String,
-    /// The containers whose images change.
+    /// The containers whose images change; none where the target has one image without a name.
     pub containers: Vec<String>,
     pub stages: Vec<PlannedStage>,
     /// The shortest time it takes.
@@ -234,7 +234,10 @@ impl From<&Plan> for PlannedView {
     fn from(plan: &Plan) -> Self {
         Self {
             hash: plan.hash(),
-            containers: plan.change.containers().map(ToString::to_string).collect(),
+            containers: match plan.setup.words().changes {
+                None => plan.change.containers().map(ToString::to_string).collect(),
+                Some(_) => Vec::new(),
+            },
             stages: stages(plan),
             at_least_secs: plan.at_least_secs(),
             alarms: plan.alarms.iter().map(ToString::to_string).collect(),

@@ -526,6 +526,7 @@ pub fn cause_kind(cause: &Cause) -> &'static str {
     match cause {
         Cause::Alarm { .. } => "alarm",
         Cause::Deployment { .. } => "deployment",
+        Cause::Candidate { .. } => "candidate",
         Cause::Requested { .. } => "requested",
         Cause::CancelRequested { .. } => "cancel_requested",
         Cause::Newer { .. } => "newer",

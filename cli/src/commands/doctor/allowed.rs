@@ -38,6 +38,10 @@ const ANYWHERE: [&str; 5] = [
     "ecs:RegisterTaskDefinition",
     "elasticloadbalancing:DescribeRules",
 ];
+/// On a function, its versions and aliases.
+const FUNCTION: [&str; 2] = ["lambda:PublishVersion", "lambda:UpdateFunctionCode"];
+const QUALIFIED: [&str; 4] =
+    ["lambda:GetAlias", "lambda:GetFunction", "lambda:GetProvisionedConcurrencyConfig", "lambda:UpdateAlias"];
 const IMAGES: [&str; 4] =
     ["ecr:BatchGetImage", "ecr:DescribeImages", "ecr:GetDownloadUrlForLayer", "ecr:GetLifecyclePolicy"];
 
@@ -144,6 +148,11 @@ fn needs(policy: &Policy, account: &AccountId, region: &Region) -> Vec<Need> {
             };
             calls.push((&DRIVERS, modify, rule.to_string(), "CanaryRuleArns"));
         }
+    }
+    if let (Resource::LambdaAlias(at), false) = (&target.resource, policy.to.has_role()) {
+        let function = home("lambda", format!("function:{}", at.function));
+        calls.push((&DRIVERS, &QUALIFIED, format!("{function}:{}", at.alias), "LambdaFunctionArns"));
+        calls.push((&DRIVERS, &FUNCTION, function, "LambdaFunctionArns"));
     }
     for verify in &policy.verify {
         let project = home("codebuild", format!("project/{}", verify.codebuild));

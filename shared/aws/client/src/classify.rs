@@ -70,6 +70,7 @@ const CONFLICT: &[&str] = &[
     "ConflictException",
     "OperationAbortedException",
     "OptimisticLockException",
+    "PreconditionFailedException",
     "ResourceConflictException",
     "ResourceInUse",
     "ResourceInUseException",

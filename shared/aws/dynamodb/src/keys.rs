@@ -1,7 +1,7 @@
 //! The keys of the table and of its indexes.
 
 use jiff::Timestamp;
-use tidegate_core::ids::{EcsService, ReleaseId, Resource, ServiceName, Target};
+use tidegate_core::ids::{EcsService, LambdaAlias, ReleaseId, Resource, ServiceName, Target};
 use tidegate_core::ports::Watched;
 use tidegate_core::release::Wake;
 
@@ -159,6 +159,9 @@ pub(crate) fn watched(watched: &Watched) -> String {
         Watched::EcsService(account, region, service) => {
             format!("{WATCH_PREFIX}ecs#{account}#{region}#{service}")
         }
+        Watched::LambdaFunction(account, region, function) => {
+            format!("{WATCH_PREFIX}lambda#{account}#{region}#{function}")
+        }
         Watched::BuildProject(account, region, project) => {
             format!("{WATCH_PREFIX}build#{account}#{region}#{project}")
         }
@@ -171,6 +174,10 @@ pub(crate) fn owner(Target { account, region, resource, .. }: &Target) -> Key {
     let pk = match resource {
         Resource::EcsService(EcsService { cluster, service }) => {
             format!("{OWNER}#ecs#{account}#{region}#{cluster}#{service}")
+        }
+        // What is published is one for all aliases.
+        Resource::LambdaAlias(LambdaAlias { function, .. }) => {
+            format!("{OWNER}#lambda#{account}#{region}#{function}")
         }
     };
     Key { pk, sk: OWNER.into() }

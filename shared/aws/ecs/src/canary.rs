@@ -268,6 +268,7 @@ async fn source(client: &Client, target: &Target) -> Result<Source, PortError> {
 fn beside(target: &Target, name: &EcsServiceName) -> Target {
     let resource = match &target.resource {
         Resource::EcsService(at) => Resource::EcsService(EcsService { service: name.clone(), ..at.clone() }),
+        other @ Resource::LambdaAlias(_) => other.clone(),
     };
     Target { resource, ..target.clone() }
 }

@@ -23,7 +23,7 @@ const LOOK_HOLDS: SignedDuration = SignedDuration::from_secs(15);
 
 /// A bake that is judged by numbers.
 struct Bake<'r> {
-    evidence: &'r Evidence,
+    evidence: Cow<'r, Evidence>,
     percent: Percent,
     since: Timestamp,
     held_until: Timestamp,
@@ -33,13 +33,13 @@ struct Bake<'r> {
 fn bake(release: &Release) -> Option<Bake<'_>> {
     let Phase::Running { stage, since, .. } = &release.phase else { return None };
     let plan = release.plan.as_ref()?;
-    let (Some(Stage::Bake { percent, secs }), Some(evidence)) = (plan.stages.get(*stage), &plan.evidence)
+    let (Some(Stage::Bake { percent, secs }), Some(evidence)) = (plan.stages.get(*stage), release.evidence())
     else {
         return None;
     };
     let held = SignedDuration::from_secs(i64::from(*secs) + i64::from(evidence.wait_secs));
     let held_until = since.saturating_add(held).unwrap_or(*since);
-    Some(Bake { evidence, percent: *percent, since: *since, held_until })
+    Some(Bake { percent: *percent, since: *since, held_until, evidence })
 }
 
 impl Bake<'_> {
@@ -71,10 +71,10 @@ fn is_enough(release: &Release, bake: &Bake<'_>) -> bool {
 
 /// What the numbers of both versions are compared by, while both have traffic, from the first shift to the last, and until the last of those
 /// numbers have settled; and since when the stage is what it is.
-fn compared(release: &Release) -> Option<(&Evidence, Timestamp)> {
+fn compared(release: &Release) -> Option<(Cow<'_, Evidence>, Timestamp)> {
     let Phase::Running { stage, since, .. } = &release.phase else { return None };
     let plan = release.plan.as_ref()?;
-    let evidence = plan.evidence.as_deref().filter(|evidence| !evidence.comparisons.is_empty())?;
+    let evidence = release.evidence().filter(|evidence| !evidence.comparisons.is_empty())?;
     let share = plan.share_before(*stage);
     let is_mixed =
         plan.stages.get(*stage) == Some(&Stage::RollOut) || (share > Percent::NONE && share < Percent::ALL);
@@ -99,10 +99,10 @@ fn has_all_traffic(release: &Release) -> bool {
 }
 
 /// What has limits, from the first shift on.
-fn limited(release: &Release) -> Option<&Evidence> {
+fn limited(release: &Release) -> Option<Cow<'_, Evidence>> {
     let Phase::Running { stage, .. } = &release.phase else { return None };
     let plan = release.plan.as_ref()?;
-    let evidence = plan.evidence.as_deref().filter(|evidence| !evidence.limits.is_empty())?;
+    let evidence = release.evidence().filter(|evidence| !evidence.limits.is_empty())?;
     let begun = plan.share_before(*stage) > Percent::NONE || plan.stages.get(*stage) == Some(&Stage::RollOut);
     begun.then_some(evidence)
 }
@@ -126,14 +126,14 @@ pub(super) fn needed(release: &Release, at: Timestamp) -> Option<MetricsAsked> {
         ask(&mut bake.evidence.requests.iter(), bake.since);
     }
     if let Some((evidence, since)) = compared(release) {
-        let counted = counted_so_far(release, evidence, since);
+        let counted = counted_so_far(release, &evidence, since);
         if counted.is_due(evidence.every_secs, at) || counted.is_missing || is_at_the_end(release, at) {
             ask(&mut evidence.series().iter(), counted.read_from(evidence.every_secs));
         }
     }
     if let Some(evidence) = limited(release) {
         let since = bake(release).map(|bake| bake.since);
-        let from = limits_from(evidence, at);
+        let from = limits_from(&evidence, at);
         ask(
             &mut evidence.limits.iter().map(|limit| &limit.series),
             since.map_or(from, |since| since.min(from)),
@@ -161,23 +161,23 @@ pub(super) fn count(turn: &mut Turn<'_>) {
     let bake = bake(turn.old);
     let before = seen(turn.old).map_or(0, |seen| seen.count);
     if let Some(bake) = bake.as_ref().filter(|bake| !bake.is_judged() && !is_enough(turn.old, bake)) {
-        let count = evidence::requests(bake.evidence, seen_now, bake.since, bake.counts_until(at));
+        let count = evidence::requests(&bake.evidence, seen_now, bake.since, bake.counts_until(at));
         turn.next.progress.requests = Some(RequestsSeen { stage, count: count.max(before) });
     }
     let Some((evidence, since)) = compared(turn.old) else { return };
-    let mut counted = counted_so_far(turn.old, evidence, since).into_owned();
+    let mut counted = counted_so_far(turn.old, &evidence, since).into_owned();
     if has_all_traffic(turn.old) {
         counted.close(since);
     }
     let from = bake.as_ref().map_or(at, |bake| bake.since);
-    let judged = counted.count(evidence, seen_now, at, from);
+    let judged = counted.count(&evidence, seen_now, at, from);
     if bake.is_some_and(|bake| bake.is_judged()) {
         turn.next.progress.requests = Some(RequestsSeen { stage, count: before + evidence::whole(judged) });
     }
-    let ahead = counted.with_hints(evidence, seen_now, at);
-    counted.is_missing = !evidence.dry_run && ahead.worse(evidence).is_some();
+    let ahead = counted.with_hints(&evidence, seen_now, at);
+    counted.is_missing = !evidence.dry_run && ahead.worse(&evidence).is_some();
     if counted.has_much_to_tell() {
-        tell(turn, evidence, &mut counted);
+        tell(turn, &evidence, &mut counted);
         turn.notice(Event::EvidenceCounted);
     }
     turn.next.progress.evidence = Some(Box::new(counted));
@@ -186,7 +186,7 @@ pub(super) fn count(turn: &mut Turn<'_>) {
 /// What was asked for and not answered may be missing at a bake's end.
 fn note_unseen(turn: &mut Turn<'_>) {
     let Some((evidence, since)) = compared(turn.old) else { return };
-    let mut counted = counted_so_far(turn.old, evidence, since).into_owned();
+    let mut counted = counted_so_far(turn.old, &evidence, since).into_owned();
     counted.is_missing = turn.seen.metrics.error().is_some() && !evidence.dry_run;
     turn.next.progress.evidence = Some(Box::new(counted));
 }
@@ -227,7 +227,8 @@ pub(super) fn missing(turn: &Turn<'_>) -> Option<Missing> {
     }
     numbers_missing(turn).or_else(|| nothing_compared(turn)).or_else(|| {
         let evidence = limited(turn.old).filter(|evidence| !evidence.dry_run)?;
-        let metric = evidence::without_value(evidence, turn.seen.metrics.known()?, bake.since, turn.seen.at)?;
+        let metric =
+            evidence::without_value(&evidence, turn.seen.metrics.known()?, bake.since, turn.seen.at)?;
         Some(Missing::Value { metric: metric.to_owned() })
     })
 }
@@ -235,7 +236,7 @@ pub(super) fn missing(turn: &Turn<'_>) -> Option<Missing> {
 /// What a comparison by a metric of the user's own lacks: it compares nothing as long as one version says nothing.
 fn nothing_compared(turn: &Turn<'_>) -> Option<Missing> {
     let (evidence, _) = compared(turn.old).filter(|(evidence, _)| !evidence.dry_run)?;
-    let (of, version) = turn.next.progress.evidence.as_ref()?.without_value(evidence)?;
+    let (of, version) = turn.next.progress.evidence.as_ref()?.without_value(&evidence)?;
     Some(Missing::Compared { of: of.clone(), version })
 }
 
@@ -249,8 +250,8 @@ pub(super) fn numbers_missing(turn: &Turn<'_>) -> Option<Missing> {
         return Some(Missing::Numbers { error: error.to_string() });
     }
     let counted = turn.next.progress.evidence.as_ref().filter(|counted| counted.is_missing)?;
-    let ahead = counted.with_hints(judged, turn.seen.metrics.known()?, turn.seen.at);
-    Some(Missing::Settled { of: ahead.worse(judged)?.of })
+    let ahead = counted.with_hints(&judged, turn.seen.metrics.known()?, turn.seen.at);
+    Some(Missing::Settled { of: ahead.worse(&judged)?.of })
 }
 
 /// How many requests the bake has seen, where they are counted.
@@ -298,9 +299,10 @@ pub(super) fn worse(turn: &mut Turn<'_>, plan: &Plan) -> Option<Cause> {
         Some(Cause::Regression { measured: Box::new(counted.worse(evidence)?), tolerated: evidence.tolerate })
     });
     let cause = regression.or_else(|| {
-        let from = limits_from(limited(turn.old)?, turn.seen.at);
+        let limited = limited(turn.old)?;
+        let from = limits_from(&limited, turn.seen.at);
         let passed =
-            evidence::passed(evidence, turn.seen.metrics.known()?, begun(turn.old).max(from), turn.seen.at)?;
+            evidence::passed(&limited, turn.seen.metrics.known()?, begun(turn.old).max(from), turn.seen.at)?;
         Some(Cause::Limit { passed: Box::new(passed) })
     })?;
     if !evidence.dry_run {

@@ -250,7 +250,9 @@ pub(super) fn verify(
     };
     let started = turn.seen.results.iter().find_map(|done| match done {
         EffectResult::BuildStarted { stage: of, build } if *of == stage => Some(build.clone()),
-        EffectResult::BuildStarted { .. } | EffectResult::Invited { .. } => None,
+        EffectResult::BuildStarted { .. }
+        | EffectResult::Invited { .. }
+        | EffectResult::VersionPublished { .. } => None,
     });
     if let Some(build) = started {
         turn.tell(Event::VerificationStarted { build: build.clone() });

@@ -98,6 +98,7 @@ fn outcome(cause: &Cause, started: bool) -> Outcome {
         },
         Cause::Alarm { .. }
         | Cause::Deployment { .. }
+        | Cause::Candidate { .. }
         | Cause::Requested { .. }
         | Cause::Drill
         | Cause::Refused { .. }

@@ -17,7 +17,7 @@ use crate::turn::{LOOK_EVERY, LOOK_SOON, Turn};
 /// Judges first; then takes the stage one step further.
 pub(super) fn running(turn: &mut Turn<'_>, plan: &Plan, stage: usize, since: Timestamp, step: &Step) -> Flow {
     keep_measured(turn, plan);
-    engine::of(plan).count_failed_tasks(turn, plan);
+    engine::of(plan).learn(turn, plan);
     evidence::count(turn);
     if let Some(cause) = judgement(turn, plan) {
         evidence::tell_counted(turn, plan);

@@ -219,6 +219,7 @@ fn speaks_against_image(cause: &Cause) -> bool {
     match cause {
         Cause::Alarm { .. }
         | Cause::Deployment { .. }
+        | Cause::Candidate { .. }
         | Cause::FailedTasks { .. }
         | Cause::Regression { .. }
         | Cause::Limit { .. }

@@ -6,6 +6,7 @@
 
 pub mod ecs_native;
 pub mod ecs_weighted;
+pub mod lambda_alias;
 mod latency;
 mod revisions;
 
@@ -150,8 +151,8 @@ pub(crate) trait Engine {
     /// When the candidate began, once it was seen.
     fn started_at(&self, turn: &Turn<'_>) -> Option<Timestamp>;
 
-    /// Counts tasks of the candidate that were seen or told to have failed.
-    fn count_failed_tasks(&self, turn: &mut Turn<'_>, plan: &Plan);
+    /// Keeps what was seen or told of the candidate: tasks that failed, the version it was published as.
+    fn learn(&self, turn: &mut Turn<'_>, plan: &Plan);
     /// Whether a refusal is no failure, because what was refused has been done before.
     fn is_void(&self, turn: &Turn<'_>, refusal: &Refusal) -> bool;
     /// What keeps the release from continuing, whatever the stage.
@@ -202,6 +203,7 @@ pub(crate) fn of(plan: &Plan) -> &dyn Engine {
     match &plan.setup {
         Setup::EcsNative(native) => native,
         Setup::EcsWeighted(weighted) => weighted,
+        Setup::LambdaAlias(lambda) => lambda,
     }
 }
 
@@ -230,6 +232,7 @@ pub fn preflight(policy: &Policy, release: &Release, seen: &Observation, now: Ti
     let preflight = match policy.engine() {
         EngineFor::EcsNative(to) => ecs_native::preflight(policy, to, release, seen, now),
         EngineFor::EcsWeighted(to) => ecs_weighted::preflight(policy, to, release, seen, now),
+        EngineFor::LambdaAlias(_) => lambda_alias::preflight(policy, release, seen, now),
     };
     match preflight {
         Preflight::Pass(plan, mut findings) => match not_seen_apart(policy, release, &plan) {
@@ -285,6 +288,7 @@ pub(crate) fn needs(release: &Release, seen: &Observation) -> Needs {
                     ecs_native::needs_of_preflight(release, false, seen, &mut needs);
                     ecs_weighted::needs_of_preflight(to, release, &mut needs);
                 }
+                EngineFor::LambdaAlias(_) => lambda_alias::needs_of_preflight(release, seen, &mut needs),
             }
         }
         (_, Some(plan)) => of(plan).needs(release, plan, seen, &mut needs),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::Change;
 use crate::effect::Action;
-use crate::ids::{DeploymentArn, Digest, ReleaseId, ServiceName, TaskDefinitionArn};
+use crate::ids::{DeploymentArn, Digest, FunctionVersion, ReleaseId, ServiceName, TaskDefinitionArn};
 use crate::intent::Request;
 use crate::outcome::{Cause, Outcome};
 use crate::plan::Stage;
@@ -115,6 +115,8 @@ pub enum Event {
     Withdrawing,
     /// The service gets its own deployment configuration again.
     RestoringConfiguration,
+    /// `$LATEST` gets the image again that it ran.
+    RestoringCode,
     /// It ended.
     Ended {
         outcome: Box<Outcome>,
@@ -136,6 +138,14 @@ pub enum StageResult {
     NothingToDo,
     AlreadyPinned,
     Registered,
+    /// A version was published, or was there already.
+    Published {
+        version: FunctionVersion,
+    },
+    /// The version can be invoked, and runs what was approved.
+    VersionReady {
+        version: FunctionVersion,
+    },
     Replacing,
     CandidateHealthy,
     /// Somebody outside Tidegate continued the deployment.
@@ -242,7 +252,7 @@ impl Event {
             Self::RollingBack { cause } | Self::GivingWay { cause } | Self::WouldRollBack { cause } => {
                 cause.to_string()
             }
-            Self::TrafficRestored => "the load balancer sends the candidate nothing any more".to_owned(),
+            Self::TrafficRestored => "the candidate is sent nothing any more".to_owned(),
             Self::Redeploying { because, .. } => because.to_string(),
             Self::RegisteredAgain { .. } => "it was deregistered meanwhile".to_owned(),
             Self::RollbackFailed { needs } | Self::RollbackDiffers { needs } => needs.clone(),
@@ -251,7 +261,9 @@ impl Event {
                 "it inherited our pause hooks and would wait for us in vain".to_owned()
             }
             Self::Withdrawing => "it began after someone else's".to_owned(),
-            Self::RestoringConfiguration => "the release is over for the service".to_owned(),
+            Self::RestoringConfiguration | Self::RestoringCode => {
+                "the release is over for the service".to_owned()
+            }
             Self::Ended { restore_pending: Some(needs), .. } => needs.clone(),
             Self::Ended { outcome, restore_pending: None } => ended(outcome),
             Self::Unknown => "a newer version of Tidegate wrote it".to_owned(),
@@ -366,6 +378,7 @@ impl std::fmt::Display for Event {
             Self::ReleasingOtherDeployment => f.write_str("letting the other deployment pass our pause"),
             Self::Withdrawing => f.write_str("taking our deployment back"),
             Self::RestoringConfiguration => f.write_str("restoring the deployment configuration"),
+            Self::RestoringCode => f.write_str("giving $LATEST its image again"),
             Self::Ended { restore_pending: Some(_), .. } => {
                 f.write_str("ended: promoted, restore pending: manual intervention required")
             }
@@ -385,6 +398,8 @@ impl std::fmt::Display for StageResult {
             Self::NothingToDo => f.write_str("the plan asks for nothing here"),
             Self::AlreadyPinned => f.write_str("the running task definition names every image by digest"),
             Self::Registered => f.write_str("the task definition is registered"),
+            Self::Published { version } => write!(f, "version {version} is published"),
+            Self::VersionReady { version } => write!(f, "version {version} can be invoked"),
             Self::Replacing => f.write_str("Amazon ECS replaces the tasks"),
             Self::CandidateHealthy => {
                 f.write_str("the candidate runs and is healthy, without production traffic")

@@ -128,6 +128,11 @@ pub enum Fact {
     DeployedMeanwhile {
         task_definition: TaskDefinitionArn,
     },
+    /// The alias sends its invocations to a version that is nobody's of this release.
+    RoutedMeanwhile {
+        alias: String,
+        to: String,
+    },
     OtherImages {
         detail: String,
     },
@@ -230,6 +235,9 @@ impl std::fmt::Display for Fact {
             ),
             Self::DeployedMeanwhile { task_definition } => {
                 write!(f, "somebody else deployed {} meanwhile", task_definition.short())
+            }
+            Self::RoutedMeanwhile { alias, to } => {
+                write!(f, "somebody else has {alias} send its invocations to {to}")
             }
             Self::OtherImages { detail } => f.write_str(detail),
             Self::ConfigurationIsOurs { strategy } => {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::actor::Actor;
 use crate::evidence::Version;
 use crate::finding::Finding;
-use crate::ids::{AlarmName, ReleaseId};
+use crate::ids::{AlarmName, FunctionVersion, ReleaseId};
 use crate::outcome::Outcome;
 use crate::plan::{Compared, Stage};
 use crate::policy::Percent;
@@ -74,6 +74,16 @@ pub enum WaitingOn {
     },
     DeploymentStart,
     CandidateTasks,
+    /// The image has to be taken by `$LATEST` and published.
+    Publication,
+    /// The alias has to show what was set.
+    Routing,
+    /// `$LATEST` has to run again what it ran.
+    CodeRestored,
+    /// A published version has to be ready for invocations.
+    VersionReady {
+        version: FunctionVersion,
+    },
     /// Something may not continue before what is missing is there.
     Held {
         what: Held,
@@ -289,6 +299,10 @@ impl std::fmt::Display for WaitingOn {
             }
             Self::DeploymentStart => f.write_str("starting the deployment"),
             Self::CandidateTasks => f.write_str("the candidate's tasks are starting"),
+            Self::Publication => f.write_str("publishing the image as a version"),
+            Self::Routing => f.write_str("the alias does not show yet what was set"),
+            Self::CodeRestored => f.write_str("giving $LATEST the image again that it ran"),
+            Self::VersionReady { version } => write!(f, "version {version} is getting ready for invocations"),
             Self::Held { what, missing } => write!(f, "{what}: {missing}"),
             Self::Pause { percent } => {
                 write!(f, "the deployment has to reach the pause before the shift to {percent}%")

@@ -130,6 +130,7 @@ pub fn moment(event: &Event) -> Option<Moment> {
         | Event::ReleasingOtherDeployment
         | Event::Withdrawing
         | Event::RestoringConfiguration
+        | Event::RestoringCode
         | Event::Unknown => return None,
     })
 }
@@ -187,6 +188,7 @@ fn needs(event: &Event) -> Option<&str> {
         | Event::ReleasingOtherDeployment
         | Event::Withdrawing
         | Event::RestoringConfiguration
+        | Event::RestoringCode
         | Event::Unknown => None,
     }
 }

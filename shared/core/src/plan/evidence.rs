@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use tidegate_stats::Test;
 
-use crate::ids::{ContainerName, Digest, RuleArn, TargetGroupArn};
+use crate::ids::{ContainerName, Digest, FunctionVersion, LambdaAlias, RuleArn, TargetGroupArn};
 use crate::policy::{self, Amount, Chance, Compare, CompareMetric, LimitMetric, Millis, Policy, Ratio};
 use crate::vocab::cloudwatch::Series;
 
@@ -134,6 +134,37 @@ pub(crate) struct Variant {
     pub(crate) digests: BTreeMap<ContainerName, Digest>,
     /// The name of the service that runs it.
     pub(crate) service: String,
+    /// The alias that invokes it, and its version, where it is one of a function.
+    pub(crate) executed: Option<Executed>,
+}
+
+/// A version of a Lambda function, as invoked by an alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Executed {
+    pub(crate) alias: LambdaAlias,
+    /// `None`: it is published on the way, and its number is known from then on.
+    pub(crate) version: Option<FunctionVersion>,
+}
+
+/// Stands in a plan for the version of a candidate that is published on the way.
+const TO_BE_PUBLISHED: &str = "{candidate}";
+
+impl Executed {
+    /// One of AWS Lambda's metrics of it.
+    fn series(&self, metric: &str, stat: &str) -> Series {
+        let version = self.version.as_ref().map_or(TO_BE_PUBLISHED, FunctionVersion::as_str);
+        let dimensions = [
+            ("FunctionName", self.alias.function.to_string()),
+            ("Resource", self.alias.to_string()),
+            ("ExecutedVersion", version.to_owned()),
+        ];
+        Series {
+            namespace: "AWS/Lambda".to_owned(),
+            metric: metric.to_owned(),
+            dimensions: dimensions.map(|(name, value)| (name.to_owned(), value)).into(),
+            stat: stat.to_owned(),
+        }
+    }
 }
 
 /// Both of them.
@@ -151,7 +182,21 @@ impl Variant {
     }
 
     fn requests(&self) -> Vec<Series> {
-        self.each(|rule, group| Series::requests(rule, group).into_iter().collect())
+        let behind = self.each(|rule, group| Series::requests(rule, group).into_iter().collect());
+        behind.into_iter().chain(self.executed.iter().map(|it| it.series("Invocations", "Sum"))).collect()
+    }
+
+    fn errors(&self) -> Vec<Series> {
+        let behind = self.each(Series::errors);
+        behind.into_iter().chain(self.executed.iter().map(|it| it.series("Errors", "Sum"))).collect()
+    }
+
+    /// Amazon CloudWatch counts values within bounds: answers of load balancers are in seconds, durations of functions in milliseconds.
+    fn slower_than(&self, over: Millis) -> Vec<Series> {
+        let behind =
+            self.each(|rule, group| Series::slower_than(rule, group, over.secs()).into_iter().collect());
+        let stat = format!("TC({}:)", over.secs() * 1000.0);
+        behind.into_iter().chain(self.executed.iter().map(|it| it.series("Duration", &stat))).collect()
     }
 
     /// Its numbers for a comparison; `None` where nothing tells them apart.
@@ -159,14 +204,8 @@ impl Variant {
         let requests = self.requests();
         match compare {
             Compare::Errors | Compare::Slow(_) if requests.is_empty() => None,
-            Compare::Errors => Some(Arm { requests, bad: self.each(Series::errors) }),
-            Compare::Slow(slow) => {
-                let secs = slow.over?.secs();
-                let over = |rule: &RuleArn, group: &TargetGroupArn| {
-                    Series::slower_than(rule, group, secs).into_iter().collect()
-                };
-                Some(Arm { requests, bad: self.each(over) })
-            }
+            Compare::Errors => Some(Arm { requests, bad: self.errors() }),
+            Compare::Slow(slow) => Some(Arm { requests, bad: self.slower_than(slow.over?) }),
             Compare::Metric(CompareMetric { namespace, name, per, dimensions }) => {
                 let dimensions = self.filled(dimensions)?;
                 let series = |metric: &String| Series {
@@ -249,6 +288,21 @@ impl Variants {
 }
 
 impl Evidence {
+    /// With the candidate's version, where it was not known when the plan was made.
+    #[must_use]
+    pub fn of_version(&self, version: &str) -> Self {
+        let mut evidence = self.clone();
+        let candidates = evidence.comparisons.iter_mut().map(|it| &mut it.candidate);
+        let arms = candidates.flat_map(|arm| arm.requests.iter_mut().chain(&mut arm.bad));
+        let all =
+            arms.chain(&mut evidence.requests).chain(evidence.limits.iter_mut().map(|it| &mut it.series));
+        for value in all.flat_map(|series| series.dimensions.values_mut()).filter(|it| *it == TO_BE_PUBLISHED)
+        {
+            version.clone_into(value);
+        }
+        evidence
+    }
+
     /// The test of each comparison: all together keep what the policy says of false alarms.
     pub fn test(&self) -> Test {
         Test::new(self.tolerate.as_f64(), self.false_alarms.as_f64()).one_of(self.comparisons.len())

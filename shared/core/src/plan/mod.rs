@@ -15,14 +15,17 @@ use crate::change::Change;
 use crate::ids::{AlarmName, ContainerName, Digest, Target};
 use crate::intent::Intent;
 use crate::policy::{
-    Approval, Before, Freeze, OnExpiry, Percent, Person, Policy, Scan, Shift, Span, Strategy, Verify,
-    VerifyAt,
+    Approval, Before, EngineFor, Freeze, OnExpiry, Percent, Person, Policy, Scan, Shift, Span, Strategy,
+    Verify, VerifyAt,
 };
 use crate::reference::digest_of;
 
 pub use evidence::{Arm, Bound, Compared, Comparison, Evidence, Limit};
-pub(crate) use evidence::{Variant, Variants};
-pub use setup::{EcsNative, EcsRollbackTarget, EcsWeighted, Groups, RollbackTarget, Setup, Share, Words};
+pub(crate) use evidence::{Executed, Variant, Variants};
+pub use setup::{
+    EcsNative, EcsRollbackTarget, EcsWeighted, Groups, LambdaAlias, LambdaRollbackTarget, RollbackTarget,
+    Setup, Share, Words,
+};
 
 /// How much longer than it lasts a bake may be held for alarms that are not OK, seconds.
 const BAKE_GRACE_SECS: u64 = 10 * 60;
@@ -272,7 +275,12 @@ impl Outline {
             // The alarms are in ALARM because of what is being left; a rollback is held by nothing, bakes nowhere and waits for nothing.
             Intent::Rollback { .. } => (Vec::new(), Gates::default(), None, 0),
         };
-        Self { strategy, alarms, gates, evidence, pause_secs, failed_tasks: policy.rollback.failed_tasks }
+        let failed_tasks = match policy.engine() {
+            EngineFor::EcsNative(_) | EngineFor::EcsWeighted(_) => policy.rollback.failed_tasks,
+            // A function has no tasks.
+            EngineFor::LambdaAlias(_) => 0,
+        };
+        Self { strategy, alarms, gates, evidence, pause_secs, failed_tasks }
     }
 
     /// How long the release may be held where it waits for gates, for numbers to be seen, or for whoever paused it.

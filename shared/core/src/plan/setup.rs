@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::change::StableImage;
-use crate::ids::{ContainerName, Digest, EcsServiceName, RuleArn, TargetGroupArn, TaskDefinitionArn};
+use crate::ids::{
+    ContainerName, Digest, EcsServiceName, FunctionVersion, RuleArn, TargetGroupArn, TaskDefinitionArn,
+};
 use crate::vocab::autoscaling::Suspended;
 use crate::vocab::ecs::DerivedRevision;
 use crate::vocab::elb::RuleSeen;
@@ -19,6 +21,47 @@ pub enum Setup {
     EcsNative(EcsNative),
     /// Tidegate sets the weights; the candidate runs on a second, small service.
     EcsWeighted(EcsWeighted),
+    /// Tidegate sets the weights of a Lambda function's alias.
+    LambdaAlias(LambdaAlias),
+}
+
+/// What a release to an alias of a Lambda function does, and what undoes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LambdaAlias {
+    /// The image that is released, by digest, as the one image of the target.
+    pub images: BTreeMap<ContainerName, String>,
+    /// What undoes it.
+    pub rollback_target: LambdaRollbackTarget,
+}
+
+/// What must be done to restore exactly what was there of an alias and its function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LambdaRollbackTarget {
+    /// The version the alias pointed at.
+    pub version: FunctionVersion,
+    /// Its name for people: `thumbnails:41`.
+    pub name: String,
+    /// The image it runs.
+    pub images: BTreeMap<ContainerName, StableImage>,
+    /// What `$LATEST` ran, by digest: whoever invokes the function without the alias gets it again.
+    pub latest: String,
+    /// The alias, as `function:alias`.
+    pub alias: String,
+}
+
+impl LambdaRollbackTarget {
+    /// As every target has it.
+    fn told(&self) -> RollbackTarget<'_> {
+        let share = Share { to: self.version.as_str(), name: &self.name, weight: 100 };
+        RollbackTarget {
+            version: self.version.as_str(),
+            name: &self.name,
+            images: &self.images,
+            pinned_first: false,
+            strategy: None,
+            traffic: vec![(self.alias.as_str(), vec![share])],
+        }
+    }
 }
 
 /// What a release with weights of our own does, and what undoes it.
@@ -69,7 +112,7 @@ impl Setup {
     pub fn ecs_native(&self) -> Option<&EcsNative> {
         match self {
             Self::EcsNative(native) => Some(native),
-            Self::EcsWeighted(_) => None,
+            Self::EcsWeighted(_) | Self::LambdaAlias(_) => None,
         }
     }
 
@@ -78,6 +121,7 @@ impl Setup {
         match self {
             Self::EcsNative(native) => Some(&native.rollback_target),
             Self::EcsWeighted(weighted) => Some(&weighted.rollback_target),
+            Self::LambdaAlias(_) => None,
         }
     }
 
@@ -86,6 +130,7 @@ impl Setup {
         match self {
             Self::EcsNative(native) => native.rollback_target.told(),
             Self::EcsWeighted(weighted) => weighted.rollback_target.told(),
+            Self::LambdaAlias(lambda) => lambda.rollback_target.told(),
         }
     }
 
@@ -94,6 +139,7 @@ impl Setup {
         match self {
             Self::EcsNative(native) => &native.candidate.images,
             Self::EcsWeighted(weighted) => &weighted.candidate.images,
+            Self::LambdaAlias(lambda) => &lambda.images,
         }
     }
 
@@ -101,9 +147,18 @@ impl Setup {
     pub fn words(&self) -> Words {
         match self {
             Self::EcsNative(_) | Self::EcsWeighted(_) => Words {
+                changes: None,
                 unchanged: "nothing else of the task definition",
                 restored: "its weights and its own deployment configuration",
                 own_checks: Some("Amazon ECS's own checks"),
+            },
+            Self::LambdaAlias(_) => Words {
+                changes: Some(
+                    "The image of the function, published as a new version with the settings that $LATEST has.",
+                ),
+                unchanged: "nothing else of the function",
+                restored: "the alias without weights and the image of $LATEST",
+                own_checks: None,
             },
         }
     }
@@ -112,6 +167,8 @@ impl Setup {
 /// What a target calls what the frame has only general words for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Words {
+    /// What is released, where it is one image without a name of its own.
+    pub changes: Option<&'static str>,
     /// Fits "The image of container app, and …".
     pub unchanged: &'static str,
     /// Fits "Version checkout:41, … are restored".

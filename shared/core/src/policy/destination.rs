@@ -1,13 +1,17 @@
 //! Where a release goes: one kind of target, each with its own fields.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::containers::ContainerSource;
 use super::{EcsDestination, explain};
-use crate::ids::{AccountId, ContainerName, EcsService, Region, Resource, Target};
+use crate::ids::{
+    AccountId, AliasName, ContainerName, EcsService, FunctionName, LambdaAlias, Region, Resource, RoleArn,
+    Target,
+};
 
 /// Where the release goes: exactly one of these.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,23 +20,53 @@ use crate::ids::{AccountId, ContainerName, EcsService, Region, Resource, Target}
 pub enum Destination {
     /// An Amazon ECS service.
     Ecs(EcsDestination),
+    /// An AWS Lambda function made from an image, by an alias.
+    Lambda(LambdaDestination),
 }
+
+/// An AWS Lambda function made from an image, by an alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LambdaDestination {
+    /// The function's name.
+    pub function: FunctionName,
+    /// The alias whose invocations are shared out between the stable version and the candidate.
+    pub alias: AliasName,
+    /// The account of the function. Default: the account Tidegate is installed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
+    /// The region of the function. Default: the region Tidegate is installed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// A role to assume for the function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<RoleArn>,
+}
+
+/// What stands for the image of a target that has one image and no name for it.
+static ONE_IMAGE: LazyLock<BTreeMap<ContainerName, ContainerSource>> = LazyLock::new(|| {
+    let name = ContainerName::new("image").expect("it is a name");
+    BTreeMap::from([(name, ContainerSource::default())])
+});
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Destination")]
-#[schemars(rename = "Destination", extend("oneOf" = [{"required": ["ecs"]}]))]
+#[schemars(rename = "Destination", extend("oneOf" = [{"required": ["ecs"]}, {"required": ["lambda"]}]))]
 struct RawDestination {
     /// An Amazon ECS service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ecs: Option<EcsDestination>,
+    /// An AWS Lambda function made from an image, by an alias.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lambda: Option<LambdaDestination>,
 }
 
 impl TryFrom<RawDestination> for Destination {
     type Error = String;
 
     fn try_from(raw: RawDestination) -> Result<Self, String> {
-        let RawDestination { ecs } = raw;
-        let found: Vec<Self> = ecs.map(Self::Ecs).into_iter().collect();
+        let RawDestination { ecs, lambda } = raw;
+        let found: Vec<Self> = ecs.map(Self::Ecs).into_iter().chain(lambda.map(Self::Lambda)).collect();
         <[Self; 1]>::try_from(found).map(|[only]| only).map_err(|found| {
             let names: Vec<&str> = found.iter().map(Self::kind).collect();
             let names = if names.is_empty() { "none".to_owned() } else { names.join(" and ") };
@@ -47,19 +81,21 @@ impl TryFrom<RawDestination> for Destination {
 impl From<Destination> for RawDestination {
     fn from(to: Destination) -> Self {
         match to {
-            Destination::Ecs(ecs) => Self { ecs: Some(ecs) },
+            Destination::Ecs(ecs) => Self { ecs: Some(ecs), ..Self::default() },
+            Destination::Lambda(lambda) => Self { lambda: Some(lambda), ..Self::default() },
         }
     }
 }
 
 impl Destination {
     /// Every kind there is, as it is written.
-    const KINDS: [&str; 1] = ["ecs"];
+    const KINDS: [&str; 2] = ["ecs", "lambda"];
 
     /// As it is written: `ecs`.
     fn kind(&self) -> &'static str {
         match self {
             Self::Ecs(_) => "ecs",
+            Self::Lambda(_) => "lambda",
         }
     }
 
@@ -72,6 +108,7 @@ impl Destination {
     pub fn ecs(&self) -> Option<&EcsDestination> {
         match self {
             Self::Ecs(ecs) => Some(ecs),
+            Self::Lambda(_) => None,
         }
     }
 
@@ -79,6 +116,7 @@ impl Destination {
     pub fn containers(&self) -> &BTreeMap<ContainerName, ContainerSource> {
         match self {
             Self::Ecs(ecs) => &ecs.containers,
+            Self::Lambda(_) => &ONE_IMAGE,
         }
     }
 
@@ -92,6 +130,7 @@ impl Destination {
     pub fn has_role(&self) -> bool {
         match self {
             Self::Ecs(ecs) => ecs.role.is_some(),
+            Self::Lambda(lambda) => lambda.role.is_some(),
         }
     }
 
@@ -102,6 +141,10 @@ impl Destination {
                 (&one.account, &one.region, &one.cluster, &one.service)
                     == (&other.account, &other.region, &other.cluster, &other.service)
             }
+            (Self::Lambda(one), Self::Lambda(other)) => {
+                (&one.account, &one.region, &one.function) == (&other.account, &other.region, &other.function)
+            }
+            (Self::Ecs(_) | Self::Lambda(_), _) => false,
         }
     }
 
@@ -112,6 +155,10 @@ impl Destination {
                 let (cluster, service) = (to.cluster.clone(), to.service.clone());
                 let resource = Resource::EcsService(EcsService { cluster, service });
                 (&to.account, &to.region, &to.role, resource)
+            }
+            Self::Lambda(to) => {
+                let (function, alias) = (to.function.clone(), to.alias.clone());
+                (&to.account, &to.region, &to.role, Resource::LambdaAlias(LambdaAlias { function, alias }))
             }
         };
         Target {
@@ -127,6 +174,7 @@ impl std::fmt::Display for Destination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Ecs(to) => write!(f, "ECS service {}", to.service),
+            Self::Lambda(to) => write!(f, "Lambda function {}", to.function),
         }
     }
 }
@@ -138,4 +186,6 @@ pub enum EngineFor<'p> {
     EcsNative(&'p EcsDestination),
     /// Tidegate sets the weights; the candidate runs on a second, small ECS service.
     EcsWeighted(&'p EcsDestination),
+    /// Tidegate sets the weights of a Lambda function's alias.
+    LambdaAlias(&'p LambdaDestination),
 }

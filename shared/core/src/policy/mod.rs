@@ -25,7 +25,7 @@ use crate::ids::{
 };
 
 pub use containers::ContainerSource;
-pub use destination::{Destination, EngineFor};
+pub use destination::{Destination, EngineFor, LambdaDestination};
 pub use evidence::{
     Amount, Chance, Compare, CompareMetric, Evidence, Inconclusive, Limit, LimitMetric, Millis, Ratio, Slow,
 };
@@ -421,12 +421,6 @@ impl TryFrom<RawStrategy> for Strategy {
                 Shift::Canary { percent: canary.percent, bake: canary.bake }
             }
             (None, Some(linear), None, None, None) => {
-                if linear.percent < Percent::MINIMUM_LINEAR_STEP && engine == EngineChoice::Native {
-                    return Err(format!(
-                        "linear.percent: found {}, allowed 3 to 100 (Amazon ECS's limit for steps)",
-                        linear.percent
-                    ));
-                }
                 Shift::Linear { percent: linear.percent, bake: linear.bake }
             }
             (None, None, Some(steps), None, None) => Shift::Steps { steps: in_order(steps, engine)? },
@@ -546,9 +540,21 @@ impl Policy {
         }
     }
 
+    /// What the target can be shifted by.
+    fn check_shift(&self) -> Result<(), String> {
+        match (self.engine(), &self.strategy.shift) {
+            (EngineFor::EcsNative(_), Shift::Linear { percent, .. }) if *percent < Percent::MINIMUM_LINEAR_STEP => {
+                Err(format!("strategy.linear.percent: found {percent}, allowed 3 to 100 (Amazon ECS's limit for steps)"))
+            }
+            (EngineFor::LambdaAlias(_), Shift::Rolling) => Err("strategy.rolling: found with to.lambda, which has no tasks to replace one by one; allowed canary, linear, steps and blue_green".into()),
+            (EngineFor::EcsNative(_) | EngineFor::EcsWeighted(_) | EngineFor::LambdaAlias(_), _) => Ok(()),
+        }
+    }
+
     /// What only shows when the parts are seen together. The errors name the field.
     fn check(&self) -> Result<(), String> {
         let rolling = self.strategy.shift == Shift::Rolling;
+        self.check_shift()?;
         self.check_canary()?;
         self.check_containers()?;
         if usize::try_from(self.rollback.failed_tasks).is_ok_and(|count| count > FAILED_TASKS_KEPT) {
@@ -624,7 +630,7 @@ impl Policy {
     fn stage_secs(&self, before: Before) -> Option<u32> {
         match self.engine() {
             EngineFor::EcsNative(_) => {}
-            EngineFor::EcsWeighted(_) => return None,
+            EngineFor::EcsWeighted(_) | EngineFor::LambdaAlias(_) => return None,
         }
         let bake = match (&self.strategy.shift, before) {
             (Shift::Rolling, _)
@@ -727,6 +733,10 @@ impl Policy {
         match (&self.to, self.strategy.engine) {
             (Destination::Ecs(to), EngineChoice::Native) => EngineFor::EcsNative(to),
             (Destination::Ecs(to), EngineChoice::Weighted) => EngineFor::EcsWeighted(to),
+            // An alias has weights, and nobody but Tidegate sets them.
+            (Destination::Lambda(to), EngineChoice::Native | EngineChoice::Weighted) => {
+                EngineFor::LambdaAlias(to)
+            }
         }
     }
 }

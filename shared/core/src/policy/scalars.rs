@@ -50,6 +50,12 @@ impl Percent {
         self.0.abs_diff(wanted.0) <= allowed
     }
 
+    /// What is left of everything.
+    #[must_use]
+    pub const fn rest(self) -> Self {
+        Self(Self::ALL.0 - self.0)
+    }
+
     /// In tenths of a percent.
     pub const fn tenths(self) -> u16 {
         self.0

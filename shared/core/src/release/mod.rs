@@ -4,6 +4,7 @@ pub mod state;
 
 use crate::intent::{Intent, Pause, PromoteNow, Provenance, Request};
 use crate::outcome::{Cause, Outcome};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +17,7 @@ use crate::course::Course;
 use crate::evidence::Counted;
 use crate::history::Report;
 use crate::ids::{ContainerName, ReleaseId, ServiceName, Target};
-use crate::plan::{Plan, Stage};
+use crate::plan::{Evidence, Plan, Stage};
 use crate::policy::Percent;
 use crate::vocab::tasks::FailedTask;
 use state::State;
@@ -289,6 +290,15 @@ impl Release {
     /// Whether something of the candidate was seen to be under way.
     pub fn is_started(&self) -> bool {
         self.progress.state.is_started()
+    }
+
+    /// The numbers it is judged by, with what has been learnt of the candidate since the plan was made.
+    pub fn evidence(&self) -> Option<Cow<'_, Evidence>> {
+        let evidence = self.plan.as_ref()?.evidence.as_deref()?;
+        Some(match self.progress.state.candidate_version() {
+            Some(version) => Cow::Owned(evidence.of_version(version)),
+            None => Cow::Borrowed(evidence),
+        })
     }
 
     /// What a rollback brings back, by its name for people.

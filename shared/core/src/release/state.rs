@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::Effect;
-use crate::ids::{DeploymentArn, HookId, TaskDefinitionArn};
+use crate::ids::{DeploymentArn, FunctionVersion, HookId, TaskDefinitionArn};
 use crate::plan::Preparation;
 use crate::vocab::ecs;
 
@@ -19,7 +19,32 @@ pub enum State {
     EcsNative(EcsNative),
     /// Tidegate sets the weights.
     EcsWeighted(EcsWeighted),
+    /// Tidegate sets the weights of a Lambda function's alias.
+    LambdaAlias(LambdaAlias),
 }
+
+/// How far a release to an alias of a Lambda function is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LambdaAlias {
+    /// The version that carries the release's image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<FunctionVersion>,
+    /// When `$LATEST` was asked to run the release's image last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_asked_at: Option<Timestamp>,
+    /// The alias's revision that was seen last and is known: every change of ours names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// When the alias was changed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_at: Option<Timestamp>,
+    /// Whether the alias was asked to point at the new version itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub promoting: bool,
+}
+
+static LAMBDA_ALIAS: LambdaAlias =
+    LambdaAlias { version: None, code_asked_at: None, revision: None, set_at: None, promoting: false };
 
 /// How far a release with weights of our own is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +159,7 @@ impl State {
             Self::NotBegun => false,
             Self::EcsNative(native) => native.deployment.is_some(),
             Self::EcsWeighted(weighted) => weighted.created,
+            Self::LambdaAlias(lambda) => lambda.set_at.is_some(),
         }
     }
 
@@ -144,8 +170,9 @@ impl State {
                 native.deployment.as_ref() == Some(deployment)
             }
             (
-                Self::NotBegun | Self::EcsNative(_) | Self::EcsWeighted(_),
+                Self::NotBegun | Self::EcsNative(_) | Self::EcsWeighted(_) | Self::LambdaAlias(_),
                 Effect::Ecs(_)
+                | Effect::Lambda(_)
                 | Effect::Elb(_)
                 | Effect::AutoScaling(_)
                 | Effect::Invite { .. }
@@ -157,7 +184,7 @@ impl State {
     /// The name of what was made to roll back to, where the stable version as it was could not be.
     pub fn pinned_name(&self) -> Option<&str> {
         match self {
-            Self::NotBegun => None,
+            Self::NotBegun | Self::LambdaAlias(_) => None,
             Self::EcsNative(native) => native.stable.as_ref().map(TaskDefinitionArn::short),
             Self::EcsWeighted(weighted) => weighted.stable.as_ref().map(TaskDefinitionArn::short),
         }
@@ -167,7 +194,7 @@ impl State {
     pub fn ecs_native(&self) -> &EcsNative {
         match self {
             Self::EcsNative(native) => native,
-            Self::NotBegun | Self::EcsWeighted(_) => &ECS_NATIVE,
+            Self::NotBegun | Self::EcsWeighted(_) | Self::LambdaAlias(_) => &ECS_NATIVE,
         }
     }
 
@@ -175,14 +202,43 @@ impl State {
     pub fn ecs_weighted(&self) -> &EcsWeighted {
         match self {
             Self::EcsWeighted(weighted) => weighted,
-            Self::NotBegun | Self::EcsNative(_) => &ECS_WEIGHTED,
+            Self::NotBegun | Self::EcsNative(_) | Self::LambdaAlias(_) => &ECS_WEIGHTED,
+        }
+    }
+
+    /// How far a release to an alias is; nowhere, when it is not that.
+    pub fn lambda_alias(&self) -> &LambdaAlias {
+        match self {
+            Self::LambdaAlias(lambda) => lambda,
+            Self::NotBegun | Self::EcsNative(_) | Self::EcsWeighted(_) => &LAMBDA_ALIAS,
+        }
+    }
+
+    /// The same, to be rewritten: from now on the release is one to an alias.
+    pub fn lambda_alias_mut(&mut self) -> &mut LambdaAlias {
+        if !matches!(self, Self::LambdaAlias(_)) {
+            *self = Self::LambdaAlias(LambdaAlias::default());
+        }
+        match self {
+            Self::LambdaAlias(lambda) => lambda,
+            Self::NotBegun | Self::EcsNative(_) | Self::EcsWeighted(_) => {
+                unreachable!("it has just been made so")
+            }
+        }
+    }
+
+    /// What the candidate is called where its numbers are counted, once that is known.
+    pub fn candidate_version(&self) -> Option<&str> {
+        match self {
+            Self::NotBegun | Self::EcsNative(_) | Self::EcsWeighted(_) => None,
+            Self::LambdaAlias(lambda) => lambda.version.as_ref().map(FunctionVersion::as_str),
         }
     }
 
     /// Keeps the revision that was registered for this. An engine that has not begun has nothing to keep it in, and nothing to register.
     pub(crate) fn keep_registered(&mut self, what: Preparation, arn: TaskDefinitionArn) {
         let (stable, candidate) = match self {
-            Self::NotBegun => return,
+            Self::NotBegun | Self::LambdaAlias(_) => return,
             Self::EcsNative(state) => (&mut state.stable, &mut state.task_definition),
             Self::EcsWeighted(state) => (&mut state.stable, &mut state.task_definition),
         };
@@ -199,7 +255,9 @@ impl State {
         }
         match self {
             Self::EcsWeighted(weighted) => weighted,
-            Self::NotBegun | Self::EcsNative(_) => unreachable!("it has just been made so"),
+            Self::NotBegun | Self::EcsNative(_) | Self::LambdaAlias(_) => {
+                unreachable!("it has just been made so")
+            }
         }
     }
 
@@ -210,7 +268,9 @@ impl State {
         }
         match self {
             Self::EcsNative(native) => native,
-            Self::NotBegun | Self::EcsWeighted(_) => unreachable!("it has just been made so"),
+            Self::NotBegun | Self::EcsWeighted(_) | Self::LambdaAlias(_) => {
+                unreachable!("it has just been made so")
+            }
         }
     }
 }

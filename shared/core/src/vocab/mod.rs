@@ -7,4 +7,5 @@ pub mod codebuild;
 pub mod ecr;
 pub mod ecs;
 pub mod elb;
+pub mod lambda;
 pub mod tasks;

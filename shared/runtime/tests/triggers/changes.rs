@@ -69,6 +69,20 @@ async fn a_push_changes_the_containers_that_take_its_repository_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_push_starts_a_release_of_a_function_whose_image_has_no_name() {
+    let pushes =
+        POLICY.replace("{ repository: shop/checkout }", "{ repository: shop/checkout, tags: [\"main-*\"] }");
+    let own = "to: { ecs: { cluster: prod, service: checkout, container: app } }";
+    assert!(pushes.contains(own));
+    let function = "to: { lambda: { function: thumbnails, alias: live } }";
+    let bench = Bench::with(&pushes.replace(own, function)).await;
+    push(&bench, OWN, 4, names::at(0)).await;
+    assert_eq!(newest(&bench), "image main-4");
+    let target = &bench.releases()[0].target;
+    assert_eq!(target.lambda().map(ToString::to_string).as_deref(), Some("thumbnails:live"));
+}
+
+#[tokio::test]
 async fn what_waited_for_other_containers_is_not_lost_to_a_newer_push() {
     let bench = bench().await;
     push(&bench, OWN, 4, names::at(0)).await;

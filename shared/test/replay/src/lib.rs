@@ -221,6 +221,22 @@ fn without_tags(value: ciborium::Value) -> ciborium::Value {
     value
 }
 
+/// AWS Lambda names its operations by method and path.
+fn of_lambda(method: &str, uri: &str) -> Option<&'static str> {
+    let (_, path) = uri.split_once("-31/").or_else(|| uri.split_once("-30/"))?;
+    let path: Vec<&str> = path.split(['?', '&']).next()?.trim_end_matches('/').split('/').collect();
+    Some(match (method, path.as_slice()) {
+        ("GET", ["event-source-mappings"]) => "ListEventSourceMappings",
+        ("GET", ["functions", _]) => "GetFunction",
+        ("GET", ["functions", _, "provisioned-concurrency"]) => "GetProvisionedConcurrencyConfig",
+        ("GET", ["functions", _, "aliases", _]) => "GetAlias",
+        ("PUT", ["functions", _, "aliases", _]) => "UpdateAlias",
+        ("PUT", ["functions", _, "code"]) => "UpdateFunctionCode",
+        ("POST", ["functions", _, "versions"]) => "PublishVersion",
+        _ => return None,
+    })
+}
+
 fn read(request: &HttpRequest) -> Call {
     let bytes = request.body().bytes().unwrap_or_default();
     let headers: HashMap<String, String> =
@@ -234,8 +250,9 @@ fn read(request: &HttpRequest) -> Call {
     let target = headers.get("x-amz-target").and_then(|target| target.rsplit('.').next());
     let path = || request.uri().split_once("/operation/").map(|(_, operation)| operation);
     let action = || body.split('&').find_map(|pair| pair.strip_prefix("Action="));
+    let rest = || of_lambda(request.method(), request.uri());
     Call {
-        operation: target.or_else(path).or_else(action).unwrap_or(request.uri()).to_owned(),
+        operation: target.or_else(path).or_else(action).or_else(rest).unwrap_or(request.uri()).to_owned(),
         uri: request.uri().to_owned(),
         headers,
         body,

@@ -8,7 +8,7 @@ use tidegate_core::ids::{
     TargetGroupArn, TaskArn, TaskDefinitionArn,
 };
 use tidegate_core::intent::{Deployed, EcsDeployed};
-use tidegate_core::policy::{Destination, EcsDestination, Policy};
+use tidegate_core::policy::{Destination, EcsDestination, LambdaDestination, Policy};
 use tidegate_core::registry::ecr_registry;
 
 /// When every test begins.
@@ -168,6 +168,18 @@ pub fn deployed(revision: u32) -> Deployed {
 pub fn to_ecs(policy: &mut Policy) -> &mut EcsDestination {
     match &mut policy.to {
         Destination::Ecs(to) => to,
+        Destination::Lambda(to) => panic!("{} is no ECS service", to.function),
+    }
+}
+
+/// Where a policy's releases go, to be rewritten.
+///
+/// # Panics
+/// When that is no Lambda function.
+pub fn to_lambda(policy: &mut Policy) -> &mut LambdaDestination {
+    match &mut policy.to {
+        Destination::Lambda(to) => to,
+        Destination::Ecs(to) => panic!("{} is no function", to.service),
     }
 }
 

@@ -69,6 +69,7 @@ fn registered(fixture: &Fixture) -> BTreeMap<String, String> {
         Effect::Ecs(_)
         | Effect::Elb(_)
         | Effect::AutoScaling(_)
+        | Effect::Lambda(_)
         | Effect::Invite { .. }
         | Effect::StartBuild { .. } => None,
     });

@@ -24,7 +24,7 @@ use crate::engine::{Back, Engine, Move, Preflight, Settle, Traffic, Trouble, rev
 use crate::fault::PortError;
 use crate::history::{Before, Fact, WaitingOn};
 use crate::ids::{ContainerName, Digest, RuleArn, TaskDefinitionArn};
-use crate::intent::{Deployed, Intent};
+use crate::intent::Deployed;
 use crate::observation::{Needs, Observation, Refusal};
 use crate::outcome::{Cause, Outcome};
 use crate::plan::{EcsNative, EcsRollbackTarget, Plan, PlanRequest, Stage};
@@ -89,10 +89,8 @@ pub(in crate::engine) fn needs_of_preflight(
     needs.elb.add(elb::Needs { rules: Some(rules.collect()), ..elb::Needs::default() });
     needs.own_alarms = Some(configuration::watched_alarms(&service.deployment_configuration));
     needs.ecs.task_definition = Some(service.task_definition.clone());
-    needs.ecs.destination = match &release.intent {
-        Intent::Deploy | Intent::Drill => None,
-        Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } => Some(deployed.task_definition.clone()),
-    };
+    let deployed = release.intent.deployed().and_then(Deployed::ecs);
+    needs.ecs.destination = deployed.map(|deployed| deployed.task_definition.clone());
     needs.new_images = true;
     let is_its_own = |seen: &&TaskDefinitionSeen| seen.arn == service.task_definition;
     let Some(task_definition) = seen.ecs.task_definition.known().filter(is_its_own) else { return };
@@ -150,12 +148,8 @@ impl EcsNative {
 
 impl Engine for EcsNative {
     fn begin(&self, release: &Release, plan: &Plan) -> State {
-        let task_definition = match &release.intent {
-            Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } if !plan::registers(plan) => {
-                Some(deployed.task_definition.clone())
-            }
-            Intent::Deploy | Intent::Drill | Intent::Rollback { .. } => None,
-        };
+        let deployed = release.intent.deployed().and_then(Deployed::ecs).filter(|_| !plan::registers(plan));
+        let task_definition = deployed.map(|deployed| deployed.task_definition.clone());
         State::EcsNative(state::EcsNative { task_definition, ..state::EcsNative::default() })
     }
 
@@ -218,7 +212,7 @@ impl Engine for EcsNative {
         deployments::ours(turn).map(|ours| ours.created_at)
     }
 
-    fn count_failed_tasks(&self, turn: &mut Turn<'_>, plan: &Plan) {
+    fn learn(&self, turn: &mut Turn<'_>, plan: &Plan) {
         let candidate = turn.old.progress.state.ecs_native().task_definition.clone();
         let began = deployments::ours(turn).map(|ours| ours.created_at);
         tasks::count(turn, plan, candidate.as_ref(), began);

@@ -81,11 +81,13 @@ fn variants(
             behind: measured_at.to_vec(),
             digests: released_digests(change),
             service: service.clone(),
+            executed: None,
         },
         stable: Variant {
             behind: carriers.collect(),
             digests: stable_digests(change, rollback_target),
             service,
+            executed: None,
         },
     }
 }
@@ -125,8 +127,8 @@ pub(in crate::engine) fn candidate(
     intent: &Intent,
     ground: Ground<'_>,
 ) -> (DerivedRevision, bool) {
-    match intent {
-        Intent::Deploy | Intent::Drill => {
+    match intent.deployed().and_then(Deployed::ecs) {
+        None => {
             let pinned = change.iter().map(|(container, image)| (container.clone(), image.pinned()));
             let mut images: BTreeMap<ContainerName, String> = pinned.collect();
             let running = stable_images(ground.task_definition, ground.running);
@@ -142,7 +144,7 @@ pub(in crate::engine) fn candidate(
             let from = ground.task_definition.arn.clone();
             (DerivedRevision { from, images, apart: *intent == Intent::Drill }, false)
         }
-        Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } => {
+        Some(deployed) => {
             let mut images = destination_images(intent, ground.destination);
             for (container, image) in change.iter() {
                 // The host it was pulled from then is kept.

@@ -1,7 +1,7 @@
 //! Preflight: before any traffic moves, prove that the candidate can start and that the stable version can come back. Every finding names what was found and what
 //! to do about it.
 
-mod images;
+pub(in crate::engine) mod images;
 mod kinds;
 
 use super::ground::Ground;
@@ -224,7 +224,7 @@ fn look<'a>(question: Question<'_>, intent: &Intent, seen: &'a Observation) -> V
         Intent::Deploy | Intent::Drill => {
             findings.extend(images::others(change, ground));
             findings.extend(too_many_tags(task_definition));
-            findings.extend(alarm_findings(question.alarms, seen));
+            findings.extend(alarm_findings(question.alarms, seen, OWN_CHECKS));
             findings.extend(own_alarm_findings(question.alarms, seen));
             findings.extend(evidence_finding(question.min_requests, ground));
         }
@@ -489,26 +489,68 @@ fn own_alarm_findings(of_policy: &[AlarmName], seen: &Observation) -> Vec<Findin
     own.filter(red).map(told).collect()
 }
 
-fn alarm_findings(names: &[AlarmName], seen: &Observation) -> Vec<Finding> {
+/// What Amazon ECS does beside Tidegate about the alarms of a deployment.
+const OWN_CHECKS: OwnChecks = OwnChecks {
+    beside: "nothing but Amazon ECS's own checks",
+    in_alarm: "; Amazon ECS would ignore all alarms of the deployment",
+};
+
+/// Who else judges a candidate, and what follows from an alarm that is in ALARM already.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engine) struct OwnChecks {
+    /// Fits "the policy names no alarm, so … moves traffic back".
+    pub(in crate::engine) beside: &'static str,
+    /// Follows "alarm checkout-5xx is already in ALARM".
+    pub(in crate::engine) in_alarm: &'static str,
+}
+
+pub(in crate::engine) fn alarm_findings(
+    names: &[AlarmName],
+    seen: &Observation,
+    own: OwnChecks,
+) -> Vec<Finding> {
     if names.is_empty() {
         return vec![Finding::note(
             FindingCode::NoAlarms,
-            "the policy names no alarm, so nothing but Amazon ECS's own checks moves traffic back".into(),
+            format!("the policy names no alarm, so {} moves traffic back", own.beside),
         )];
     }
     let Some(alarms) = seen.alarms.known() else { return Vec::new() };
-    names.iter().filter_map(|name| {
-        let Some(alarm) = alarms.get(name) else {
-            return Some(Finding::blocking(FindingCode::AlarmMissing, format!("there is no alarm {name} in the service's account and region")));
-        };
-        match (&alarm.state, &alarm.silenced) {
-            (_, Some(by)) => Some(Finding::blocking(FindingCode::AlarmSilenced, format!("alarm {name} is silenced ({by}), so it would not move traffic back"))),
-            (AlarmState::Ok, None) => alarm.unproven.as_ref().map(|why| Finding::blocking(FindingCode::AlarmNotEvaluated, format!("alarm {name} is OK, but that says nothing about now: {why}"))),
-            (AlarmState::Alarm, None) => Some(Finding::blocking(FindingCode::AlarmInAlarm, format!("alarm {name} is already in ALARM; Amazon ECS would ignore all alarms of the deployment: {}", alarm.reason))),
-            (AlarmState::InsufficientData, None) => Some(Finding::blocking(FindingCode::AlarmWithoutData, format!("alarm {name} has no data, so it cannot tell good from bad"))),
-            (AlarmState::Other(state), None) => Some(Finding::blocking(FindingCode::AlarmStateUnknown, format!("alarm {name} is in state {state}, which is not known"))),
-        }
-    }).collect()
+    names
+        .iter()
+        .filter_map(|name| {
+            let Some(alarm) = alarms.get(name) else {
+                return Some(Finding::blocking(
+                    FindingCode::AlarmMissing,
+                    format!("there is no alarm {name} in the service's account and region"),
+                ));
+            };
+            match (&alarm.state, &alarm.silenced) {
+                (_, Some(by)) => Some(Finding::blocking(
+                    FindingCode::AlarmSilenced,
+                    format!("alarm {name} is silenced ({by}), so it would not move traffic back"),
+                )),
+                (AlarmState::Ok, None) => alarm.unproven.as_ref().map(|why| {
+                    Finding::blocking(
+                        FindingCode::AlarmNotEvaluated,
+                        format!("alarm {name} is OK, but that says nothing about now: {why}"),
+                    )
+                }),
+                (AlarmState::Alarm, None) => Some(Finding::blocking(
+                    FindingCode::AlarmInAlarm,
+                    format!("alarm {name} is already in ALARM{}: {}", own.in_alarm, alarm.reason),
+                )),
+                (AlarmState::InsufficientData, None) => Some(Finding::blocking(
+                    FindingCode::AlarmWithoutData,
+                    format!("alarm {name} has no data, so it cannot tell good from bad"),
+                )),
+                (AlarmState::Other(state), None) => Some(Finding::blocking(
+                    FindingCode::AlarmStateUnknown,
+                    format!("alarm {name} is in state {state}, which is not known"),
+                )),
+            }
+        })
+        .collect()
 }
 
 /// What would undo a release that is started now. Where Tidegate sets weights, only the rules that it sets count.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::change::StableImage;
 use crate::ids::{ContainerName, Digest};
-use crate::intent::{Deployed, Intent};
+use crate::intent::{Deployed, EcsDeployed, Intent};
 use crate::reference::{Parts, digest_of};
 use crate::vocab::ecs::{RunningSeen, TaskDefinitionSeen};
 
@@ -71,9 +71,8 @@ pub fn destination_images(
     intent: &Intent,
     destination: Option<&TaskDefinitionSeen>,
 ) -> BTreeMap<ContainerName, String> {
-    let ran = match intent {
-        Intent::Deploy | Intent::Drill => return BTreeMap::new(),
-        Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } => &deployed.images,
+    let Some(EcsDeployed { images: ran, .. }) = intent.deployed().and_then(Deployed::ecs) else {
+        return BTreeMap::new();
     };
     let by_digest = |(name, reference): (&ContainerName, &String)| {
         let known = if digest_of(reference).is_some() { Some(reference) } else { ran.get(name) };

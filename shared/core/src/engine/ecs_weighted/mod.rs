@@ -13,7 +13,7 @@ use crate::engine::{Back, Engine, Move, Settle, Traffic, Trouble, revisions};
 use crate::fault::PortError;
 use crate::history::{Fact, WaitingOn};
 use crate::ids::{EcsServiceName, RuleArn, TaskDefinitionArn};
-use crate::intent::{Deployed, EcsDeployed, Intent};
+use crate::intent::{Deployed, EcsDeployed};
 use crate::observation::{Needs, Observation, Refusal};
 use crate::outcome::Outcome;
 use crate::plan::{EcsWeighted, Plan, Preparation, Stage};
@@ -94,12 +94,8 @@ fn service<'t>(turn: &Turn<'t>) -> Option<&'t ServiceSeen> {
 impl Engine for EcsWeighted {
     fn begin(&self, release: &Release, plan: &Plan) -> State {
         let registered = !plan.stages.contains(&Stage::Prepare { what: Preparation::Candidate });
-        let task_definition = match &release.intent {
-            Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } if registered => {
-                Some(deployed.task_definition.clone())
-            }
-            Intent::Deploy | Intent::Drill | Intent::Rollback { .. } => None,
-        };
+        let deployed = release.intent.deployed().and_then(Deployed::ecs).filter(|_| registered);
+        let task_definition = deployed.map(|deployed| deployed.task_definition.clone());
         State::EcsWeighted(state::EcsWeighted { task_definition, ..state::EcsWeighted::default() })
     }
 
@@ -174,7 +170,7 @@ impl Engine for EcsWeighted {
         turn.old.progress.asked_at
     }
 
-    fn count_failed_tasks(&self, turn: &mut Turn<'_>, plan: &Plan) {
+    fn learn(&self, turn: &mut Turn<'_>, plan: &Plan) {
         let candidate = turn.old.progress.state.ecs_weighted().task_definition.clone();
         let began = turn.old.progress.asked_at;
         tasks::count(turn, plan, candidate.as_ref(), began);

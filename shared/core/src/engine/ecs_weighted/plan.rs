@@ -225,11 +225,13 @@ fn variants(
             behind: groups.map(|groups| behind(&groups.canary)).unwrap_or_default(),
             digests: native::released_digests(change),
             service: canary.to_string(),
+            executed: None,
         },
         stable: Variant {
             behind: groups.map(|groups| behind(&groups.stable)).unwrap_or_default(),
             digests: native::stable_digests(change, rollback_target),
             service: service.to_string(),
+            executed: None,
         },
     }
 }

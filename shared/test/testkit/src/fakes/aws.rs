@@ -1268,6 +1268,10 @@ impl Aws {
 
     fn perform_now(&mut self, effect: &Effect, now: Timestamp, seen_at: Timestamp) -> Result<(), PortError> {
         match effect {
+            Effect::Lambda(_) => {
+                let what = "there are no functions in a world of ECS services";
+                Err(PortError::new(ErrorKind::NotFound, effect.name(), "ResourceNotFoundException", what))
+            }
             Effect::Ecs(ecs::Effect::RegisterTaskDefinition { revision, .. }) => {
                 if self.as_of(seen_at).revision(revision).is_some() {
                     return Ok(());

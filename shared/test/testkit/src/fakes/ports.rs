@@ -13,13 +13,13 @@ use tidegate_core::effect::{Effect, Invite};
 use tidegate_core::fault::{ErrorKind, PortError};
 use tidegate_core::history::Entry;
 use tidegate_core::ids::{
-    AlarmName, Digest, EcsServiceName, Image, ReleaseId, RepositoryName, RuleArn, ServiceName, Tag, Target,
-    TargetGroupArn, TaskDefinitionArn,
+    AlarmName, Digest, EcsServiceName, FunctionVersion, Image, ReleaseId, RepositoryName, RuleArn,
+    ServiceName, Tag, Target, TargetGroupArn, TaskDefinitionArn,
 };
 use tidegate_core::listing::Listing;
 use tidegate_core::ports::{
-    Alarms, AutoScaling, Builds, Due, Ecs, Elb, ImageDescribed, Images, Ledger, Messenger, Metrics, UnderWay,
-    WakeUp, Waker, Watched,
+    Alarms, AutoScaling, Builds, Due, Ecs, Elb, ImageDescribed, Images, Lambda, Ledger, Messenger, Metrics,
+    UnderWay, WakeUp, Waker, Watched,
 };
 use tidegate_core::reference::Pick;
 use tidegate_core::refusals::RefusalLog;
@@ -34,7 +34,7 @@ use tidegate_core::vocab::ecs::{DeploymentSeen, ServiceSeen, TaskDefinitionSeen}
 use tidegate_core::vocab::ecs::{DerivedRevision, RunningSeen, SourceSeen, StoppedNeeds};
 use tidegate_core::vocab::elb::RuleSeen;
 use tidegate_core::vocab::tasks::StoppedTask;
-use tidegate_core::vocab::{autoscaling, ecs, elb};
+use tidegate_core::vocab::{autoscaling, ecs, elb, lambda};
 use tidegate_runtime::time::Time;
 
 use super::conditions::Fault;
@@ -561,6 +561,28 @@ impl Port {
             state.aws_of(service_of(target)).as_of(at).scalable_target()
         })
         .await
+    }
+}
+
+/// A world of ECS services has no functions: that is what it answers, should anybody ask.
+#[async_trait]
+impl Lambda for Port {
+    async fn observe(&self, _place: &Target, needs: &lambda::Needs) -> lambda::Observation {
+        let none = || self.read("lambda:GetFunction", |_, _| None);
+        let (alias, latest) = tokio::join!(
+            Seen::ask(needs.alias.then_some(()), |()| none()),
+            Seen::ask(needs.latest.then_some(()), |()| self.read("lambda:GetFunction", |_, _| None)),
+        );
+        lambda::Observation { alias, latest, ..lambda::Observation::default() }
+    }
+
+    async fn perform(
+        &self,
+        place: &Target,
+        effect: &lambda::Effect,
+    ) -> Result<Option<FunctionVersion>, PortError> {
+        let effect = Effect::from(effect.clone());
+        self.perform_effect(place, &format!("lambda:{}", effect.name()), effect).await.map(|()| None)
     }
 }
 

@@ -324,6 +324,7 @@ impl Universe {
             ecs: port.clone(),
             elb: port.clone(),
             autoscaling: port.clone(),
+            lambda: port.clone(),
             alarms: Arc::new(Together::new(port.clone())),
             metrics: port.clone(),
             images: port.clone(),

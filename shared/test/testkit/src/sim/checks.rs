@@ -310,7 +310,7 @@ impl Watch {
         // What somebody else deploys is let pass the pauses it has from us, and is not the release's to judge.
         let continues = match &release.progress.state {
             Progressed::EcsWeighted(_) => performed.effect.is_forward(),
-            Progressed::NotBegun | Progressed::EcsNative(_) => {
+            Progressed::NotBegun | Progressed::EcsNative(_) | Progressed::LambdaAlias(_) => {
                 matches!(performed.effect, Effect::Ecs(ecs::Effect::ContinueHook { .. }))
                     && release.progress.state.is_candidates(&performed.effect)
             }
@@ -427,9 +427,11 @@ impl Watch {
                 let comes_home = carried && !goes_back && !lately(is_disturbing);
                 (comes_home && !whole).then(|| format!("of which only {:?} is new", before.portions))
             }
-            Effect::Ecs(_) | Effect::AutoScaling(_) | Effect::Invite { .. } | Effect::StartBuild { .. } => {
-                None
-            }
+            Effect::Ecs(_)
+            | Effect::Lambda(_)
+            | Effect::AutoScaling(_)
+            | Effect::Invite { .. }
+            | Effect::StartBuild { .. } => None,
         };
         broken.map(|how| format!("{} performs \"{}\" {how}", performed.by.name, performed.effect))
     }
@@ -444,9 +446,11 @@ impl Watch {
     ) -> Option<String> {
         let share_of = |effect: &Effect| match effect {
             Effect::Elb(elb::Effect::SetWeights { share, .. }) => Some(*share),
-            Effect::Ecs(_) | Effect::AutoScaling(_) | Effect::Invite { .. } | Effect::StartBuild { .. } => {
-                None
-            }
+            Effect::Ecs(_)
+            | Effect::Lambda(_)
+            | Effect::AutoScaling(_)
+            | Effect::Invite { .. }
+            | Effect::StartBuild { .. } => None,
         };
         let earlier = state
             .performed
@@ -736,7 +740,7 @@ fn moves_weights(action: &Action) -> bool {
 /// The revision that carries the release's image.
 fn candidate_of(release: &Release) -> Option<&TaskDefinitionArn> {
     match &release.progress.state {
-        Progressed::NotBegun => None,
+        Progressed::NotBegun | Progressed::LambdaAlias(_) => None,
         Progressed::EcsNative(native) => native.task_definition.as_ref(),
         Progressed::EcsWeighted(weighted) => weighted.task_definition.as_ref(),
     }
@@ -745,7 +749,7 @@ fn candidate_of(release: &Release) -> Option<&TaskDefinitionArn> {
 /// The revision with every image by its digest that a release rolls back to, where it has registered one.
 fn pinned_of(release: &Release) -> Option<&TaskDefinitionArn> {
     match &release.progress.state {
-        Progressed::NotBegun => None,
+        Progressed::NotBegun | Progressed::LambdaAlias(_) => None,
         Progressed::EcsNative(native) => native.stable.as_ref(),
         Progressed::EcsWeighted(weighted) => weighted.stable.as_ref(),
     }
@@ -756,6 +760,7 @@ fn is_measured(plan: &Plan) -> bool {
     match &plan.setup {
         Setup::EcsNative(native) => !native.measured_at.is_empty(),
         Setup::EcsWeighted(weighted) => weighted.groups.is_some(),
+        Setup::LambdaAlias(_) => true,
     }
 }
 
@@ -763,7 +768,7 @@ fn is_measured(plan: &Plan) -> bool {
 fn is_held(release: &Release) -> bool {
     let Some(plan) = &release.plan else { return false };
     match &release.progress.state {
-        Progressed::NotBegun | Progressed::EcsNative(_) => plan.is_held(),
+        Progressed::NotBegun | Progressed::EcsNative(_) | Progressed::LambdaAlias(_) => plan.is_held(),
         Progressed::EcsWeighted(weighted) => weighted.promoting_since.is_none() && is_measured(plan),
     }
 }
@@ -771,7 +776,7 @@ fn is_held(release: &Release) -> bool {
 /// Whether this is what starts the candidate.
 fn starts(release: &Release, effect: &Effect) -> bool {
     match &release.progress.state {
-        Progressed::NotBegun | Progressed::EcsNative(_) => {
+        Progressed::NotBegun | Progressed::EcsNative(_) | Progressed::LambdaAlias(_) => {
             matches!(effect, Effect::Ecs(ecs::Effect::StartDeployment { .. }))
         }
         Progressed::EcsWeighted(_) => matches!(effect, Effect::Ecs(ecs::Effect::CreateCanary { .. })),
@@ -789,8 +794,12 @@ fn goes_on(release: &Release, effect: &Effect) -> bool {
         }
         (Progressed::EcsWeighted(_), Effect::Ecs(ecs::Effect::StartDeployment { .. })) => true,
         (
-            Progressed::NotBegun | Progressed::EcsNative(_) | Progressed::EcsWeighted(_),
+            Progressed::NotBegun
+            | Progressed::EcsNative(_)
+            | Progressed::EcsWeighted(_)
+            | Progressed::LambdaAlias(_),
             Effect::Ecs(_)
+            | Effect::Lambda(_)
             | Effect::Elb(_)
             | Effect::AutoScaling(_)
             | Effect::Invite { .. }

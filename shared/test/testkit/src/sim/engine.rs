@@ -781,7 +781,7 @@ fn is_quiet(state: &State) -> bool {
         let Some(arn) = live.under_way else { return true };
         let mut releases = state.rows.releases().filter(|release| release.service.as_str() == service);
         let candidates = releases.any(|release| match &release.progress.state {
-            Progressed::NotBegun => false,
+            Progressed::NotBegun | Progressed::LambdaAlias(_) => false,
             Progressed::EcsNative(native) => native.deployment.as_ref() == Some(&arn),
             Progressed::EcsWeighted(own) => {
                 own.promoting_since.is_some() && own.task_definition.as_ref() == Some(&live.task_definition)

@@ -265,6 +265,7 @@ impl World {
             }
             Effect::AutoScaling(autoscaling::Effect::Suspend { suspended }) => self.suspended = *suspended,
             Effect::Ecs(ecs::Effect::ContinueHook { .. } | ecs::Effect::StopDeployment { .. })
+            | Effect::Lambda(_)
             | Effect::Invite { .. }
             | Effect::StartBuild { .. } => panic!("not an effect of this engine: {effect}"),
         }

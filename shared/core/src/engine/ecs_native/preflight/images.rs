@@ -1,6 +1,6 @@
 //! The images: the one that is released, those that run and would have to run again, and those of a revision that is gone back to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::change::{Change, StableImage};
 use crate::engine::ecs_native::ground::Ground;
@@ -12,7 +12,7 @@ use crate::intent::{Deployed, Intent};
 use crate::observation::Observation;
 use crate::reference::digest_of;
 use crate::seen::Seen;
-use crate::vocab::ecr::{ImageSeen, Stored};
+use crate::vocab::ecr::{ImageSeen, Platform, Stored};
 
 /// What could not be seen and has to be: of the containers that are released everything, of the others whatever may be seen later. A
 /// repository of somebody else's that may not be read stays unread.
@@ -66,6 +66,18 @@ pub(super) fn released(
 
 /// One image: in its registry, and of the right platform.
 fn there(image: &Image, ground: Ground<'_>, seen: &Observation) -> Vec<Finding> {
+    let wanted = ground.task_definition.platform.as_ref();
+    in_registry(image, seen, wanted, "the task definition runs on", "no task could start")
+}
+
+/// The same for whatever `runs` on a platform, and what would follow if the image is of another.
+pub(in crate::engine) fn in_registry(
+    image: &Image,
+    seen: &Observation,
+    wanted: Option<&Platform>,
+    runs: &str,
+    follows: &str,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let found = match &seen.new_images {
         Seen::Known(found) => found.get(&image.digest).map(Option::as_ref),
@@ -78,17 +90,17 @@ fn there(image: &Image, ground: Ground<'_>, seen: &Observation) -> Vec<Finding> 
         )),
         Some(Some(new)) if new.archived => findings.push(Finding::blocking(
             FindingCode::ImageArchived,
-            format!("{} is archived; Amazon ECS cannot pull it", image.digest.short()),
+            format!("{} is archived; it cannot be pulled", image.digest.short()),
         )),
-        Some(Some(new)) => findings.extend(platform(new, ground)),
+        Some(Some(new)) => findings.extend(platform(new, wanted, runs, follows)),
         None => {}
     }
     findings
 }
 
 /// A candidate that no task can start is found before it is tried for half an hour.
-fn platform(new: &ImageSeen, ground: Ground<'_>) -> Option<Finding> {
-    let wanted = ground.task_definition.platform.as_ref()?;
+fn platform(new: &ImageSeen, wanted: Option<&Platform>, runs: &str, follows: &str) -> Option<Finding> {
+    let wanted = wanted?;
     let parts = match &new.parts {
         Seen::Known(parts) => parts,
         Seen::Unknown(error) => {
@@ -107,7 +119,7 @@ fn platform(new: &ImageSeen, ground: Ground<'_>) -> Option<Finding> {
     Some(Finding::blocking(
         FindingCode::WrongPlatform,
         format!(
-            "{} is built for {}, and the task definition runs on {wanted}: no task could start",
+            "{} is built for {}, and {runs} {wanted}: {follows}",
             new.digest.short(),
             names.join(" and ")
         ),
@@ -149,34 +161,41 @@ fn stable(name: &ContainerName, image: &StableImage, released: bool, ground: Gro
 
 /// Whether the image is there and will stay for as long as a rollback may need it.
 fn stays(name: &ContainerName, pinned: &str, ground: Ground<'_>) -> Option<Finding> {
+    stable_stays(&format!("container {name}"), pinned, ground.stored)
+}
+
+/// The same for whatever runs it: `container app`, `version 41`.
+pub(in crate::engine) fn stable_stays(
+    name: &str,
+    pinned: &str,
+    stored: &BTreeMap<String, Seen<Stored>>,
+) -> Option<Finding> {
     let digest = digest_of(pinned);
     let short = digest.as_ref().map_or(pinned, |digest| digest.short());
-    match ground.stored.get(pinned)? {
+    match stored.get(pinned)? {
         Seen::Known(Stored::Gone) => Some(Finding::blocking(
             FindingCode::StableImageMissing,
             format!(
-                "the image {short} that container {name} runs is gone from ECR ({pinned}): a rollback could not start it again"
+                "the image {short} that {name} runs is gone from ECR ({pinned}): a rollback could not start it again"
             ),
         )),
         Seen::Known(Stored::There(old)) if old.archived => Some(Finding::blocking(
             FindingCode::StableImageArchived,
-            format!("the image {short} that container {name} runs is archived: it could not be pulled again"),
+            format!("the image {short} that {name} runs is archived: it could not be pulled again"),
         )),
         Seen::Known(Stored::There(old)) if old.expiring => Some(Finding::blocking(
             FindingCode::StableImageExpiring,
             format!(
-                "the image {short} that container {name} runs is about to be expired by the repository's lifecycle policy"
+                "the image {short} that {name} runs is about to be expired by the repository's lifecycle policy"
             ),
         )),
         Seen::Known(Stored::Elsewhere) => Some(Finding::note(
             FindingCode::StableImageElsewhere,
-            format!(
-                "the image of container {name} ({pinned}) is not in ECR, so it was not proven to be there"
-            ),
+            format!("the image of {name} ({pinned}) is not in ECR, so it was not proven to be there"),
         )),
         Seen::Unknown(error) => Some(Finding::note(
             FindingCode::StableImageUnreadable,
-            format!("the image of container {name} ({pinned}) could not be looked up: {error}"),
+            format!("the image of {name} ({pinned}) could not be looked up: {error}"),
         )),
         Seen::Known(Stored::There(_)) | Seen::NotAsked => None,
     }
@@ -215,7 +234,7 @@ pub(super) fn destination(
     ground: Ground<'_>,
     seen: &Observation,
 ) -> Vec<Finding> {
-    let Intent::Rollback { deployed: Deployed::Ecs(deployed), .. } = intent else { return Vec::new() };
+    let Some(deployed) = intent.deployed().and_then(Deployed::ecs) else { return Vec::new() };
     let task_definition = &deployed.task_definition;
     let Some(destination) = ground.destination else {
         return match &seen.ecs.destination {
