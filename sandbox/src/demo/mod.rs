@@ -50,6 +50,9 @@ pub struct DemoArgs {
     /// How Amazon ECS moves it.
     #[arg(long, value_enum, default_value_t = Strategy::Canary, conflicts_with = "engine")]
     strategy: Strategy,
+    /// One image more is pushed while nobody uses the shop: its bake is held, and goes on when somebody does.
+    #[arg(long, conflicts_with_all = ["engine", "strategy"])]
+    without_traffic: bool,
     /// The release stops for a person: its link is printed, and it goes on when the link has been opened and answered.
     #[arg(long)]
     approval: bool,
@@ -205,9 +208,19 @@ async fn perform(
         None
     };
 
+    let unseen = if args.without_traffic {
+        // The bake of the first two again.
+        std::fs::write(&policy, &text).with_context(|| format!("failed to write {}", policy.display()))?;
+        tidegate.show(&["apply", &policy.display().to_string()], narrator).await?;
+        Some(without_traffic(&local, &shop, &tidegate, &load, narrator).await?)
+    } else {
+        None
+    };
+
     let traffic = load.stop().await;
     narrator.chapter("the account");
-    let releases = report::Releases { good: &good, bad: &bad, worse: worse.as_ref() };
+    let releases =
+        report::Releases { good: &good, bad: &bad, worse: worse.as_ref(), unseen: unseen.as_ref() };
     let verdict = report::report(releases, &traffic, &local, args.expected(), narrator);
     drop(tidegate);
     if let Some(local) = Arc::into_inner(local) {
@@ -229,6 +242,26 @@ async fn slightly_worse(
     let worse = release::follow(local, shop, tidegate, load, narrator, "main-4", behaviour).await?;
     tidegate.show(&["replay", &worse.id], narrator).await?;
     Ok(worse)
+}
+
+/// An image that nobody talks to is held, and not promoted, until somebody does.
+async fn without_traffic(
+    local: &Local,
+    shop: &Shop,
+    tidegate: &Tidegate,
+    load: &Load,
+    narrator: &Narrator,
+) -> Result<release::Followed> {
+    narrator.chapter("a good image is pushed while nobody uses the shop");
+    load.pause();
+    let pushed = release::follow(local, shop, tidegate, load, narrator, "main-5", Behaviour::healthy("v5"));
+    let somebody = async {
+        let seen = tidegate.held_for_requests(&shop.plan.name, release::LIMIT).await;
+        load.resume();
+        narrator.say(&format!("held: {}; from now on the shop is used again", seen?));
+        Ok(())
+    };
+    Ok(tokio::try_join!(pushed, somebody)?.0)
 }
 
 /// Where the releases can be looked at meanwhile.

@@ -19,7 +19,7 @@ use crate::local::shop::Shop;
 use crate::ports::{AlarmState, Alarms as _};
 
 /// How long a release may take in the demo.
-const LIMIT: Duration = Duration::from_secs(240);
+pub(super) const LIMIT: Duration = Duration::from_secs(240);
 const POLL: Duration = Duration::from_millis(20);
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
@@ -57,6 +57,23 @@ impl Tidegate {
             bail!("tidegate {} failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
         }
         Ok(())
+    }
+
+    /// Waits until the bake of the newest release is over by its time and held because nobody has talked to its candidate; what it waits for.
+    pub(super) async fn held_for_requests(&self, service: &str, limit: Duration) -> Result<String> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let told = self.json(&["why", service]).await?;
+            let waits = &told["release"]["next"];
+            let waiting_on = &waits["waiting_on"];
+            if waiting_on["waiting_on"] == "held" && waiting_on["missing"]["missing"] == "requests" {
+                return Ok(waits["what"].as_str().unwrap_or_default().to_owned());
+            }
+            if Instant::now() > deadline {
+                bail!("the release was not held for requests: {waits}");
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     /// A link to the dashboard, as a browser on this machine reaches it.

@@ -26,6 +26,8 @@ pub(super) struct Releases<'a> {
     pub(super) bad: &'a Followed,
     /// The one whose errors were too few for the alarm; none where nothing is compared.
     pub(super) worse: Option<&'a Followed>,
+    /// The one that nobody talked to at first; none where that is not shown.
+    pub(super) unseen: Option<&'a Followed>,
 }
 
 /// Says what was measured, and whether it is what was promised.
@@ -36,7 +38,7 @@ pub(super) fn report(
     expected: Expected,
     narrator: &Narrator,
 ) -> ExitCode {
-    let Releases { good, bad, worse } = releases;
+    let Releases { good, bad, worse, unseen } = releases;
     let total = &traffic.total;
     narrator.quote(&format!("requests sent           {:>8}", total.sent));
     narrator.quote(&format!("requests lost           {:>8}", total.lost()));
@@ -59,7 +61,7 @@ pub(super) fn report(
         Some(secs) => narrator.quote(&format!("breach to all traffic back {secs:>5.2} s")),
         None => narrator.quote("breach to all traffic back  not seen"),
     }
-    for release in [Some(good), Some(bad), worse].into_iter().flatten() {
+    for release in [Some(good), Some(bad), worse, unseen].into_iter().flatten() {
         let took = release.took.as_secs_f64();
         narrator.quote(&format!(
             "{:<4}{:<28} peak {:>3}%  took {took:.0} s",
@@ -107,6 +109,12 @@ pub(super) fn report(
         checks.push((
             "the slightly worse version was rolled back by the comparison, without an alarm",
             by_comparison,
+        ));
+    }
+    if let Some(unseen) = unseen {
+        checks.push((
+            "the version that nobody talked to was held, and promoted once somebody did",
+            unseen.exit == Some(PROMOTED) && unseen.peak == 100,
         ));
     }
     // Of steps that had too few requests nothing is said.

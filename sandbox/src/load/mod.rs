@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -115,6 +116,8 @@ struct Shared {
     client: Client<HttpConnector, Full<Bytes>>,
     started: Instant,
     book: Mutex<Book>,
+    /// Nobody asks for anything just now.
+    quiet: AtomicBool,
 }
 
 #[derive(Default)]
@@ -141,7 +144,13 @@ impl Load {
             .retry_canceled_requests(false)
             .pool_idle_timeout(Duration::from_secs(10))
             .build(connector);
-        let shared = Arc::new(Shared { plan, client, started: Instant::now(), book: Mutex::default() });
+        let shared = Arc::new(Shared {
+            plan,
+            client,
+            started: Instant::now(),
+            book: Mutex::default(),
+            quiet: AtomicBool::new(false),
+        });
         let (stop, stopped) = watch::channel(false);
         let pacer = tokio::spawn(pace(shared.clone(), stopped));
         Self { shared, stop, pacer }
@@ -150,6 +159,16 @@ impl Load {
     /// What happened so far.
     pub fn snapshot(&self) -> Snapshot {
         self.shared.snapshot()
+    }
+
+    /// Sends nothing until it is resumed.
+    pub fn pause(&self) {
+        self.shared.quiet.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends again.
+    pub fn resume(&self) {
+        self.shared.quiet.store(false, Ordering::Relaxed);
     }
 
     /// Sends no more, waits for what is under way, and tells everything.
@@ -171,8 +190,10 @@ async fn pace(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             _ = ticks.tick() => {
-                let shared = shared.clone();
-                under_way.spawn(async move { shared.request().await });
+                if !shared.quiet.load(Ordering::Relaxed) {
+                    let shared = shared.clone();
+                    under_way.spawn(async move { shared.request().await });
+                }
             }
             Some(_) = under_way.join_next() => {}
             _ = stopped.wait_for(|stopped| *stopped) => break,

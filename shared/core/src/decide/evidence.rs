@@ -261,8 +261,7 @@ pub(super) fn counted(turn: &Turn<'_>) -> Option<u64> {
 
 /// Until when the bake is held for what is missing.
 pub(super) fn held_until(release: &Release) -> Option<Timestamp> {
-    let counted = release.progress.evidence.as_ref().filter(|_| compared(release).is_some());
-    let is_missing = counted.is_some_and(|counted| counted.is_missing);
+    let is_missing = release.progress.evidence.as_ref().is_some_and(|counted| counted.is_missing);
     bake(release).filter(|bake| is_missing || !is_enough(release, bake)).map(|bake| bake.held_until)
 }
 

@@ -466,6 +466,16 @@ fn looked(mut fixture: Fixture, minutes: u32) -> Fixture {
     fixture
 }
 
+/// With bakes of an hour.
+fn long(mut fixture: Fixture) -> Fixture {
+    for stage in &mut fixture.release.plan.as_mut().expect("a plan").stages {
+        if let Stage::Bake { secs, .. } = stage {
+            *secs = 3600;
+        }
+    }
+    fixture
+}
+
 fn waits(fixture: &Fixture) -> String {
     fixture.decide().release.report.waiting_on.to_string()
 }
@@ -487,7 +497,7 @@ fn windows_of_which_nothing_was_told_are_looked_for_when_they_come_late() {
 
 #[test]
 fn a_window_that_lacks_one_version_is_counted_again_when_the_other_comes() {
-    let mut half = bad(silent(), 0);
+    let mut half = bad(long(silent()), 0);
     let plan = evidence(&mut half).clone();
     let mut seen = half.seen.metrics.known().cloned().unwrap();
     for series in plan.comparisons[0].stable.requests.iter().chain(&plan.comparisons[0].stable.bad) {
@@ -501,12 +511,7 @@ fn a_window_that_lacks_one_version_is_counted_again_when_the_other_comes() {
 
 #[test]
 fn what_was_whole_is_not_looked_for_and_not_counted_twice() {
-    let mut fixture = bake();
-    for stage in &mut fixture.release.plan.as_mut().expect("a plan").stages {
-        if let Stage::Bake { secs, .. } = stage {
-            *secs = 3600;
-        }
-    }
+    let mut fixture = long(bake());
     for number in 0..16 {
         fixture = good(fixture, number);
     }
@@ -518,6 +523,42 @@ fn what_was_whole_is_not_looked_for_and_not_counted_twice() {
     let again = looked(fixture.window(0, (6000.0, 600.0), (5400.0, 5.0)), 1);
     let after = again.release.progress.evidence.as_ref().unwrap().tallies[0].candidate().requests;
     assert!(again.release.cause().is_none() && after - before < 601.0, "{before} {after}");
+}
+
+#[test]
+fn what_was_counted_and_told_is_not_counted_again_beside_a_window_that_is_looked_for() {
+    let mut fixture = long(silent());
+    for number in 1..30 {
+        fixture = good(fixture, number);
+    }
+    let fixture = looked(fixture, 20);
+    let counted = fixture.release.progress.evidence.as_ref().unwrap();
+    assert_eq!(counted.read_from(60), counted.since, "the first window is looked for");
+    // Windows 1 to 17 have settled.
+    assert!((counted.tallies[0].candidate().requests - 17.0 * 600.0).abs() < 1e-6, "{counted:?}");
+}
+
+#[test]
+fn a_look_that_did_not_ask_takes_nothing_for_missing() {
+    let mut fixture = long(bake());
+    for number in 0..16 {
+        fixture = good(fixture, number);
+    }
+    let mut fixture = looked(fixture, 10);
+    let before = fixture.release.progress.evidence.clone();
+    fixture.seen.metrics = Seen::Known(MetricsSeen::default());
+    assert_eq!(fixture.later(1).decided().release.progress.evidence, before);
+}
+
+#[test]
+fn no_step_is_taken_while_the_numbers_cannot_be_read() {
+    let shift = |stage: &Stage| matches!(stage, Stage::Shift { percent } if *percent == tidegate_core::policy::Percent::ALL);
+    let mut fixture = bake().in_stage(shift);
+    assert!(fixture.in_words().contains("continue"), "{}", fixture.in_words());
+    fixture.seen.metrics =
+        Seen::Unknown(PortError::new(ErrorKind::Denied, "cloudwatch:GetMetricData", "AccessDenied", "no"));
+    assert!(!fixture.in_words().contains("continue"), "{}", fixture.in_words());
+    assert!(waits(&fixture).contains("the metrics could not be read"), "{}", waits(&fixture));
 }
 
 fn own(fixture: &mut Fixture) -> (Series, Series) {
